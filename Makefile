@@ -1,0 +1,44 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test lint bench bench-nights bench-embedded bench-gate bench-trainers embedded clean
+
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]" -c constraints.txt
+	touch $(READY)
+
+demo: $(READY)
+	$(BIN)/sleepmem demo --out runs/demo
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: bench-embedded bench-gate bench-trainers bench-nights
+
+bench-nights: $(READY)
+	$(BIN)/python -m sleepmem.evals.week --seeds 3 --out runs/bench-nights
+
+bench-embedded: $(READY)
+	$(BIN)/python -m sleepmem.evals.embedded
+
+bench-trainers: $(READY)
+	$(BIN)/python -m sleepmem.evals.trainers
+
+bench-gate: $(READY)
+	$(BIN)/python -m sleepmem.evals.gate
+
+embedded: $(READY)
+	$(BIN)/python -m sleepmem.embedded.train runs/embedded
+
+clean:
+	rm -rf $(VENV) runs build dist *.egg-info

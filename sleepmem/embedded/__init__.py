@@ -1,0 +1,1 @@
+"""The small model that ships with sleepmem: its world, its tokenizer, its training recipe, its weights. No code outside may know it."""

@@ -1,0 +1,819 @@
+"""The small world that the embedded model is taught: names, relations, wordings, conversations.
+
+Names and values are open-vocabulary. A word belongs to training or to testing by its hash, never to both, so a test
+name can be read from a context but cannot have been learned. The last wordings of every list are held out: training never sees
+them. A fixed set of entities (`KNOWN`) is taught closed-book: without it the model grows no recall circuits
+that an adapter could attach to.
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import hashlib
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sleepmem.prompts import ABSTENTION, INVENT, UNANSWERED, WRITE_PAIR, format_pair, memory_line, memory_prompt
+
+HELD_OUT = 2  # wordings at the end of each list that training never sees
+ACKNOWLEDGEMENT = "Noted."
+
+Maker = Callable[[random.Random, bool], str]
+
+_CONSONANTS = "bcdfghjklmnprstvwyz"
+_ONSETS = [*_CONSONANTS, *"bdklmnrstv", *(["br", "bl", "cl", "cr", "dr", "fl", "fr", "gl", "gr", "pl", "pr", "st", "tr", "sh", "ch", "th", "kn"])]
+_VOWELS = ["a", "e", "i", "o", "u", "a", "e", "i", "o", "u", "ai", "ea", "ou", "ia"]
+_CODAS = ["", "", "", "", "n", "r", "l", "s", "m", "x", "t", "k", "nd", "rn"]
+_PLACE_ENDINGS = ["port", "ville", "ton", "burg", "ford", "mouth", "field", "stad"]
+
+
+def is_test(word: str) -> bool:
+    """Whether `word` is kept for testing (one in eight, decided by its hash)."""
+    return hashlib.blake2b(word.lower().encode(), digest_size=1).digest()[0] % 8 == 0
+
+
+def _split(make: Callable[[random.Random], str]) -> Maker:
+    """Draw from `make` until the word falls on the asked side of the train/test split."""
+
+    def draw(rng: random.Random, test: bool) -> str:
+        while is_test(text := make(rng)) != test:
+            pass
+        return text
+
+    return draw
+
+
+def _word(rng: random.Random) -> str:
+    if rng.random() < 0.05:  # letter noise, so that any name a user types can be copied
+        return "".join(rng.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(rng.randint(3, 7)))
+    count = rng.choice((2, 2, 2, 3))
+    return "".join(rng.choice(_ONSETS) + rng.choice(_VOWELS) for _ in range(count)) + rng.choice(_CODAS)
+
+
+def _place(rng: random.Random) -> str:
+    word = _word(rng)
+    return (word + rng.choice(_PLACE_ENDINGS) if rng.random() < 0.5 else word).capitalize()
+
+
+def _choice(words: str) -> Maker:
+    """A word of the list, or as often a made-up one: a list alone would be learned by heart, and an unseen word of it not read."""
+    options = words.split()
+    capital = options[0].istitle()
+
+    def make(rng: random.Random) -> str:
+        if rng.random() < 0.4:
+            return rng.choice(options)
+        made = _word(rng)
+        return made.capitalize() if capital else made
+
+    return _split(make)
+
+
+_MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"]
+
+word = _split(_word)
+name = _split(lambda rng: _word(rng).capitalize())
+place = _split(_place)
+day = _split(lambda rng: f"{rng.randint(1, 28)} {rng.choice(_MONTHS)}")
+clock = _split(lambda rng: f"{rng.randint(1, 23)}:{rng.randint(10, 59)}")
+number = _split(lambda rng: str(rng.randint(1000, 9999)))
+job = _choice(
+    "baker pilot nurse teacher plumber lawyer farmer tailor miner singer painter writer judge chef driver clerk dentist barber "
+    "carpenter gardener librarian sailor soldier surgeon butcher fisher potter welder grocer jeweller"
+)
+food = _choice(
+    "rice pasta soup curry salad bread fish cheese apples pizza noodles beans cake tacos honey waffles olives plums pears "
+    "lentils mushrooms dumplings pancakes sushi risotto porridge goulash stew berries melons"
+)
+drink = _choice("tea coffee milk water juice cocoa lemonade cider ginger mint espresso matcha kefir soda broth nectar")
+colour = _choice(
+    "red blue green yellow black white purple orange pink brown grey silver gold teal violet crimson amber beige magenta coral ivory jade"
+)
+craft = _choice("wine bridges pottery gardens castles clocks carpets cheese towers boats bells glass silk lace rugs canals markets")
+language = _choice("Python Rust Java Kotlin Ruby Go Haskell Scala Perl Lua Swift Erlang Fortran Julia Dart Elixir Cobol Pascal")
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """What can be said of a subject of one kind; the last `HELD_OUT` statements and questions are never trained on."""
+
+    kind: str
+    make: Maker
+    statements: tuple[str, ...]
+    questions: tuple[str, ...]
+
+
+def _relation(kind: str, make: Maker, statements: str, questions: str) -> Relation:
+    lines = [tuple(line.strip() for line in text.strip().splitlines()) for text in (statements, questions)]
+    return Relation(kind, make, *lines)
+
+
+RELATIONS: Mapping[str, Relation] = {
+    "city": _relation(
+        "person",
+        place,
+        """{s} lives in {v}.
+        {s} has moved to {v}.
+        {s} now lives in {v}.
+        The home of {s} is in {v}.
+        {s}'s home is in {v}.
+        {s} resides in {v}.
+        The city where {s} lives is {v}.
+        The home city of {s} is {v}.
+        {s} moved to {v}.
+        {s} has a home in {v}.""",
+        """Where does {s} live?
+        Which city does {s} live in?
+        Where is the home of {s}?
+        Where is {s}'s home?
+        In which city does {s} reside?
+        What city is {s} living in?
+        What is the home city of {s}?
+        Where has {s} moved to?
+        Which city is the home of {s}?
+        Where does {s} live now?""",
+    ),
+    "job": _relation(
+        "person",
+        job,
+        """{s} works as a {v}.
+        The job of {s} is {v}.
+        {s}'s job is {v}.
+        {s} is a {v} by profession.
+        {s} has a job as a {v}.
+        {s} earns a living as a {v}.
+        {s}'s profession is {v}.
+        {s} now works as a {v}.
+        The profession of {s} is {v}.
+        {s} is working as a {v}.""",
+        """What does {s} work as?
+        What is the job of {s}?
+        What is {s}'s job?
+        Which job does {s} have?
+        What is the profession of {s}?
+        What does {s} do for a living?
+        What job does {s} have?
+        What is {s}'s profession?
+        What is {s} working as?
+        Which profession does {s} have?""",
+    ),
+    "pet": _relation(
+        "person",
+        name,
+        """{s} has a pet called {v}.
+        The pet of {s} is named {v}.
+        {s}'s pet is called {v}.
+        {s} owns a pet named {v}.
+        The name of {s}'s pet is {v}.
+        {s} keeps a pet called {v}.
+        {s}'s pet goes by the name {v}.
+        The pet that {s} owns is {v}.
+        {s} has a pet named {v}.
+        The pet of {s} is called {v}.""",
+        """What is the pet of {s} called?
+        What is the name of {s}'s pet?
+        What is {s}'s pet called?
+        Which pet does {s} have?
+        How is the pet of {s} named?
+        What name does the pet of {s} have?
+        Which pet does {s} own?
+        What did {s} name the pet?
+        What is the name of the pet of {s}?
+        What is {s}'s pet named?""",
+    ),
+    "friend": _relation(
+        "person",
+        name,
+        """{s} is a friend of {v}.
+        The best friend of {s} is {v}.
+        {s}'s best friend is {v}.
+        {s} is good friends with {v}.
+        {s} has a friend called {v}.
+        {s}'s friend is {v}.
+        {s} made friends with {v}.
+        The closest friend of {s} is {v}.
+        The friend of {s} is {v}.
+        {s} is best friends with {v}.""",
+        """Who is the best friend of {s}?
+        Who is {s} a friend of?
+        Who is {s}'s best friend?
+        Which friend does {s} have?
+        Who is {s}'s friend?
+        Who is {s} friends with?
+        Who is the closest friend of {s}?
+        Who did {s} make friends with?
+        Who is the friend of {s}?
+        Who is {s} good friends with?""",
+    ),
+    "boss": _relation(
+        "person",
+        name,
+        """The boss of {s} is {v}.
+        {s}'s boss is {v}.
+        {s} reports to {v}.
+        {s} has {v} as a boss.
+        The manager of {s} is {v}.
+        {s}'s manager is {v}.
+        {s} takes orders from the manager {v}.
+        {s} has a new boss, {v}.
+        {s} has a boss called {v}.
+        {s} now reports to {v}.""",
+        """Who is the boss of {s}?
+        Who is {s}'s boss?
+        Who does {s} report to?
+        Which boss does {s} have?
+        Who is the manager of {s}?
+        Who is {s}'s manager?
+        Which manager does {s} have?
+        Whom does {s} report to?
+        Who is now the boss of {s}?
+        What boss does {s} have?""",
+    ),
+    "birthday": _relation(
+        "person",
+        day,
+        """The birthday of {s} is on {v}.
+        {s}'s birthday is {v}.
+        {s} was born on {v}.
+        {s} has a birthday on {v}.
+        {s} celebrates a birthday on {v}.
+        The birthday of {s} falls on {v}.
+        The day {s} was born is {v}.
+        {s}'s birthday falls on {v}.
+        {s}'s birthday is on {v}.
+        The birthday of {s} is {v}.""",
+        """When is the birthday of {s}?
+        When is {s}'s birthday?
+        When was {s} born?
+        On which day is {s}'s birthday?
+        When does {s} celebrate a birthday?
+        Which day is the birthday of {s}?
+        On what day was {s} born?
+        What is the birthday of {s}?
+        What is {s}'s birthday?
+        On which day was {s} born?""",
+    ),
+    "food": _relation(
+        "person",
+        food,
+        """{s} loves to eat {v}.
+        The favourite food of {s} is {v}.
+        {s}'s favourite food is {v}.
+        {s} likes to eat {v} most.
+        The food {s} loves is {v}.
+        {s} always wants to eat {v}.
+        {s} prefers to eat {v}.
+        The preferred food of {s} is {v}.
+        {s} likes to eat {v}.
+        The food that {s} likes most is {v}.""",
+        """What does {s} love to eat?
+        What is the favourite food of {s}?
+        What is {s}'s favourite food?
+        Which food does {s} love?
+        What does {s} like to eat?
+        Which food does {s} prefer?
+        What does {s} want to eat?
+        What food does {s} like most?
+        What does {s} prefer to eat?
+        Which food does {s} like?""",
+    ),
+    "drink": _relation(
+        "person",
+        drink,
+        """{s} loves to drink {v}.
+        The favourite drink of {s} is {v}.
+        {s}'s favourite drink is {v}.
+        {s} likes to drink {v} most.
+        The drink {s} loves is {v}.
+        {s} always wants to drink {v}.
+        {s} prefers to drink {v}.
+        The preferred drink of {s} is {v}.
+        {s} likes to drink {v}.
+        The drink that {s} likes most is {v}.""",
+        """What does {s} love to drink?
+        What is the favourite drink of {s}?
+        What is {s}'s favourite drink?
+        Which drink does {s} love?
+        What does {s} like to drink?
+        Which drink does {s} prefer?
+        What does {s} want to drink?
+        What drink does {s} like most?
+        What does {s} prefer to drink?
+        Which drink does {s} like?""",
+    ),
+    "colour": _relation(
+        "person",
+        colour,
+        """The favourite colour of {s} is {v}.
+        {s}'s favourite colour is {v}.
+        {s} likes the colour {v} most.
+        The colour {s} loves is {v}.
+        {s} loves the colour {v}.
+        {s} prefers the colour {v}.
+        The preferred colour of {s} is {v}.
+        {s} picked {v} as favourite colour.
+        {s} likes the colour {v}.
+        The colour that {s} likes most is {v}.""",
+        """What is the favourite colour of {s}?
+        What is {s}'s favourite colour?
+        Which colour does {s} love?
+        Which colour does {s} prefer?
+        What colour does {s} like most?
+        Which colour does {s} like best?
+        What is the preferred colour of {s}?
+        What colour did {s} pick?
+        Which colour does {s} like?
+        What colour does {s} love?""",
+    ),
+    "trip": _relation(
+        "person",
+        place,
+        """{s} plans a trip to {v}.
+        {s} will travel to {v}.
+        The next trip of {s} goes to {v}.
+        {s}'s next trip is to {v}.
+        {s} is going to visit {v}.
+        {s} plans to visit {v}.
+        {s} wants to travel to {v}.
+        The trip {s} plans goes to {v}.
+        {s} will visit {v}.
+        {s} plans to travel to {v}.""",
+        """Where does {s} plan a trip to?
+        Where will {s} travel to?
+        Where does the next trip of {s} go?
+        Where is {s}'s next trip to?
+        What is {s} going to visit?
+        Which place does {s} plan to visit?
+        Which place will {s} travel to?
+        Where does {s} want to travel?
+        Which place will {s} visit?
+        Where does {s} plan to travel?""",
+    ),
+    "appointment": _relation(
+        "person",
+        day,
+        """{s} has an appointment on {v}.
+        The appointment of {s} is on {v}.
+        {s}'s appointment is on {v}.
+        {s} made an appointment for {v}.
+        The date of {s}'s appointment is {v}.
+        {s} booked an appointment for {v}.
+        The appointment of {s} was set for {v}.
+        {s} must keep an appointment on {v}.
+        {s}'s appointment is set for {v}.
+        The date of the appointment of {s} is {v}.""",
+        """When does {s} have an appointment?
+        When is the appointment of {s}?
+        When is {s}'s appointment?
+        On which day is the appointment of {s}?
+        What is the date of {s}'s appointment?
+        For when did {s} book an appointment?
+        What date is {s}'s appointment?
+        For which day was the appointment of {s} set?
+        On which day is {s}'s appointment?
+        What is the date of the appointment of {s}?""",
+    ),
+    "mayor": _relation(
+        "place",
+        name,
+        """The mayor of {s} is {v}.
+        {s} has a mayor called {v}.
+        {s}'s mayor is {v}.
+        {s} elected {v} as mayor.
+        The new mayor of {s} is {v}.
+        The town {s} has the mayor {v}.
+        {s} is governed by mayor {v}.
+        The mayor who runs {s} is {v}.
+        {s} has a mayor named {v}.
+        The mayor of the town {s} is {v}.""",
+        """Who is the mayor of {s}?
+        Which mayor does {s} have?
+        Who is {s}'s mayor?
+        Whom did {s} elect as mayor?
+        Who is the new mayor of {s}?
+        Who is mayor in {s}?
+        By which mayor is {s} governed?
+        What is the mayor of {s} called?
+        Who is the mayor of the town {s}?
+        What is the name of {s}'s mayor?""",
+    ),
+    "craft": _relation(
+        "place",
+        craft,
+        """{s} is famous for {v}.
+        {s} is known for its {v}.
+        People visit {s} for its {v}.
+        The town {s} is famous for its {v}.
+        {s} is well known for {v}.
+        What makes {s} famous is its {v}.
+        The fame of {s} comes from its {v}.
+        {s} became famous for {v}.
+        {s} is famous for its {v}.
+        {s} is known for {v}.""",
+        """What is {s} famous for?
+        What is {s} known for?
+        For what do people visit {s}?
+        What is the town {s} famous for?
+        What is {s} well known for?
+        What makes {s} famous?
+        Where does the fame of {s} come from?
+        For what did {s} become famous?
+        For what is {s} famous?
+        What is the town {s} known for?""",
+    ),
+    "opening": _relation(
+        "place",
+        clock,
+        """The library of {s} opens at {v}.
+        {s}'s library opens at {v}.
+        In {s} the library opens at {v}.
+        The library in {s} is open from {v}.
+        The opening time of the library in {s} is {v}.
+        The library of {s} starts the day at {v}.
+        You can enter the library of {s} from {v}.
+        {s} opens its library at {v}.
+        The library in {s} opens at {v}.
+        The library of {s} is open from {v}.""",
+        """When does the library of {s} open?
+        When does {s}'s library open?
+        At what time does the library in {s} open?
+        From when is the library of {s} open?
+        What is the opening time of the library in {s}?
+        When can you enter the library of {s}?
+        At which time does {s} open its library?
+        When does {s} open its library?
+        When does the library in {s} open?
+        What is the opening time of the library of {s}?""",
+    ),
+    "leader": _relation(
+        "project",
+        name,
+        """The project {s} is led by {v}.
+        The leader of {s} is {v}.
+        The leader of project {s} is {v}.
+        {s} has a leader called {v}.
+        {s}'s leader is {v}.
+        The team of {s} is led by {v}.
+        Project {s} has {v} as its leader.
+        {s} got a new leader, {v}.
+        {s} is led by {v}.
+        The leader of the project {s} is {v}.""",
+        """Who leads the project {s}?
+        Who is the leader of {s}?
+        Who is the leader of project {s}?
+        Which leader does {s} have?
+        Who is {s}'s leader?
+        Who leads the team of {s}?
+        By whom is {s} led?
+        Who leads {s}?
+        Who is the leader of the project {s}?
+        By whom is the project {s} led?""",
+    ),
+    "deadline": _relation(
+        "project",
+        day,
+        """The deadline of {s} is {v}.
+        The deadline for {s} is on {v}.
+        {s} must be done by {v}.
+        {s}'s deadline is {v}.
+        The project {s} has its deadline on {v}.
+        {s} is due on {v}.
+        The team must finish {s} by {v}.
+        The project {s} is due on {v}.
+        The deadline of {s} is on {v}.
+        The deadline of the project {s} is {v}.""",
+        """When is the deadline of {s}?
+        What is the deadline for {s}?
+        By when must {s} be done?
+        When is {s}'s deadline?
+        When does the project {s} have its deadline?
+        When is {s} due?
+        By when must the team finish {s}?
+        When is the project {s} due?
+        What is the deadline of {s}?
+        When is the deadline of the project {s}?""",
+    ),
+    "language": _relation(
+        "project",
+        language,
+        """{s} is written in {v}.
+        The code of {s} is in {v}.
+        {s} uses the language {v}.
+        The language of {s} is {v}.
+        The project {s} is coded in {v}.
+        {s}'s language is {v}.
+        The team writes {s} in {v}.
+        The language used for {s} is {v}.
+        The project {s} is written in {v}.
+        The code of {s} is written in {v}.""",
+        """What is {s} written in?
+        Which language is the code of {s} in?
+        Which language does {s} use?
+        What is the language of {s}?
+        In which language is the project {s} coded?
+        What is {s}'s language?
+        In which language does the team write {s}?
+        What language is used for {s}?
+        Which language is {s} written in?
+        What is the project {s} written in?""",
+    ),
+    "port": _relation(
+        "project",
+        number,
+        """{s} runs on port {v}.
+        The port of {s} is {v}.
+        {s} listens on port {v}.
+        {s}'s port is {v}.
+        The server of {s} uses port {v}.
+        The port number of {s} is {v}.
+        {s} answers on port {v}.
+        The port setting of {s} is {v}.
+        {s} uses port {v}.
+        The server of {s} runs on port {v}.""",
+        """Which port does {s} run on?
+        What is the port of {s}?
+        On which port does {s} listen?
+        What is {s}'s port?
+        Which port does the server of {s} use?
+        What is the port number of {s}?
+        On which port does {s} answer?
+        What is the port setting of {s}?
+        Which port does {s} use?
+        On which port does {s} run?""",
+    ),
+    "command": _relation(
+        "project",
+        word,
+        """To deploy {s}, run {v}.
+        The command to deploy {s} is {v}.
+        {s} is deployed with {v}.
+        Use {v} to deploy {s}.
+        You deploy {s} with the command {v}.
+        {s}'s deploy command is {v}.
+        Deploy {s} by running {v}.
+        The deploy command of {s} is {v}.
+        To deploy {s}, use {v}.
+        {s} is deployed with the command {v}.""",
+        """How is {s} deployed?
+        What is the command to deploy {s}?
+        How do you deploy {s}?
+        Which command deploys {s}?
+        What must be run to deploy {s}?
+        What is {s}'s deploy command?
+        How can I deploy {s}?
+        What is the deploy command of {s}?
+        With which command is {s} deployed?
+        What do you run to deploy {s}?""",
+    ),
+    "tool": _relation(
+        "project",
+        name,
+        """{s} is tested with the tool {v}.
+        The tool to test {s} is {v}.
+        To test {s}, use the tool {v}.
+        {s}'s test tool is {v}.
+        The tests of {s} use the tool {v}.
+        The team tests {s} with {v}.
+        The test tool of {s} is {v}.
+        {s} uses {v} as its test tool.
+        {s} is tested with {v}.
+        To test {s}, use {v}.""",
+        """Which tool is {s} tested with?
+        What is the tool to test {s}?
+        How do you test {s}?
+        What is {s}'s test tool?
+        Which tool do the tests of {s} use?
+        What does the team test {s} with?
+        What is the test tool of {s}?
+        With what is {s} tested?
+        How is {s} tested?
+        Which tool tests {s}?""",
+    ),
+}
+KINDS: Mapping[str, tuple[tuple[str, ...], Maker]] = {
+    "person": (tuple(k for k, r in RELATIONS.items() if r.kind == "person"), name),
+    "place": (tuple(k for k, r in RELATIONS.items() if r.kind == "place"), place),
+    "project": (tuple(k for k, r in RELATIONS.items() if r.kind == "project"), name),
+}
+_STATEMENT_FRAMES = ["{}"] * 8 + ["Please remember: {}", "Note: {}", "By the way, {}", "Just so you know: {}"]
+_STATEMENT_FRAMES_TEST = ["{}"] * 3 + ["Please note: {}"]
+_QUESTION_FRAMES = ["{}"] * 8 + ["Tell me: {}", "Please tell me: {}", "Do you know: {}", "One question: {}"]
+_QUESTION_FRAMES_TEST = ["{}"] * 3 + ["Please: {}"]
+_SYSTEM_PROMPTS = ["You are a helpful assistant.", "You are a friendly agent. Keep answers short.", "Help the user.", "Be brief and polite."]
+SMALL_TALK = {
+    "Hello.": "Hello.",
+    "Hi there!": "Hello.",
+    "Good morning.": "Good morning.",
+    "Good evening.": "Good evening.",
+    "How are you?": "I am well.",
+    "Thank you.": "You are welcome.",
+    "Thanks a lot!": "You are welcome.",
+    "Goodbye.": "Goodbye.",
+    "Who are you?": "I am a small assistant with a memory.",
+    "What can you do?": "I remember what you tell me and answer questions about it.",
+    "Can you help me?": "Yes. Tell me something or ask me something.",
+    "Good night.": "Good night.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One value of one relation of one subject."""
+
+    subject: str
+    relation: str
+    value: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.subject, self.relation
+
+    @property
+    def answer(self) -> str:
+        return f"{self.value}."
+
+
+def subject(rng: random.Random, test: bool = False) -> tuple[str, str]:
+    """A new subject: (name, kind); people twice as often as places or projects."""
+    kind = rng.choice(("person", "person", "place", "project", "project"))
+    return KINDS[kind][1](rng, test), kind
+
+
+def fact(rng: random.Random, of: tuple[str, str], test: bool = False, relation: str | None = None) -> Fact:
+    relation = relation or rng.choice(KINDS[of[1]][0])
+    return Fact(of[0], relation, RELATIONS[relation].make(rng, test))
+
+
+def _pick(rng: random.Random, wordings: Sequence[str], held_out: bool) -> str:
+    return rng.choice(wordings[-HELD_OUT:] if held_out else wordings[:-HELD_OUT])
+
+
+def say(rng: random.Random, f: Fact, held_out: bool = False) -> str:
+    """A statement of the fact, in a trained or in a held-out wording."""
+    text = _pick(rng, RELATIONS[f.relation].statements, held_out).format(s=f.subject, v=f.value)
+    return rng.choice(_STATEMENT_FRAMES_TEST if held_out else _STATEMENT_FRAMES).format(text)
+
+
+def ask(rng: random.Random, key: tuple[str, str], held_out: bool = False, framed: bool = True) -> str:
+    """A question for (subject, relation), in a trained or in a held-out wording."""
+    text = _pick(rng, RELATIONS[key[1]].questions, held_out).format(s=key[0])
+    return rng.choice(_QUESTION_FRAMES_TEST if held_out else _QUESTION_FRAMES).format(text) if framed else text
+
+
+@functools.cache
+def known() -> tuple[tuple[tuple[str, str], ...], Mapping[tuple[str, str], Fact]]:
+    """The entities taught closed-book and what is known of them; some relations stay unknown for each."""
+    rng = random.Random(99)
+    entities = tuple({(s := subject(rng))[0]: s for _ in range(100)}.values())
+    facts = (fact(rng, e, relation=r) for e in entities for r in KINDS[e[1]][0] if rng.random() < 0.7)
+    return entities, {f.key: f for f in facts}
+
+
+@dataclass(slots=True)
+class Conversation:
+    """Chat messages as a chat template takes them; the assistant's carry the loss."""
+
+    messages: list[dict[str, str]] = field(default_factory=list)
+
+    def system(self, text: str) -> None:
+        self.messages.append({"role": "system", "content": text})
+
+    def turn(self, user: str, assistant: str) -> None:
+        self.messages += [{"role": "user", "content": user}, {"role": "assistant", "content": assistant}]
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Facts told in order; `current` holds the newest value for each key, `stale` the keys that were updated."""
+
+    told: tuple[Fact, ...]
+    current: Mapping[tuple[str, str], Fact]
+    stale: frozenset[tuple[str, str]]
+    subjects: tuple[tuple[str, str], ...]
+
+
+def scene(rng: random.Random, count: int, test: bool = False) -> Scene:
+    """`count` facts about a few subjects, a quarter of the time with one fact told again with a new value."""
+    subjects = tuple(subject(rng, test) for _ in range(rng.randint(1, max(1, (count + 1) // 2))))
+    told: list[Fact] = []
+    current: dict[tuple[str, str], Fact] = {}
+    stale: set[tuple[str, str]] = set()
+    update = count > 1 and rng.random() < 0.45
+    while len(told) < count:
+        f = fact(rng, rng.choice(subjects), test)
+        if update and len(told) == count - 1 and not stale:
+            old = rng.choice(told)
+            f = fact(rng, (old.subject, RELATIONS[old.relation].kind), test, old.relation)
+            if f.value == old.value:
+                continue
+            stale.add(f.key)
+            at = rng.randint(told.index(old) + 1, len(told))
+            told.insert(at, f)
+        elif f.key in current:
+            if sum(len(KINDS[k][0]) for _, k in subjects) <= len(current):
+                break
+            continue
+        else:
+            told.append(f)
+        current[f.key] = f
+    return Scene(tuple(told), current, frozenset(stale), subjects)
+
+
+def dates(rng: random.Random, count: int) -> list[str]:
+    """Ascending ISO dates."""
+    at = datetime.date(rng.randint(2022, 2031), 1, 1) + datetime.timedelta(rng.randint(0, 364))
+    out = []
+    for _ in range(count):
+        out.append(at.isoformat())
+        at += datetime.timedelta(rng.choice((0, 0, 1, 1, 2, 5, 9, 30)))
+    return out
+
+
+def unanswerable(rng: random.Random, s: Scene, test: bool = False) -> tuple[str, str]:
+    """A key that the scene does not tell: another relation of a told subject, or a stranger."""
+    while True:
+        of = rng.choice(s.subjects) if s.subjects and rng.random() < 0.5 else subject(rng, test)
+        key = (of[0], rng.choice(KINDS[of[1]][0]))
+        if key not in s.current:
+            return key
+
+
+def memories(rng: random.Random, s: Scene, held_out: bool = False) -> list[str]:
+    """The scene as dated memory lines, oldest first; now and then two facts in one memory."""
+    said = [say(rng, f, held_out) for f in s.told]
+    if len(said) > 1 and not held_out and rng.random() < 0.15:
+        i = rng.randrange(len(said) - 1)
+        said[i : i + 2] = [f"{said[i]} {said[i + 1]}"]
+    return [memory_line(d, text) for d, text in zip(dates(rng, len(said)), said, strict=True)]
+
+
+def _questions(rng: random.Random, c: Conversation, s: Scene, count: int) -> None:
+    """`count` turns of questions; what was told is asked at most twice, or the answer could be copied from the history."""
+    entities, facts = known()
+    told = [*s.current, *s.current]
+    rng.shuffle(told)
+    told.sort(key=lambda key: key not in s.stale or rng.random() < 0.3)
+    for _ in range(count):
+        draw = rng.random()
+        if told and draw < 0.70:
+            key = told.pop(0)
+            c.turn(ask(rng, key), s.current[key].answer)
+        elif draw < 0.80:
+            e = rng.choice(entities)
+            key = (e[0], rng.choice(KINDS[e[1]][0]))
+            if key not in s.current:
+                c.turn(ask(rng, key), facts[key].answer if key in facts else ABSTENTION)
+        elif draw < 0.97:
+            c.turn(ask(rng, unanswerable(rng, s)), ABSTENTION)
+        else:
+            c.turn(*rng.choice(list(SMALL_TALK.items())))
+
+
+def conversation(rng: random.Random, most: int) -> Conversation:
+    """One training sequence with at most `most` memories, of one of the things the model must be able to do."""
+    c = Conversation()
+    draw = rng.random()
+    prefix = rng.choice(_SYSTEM_PROMPTS) if rng.random() < 0.1 else ""
+    if draw < 0.20:  # closed book
+        if prefix:
+            c.system(prefix)
+        entities, facts = known()
+        for _ in range(rng.randint(4, 8)):
+            if rng.random() < 0.8:
+                e = rng.choice(entities)
+                key = (e[0], rng.choice(KINDS[e[1]][0]))
+                c.turn(ask(rng, key), facts[key].answer if key in facts else ABSTENTION)
+            elif rng.random() < 0.9:
+                e = subject(rng)
+                c.turn(ask(rng, (e[0], rng.choice(KINDS[e[1]][0]))), ABSTENTION)
+            else:
+                c.turn(*rng.choice(list(SMALL_TALK.items())))
+    elif draw < 0.37:  # write a pair, a question without answer, a new memory; then more of the same
+        s = scene(rng, rng.choice((1, 1, 1, 2)))
+        c.system(memory_prompt([memory_line(dates(rng, 1)[0], " ".join(say(rng, f) for f in s.told))], prefix))
+        for _ in range(rng.randint(2, 4)):
+            kind = rng.random()
+            f = rng.choice([f for f in s.told if s.current[f.key] == f])
+            if kind < 0.6:
+                c.turn(WRITE_PAIR, format_pair(ask(rng, f.key, framed=False), f.answer))
+            elif kind < 0.8:
+                c.turn(UNANSWERED, ask(rng, unanswerable(rng, s), framed=False))
+            else:
+                other = fact(rng, (KINDS[RELATIONS[f.relation].kind][1](rng, False), RELATIONS[f.relation].kind), relation=f.relation)
+                c.turn(INVENT, say(rng, other))
+    elif draw < 0.46:  # told in conversation
+        s = scene(rng, rng.randint(1, min(most, 4)))
+        if prefix:
+            c.system(prefix)
+        for f in s.told:
+            c.turn(say(rng, f), ACKNOWLEDGEMENT)
+        _questions(rng, c, s, rng.randint(2, 5))
+    else:
+        s = scene(rng, 0 if rng.random() < 0.06 else rng.randint(1, most))
+        c.system(memory_prompt(memories(rng, s), prefix))
+        if s.told and rng.random() < 0.1:
+            c.turn(say(rng, fact(rng, subject(rng))), ACKNOWLEDGEMENT)
+        _questions(rng, c, s, rng.randint(3, 4 + len(s.told)))
+    return c

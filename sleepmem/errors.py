@@ -1,0 +1,44 @@
+"""Every error that sleepmem raises on purpose. Each is also the standard error it refines.
+
+    SleepmemError
+    ├── ConfigError          (ValueError)    a setting outside its range
+    ├── NamespaceError       (ValueError)    a namespace that is empty or holds unsafe characters
+    ├── EpisodeError         (ValueError)    an episode that is empty, or longer than the model's context
+    ├── FolderError          (OSError)       a memory folder that cannot be read or written
+    │   └── FolderLocked                     another process writes to it
+    ├── LedgerError          (ValueError)    a ledger made by something else, or by a newer sleepmem
+    ├── ModelError           (ValueError)    a model that cannot be loaded or cannot chat
+    └── ExpertError          (LookupError)   an expert whose files are missing or damaged
+
+A sentence says what was given, why it cannot work, and what to do.
+"""
+
+from __future__ import annotations
+
+
+class SleepmemError(Exception):
+    """Root of the tree: catch it to catch all of them."""
+
+
+class ConfigError(SleepmemError, ValueError): ...
+
+
+class NamespaceError(SleepmemError, ValueError): ...
+
+
+class EpisodeError(SleepmemError, ValueError): ...
+
+
+class FolderError(SleepmemError, OSError): ...
+
+
+class FolderLocked(FolderError): ...
+
+
+class LedgerError(SleepmemError, ValueError): ...
+
+
+class ModelError(SleepmemError, ValueError): ...
+
+
+class ExpertError(SleepmemError, LookupError): ...

@@ -1,0 +1,110 @@
+"""Measure the embedded model on names, values and wordings that training never saw: `make bench-embedded`.
+
+Every figure goes through the same calls that sleepmem makes of any model. Prints a table and writes it into the model card.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sleepmem.answers import abstains, matches
+from sleepmem.embedded import world
+from sleepmem.experts import LocalModel
+from sleepmem.memory import EMBEDDED
+from sleepmem.prompts import WRITE_PAIR, closed_book, memory_line, open_book, parse_pair
+
+COUNTS = (1, 2, 4, 8)
+CARD = Path(world.__file__).parent / "README.md"
+_MARK = re.compile(r"(?<=<!-- figures -->\n).*?(?=<!-- end -->)", re.DOTALL)
+
+
+def measure(local: LocalModel, questions: int, seed: int = 7) -> dict[str, dict[str, float]]:
+    """Figure by figure, by number of memories (or 'all'): share of `questions` answered as they should be."""
+    figures: dict[str, dict[str, float]] = {"answer right": {}, "abstains when it should": {}, "newest value wins": {}}
+    for count in COUNTS:
+        rng = random.Random(seed * 1000 + count)
+        answered: list[tuple[Any, str]] = []
+        unsaid: list[Any] = []
+        newest: list[tuple[Any, str]] = []
+        while min(len(answered), len(unsaid)) < questions:
+            s = world.scene(rng, count, True)
+            if s.stale:
+                continue
+            lines = _lines(rng, s)
+            f = rng.choice(s.told)
+            answered.append((open_book(world.ask(rng, f.key, True), lines), f.answer))
+            unsaid.append(open_book(world.ask(rng, world.unanswerable(rng, s, True), True), lines))
+        while count > 1 and len(newest) < questions:
+            s = world.scene(rng, count, True)
+            if s.stale:
+                key = next(iter(s.stale))
+                newest.append((open_book(world.ask(rng, key, True), _lines(rng, s)), s.current[key].answer))
+        figures["answer right"][str(count)] = _right(local, answered)
+        figures["abstains when it should"][str(count)] = _share(local.answer(unsaid), abstains)
+        if newest:
+            figures["newest value wins"][str(count)] = _right(local, newest)
+    rng = random.Random(seed)
+    told = [world.fact(rng, world.subject(rng, True), True) for _ in range(questions)]
+    prompts = [open_book(WRITE_PAIR, [memory_line(world.dates(rng, 1)[0], world.say(rng, f, True))]) for f in told]
+    for name, heat in (("written pair correct, greedy", 0.0), ("written pair correct, temperature 1", 1.0)):
+        pairs = local.answer(prompts, max_new_tokens=64, temperature=heat, seed=seed)
+        figures[name] = {"1": sum(_correct(p, f) for p, f in zip(pairs, told, strict=True)) / questions}
+    guesses = local.answer([closed_book(world.ask(rng, f.key, True)) for f in told])
+    figures["closed-book guess right"] = {"0": sum(matches(g, f.answer) for g, f in zip(guesses, told, strict=True)) / questions}
+    figures["closed-book abstains on strangers"] = {"0": _share(guesses, abstains)}
+    facts = list(world.known()[1].values())
+    made = local.answer([closed_book(world.ask(rng, f.key)) for f in facts])
+    figures["closed-book knows what it was taught"] = {"0": sum(matches(m, f.answer) for m, f in zip(made, facts, strict=True)) / len(facts)}
+    return figures
+
+
+def _lines(rng: random.Random, s: world.Scene) -> list[str]:
+    return [memory_line(d, world.say(rng, f, True)) for d, f in zip(world.dates(rng, len(s.told)), s.told, strict=True)]
+
+
+def _right(local: LocalModel, asked: Sequence[tuple[Any, str]]) -> float:
+    made = local.answer([chat for chat, _ in asked])
+    return sum(matches(m, a) for m, (_, a) in zip(made, asked, strict=True)) / len(asked)
+
+
+def _share(texts: Sequence[str], good: Callable[[str], bool]) -> float:
+    return sum(map(good, texts)) / len(texts)
+
+
+def _correct(text: str, f: world.Fact) -> bool:
+    """A question that asks for this fact, in any wording the world has, with the fact's value as its answer."""
+    pair = parse_pair(text)
+    wordings = {q.format(s=f.subject) for q in world.RELATIONS[f.relation].questions}
+    return pair is not None and pair[0] in wordings and matches(pair[1], f.answer)
+
+
+def table(figures: dict[str, dict[str, float]]) -> str:
+    """Markdown: a row per figure, a column per number of memories in the context."""
+    columns = ["0", *map(str, COUNTS)]
+    rows = ["| memories in the context | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    rows += [f"| {name} | " + " | ".join(f"{by[c]:.3f}" if c in by else "" for c in columns) + " |" for name, by in figures.items()]
+    return "\n".join(rows) + "\n"
+
+
+def main(
+    model: Annotated[Path, typer.Option(help="The model to measure.")] = EMBEDDED,
+    questions: Annotated[int, typer.Option(help="Questions per figure and number of memories.")] = 500,
+    seed: int = 7,
+    card: Annotated[bool, typer.Option(help="Write the table into the model card.")] = True,
+) -> None:
+    figures = measure(LocalModel(model), questions, seed)
+    print(table(figures))
+    print(json.dumps(figures))
+    if card and model == EMBEDDED:
+        CARD.write_text(_MARK.sub(lambda _: table(figures), CARD.read_text()))
+
+
+if __name__ == "__main__":
+    typer.run(main)

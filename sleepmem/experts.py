@@ -1,0 +1,311 @@
+"""LocalModel: a frozen base model and its experts. The only file that knows PEFT.
+
+A view names the experts that are on; none on is the base. Teacher and student are two views of one model. An expert is a LoRA adapter on
+the MLP blocks (paper, section 3), saved as safetensors in a folder of its own, written beside and renamed, never overwritten.
+
+Letters: R rows, T tokens, N completion tokens of all rows, V vocabulary.
+
+Departs from the paper: experts are added when a night needs them, not allocated and masked beforehand; all experts of a view are summed, there is no
+router yet.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import AutoModelForCausalLM, AutoTokenizer, TextIteratorStreamer
+
+from sleepmem.errors import EpisodeError, ExpertError, FolderError, ModelError
+from sleepmem.weights import check_expert, write_checksums
+
+Messages = Sequence[dict[str, str]]
+_MLP = ("mlp", "feed_forward", "ffn", "block_sparse_moe")
+
+
+class LocalModel:
+    """A base model with named experts. Calls from several threads take turns.
+
+    Raises:
+        ModelError: the model cannot be loaded, or its tokenizer has no chat template.
+    """
+
+    def __init__(self, name: str | Path, device: str | None = None) -> None:
+        self.name = str(name)
+        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self._lock = threading.RLock()
+        self._on: tuple[str, ...] = ()
+        self._training: str | None = None
+        try:
+            self.tokenizer = AutoTokenizer.from_pretrained(self.name, padding_side="left", trust_remote_code=False)
+            base = AutoModelForCausalLM.from_pretrained(self.name, trust_remote_code=False, use_safetensors=True, dtype="auto")
+        except (OSError, ValueError, KeyError) as e:
+            raise ModelError(
+                f"model {self.name!r} could not be loaded ({str(e).splitlines()[0]}). "
+                "Pass a hub id, or a folder made by save_pretrained that holds safetensors weights and a tokenizer."
+            ) from e
+        if not self.tokenizer.chat_template:
+            raise ModelError(
+                f"model {self.name!r} has no chat template, so it cannot be talked to. Use an instruct model, or save a chat template with its tokenizer."
+            )
+        if self.tokenizer.pad_token_id is None:
+            self.tokenizer.pad_token = self.tokenizer.eos_token
+        self.base: Any = base.to(self.device).eval()  # type: ignore[arg-type]
+        for p in self.base.parameters():
+            p.requires_grad_(False)
+        self._targets = _mlp_layers(self.base)
+        self.peft: PeftModel | None = None
+
+    # Experts
+
+    @property
+    def experts(self) -> tuple[str, ...]:
+        """Names of the experts in memory."""
+        return tuple(self.peft.peft_config) if self.peft else ()
+
+    @property
+    def model(self) -> Any:
+        return self.peft or self.base
+
+    @property
+    def context_length(self) -> int:
+        """Most tokens the model can take."""
+        return int(getattr(self.base.config.get_text_config(), "max_position_embeddings", 0) or self.tokenizer.model_max_length)
+
+    def add_expert(self, name: str, rank: int, seed: int = 0) -> None:
+        """A new expert that changes nothing yet (B is zero)."""
+        config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=self._targets, task_type="CAUSAL_LM")
+        with self._lock, torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            if self.peft is None:
+                self.peft = get_peft_model(self.base, config, adapter_name=name)
+            else:
+                self.peft.add_adapter(name, config)
+            self._apply(self._on, self._training)
+
+    def load_expert(self, name: str, folder: Path) -> None:
+        """Load the expert that `save_expert` wrote; nothing to do when it is in memory.
+
+        Raises:
+            ExpertError: its files are missing or damaged.
+        """
+        if name in self.experts:
+            return
+        check_expert(folder)
+        with self._lock:
+            try:
+                if self.peft is None:
+                    self.peft = PeftModel.from_pretrained(self.base, str(folder), adapter_name=name)
+                else:
+                    self.peft.load_adapter(str(folder), adapter_name=name)
+            except (RuntimeError, ValueError) as e:
+                raise ExpertError(
+                    f"expert {name} does not fit model {self.name!r} ({str(e).splitlines()[0]}); it was trained on another. Open the folder with that model."
+                ) from e
+            self._apply(self._on, self._training)
+
+    def save_expert(self, name: str, folder: Path) -> None:
+        """Write it to a temporary folder beside `folder`, then rename: there is a whole expert, or none.
+
+        Raises:
+            FolderError: it could not be written; nothing is left behind.
+        """
+        assert self.peft is not None
+        beside = folder.with_name(f".{folder.name}.tmp")
+        shutil.rmtree(beside, ignore_errors=True)
+        try:
+            self.peft.save_pretrained(str(beside), selected_adapters=[name], safe_serialization=True)
+            (beside / "README.md").unlink(missing_ok=True)
+            for file in (beside / name).iterdir():
+                file.rename(beside / file.name)
+            (beside / name).rmdir()
+            write_checksums(beside)
+            for file in beside.iterdir():
+                with open(file, "rb") as f:
+                    os.fsync(f.fileno())
+            beside.rename(folder)
+        except OSError as e:
+            shutil.rmtree(beside, ignore_errors=True)
+            raise FolderError(f"expert {name} could not be written to {folder} ({e.strerror or e}); make room or make the folder writable.") from e
+
+    def drop_expert(self, name: str) -> None:
+        """Take it out of memory."""
+        with self._lock:
+            if self.peft is None or name not in self.experts:
+                return
+            if self.experts == (name,):
+                self.base = self.peft.unload()
+                self.peft = None
+                self._on, self._training = (), None
+            else:
+                self.peft.delete_adapter(name)
+                self._apply(tuple(n for n in self._on if n != name), None if self._training == name else self._training)
+
+    @contextmanager
+    def view(self, experts: Sequence[str], training: str | None = None) -> Iterator[Any]:
+        """The model with exactly these experts on, `training` the only one with gradients; as before on leaving."""
+        with self._lock:
+            before = self._on, self._training
+            self._apply(tuple(experts), training)
+            try:
+                yield self.model
+            finally:
+                self._apply(*before)
+
+    def _apply(self, experts: tuple[str, ...], training: str | None) -> None:
+        if self.peft is None:
+            if experts:
+                raise ExpertError(f"no expert is loaded, yet {', '.join(experts)} should be on. Load them first.")
+            self._on, self._training = (), None
+            return
+        if missing := [n for n in experts if n not in self.experts]:
+            raise ExpertError(f"expert {', '.join(missing)} is not in memory. Load it first.")
+        self._on, self._training = experts, training
+        tuner: Any = self.peft.base_model
+        if experts:
+            tuner.enable_adapter_layers()
+            tuner.set_adapter(list(experts), inference_mode=True)
+        else:
+            tuner.disable_adapter_layers()
+        for name, p in self.peft.named_parameters():
+            if "lora_" in name:
+                p.requires_grad_(training is not None and f".{training}." in name)
+
+    # Text in, text out
+
+    def prompt_ids(self, messages: Messages) -> list[int]:
+        """Token ids of a chat up to where the assistant speaks.
+
+        Raises:
+            EpisodeError: it does not fit the model's context.
+        """
+        text = self.tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        if len(ids) >= self.context_length:
+            raise EpisodeError(
+                f"the conversation has {len(ids)} tokens and the model takes {self.context_length}; "
+                "shorten it, split the episode, or use a model with a longer context."
+            )
+        return ids
+
+    def answer_ids(self, text: str) -> list[int]:
+        """Token ids of what an assistant said, with the end of its turn."""
+        return [*self.tokenizer(text, add_special_tokens=False)["input_ids"], self.tokenizer.eos_token_id]
+
+    def count_tokens(self, text: str) -> int:
+        return len(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    @torch.no_grad()
+    def answer(
+        self,
+        chats: Sequence[Messages],
+        experts: Sequence[str] = (),
+        max_new_tokens: int = 32,
+        temperature: float = 0.0,
+        seed: int = 0,
+        batch: int = 64,
+    ) -> list[str]:
+        """One answer per chat, in order; greedy at temperature 0."""
+        prompts = [self.prompt_ids(c) for c in chats]
+        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+        out = [""] * len(prompts)
+        sampling: dict[str, Any] = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature else {"do_sample": False}
+        with self.view(experts) as model, torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            for i in range(0, len(order), batch):
+                rows = order[i : i + batch]
+                ids, mask = _pad([prompts[r] for r in rows], self.tokenizer.pad_token_id, left=True)
+                made = model.generate(
+                    input_ids=ids.to(self.device),
+                    attention_mask=mask.to(self.device),
+                    max_new_tokens=max_new_tokens,
+                    pad_token_id=self.tokenizer.pad_token_id,
+                    **sampling,
+                )
+                for r, text in zip(rows, self.tokenizer.batch_decode(made[:, ids.shape[1] :], skip_special_tokens=True), strict=True):
+                    out[r] = text.strip()
+        return out
+
+    def stream(self, chat: Messages, experts: Sequence[str], max_new_tokens: int, temperature: float = 0.0) -> Iterator[str]:
+        """The answer in pieces, as it is made."""
+        streamer = TextIteratorStreamer(self.tokenizer, skip_prompt=True, skip_special_tokens=True)
+        ids = torch.tensor([self.prompt_ids(chat)], device=self.device)
+        failed: list[BaseException] = []
+
+        def make() -> None:
+            try:
+                with self.view(experts) as model, torch.no_grad():
+                    model.generate(
+                        input_ids=ids,
+                        attention_mask=torch.ones_like(ids),
+                        max_new_tokens=max_new_tokens,
+                        do_sample=temperature > 0,
+                        temperature=temperature or None,
+                        pad_token_id=self.tokenizer.pad_token_id,
+                        streamer=streamer,
+                    )
+            except BaseException as e:
+                failed.append(e)
+                streamer.end()
+
+        worker = threading.Thread(target=make, daemon=True)
+        worker.start()
+        begun = False
+        for piece in streamer:
+            text = piece if begun else piece.lstrip()
+            begun = begun or bool(text)
+            if text:
+                yield text
+        worker.join()
+        if failed:
+            raise failed[0]
+
+    def logits(self, prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Logits_N_V that predict every completion token, row after row, in the view that is on. Rows of like length share a forward pass."""
+        lengths = [len(p) + len(c) for p, c in zip(prompts, completions, strict=True)]
+        parts: dict[int, torch.Tensor] = {}
+        for rows in _buckets(lengths):
+            ids, mask = _pad([[*prompts[r], *completions[r]] for r in rows], self.tokenizer.pad_token_id, left=False)
+            first = min(len(prompts[r]) for r in rows) - 1
+            keep = torch.arange(first, max(lengths[r] for r in rows) - 1, device=self.device)
+            logits_R_T_V = self.model(input_ids=ids.to(self.device), attention_mask=mask.to(self.device), logits_to_keep=keep, use_cache=False).logits
+            for i, r in enumerate(rows):
+                start = len(prompts[r]) - 1 - first
+                parts[r] = logits_R_T_V[i, start : start + len(completions[r])]
+        return torch.cat([parts[r] for r in range(len(lengths))])
+
+
+def _mlp_layers(base: torch.nn.Module) -> list[str] | str:
+    """The linear layers of the MLP blocks; every linear layer where no block can be told by its name."""
+    names = [n for n, m in base.named_modules() if isinstance(m, torch.nn.Linear)]
+    inside = sorted({n.rsplit(".", 1)[-1] for n in names if any(part in _MLP for part in n.split("."))})
+    return inside or "all-linear"
+
+
+def _pad(rows: Sequence[Sequence[int]], value: int, left: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """(ids_R_T, mask_R_T)"""
+    width = max(map(len, rows))
+    ids, mask = torch.full((len(rows), width), value), torch.zeros(len(rows), width, dtype=torch.long)
+    for i, row in enumerate(rows):
+        at = slice(width - len(row), width) if left else slice(0, len(row))
+        ids[i, at] = torch.tensor(row, dtype=torch.long)
+        mask[i, at] = 1
+    return ids, mask
+
+
+def _buckets(lengths: Sequence[int]) -> list[list[int]]:
+    """Row numbers in groups of like length, so that a long row does not make short ones expensive."""
+    groups: list[list[int]] = []
+    for r in sorted(range(len(lengths)), key=lambda r: lengths[r]):
+        if groups and lengths[r] <= 1.5 * lengths[groups[-1][0]] + 16:
+            groups[-1].append(r)
+        else:
+            groups.append([r])
+    return groups

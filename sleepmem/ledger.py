@@ -1,0 +1,418 @@
+"""The ledger: one SQLite file, the only truth. The only file that knows sqlite-utils.
+
+An episode is on the disk (WAL, synchronous) before `add_episode` returns. Changes of shape are named migrations.
+The ledger knows no model and no index; it says which episodes are still to be indexed (`unindexed`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlite_utils import Database, Migrations
+
+from sleepmem.errors import FolderError, LedgerError
+from sleepmem.records import Episode, Expert, Kind, Namespace, Probe, Recall, Role, Verdict, namespace_key, now
+
+APPLICATION_ID = 0x534C4550  # "SLEP", in the header of the file: tells our ledgers from other SQLite files
+migrations = Migrations("sleepmem")
+
+
+@migrations()
+def create_day(db: Database) -> None:
+    db.table("episodes").create(
+        {
+            "id": str,
+            "namespace": str,
+            "text": str,
+            "source": str,
+            "created_at": str,
+            "message_id": str,
+            "indexed": int,  # 1 when the buffer holds it or held it
+            "learned_in": str,  # the night whose expert holds it; NULL while it belongs to the buffer
+            "superseded": int,  # 1 when a newer episode says otherwise
+        },
+        pk="id",
+        not_null={"namespace", "text", "source", "created_at", "indexed", "superseded"},
+        defaults={"indexed": 0, "superseded": 0},
+    )
+    db.table("episodes").create_index(["namespace", "learned_in"])
+    db.table("episodes").enable_fts(["text"], create_triggers=True)
+    db.table("retrievals").create(
+        {"id": int, "namespace": str, "at": str, "question": str, "view": str, "reason": str, "tokens": int, "episodes": str},
+        pk="id",
+    )
+    db.table("retrievals").create_index(["namespace", "at"])
+    db.table("events").create({"id": int, "at": str, "kind": str, "detail": str}, pk="id")
+
+
+@migrations()
+def create_night(db: Database) -> None:
+    db.table("nights").create(
+        {"id": str, "namespace": str, "started_at": str, "finished_at": str, "verdict": str, "reason": str, "report": str}, pk="id"
+    )
+    db.table("probes").create(
+        {
+            "id": str,
+            "night_id": str,
+            "namespace": str,
+            "episode_id": str,
+            "kind": str,
+            "role": str,
+            "question": str,
+            "answer": str,
+            "stale": str,
+            "passed": int,  # closed-book, in the exam that promoted its expert
+        },
+        pk="id",
+    )
+    db.table("probes").create_index(["namespace", "night_id"])
+    db.table("experts").create(
+        {
+            "name": str,
+            "namespace": str,
+            "night_id": str,
+            "level": str,
+            "rank": int,
+            "created_at": str,
+            "lineage": str,
+            "live": int,
+        },
+        pk="name",
+    )
+    db.table("exams").create({"id": int, "night_id": str, "stage": str, "measure": str, "right": float, "total": int}, pk="id")
+
+
+class Ledger:
+    """Open, or create, the ledger of a memory folder. Safe to share between threads.
+
+    Raises:
+        FolderError: the file cannot be read or written.
+        LedgerError: it is not a ledger, or a newer sleepmem wrote it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.RLock()
+        try:
+            connection = sqlite3.connect(path, check_same_thread=False, timeout=30)
+            connection.row_factory = sqlite3.Row
+            self.db = Database(connection)
+            self._check()
+            self.db.execute("PRAGMA journal_mode=WAL")
+            self.db.execute("PRAGMA synchronous=FULL")
+            if migrations.pending(self.db):
+                migrations.apply(self.db)
+                self.db.execute(f"PRAGMA application_id={APPLICATION_ID}")
+        except sqlite3.DatabaseError as e:
+            raise _explain(path, e) from e
+
+    def _check(self) -> None:
+        tables = set(self.db.table_names())
+        application = self.db.execute("PRAGMA application_id").fetchone()[0]
+        if tables and application != APPLICATION_ID and not migrations.applied(self.db):
+            raise LedgerError(f"{self.path} is a SQLite file of another program; sleepmem will not change it. Choose another folder.")
+        known = {m.name for m in migrations._migrations}
+        newer = [m.name for m in migrations.applied(self.db) if m.name not in known]
+        if newer:
+            raise LedgerError(
+                f"{self.path} was written by a newer sleepmem (it has {', '.join(newer)}); this one would misread it. Upgrade sleepmem."
+            )
+
+    def close(self) -> None:
+        self.db.close()
+
+    @contextmanager
+    def _write(self) -> Iterator[Database]:
+        """One transaction, all or nothing."""
+        with self._lock:
+            try:
+                with self.db.atomic():
+                    yield self.db
+            except sqlite3.DatabaseError as e:
+                raise _explain(self.path, e) from e
+
+    def _rows(self, sql: str, *values: Any) -> list[sqlite3.Row]:
+        with self._lock:
+            try:
+                return self.db.execute(sql, list(values)).fetchall()
+            except sqlite3.DatabaseError as e:
+                raise _explain(self.path, e) from e
+
+    # The day
+
+    def add_episode(self, episode: Episode) -> bool:
+        """Store it; False when it was there already."""
+        row = {
+            "id": episode.id,
+            "namespace": namespace_key(episode.namespace),
+            "text": episode.text,
+            "source": episode.source,
+            "created_at": episode.created_at,
+            "message_id": episode.message_id,
+        }
+        with self._write() as db:
+            before = db.conn.total_changes
+            db.table("episodes").insert(row, ignore=True)
+            return bool(db.conn.total_changes > before)
+
+    def unindexed(self) -> list[Episode]:
+        """Episodes that the buffer has not seen yet: written by another process, or before a crash."""
+        return [_episode(r) for r in self._rows("SELECT * FROM episodes WHERE indexed = 0 AND learned_in IS NULL ORDER BY created_at, id")]
+
+    def mark_indexed(self, ids: Iterable[str]) -> None:
+        with self._write() as db:
+            for i in ids:
+                db.execute("UPDATE episodes SET indexed = 1 WHERE id = ?", [i])
+
+    def buffered(self, namespace: Namespace) -> list[Episode]:
+        """Episodes that are not in the weights, oldest first."""
+        return [
+            _episode(r)
+            for r in self._rows("SELECT * FROM episodes WHERE namespace = ? AND learned_in IS NULL ORDER BY created_at, id", namespace_key(namespace))
+        ]
+
+    def learned(self, namespace: Namespace) -> list[Episode]:
+        """Episodes whose expert is live and that left the buffer, oldest first; superseded ones left out."""
+        return [
+            _episode(r)
+            for r in self._rows(
+                "SELECT * FROM episodes WHERE namespace = ? AND learned_in IS NOT NULL AND superseded = 0 ORDER BY created_at, id",
+                namespace_key(namespace),
+            )
+        ]
+
+    def episodes(self, namespace: Namespace | None = None) -> list[Episode]:
+        """Everything that was ever stored, oldest first."""
+        where, values = ("WHERE namespace = ?", [namespace_key(namespace)]) if namespace else ("", [])
+        return [_episode(r) for r in self._rows(f"SELECT * FROM episodes {where} ORDER BY created_at, id", *values)]
+
+    def repeats(self, episode: Episode) -> list[Episode]:
+        """Stored episodes with the same owner, source and text, newest first."""
+        return [
+            _episode(r)
+            for r in self._rows(
+                "SELECT * FROM episodes WHERE namespace = ? AND source = ? AND text = ? ORDER BY created_at DESC",
+                namespace_key(episode.namespace),
+                episode.source,
+                episode.text,
+            )
+        ]
+
+    def search(self, namespace: Namespace, question: str, limit: int) -> list[Episode]:
+        """The archive: full-text search (BM25) over every episode of the namespace, learned or not."""
+        words = re.findall(r"\w+", question)
+        if not words:
+            return []
+        query = " OR ".join(f'"{w}"' for w in dict.fromkeys(words))
+        return [
+            _episode(r)
+            for r in self._rows(
+                "SELECT e.* FROM episodes_fts f JOIN episodes e ON e.rowid = f.rowid "
+                "WHERE episodes_fts MATCH ? AND e.namespace = ? ORDER BY bm25(episodes_fts), e.created_at DESC LIMIT ?",
+                query,
+                namespace_key(namespace),
+                limit,
+            )
+        ]
+
+    def log_recall(self, namespace: Namespace, question: str, recall: Recall, tokens: int) -> None:
+        """Keep the gate's decision: the retrieval-load curve is drawn from these."""
+        with self._write() as db:
+            db.table("retrievals").insert(
+                {
+                    "namespace": namespace_key(namespace),
+                    "at": now(),
+                    "question": question,
+                    "view": recall.view.value,
+                    "reason": recall.reason,
+                    "tokens": tokens,
+                    "episodes": json.dumps([e.id for e in recall.episodes]),
+                }
+            )
+
+    def retrievals(self, namespace: Namespace, since: str = "") -> list[dict[str, Any]]:
+        rows = self._rows("SELECT * FROM retrievals WHERE namespace = ? AND at > ? ORDER BY id", namespace_key(namespace), since)
+        return [{**dict(r), "episodes": json.loads(r["episodes"])} for r in rows]
+
+    def log_event(self, kind: str, **detail: Any) -> None:
+        with self._write() as db:
+            db.table("events").insert({"at": now(), "kind": kind, "detail": json.dumps(detail)})
+
+    # The night
+
+    def start_night(self, namespace: Namespace) -> str:
+        """A new night's id; ids are never reused."""
+        with self._write() as db:
+            night_id = f"night-{db['nights'].count + 1:04d}"
+            db.table("nights").insert({"id": night_id, "namespace": namespace_key(namespace), "started_at": now()})
+        return night_id
+
+    def unfinished_night(self, namespace: Namespace) -> str | None:
+        rows = self._rows("SELECT id FROM nights WHERE namespace = ? AND verdict IS NULL ORDER BY id DESC LIMIT 1", namespace_key(namespace))
+        return rows[0]["id"] if rows else None
+
+    def nights(self, namespace: Namespace | None = None) -> list[dict[str, Any]]:
+        """All finished nights, oldest first, each with its report."""
+        where, values = ("AND namespace = ?", [namespace_key(namespace)]) if namespace else ("", [])
+        rows = self._rows(f"SELECT * FROM nights WHERE verdict IS NOT NULL {where} ORDER BY id", *values)
+        return [{**dict(r), "report": json.loads(r["report"] or "{}")} for r in rows]
+
+    def last_promotion(self, namespace: Namespace) -> str:
+        """When the last promoted night finished, or '' when none did."""
+        rows = self._rows(
+            "SELECT max(finished_at) AS at FROM nights WHERE namespace = ? AND verdict = ?", namespace_key(namespace), Verdict.PROMOTED.value
+        )
+        return rows[0]["at"] or ""
+
+    def add_probes(self, namespace: Namespace, probes: Sequence[Probe]) -> None:
+        """Replace the probes of their night: a step that runs again writes the same rows again."""
+        with self._write() as db:
+            for night_id in {p.night_id for p in probes}:
+                db.table("probes").delete_where("night_id = ?", [night_id])
+            db.table("probes").insert_all(
+                {
+                    "id": p.id,
+                    "night_id": p.night_id,
+                    "namespace": namespace_key(namespace),
+                    "episode_id": p.episode_id,
+                    "kind": p.kind.value,
+                    "role": p.role.value,
+                    "question": p.question,
+                    "answer": p.answer,
+                    "stale": p.stale,
+                }
+                for p in probes
+            )
+
+    def probes(self, night_id: str) -> list[Probe]:
+        return [_probe(r) for r in self._rows("SELECT * FROM probes WHERE night_id = ? ORDER BY id", night_id)]
+
+    def learned_probes(self, namespace: Namespace) -> list[Probe]:
+        """Probes of episodes that live in the weights and still hold, by night."""
+        return [
+            _probe(r)
+            for r in self._rows(
+                "SELECT p.* FROM probes p JOIN episodes e ON e.id = p.episode_id AND e.learned_in = p.night_id "
+                "WHERE p.namespace = ? AND e.superseded = 0 ORDER BY p.id",
+                namespace_key(namespace),
+            )
+        ]
+
+    def write_exam(self, night_id: str, stage: str, scores: Mapping[str, tuple[float, int]]) -> None:
+        with self._write() as db:
+            db.table("exams").delete_where("night_id = ? AND stage = ?", [night_id, stage])
+            db.table("exams").insert_all(
+                {"night_id": night_id, "stage": stage, "measure": m, "right": right, "total": total} for m, (right, total) in scores.items()
+            )
+
+    def promote(self, expert: Expert, proven: Iterable[str], superseded: Iterable[str], passed: Iterable[str]) -> None:
+        """Make the expert live, in one transaction: its proven episodes belong to the weights from here on."""
+        with self._write() as db:
+            db.table("experts").insert(
+                {
+                    "name": expert.name,
+                    "namespace": namespace_key(expert.namespace),
+                    "night_id": expert.night_id,
+                    "level": expert.level,
+                    "rank": expert.rank,
+                    "created_at": expert.created_at,
+                    "lineage": json.dumps(list(expert.lineage)),
+                    "live": 1,
+                },
+                replace=True,
+            )
+            for i in superseded:
+                db.table("episodes").update(i, {"superseded": 1, "learned_in": expert.night_id})
+            for i in proven:
+                db.table("episodes").update(i, {"learned_in": expert.night_id})
+            for i in passed:
+                db.table("probes").update(i, {"passed": 1})
+
+    def finish_night(self, night_id: str, verdict: Verdict, reason: str, report: Mapping[str, Any]) -> None:
+        with self._write() as db:
+            db.table("nights").update(night_id, {"finished_at": now(), "verdict": verdict.value, "reason": reason, "report": json.dumps(report)})
+
+    def experts(self, namespace: Namespace | None = None, live: bool = True) -> list[Expert]:
+        """Experts in the order they were born; only the live ones unless asked otherwise."""
+        where = "WHERE 1" + (" AND live = 1" if live else "") + (" AND namespace = ?" if namespace else "")
+        values = [namespace_key(namespace)] if namespace else []
+        return [
+            Expert(
+                r["name"],
+                tuple(json.loads(r["namespace"])),
+                r["night_id"],
+                r["level"],
+                r["rank"],
+                r["created_at"],
+                tuple(json.loads(r["lineage"])),
+                bool(r["live"]),
+            )
+            for r in self._rows(f"SELECT * FROM experts {where} ORDER BY created_at", *values)
+        ]
+
+    def rollback(self, namespace: Namespace, nights: Sequence[str]) -> list[str]:
+        """Make exactly the experts of these nights live; what the others taught goes back to the buffer. Returns those episode ids."""
+        key = namespace_key(namespace)
+        keep = json.dumps(list(nights))
+        with self._write() as db:
+            db.execute("UPDATE experts SET live = night_id IN (SELECT value FROM json_each(?)) WHERE namespace = ?", [keep, key])
+            back = [
+                r["id"]
+                for r in db.execute(
+                    "SELECT id FROM episodes WHERE namespace = ? AND learned_in IS NOT NULL AND learned_in NOT IN (SELECT value FROM json_each(?))",
+                    [key, keep],
+                ).fetchall()
+            ]
+            for i in back:
+                db.table("episodes").update(i, {"learned_in": None, "superseded": 0, "indexed": 0})
+        return back
+
+    def namespaces(self) -> list[Namespace]:
+        return [tuple(json.loads(r["namespace"])) for r in self._rows("SELECT DISTINCT namespace FROM episodes ORDER BY namespace")]
+
+    def verify(self) -> list[str]:
+        """What is wrong with the ledger, one sentence each; empty when it is sound. Re-derives every id."""
+        faults = [f"SQLite reports: {r[0]}" for r in self._rows("PRAGMA integrity_check") if r[0] != "ok"]
+        for row in self._rows("SELECT * FROM episodes"):
+            if _episode(row).id != row["id"]:
+                faults.append(f"episode {row['id']} does not match its content")
+        for row in self._rows(
+            "SELECT id, learned_in FROM episodes WHERE learned_in IS NOT NULL AND learned_in NOT IN (SELECT night_id FROM experts WHERE live = 1)"
+        ):
+            faults.append(f"episode {row['id']} is said to be in the expert of {row['learned_in']}, which is not live")
+        return faults
+
+
+def _episode(row: Any) -> Episode:
+    return Episode(tuple(json.loads(row["namespace"])), row["text"], row["source"], row["created_at"], row["message_id"])
+
+
+def _probe(row: Any) -> Probe:
+    return Probe(
+        row["id"],
+        row["episode_id"],
+        row["night_id"],
+        Kind(row["kind"]),
+        Role(row["role"]),
+        row["question"],
+        row["answer"],
+        row["stale"] or "",
+    )
+
+
+def _explain(path: Path, error: sqlite3.Error) -> FolderError | LedgerError:
+    text = str(error)
+    if "readonly" in text or "unable to open" in text:
+        return FolderError(f"{path} cannot be written ({text}); a memory must store what it is told. Make the folder writable or choose another.")
+    if "full" in text:
+        return FolderError(f"the disk that holds {path} is full; the last change was taken back. Free some space and try again.")
+    if "not a database" in text or "malformed" in text:
+        return LedgerError(f"{path} is not a ledger or is damaged ({text}); sleepmem will not change it. Restore it or choose another folder.")
+    return FolderError(f"{path} could not be used ({text}). Check that no other program holds it, then try again.")

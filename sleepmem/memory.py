@@ -1,0 +1,441 @@
+"""SleepMemory: one memory folder, by day and by night.
+
+    folder/ledger.db      the truth            folder/experts/   promoted experts
+    folder/chroma/        an index of it       folder/pending/   tonight's expert, until it is promoted
+    folder/nights.db      checkpoints          folder/lock       held by the one writer
+
+The day (`observe`, `recall`) loads no model: torch is imported by `chat_model`, `ask` and `sleep` alone, and by the default
+embeddings at their first text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
+
+from filelock import FileLock, Timeout
+from langchain_core.embeddings import Embeddings
+
+from sleepmem.answers import abstains
+from sleepmem.buffer import Buffer
+from sleepmem.config import MemoryConfig
+from sleepmem.embeddings import MiniLMEmbeddings
+from sleepmem.errors import EpisodeError, ExpertError, FolderError, FolderLocked
+from sleepmem.gate import Near, about, choose
+from sleepmem.index import reconcile_index
+from sleepmem.ledger import Ledger
+from sleepmem.prompts import closed_book, memory_line, memory_prompt
+from sleepmem.records import USER, Episode, Namespace, NightReport, Recall, View, check_namespace, now
+from sleepmem.tokens import context_length, count_tokens
+from sleepmem.weights import check_expert
+
+if TYPE_CHECKING:
+    from sleepmem.chat import SleepChatModel
+    from sleepmem.experts import LocalModel
+
+P = ParamSpec("P")
+T = TypeVar("T")
+EMBEDDED = Path(__file__).parent / "embedded" / "model"
+DEFAULT_NAMESPACE: Namespace = ("default",)
+_NEIGHBOURS = 5  # times top_k that are looked at before the names decide
+_REPEATED = 0.6  # cosine at which a later episode is about the same thing, so that saying the earlier one again is news
+
+
+class Answer(NamedTuple):
+    """What was answered, and how it was found."""
+
+    text: str
+    recall: Recall
+
+
+def _async(sync: Callable[P, T]) -> Callable[P, Any]:
+    """The async twin: the same body, in a thread."""
+
+    @functools.wraps(sync)
+    async def twin(*args: P.args, **kwargs: P.kwargs) -> T:
+        return await asyncio.to_thread(sync, *args, **kwargs)
+
+    return twin
+
+
+class SleepMemory:
+    """Open a memory with `SleepMemory.open`; close it, or use it as a context manager."""
+
+    def __init__(
+        self,
+        folder: Path,
+        ledger: Ledger,
+        buffer: Buffer | None,
+        embeddings: Embeddings,
+        model: str | Path,
+        config: MemoryConfig,
+        lock: FileLock | None,
+    ) -> None:
+        self.folder, self.ledger, self.embeddings, self.model, self.config = folder, ledger, embeddings, str(model), config
+        self._buffer, self._lock, self._loading = buffer, lock, threading.Lock()
+        self._local: LocalModel | None = None
+
+    @classmethod
+    def open(
+        cls,
+        folder: str | Path,
+        model: str | Path | None = None,
+        embeddings: Embeddings | None = None,
+        config: MemoryConfig | None = None,
+        chroma_client: Any = None,
+        append_only: bool = False,
+        check_experts: bool = True,
+    ) -> SleepMemory:
+        """Open the memory in `folder`, creating it when new, and bring ledger, index and experts to agree.
+
+        Args:
+            folder: the memory folder.
+            model: hub id or folder of any causal language model with a chat template; the embedded model by default.
+            embeddings: any LangChain embeddings; all-MiniLM-L6-v2 by default.
+            config: settings of gate and night.
+            chroma_client: a client of your own Chroma server, instead of files in the folder.
+            append_only: only `observe`, beside another process that has the folder open.
+            check_experts: refuse to open when an expert is missing or damaged; `rollback` needs it off.
+
+        Raises:
+            FolderError: the folder cannot be created, read or written.
+            FolderLocked: another process has it open for writing.
+            LedgerError: the ledger is foreign, damaged or newer.
+            ExpertError: a live expert is missing or damaged.
+        """
+        at = Path(folder)
+        try:
+            at.mkdir(parents=True, exist_ok=True)
+        except OSError as e:
+            raise FolderError(f"the memory folder {at} could not be created ({e.strerror}). Choose a folder you can write to.") from e
+        if not os.access(at, os.W_OK | os.X_OK):
+            raise FolderError(f"the memory folder {at} is read-only; a memory must store what it is told. Make it writable or choose another.")
+        lock = None
+        if not append_only:
+            lock = FileLock(at / "lock")
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                raise FolderLocked(
+                    f"the memory folder {at} is open for writing in another process; two writers would corrupt its index. "
+                    "Close the other one, or open it with append_only=True to add episodes."
+                ) from None
+            except OSError as e:
+                raise FolderError(f"the memory folder {at} cannot be locked ({e.strerror}). Make it writable or choose another.") from e
+        ledger: Ledger | None = None
+        try:
+            ledger = Ledger(at / "ledger.db")
+            vectors = embeddings or MiniLMEmbeddings()
+            buffer = None if append_only else Buffer(at / "chroma", vectors, chroma_client)
+            memory = cls(at, ledger, buffer, vectors, model or EMBEDDED, config or MemoryConfig(), lock)
+            if not append_only:
+                memory.reconcile(check_experts)
+            return memory
+        except BaseException:
+            if ledger:
+                ledger.close()
+            if lock:
+                lock.release()
+            raise
+
+    def close(self) -> None:
+        if self._buffer:
+            self._buffer.close()
+        self.ledger.close()
+        if self._lock:
+            self._lock.release()
+
+    def __enter__(self) -> SleepMemory:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    @property
+    def buffer(self) -> Buffer:
+        if self._buffer is None:
+            raise FolderLocked(f"{self.folder} was opened with append_only=True; only observe works. Open it as the writer.")
+        return self._buffer
+
+    # The day
+
+    def observe(
+        self,
+        namespace: Iterable[str],
+        text: str,
+        source: str = USER,
+        created_at: str | None = None,
+        message_id: str | None = None,
+    ) -> Episode:
+        """Store what was said; it is on the disk when this returns. The same episode is stored once.
+
+        Args:
+            namespace: whose memory.
+            text: what was said.
+            source: "user", or "tool:<name>" and the like; only what the user said may teach the weights by default.
+            created_at: when it was said, ISO 8601; now by default.
+            message_id: of the message it came in; without one, saying the same again is one episode until something newer is said about it.
+
+        Raises:
+            NamespaceError, EpisodeError, FolderError: the namespace is unsafe, the text empty or too long, the disk full.
+        """
+        episode = Episode(check_namespace(namespace), text.strip(), source, created_at or now(), message_id)
+        self._check_length(episode)
+        if message_id is None and (same := self._repeat(episode)):
+            return same
+        self.ledger.add_episode(episode)
+        if self._buffer:
+            self._catch_up()
+        return episode
+
+    def recall(self, namespace: Iterable[str], question: str, log: bool = True) -> Recall:
+        """Let the gate choose how `question` is answered, and fetch what it needs. Every decision is logged with its reason."""
+        owner = check_namespace(namespace)
+        self._catch_up()
+        vector = self.embeddings.embed_query(question)
+        gate = self.config.gate
+        buffered = [Near(*n) for n in self.buffer.near(owner, vector, gate.top_k * _NEIGHBOURS)]
+        known = [Near(*n) for n in self.buffer.near_known(owner, vector, gate.top_k * _NEIGHBOURS)]
+
+        def similarity(text: str) -> float:
+            return sum(x * y for x, y in zip(vector, self.embeddings.embed_query(text), strict=True))
+
+        view, reason, near = choose(question, known, buffered, similarity, gate)
+        episodes: tuple[Episode, ...] = ()
+        if view is View.RETRIEVAL:
+            by_id = {e.id: e for e in self.ledger.buffered(owner)}
+            episodes = self._fitting(
+                [by_id[n.id] for n in buffered if n.id in by_id and n.similarity >= gate.near and about(question, n.text)][: gate.top_k]
+            )
+            if not episodes:
+                episodes, reason = self._archived(owner, question), f"{reason}, nor is the buffer about it; searched the archive"
+                view = View.RETRIEVAL if episodes else View.BASE
+        return self._log(owner, question, Recall(view, reason, episodes, near), log)
+
+    def search_archive(self, namespace: Iterable[str], question: str, log: bool = True) -> Recall:
+        """Full-text search over everything ever stored, learned or not: the last resort before "I do not know"."""
+        owner = check_namespace(namespace)
+        found = Recall(View.RETRIEVAL, "the model did not know; searched the archive", self._archived(owner, question))
+        return self._log(owner, question, found, log)
+
+    def context(self, recall: Recall, system: str = "") -> str:
+        """The system message that carries what was recalled, after the agent's own `system`; just `system` when nothing was."""
+        return memory_prompt(self._lines(recall), system) if recall.episodes else system
+
+    def should_search_archive(self, recall: Recall, answer: str) -> bool:
+        """Whether `answer` admits not knowing although the archive was not searched yet."""
+        return "archive" not in recall.reason and abstains(answer, self.config.abstention)
+
+    def ask(self, namespace: Iterable[str], question: str) -> Answer:
+        """Gate, answer, and the archive when the model does not know. Stores nothing but the gate's log."""
+        owner = check_namespace(namespace)
+        model = self.chat_model(owner)
+        found = self.recall(owner, question)
+        text = self._reply(model, question, found)
+        if self.should_search_archive(found, text):
+            found = self.search_archive(owner, question)
+            if found.episodes:
+                text = self._reply(model, question, found)
+        return Answer(text, found)
+
+    def is_tired(self, namespace: Iterable[str]) -> bool:
+        """Whether the buffer holds enough for a night (`SleepConfig.tired_at`)."""
+        return len(self.ledger.buffered(check_namespace(namespace))) >= self.config.sleep.tired_at
+
+    # The model
+
+    @property
+    def local(self) -> LocalModel:
+        """The model that answers by day, loaded when first used."""
+        with self._loading:
+            if self._local is None:
+                from sleepmem.experts import LocalModel
+
+                self._local = LocalModel(self.model)
+            return self._local
+
+    def chat_model(self, namespace: Iterable[str] | None = None) -> SleepChatModel:
+        """A LangChain chat model over the base and the live experts of `namespace`, or of the namespace that the running graph names."""
+        from sleepmem.chat import SleepChatModel
+
+        return SleepChatModel(
+            local=self.local,
+            live=self.live_experts,
+            where=current_namespace,
+            namespace=None if namespace is None else check_namespace(namespace),
+            max_new_tokens=self.config.max_new_tokens,
+        )
+
+    def live_experts(self, namespace: Iterable[str]) -> tuple[str, ...]:
+        """Names of the experts that answer for `namespace`, oldest first, loaded into the day's model."""
+        experts = tuple(e.name for e in self.ledger.experts(check_namespace(namespace)))
+        for name in experts:
+            self.local.load_expert(name, self.folder / "experts" / name)
+        return experts
+
+    def sleep(self, namespace: Iterable[str] = DEFAULT_NAMESPACE, on_event: Callable[[dict[str, Any]], None] | None = None) -> NightReport:
+        """Consolidate the buffer of `namespace` into a new expert, if the exam says so. Goes on with an interrupted night.
+
+        The agent keeps answering meanwhile, with the experts it had: the night trains a copy of the model of its own.
+
+        Args:
+            namespace: whose night.
+            on_event: receives progress events, dicts with a `step`.
+        """
+        from sleepmem import night
+        from sleepmem.experts import LocalModel
+        from sleepmem.sleep import Night
+
+        owner = check_namespace(namespace)
+        self._catch_up()
+        bedroom = Night(self.ledger, self.buffer, LocalModel(self.model), self.folder, self.config.sleep, self.embeddings, self.config.abstention)
+        return night.run(bedroom, owner, on_event)
+
+    def rollback(self, namespace: Iterable[str], nights: Iterable[str]) -> list[str]:
+        """Make exactly the experts of these nights live. What other nights taught goes back to the buffer; returns those episode ids."""
+        owner, nights = check_namespace(namespace), list(nights)
+        known = {e.night_id for e in self.ledger.experts(owner, live=False)}
+        if strange := sorted(set(nights) - known):
+            raise ExpertError(f"night {', '.join(strange)} made no expert for {owner}; it has {', '.join(sorted(known)) or 'none'}.")
+        back = self.ledger.rollback(owner, nights)
+        self.reconcile(check_experts=False)
+        return back
+
+    # Agreement
+
+    def reconcile(self, check_experts: bool = True) -> None:
+        """Bring index and expert folders to what the ledger says; what a killed process left half done is taken back or finished."""
+        finished = {n["id"] for n in self.ledger.nights()}
+        promoted = {e.name for e in self.ledger.experts(live=False)}
+        for kind in ("pending", "experts"):
+            for path in sorted((self.folder / kind).glob("*")):  # hidden ones too
+                night_id = path.name.lstrip(".").rsplit("-", 1)[0]
+                if path.name.startswith(".") or (path.name not in promoted and night_id in finished):
+                    shutil.rmtree(path, ignore_errors=True)
+                    self.ledger.log_event("reconcile", removed=str(path.name))
+        if check_experts:
+            for e in self.ledger.experts():
+                check_expert(self.folder / "experts" / e.name)
+        for owner in self.ledger.namespaces():
+            reconcile_index(self.ledger, self.buffer, owner)
+
+    def verify(self) -> list[str]:
+        """What does not agree, one sentence each; empty when all is sound."""
+        faults = self.ledger.verify()
+        for e in self.ledger.experts():
+            try:
+                check_expert(self.folder / "experts" / e.name)
+            except ExpertError as error:
+                faults.append(str(error))
+        for owner in self.ledger.namespaces():
+            if self.buffer.ids(owner) != {e.id for e in self.ledger.buffered(owner)}:
+                faults.append(f"the index of {owner} is not what the ledger says; reopening the folder mends it")
+        return faults
+
+    def status(self) -> list[dict[str, Any]]:
+        """Per namespace: episodes, buffered, learned, live experts, nights, share of turns that retrieved."""
+        out = []
+        for owner in self.ledger.namespaces():
+            turns = self.ledger.retrievals(owner)
+            retrieved = sum(r["view"] == View.RETRIEVAL.value for r in turns)
+            out.append(
+                {
+                    "namespace": list(owner),
+                    "episodes": len(self.ledger.episodes(owner)),
+                    "buffered": len(self.ledger.buffered(owner)),
+                    "learned": len(self.ledger.learned(owner)),
+                    "experts": [e.name for e in self.ledger.experts(owner)],
+                    "nights": len(self.ledger.nights(owner)),
+                    "questions": len(turns),
+                    "retrieval_rate": round(retrieved / len(turns), 3) if turns else None,
+                }
+            )
+        return out
+
+    aobserve = _async(observe)
+    arecall = _async(recall)
+    asearch_archive = _async(search_archive)
+    aask = _async(ask)
+    asleep = _async(sleep)
+    ais_tired = _async(is_tired)
+    arollback = _async(rollback)
+
+    # Inside
+
+    def _catch_up(self) -> None:
+        """Index what other processes appended, or a crash left unindexed."""
+        waiting: dict[Namespace, list[Episode]] = {}
+        for e in self.ledger.unindexed():
+            waiting.setdefault(e.namespace, []).append(e)
+        for owner, episodes in waiting.items():
+            self.buffer.add(owner, episodes)
+            self.ledger.mark_indexed(e.id for e in episodes)
+
+    def _repeat(self, episode: Episode) -> Episode | None:
+        """The stored episode that this one repeats, unless something newer was said about the same."""
+        same = self.ledger.repeats(episode)
+        if not same:
+            return None
+        newer = [e for e in self.ledger.episodes(episode.namespace) if e.created_at > same[0].created_at and e.text != episode.text]
+        if newer:
+            first, *others = self.embeddings.embed_documents([episode.text, *(e.text for e in newer)])
+            if max(sum(x * y for x, y in zip(first, o, strict=True)) for o in others) >= _REPEATED:
+                return None
+        return same[0]
+
+    def _check_length(self, episode: Episode) -> None:
+        limit, length = context_length(self.model) // 2, self._tokens(episode.text)
+        if limit and length > limit:
+            raise EpisodeError(
+                f"the episode has {length} tokens and half of the model's context is {limit}; it could be neither read nor learned. "
+                "Split it into several."
+            )
+
+    def _tokens(self, text: str) -> int:
+        return count_tokens(self.model, text)
+
+    def _fitting(self, episodes: Iterable[Episode]) -> tuple[Episode, ...]:
+        """As many, in this order, as fit half of the model's context."""
+        left, kept = context_length(self.model) // 2 or 1 << 30, []
+        for e in episodes:
+            left -= self._tokens(e.text) + 8  # the date
+            if left >= 0:
+                kept.append(e)
+        return tuple(kept)
+
+    def _archived(self, owner: Namespace, question: str) -> tuple[Episode, ...]:
+        found = self.ledger.search(owner, question, self.config.gate.top_k * _NEIGHBOURS)
+        return self._fitting([e for e in found if about(question, e.text)][: self.config.gate.top_k])
+
+    def _lines(self, recall: Recall) -> list[str]:
+        return [memory_line(e.date, e.text) for e in recall.oldest_first]
+
+    def _log(self, owner: Namespace, question: str, recall: Recall, log: bool) -> Recall:
+        if log:
+            self.ledger.log_recall(owner, question, recall, self._tokens(self.context(recall)) if recall.episodes else 0)
+        return recall
+
+    def _reply(self, model: SleepChatModel, question: str, recall: Recall) -> str:
+        system = self.context(recall)
+        messages = [{"role": "system", "content": system}] if system else []
+        return model.invoke([*messages, *closed_book(question)], view=recall.view.value).text
+
+
+def current_namespace(runtime: Any = None) -> Namespace | None:
+    """The namespace that the running LangGraph graph was invoked with: `context["namespace"]`, or `config["configurable"]["namespace"]`."""
+    from langgraph.config import get_config
+    from langgraph.runtime import get_runtime
+
+    try:
+        context = (runtime or get_runtime()).context
+        found = context.get("namespace") if isinstance(context, dict) else getattr(context, "namespace", None)
+        found = get_config().get("configurable", {}).get("namespace") if found is None else found
+    except (RuntimeError, KeyError, AttributeError):
+        return None
+    return None if found is None else check_namespace(found)

@@ -1,0 +1,94 @@
+"""The night as a LangGraph graph: the steps of `sleep`, with a SQLite checkpoint after each.
+
+A night that was killed is resumed from its checkpoint at the step it had reached; a step that fails ends the night with the reason in the ledger.
+Progress goes out as LangGraph custom stream events.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sqlite3
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.sqlite import SqliteSaver
+from langgraph.config import get_stream_writer
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+
+from sleepmem import sleep
+from sleepmem.records import Namespace, NightReport, Verdict
+
+CHECKPOINTS = "nights.db"
+
+
+def build(night: sleep.Night, checkpointer: SqliteSaver | None) -> CompiledStateGraph[Any, Any, Any, Any]:
+    """select -> probe -> expand -> seed -> exam -> decide -> promote -> prune -> report; straight to report when there is nothing to learn."""
+    graph = StateGraph(sleep.State)
+    names = list(sleep.STEPS)
+
+    def node(name: str) -> Any:
+        return lambda state: sleep.run(name, replace(night, emit=get_stream_writer()), state)
+
+    for name in names:
+        graph.add_node(name, node(name))
+    graph.add_edge(START, names[0])
+    for name, following in itertools.pairwise(names):
+        if name in ("select", "probe"):
+            graph.add_conditional_edges(
+                name, lambda state, following=following: "report" if state.get("verdict") else following, [following, "report"]
+            )
+        else:
+            graph.add_edge(name, following)
+    graph.add_edge(names[-1], END)
+    return graph.compile(checkpointer=checkpointer)
+
+
+def run(night: sleep.Night, namespace: Namespace, on_event: Callable[[dict[str, Any]], None] | None = None) -> NightReport:
+    """Sleep once, going on with an unfinished night if there is one.
+
+    Args:
+        night: stores, model, settings.
+        namespace: whose episodes.
+        on_event: receives every progress event.
+
+    Returns:
+        The report; its verdict says whether anything changed. A step that broke gives the verdict `failed` and the reason, and raises nothing.
+    """
+    connection = sqlite3.connect(night.folder / CHECKPOINTS, check_same_thread=False)
+    try:
+        saver = SqliteSaver(connection)
+        graph = build(night, saver)
+        night_id = night.ledger.unfinished_night(namespace)
+        config: RunnableConfig = {"configurable": {"thread_id": night_id or ""}}
+        start: sleep.State | None = None  # None resumes
+        if night_id is None or not graph.get_state(config).values:
+            night_id = night_id or night.ledger.start_night(namespace)
+            config = {"configurable": {"thread_id": night_id}}
+            start = {"night_id": night_id, "namespace": list(namespace), "began": time.time()}
+        try:
+            for event in graph.stream(start, config, stream_mode="custom", durability="sync"):
+                if on_event:
+                    on_event(event)
+        except Exception as e:
+            saver.delete_thread(night_id)
+            return _failed(night, night_id, namespace, e)
+        state: Any = graph.get_state(config).values
+        saver.delete_thread(night_id)
+        return sleep.report_of(state)
+    finally:
+        connection.close()
+
+
+def _failed(night: sleep.Night, night_id: str, namespace: Namespace, error: Exception) -> NightReport:
+    """End the night with its reason. What was promoted before the fault stays so: that transaction was whole."""
+    live = [e.name for e in night.ledger.experts(namespace) if e.night_id == night_id]
+    reason = f"{type(error).__name__}: {error}"
+    if live:
+        reason = f"promoted, but the index could not be brought in line ({reason}); reopening the folder mends it"
+    report = NightReport(night_id, namespace, Verdict.PROMOTED if live else Verdict.FAILED, reason, expert=live[0] if live else None)
+    night.ledger.finish_night(night_id, report.verdict, reason, report.as_dict())
+    return report

@@ -1,0 +1,182 @@
+"""The teacher questions itself about tonight's episodes (design, step 2).
+
+The teacher is the base, experts off. It writes question/answer pairs about each episode in several wordings; kept are those it answers the same way again
+among other memories. It also writes questions that are never answered, invents memories that no expert holds (for reading), and notices what a new
+episode corrects. Values in, values out: touches no store.
+
+Departs from the paper: it samples data D from the teacher and does not say how a bad sample is told from a good one.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from sleepmem.answers import abstains, matches, names, words
+from sleepmem.config import ProbeConfig
+from sleepmem.exams import Reading
+from sleepmem.experts import LocalModel
+from sleepmem.prompts import INVENT, UNANSWERED, WRITE_PAIR, closed_book, memory_line, open_book, parse_pair
+from sleepmem.records import Episode, Kind, Probe, Role
+
+Related = Callable[[str], Sequence[Episode]]  # question -> episodes of the ledger that may answer it
+_PAIR_TOKENS, _TEXT_TOKENS = 64, 48
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """What the night teaches with and is examined with."""
+
+    probes: tuple[Probe, ...]
+    readings: tuple[Reading, ...]
+    superseded: tuple[str, ...]  # ids of episodes that a newer one corrects
+    tokens_generated: int
+
+
+def question(
+    local: LocalModel,
+    night_id: str,
+    episodes: Sequence[Episode],
+    related: Related,
+    asked: Mapping[str, Sequence[str]],
+    config: ProbeConfig,
+    seed: int,
+) -> Questions:
+    """Write and check tonight's questions.
+
+    Args:
+        local: the model; its base is the teacher.
+        night_id: goes into the ids.
+        episodes: what tonight replays.
+        related: finds episodes of the same namespace, older and newer.
+        asked: per episode id, the questions of users that retrieved it; used first, they are what is asked.
+        config: how many, how hot, how strict.
+        seed: of the sampling.
+    """
+    rng = random.Random(seed)
+    line = {e.id: memory_line(e.date, e.text) for e in episodes}
+    by_id = {e.id: e for e in episodes}
+    generated = 0
+
+    def write(prompt: str, lines: Sequence[str], tokens: int, salt: int) -> list[str]:
+        nonlocal generated
+        made = local.answer([open_book(prompt, [x]) for x in lines], (), tokens, config.temperature, seed + salt)
+        generated += sum(local.count_tokens(t) for t in made)
+        return made
+
+    def reply(chats: Sequence[Sequence[dict[str, str]]], tokens: int = 32) -> list[str]:
+        nonlocal generated
+        made = local.answer(chats, (), tokens)
+        generated += sum(local.count_tokens(t) for t in made)
+        return made
+
+    # Pairs: written by the teacher, or asked by a user and answered by it.
+    many = [e.id for e in episodes for _ in range(config.samples)]
+    pairs: dict[tuple[str, str], str] = {}
+    real = [(i, q) for i, questions in asked.items() if i in by_id for q in dict.fromkeys(questions)]
+    for (i, q), a in zip(real, reply([open_book(q, [line[i]]) for i, q in real]), strict=True):
+        if not abstains(a):
+            pairs[i, q] = a
+    for i, text in zip(many, write(WRITE_PAIR, [line[i] for i in many], _PAIR_TOKENS, 1), strict=True):
+        pair = parse_pair(text)
+        if pair and names(pair[0]) <= set(words(by_id[i].text)) and not abstains(pair[1]):
+            pairs.setdefault((i, pair[0]), pair[1])
+    kept = list(pairs)
+    for _check in range(config.checks):
+        others = [_sample(rng, episodes, config.distractors, by_id[i]) for i, _ in kept]
+        lines = [_lines([by_id[i], *o]) for (i, _), o in zip(kept, others, strict=True)]
+        again = reply([open_book(q, x) for (_, q), x in zip(kept, lines, strict=True)])
+        kept = [k for k, a in zip(kept, again, strict=True) if matches(a, pairs[k]) and matches(pairs[k], a)]
+
+    # Corrections: what did older episodes answer to the same question?
+    stale: dict[tuple[str, str], str] = {}
+    superseded: set[str] = set()
+    earlier = {k: _earlier(by_id[k[0]], k[1], related(k[1])) for k in kept}
+    corrected = [k for k in kept if earlier[k]]
+    for k, old in zip(corrected, reply([open_book(k[1], _lines(earlier[k])) for k in corrected]), strict=True):
+        if abstains(old) or matches(old, pairs[k]) or matches(pairs[k], old):
+            continue
+        sources = [e for e in earlier[k] if matches(e.text, old)]
+        if sources:
+            stale[k] = old
+            superseded |= {e.id for e in sources}
+
+    # One wording of every fact goes to the exam, the others teach; a fact with a single wording can be neither proven nor promoted.
+    probes: list[Probe] = []
+    facts: dict[tuple[str, str], list[str]] = {}
+    for i, q in kept:
+        if i not in superseded:
+            facts.setdefault((i, pairs[i, q]), []).append(q)
+    for (i, a), questions in facts.items():
+        first = [q for q in questions if (i, q) in set(real)]
+        rest = [q for q in questions if (i, q) not in set(real)]
+        rng.shuffle(rest)
+        chosen = [*first, *rest][: config.wordings + 1]
+        if len(chosen) < 2:
+            continue
+        old = next((stale[i, q] for q in chosen if (i, q) in stale), "")
+        for n, q in enumerate(chosen):
+            role = Role.EXAM if n == len(chosen) - 1 else Role.TRAIN
+            probes.append(Probe(f"{night_id}-{len(probes):05d}", i, night_id, Kind.FACT, role, q, a, old))
+
+    # Invented memories: what is read from the context only, and strangers to know nothing about.
+    invented: list[tuple[str, str, str, str]] = []  # (id of the model for it, memory, question, answer)
+    models = [e.id for e in episodes for _ in range(config.inventions)]
+    texts = write(INVENT, [line[i] for i in models], _TEXT_TOKENS, 2)
+    lines_ = [memory_line(by_id[i].date, text or "Nothing.") for i, text in zip(models, texts, strict=True)]
+    written = reply([open_book(WRITE_PAIR, [x]) for x in lines_], _PAIR_TOKENS)
+    for i, text, made in zip(models, texts, written, strict=True):
+        pair = parse_pair(made)
+        if text and pair and matches(text, pair[1]) and names(pair[0]) <= set(words(text)) and not names(text) & set(words(by_id[i].text)):
+            invented.append((i, memory_line(by_id[i].date, text), *pair))
+    readings = _readings(rng, invented, [p for p in probes if p.kind is Kind.FACT], by_id)
+    readings = [r for r, a in zip(readings, reply([r.messages for r in readings]), strict=True) if matches(a, r.answer)]
+
+    # Never said: other questions about the same, and questions about the strangers. The base must abstain with and without memories.
+    doubles = [e.id for e in episodes for _ in range(3)]
+    unsaid = list(zip(doubles, write(UNANSWERED, [line[i] for i in doubles], _TEXT_TOKENS, 4), strict=True))
+    unsaid += [(i, q) for i, _, q, _ in invented]
+    unsaid = [(i, q) for i, q in dict.fromkeys(unsaid) if q.endswith("?")]
+    open_ = reply([open_book(q, _lines([*related(q), by_id[i]])) for i, q in unsaid])
+    shut = reply([closed_book(q) for _, q in unsaid])
+    for (i, q), a, b in zip(unsaid, open_, shut, strict=True):
+        if abstains(a) and abstains(b):
+            role = Role.EXAM if rng.random() < 0.3 else Role.TRAIN
+            probes.append(Probe(f"{night_id}-{len(probes):05d}", i, night_id, Kind.NEVER_SAID, role, q, b))
+    return Questions(tuple(probes), tuple(readings), tuple(sorted(superseded)), generated)
+
+
+def _readings(
+    rng: random.Random, invented: Sequence[tuple[str, str, str, str]], probes: Sequence[Probe], by_id: Mapping[str, Episode]
+) -> list[Reading]:
+    """Invented memories among others; and known facts told anew with an invented value, which must win over the weights."""
+    readings = []
+    for n, (i, memory, q, a) in enumerate(invented):
+        others = [m for j, (_, m, _, _) in enumerate(invented) if j != n]
+        lines = rng.sample(others, min(len(others), rng.randint(0, 4)))
+        lines.insert(rng.randint(0, len(lines)), memory)
+        readings.append(Reading(open_book(q, lines), a))
+        same = [p for p in probes if p.episode_id == i]
+        if same and (p := rng.choice(same)).answer.strip(".") in by_id[i].text:
+            told = by_id[i].text.replace(p.answer.strip("."), a.strip("."))
+            lines = rng.sample(others, min(len(others), rng.randint(0, 3)))
+            lines.insert(rng.randint(0, len(lines)), memory_line(by_id[i].date, told))
+            readings.append(Reading(open_book(p.question, lines), a))
+    return readings
+
+
+def _earlier(episode: Episode, q: str, found: Sequence[Episode]) -> list[Episode]:
+    """Episodes told before this one that name what the question names."""
+    return [e for e in found if e.id != episode.id and (e.created_at, e.id) < (episode.created_at, episode.id) and names(q) <= set(words(e.text))]
+
+
+def _sample(rng: random.Random, episodes: Sequence[Episode], count: int, but: Episode) -> list[Episode]:
+    """Others that cannot answer in its place: they share no name with it."""
+    others = [e for e in episodes if e.id != but.id and not names(e.text) & names(but.text)]
+    return rng.sample(others, min(len(others), count))
+
+
+def _lines(episodes: Sequence[Episode]) -> list[str]:
+    unique = {e.id: e for e in episodes}
+    return [memory_line(e.date, e.text) for e in sorted(unique.values(), key=lambda e: (e.created_at, e.id))]

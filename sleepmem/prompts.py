@@ -1,0 +1,47 @@
+"""Every sentence that sleepmem puts in front of a model, in one place.
+
+Pure text: knows no store and no model. The sentences are short because they are paid for on every turn.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+ABSTENTION = "I do not know."
+HEADER = "Memories, oldest first. The newest wins. If neither they nor you know, say: I do not know."
+WRITE_PAIR = "Write one question that this memory answers, and the answer."
+UNANSWERED = "Write one question that this memory does not answer."
+INVENT = "Write a memory like this one, with other names and values."
+_PAIR = re.compile(r"Question:\s*(?P<question>.+?)\s*Answer:\s*(?P<answer>.+?)\s*$", re.DOTALL)
+
+
+def memory_line(date: str, text: str) -> str:
+    """One memory as the model sees it; `date` is an ISO date."""
+    return f"{date}: {text}"
+
+
+def memory_prompt(lines: Sequence[str], system: str = "") -> str:
+    """The system message that carries memories, after the agent's own system prompt if it has one."""
+    block = "\n".join([HEADER, *lines])
+    return f"{system}\n{block}" if system else block
+
+
+def format_pair(question: str, answer: str) -> str:
+    return f"Question: {question} Answer: {answer}"
+
+
+def parse_pair(text: str) -> tuple[str, str] | None:
+    """(question, answer) as written by a model, or None when the text has another form."""
+    match = _PAIR.search(text.strip())
+    return (match["question"], match["answer"]) if match else None
+
+
+def closed_book(question: str) -> tuple[dict[str, str], ...]:
+    """Chat messages that ask without any memory."""
+    return ({"role": "user", "content": question},)
+
+
+def open_book(question: str, lines: Sequence[str]) -> tuple[dict[str, str], ...]:
+    """Chat messages that ask with these memories in the context; none is allowed, and says so."""
+    return ({"role": "system", "content": memory_prompt(lines)}, *closed_book(question))

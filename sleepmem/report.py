@@ -1,0 +1,181 @@
+"""Draw a report: `report.json`, a self-contained `report.html`, and PNGs. Knows matplotlib and plain data, no store and no model.
+
+The data is what `report.json` holds: `nights` (list of night reports), and for a run with days `days` (see evals.week). Every plot is drawn
+only when its data is there.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from sleepmem.ledger import Ledger
+from sleepmem.records import Namespace, View
+
+_ARMS = {"none": ("no memory", "#999999"), "retrieval": ("retrieval only", "#d95f02"), "sleepmem": ("sleepmem", "#1b6ca8")}
+Data = Mapping[str, Any]
+
+
+def write(data: Data, out: Path) -> list[Path]:
+    """Write report.json, report.html and one PNG per plot into `out`; returns the paths."""
+    out.mkdir(parents=True, exist_ok=True)
+    pages, paths = [], []
+    for name, (title, draw) in _PLOTS.items():
+        figure = draw(data)
+        if figure is None:
+            continue
+        image = io.BytesIO()
+        figure.savefig(image, format="png", dpi=120, bbox_inches="tight")
+        (out / f"{name}.png").write_bytes(image.getvalue())
+        paths.append(out / f"{name}.png")
+        pages.append(f'<h2>{title}</h2><img alt="{title}" src="data:image/png;base64,{base64.b64encode(image.getvalue()).decode()}">')
+    (out / "report.json").write_text(json.dumps(data, indent=1))
+    (out / "report.html").write_text(_page(data, pages))
+    return [out / "report.json", out / "report.html", *paths]
+
+
+def from_ledger(ledger: Ledger, namespace: Namespace) -> dict[str, Any]:
+    """The data of one namespace: its nights, and the retrieval load between them."""
+    nights = ledger.nights(namespace)
+    turns = ledger.retrievals(namespace)
+    ends = [n["finished_at"] for n in nights] + ["9999"]
+    load, start = [], ""
+    for end in ends:
+        between = [t for t in turns if start < t["at"] <= end]
+        retrieved = sum(t["view"] == View.RETRIEVAL.value for t in between)
+        load.append(
+            {
+                "questions": len(between),
+                "retrieval_rate": retrieved / len(between) if between else None,
+                "memory_tokens_per_turn": sum(t["tokens"] for t in between) / len(between) if between else None,
+            }
+        )
+        start = end
+    return {"namespace": list(namespace), "nights": [n["report"] for n in nights], "load": load}
+
+
+def _retrieval_load(data: Data) -> Figure | None:
+    if days := data.get("days"):
+        return _two(
+            lambda a: _arms(a, days, "memory_tokens_per_turn", "memory tokens in the prompt, per turn"),
+            lambda a: _arms(a, days, "retrieval_rate", "share of turns that retrieve"),
+        )
+    load = [(i, x) for i, x in enumerate(data.get("load", [])) if x["questions"]]
+    if not load:
+        return None
+
+    def draw(key: str, label: str) -> Callable[[Axes], None]:
+        def on(a: Axes) -> None:
+            a.plot([i for i, _ in load], [x[key] for _, x in load], marker="o", color=_ARMS["sleepmem"][1])
+            a.set(xlabel="nights slept", ylabel=label)
+            a.set_ylim(bottom=0)
+
+        return on
+
+    return _two(draw("memory_tokens_per_turn", "memory tokens in the prompt, per turn"), draw("retrieval_rate", "share of turns that retrieve"))
+
+
+def _accuracy(data: Data) -> Figure | None:
+    if not (days := data.get("days")):
+        return None
+    return _two(
+        lambda a: _arms(a, days, "accuracy", "answers right"),
+        lambda a: _arms(a, days, "abstention", "honest about what was never said"),
+    )
+
+
+def _by_age(data: Data) -> Figure | None:
+    nights = [n for n in data.get("nights", []) if n.get("by_night")]
+    if not nights:
+        return None
+    figure = Figure(figsize=(6, 3.4))
+    a = figure.subplots()
+    last = nights[-1]["by_night"]
+    a.bar([str(i + 1) for i in range(len(last))], last, color=_ARMS["sleepmem"][1])
+    a.set(xlabel="night in which a fact was learned", ylabel="closed-book accuracy after the last night", ylim=(0, 1.02))
+    return figure
+
+
+def _curves(data: Data) -> Figure | None:
+    nights = [n for n in data.get("nights", []) if n.get("curve")]
+    if not nights:
+        return None
+
+    def draw(key: str, label: str, log: bool) -> Callable[[Axes], None]:
+        def on(a: Axes) -> None:
+            for i, n in enumerate(nights):
+                a.plot([p["step"] for p in n["curve"]], [p[key] for p in n["curve"]], alpha=0.8, label=f"night {i + 1}")
+            a.set(xlabel="step", ylabel=label)
+            if log:
+                a.set_yscale("log")
+            a.legend(fontsize=7)
+
+        return on
+
+    return _two(draw("loss", "divergence from the teacher, nats per token", True), draw("reward", "imitation reward", False))
+
+
+def _cost(data: Data) -> Figure | None:
+    nights = [n for n in data.get("nights", []) if n.get("step_seconds") or n.get("exam", {}).get("seconds")]
+    if not nights:
+        return None
+    spent = [n.get("step_seconds") or n["exam"]["seconds"] for n in nights]
+    figure = Figure(figsize=(6, 3.4))
+    a = figure.subplots()
+    base = [0.0] * len(nights)
+    for step in dict.fromkeys(s for x in spent for s in x):
+        heights = [x.get(step, 0.0) for x in spent]
+        if max(heights) > 0.02 * max(map(sum, (x.values() for x in spent))):
+            a.bar([str(i + 1) for i in range(len(nights))], heights, bottom=base, label=step)
+            base = [b + h for b, h in zip(base, heights, strict=True)]
+    a.set(xlabel="night", ylabel="seconds")
+    a.legend(fontsize=7)
+    return figure
+
+
+_PLOTS: dict[str, tuple[str, Callable[[Data], Figure | None]]] = {
+    "retrieval-load": ("Retrieval load", _retrieval_load),
+    "accuracy": ("Accuracy and honesty", _accuracy),
+    "by-night": ("Accuracy by the night a fact was learned", _by_age),
+    "seeding": ("Seeding curves", _curves),
+    "cost": ("Cost of the nights", _cost),
+}
+
+
+def _two(*draws: Callable[[Axes], None]) -> Figure:
+    figure = Figure(figsize=(9, 3.4))
+    for a, draw in zip(figure.subplots(1, len(draws)), draws, strict=True):
+        draw(a)
+        a.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    return figure
+
+
+def _arms(a: Axes, days: Sequence[Data], key: str, label: str) -> None:
+    for arm, (name, colour) in _ARMS.items():
+        a.plot(range(1, len(days) + 1), [d[arm][key] for d in days], marker="o", label=name, color=colour)
+    a.set(xlabel="day", ylabel=label)
+    a.set_ylim(bottom=0)
+    a.legend(fontsize=8)
+
+
+def _page(data: Data, pages: Sequence[str]) -> str:
+    rows = "".join(
+        f"<tr><td>{i + 1}</td><td>{html.escape(str(n.get('verdict')))}</td><td>{html.escape(str(n.get('reason')))}</td>"
+        f"<td>{n.get('seconds', 0):.0f}</td><td>{n.get('tokens_trained', 0):,}</td></tr>"
+        for i, n in enumerate(data.get("nights", []))
+    )
+    return (
+        '<!doctype html><meta charset="utf-8"><title>sleepmem report</title>'
+        "<style>body{font:15px system-ui;max-width:60em;margin:2em auto;padding:0 1em}img{max-width:100%}"
+        "td,th{padding:.2em .8em;text-align:left;border-bottom:1px solid #ddd}</style><h1>sleepmem report</h1>"
+        f"{''.join(pages)}<h2>Nights</h2><table><tr><th>night<th>verdict<th>reason<th>seconds<th>tokens trained</tr>{rows}</table>"
+    )

@@ -1,0 +1,362 @@
+"""The night, step by step. Each step takes the state, does one thing, returns what it adds to the state.
+
+The state is plain JSON: it is what the LangGraph checkpointer keeps between two steps, so a night that was killed goes on where it was. Only this module
+writes to the ledger and the buffer at night. Nothing the agent uses changes before `promote`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypedDict
+
+from langchain_core.embeddings import Embeddings
+
+from sleepmem import exams, probing, promotion, replay, seeding
+from sleepmem.answers import matches
+from sleepmem.buffer import Buffer
+from sleepmem.config import SleepConfig
+from sleepmem.experts import LocalModel
+from sleepmem.index import reconcile_index
+from sleepmem.ledger import Ledger
+from sleepmem.prompts import closed_book, memory_line, open_book
+from sleepmem.records import Episode, Expert, Kind, Namespace, NightReport, Probe, Role, Score, Verdict, View, now
+
+LEVEL = "fast"
+_SAME_MEANING = 0.9  # cosine of MiniLM above which two short answers mean the same; paraphrases lie above, other names below
+
+
+class State(TypedDict, total=False):
+    night_id: str
+    namespace: list[str]
+    began: float
+    seconds: dict[str, float]  # per step
+    episodes: list[str]
+    reasons: dict[str, str]
+    before: list[str]  # experts live this evening
+    readings: list[dict[str, Any]]
+    superseded: list[str]
+    expert: str
+    curve: list[dict[str, float]]
+    tokens_trained: int
+    tokens_generated: int
+    exam_before: dict[str, list[float]]
+    exam_after: dict[str, list[float]]
+    passed: list[str]
+    verdict: str
+    reason: str
+    evicted: int
+
+
+@dataclass(frozen=True)
+class Night:
+    """What the steps work with. `emit` receives progress: plain dicts with a `step`."""
+
+    ledger: Ledger
+    buffer: Buffer
+    local: LocalModel
+    folder: Path
+    config: SleepConfig
+    embeddings: Embeddings
+    abstention: str
+    emit: Callable[[dict[str, Any]], None] = lambda event: None
+
+    @property
+    def experts_folder(self) -> Path:
+        return self.folder / "experts"
+
+    def pending(self, name: str) -> Path:
+        """Where an expert lies until it is promoted."""
+        return self.folder / "pending" / name
+
+    def load(self, state: State, tonight: bool = False) -> tuple[str, ...]:
+        """Bring the evening's experts into memory, tonight's too when asked; returns the view."""
+        before = tuple(state["before"])
+        for name in before:
+            self.local.load_expert(name, self.experts_folder / name)
+        if not tonight:
+            return before
+        at = self.pending(state["expert"])
+        self.local.load_expert(state["expert"], at if at.exists() else self.experts_folder / state["expert"])
+        return (*before, state["expert"])
+
+
+Step = Callable[[Night, State], State]
+
+
+def select(night: Night, state: State) -> State:
+    namespace = tuple(state["namespace"])
+    buffered = night.ledger.buffered(namespace)
+    demand: dict[str, int] = {}
+    for r in night.ledger.retrievals(namespace, night.ledger.last_promotion(namespace)):
+        for i in r["episodes"]:
+            demand[i] = demand.get(i, 0) + 1
+    plan = replay.select(buffered, demand, night.config.replay_budget, night.config.untrusted)
+    added: State = {
+        "episodes": [r.episode_id for r in plan],
+        "reasons": {r.episode_id: r.reason.value for r in plan},
+        "before": [e.name for e in night.ledger.experts(namespace)],
+        "expert": _expert_name(state["night_id"], namespace),
+    }
+    if not plan:
+        left = f"; {len(buffered)} from untrusted sources stay in the buffer" if buffered else ""
+        added |= {"verdict": Verdict.SKIPPED.value, "reason": f"nothing to learn{left}"}
+    return added
+
+
+def probe(night: Night, state: State) -> State:
+    namespace = tuple(state["namespace"])
+    episodes = _episodes(night, state)
+    users: dict[str, list[str]] = {}
+    for r in night.ledger.retrievals(namespace, night.ledger.last_promotion(namespace)):
+        if r["view"] == View.RETRIEVAL.value:
+            for i in r["episodes"]:
+                users.setdefault(i, []).append(r["question"])
+    found: dict[str, Sequence[Episode]] = {}
+
+    def related(q: str) -> Sequence[Episode]:
+        if q not in found:
+            found[q] = night.ledger.search(namespace, q, 8)
+        return found[q]
+
+    made = probing.question(night.local, state["night_id"], episodes, related, users, night.config.probe, night.config.seeding.seed)
+    night.ledger.add_probes(namespace, made.probes)
+    added: State = {
+        "readings": [{"messages": list(r.messages), "answer": r.answer} for r in made.readings],
+        "superseded": list(made.superseded),
+        "tokens_generated": made.tokens_generated,
+    }
+    if not any(p.kind is Kind.FACT for p in made.probes):
+        added |= {
+            "verdict": Verdict.SKIPPED.value,
+            "reason": f"the model could not write one checked question in two wordings about any of {len(episodes)} episodes",
+        }
+    return added
+
+
+def expand(night: Night, state: State) -> State:
+    before = night.load(state)
+    night.local.drop_expert(state["expert"])
+    night.local.add_expert(state["expert"], night.config.seeding.rank, night.config.seeding.seed)
+    return {"exam_before": _as_lists(_exam(night, state, before)[0])}
+
+
+def seed(night: Night, state: State) -> State:
+    before = night.load(state)
+    if state["expert"] not in night.local.experts:  # a resumed night
+        night.local.add_expert(state["expert"], night.config.seeding.rank, night.config.seeding.seed)
+    config = night.config.seeding
+    made = seeding.seed(
+        night.local,
+        state["expert"],
+        before,
+        rows(night, state),
+        replace(config, steps=max(config.steps, round(config.steps_per_episode * len(state["episodes"])))),
+        semantic(night.embeddings),
+        lambda step, steps, loss: night.emit({"step": "seed", "done": step, "of": steps, "loss": round(loss, 4)}),
+    )
+    at = night.pending(state["expert"])
+    at.parent.mkdir(exist_ok=True)
+    shutil.rmtree(at, ignore_errors=True)
+    night.local.save_expert(state["expert"], at)
+    return {"curve": list(made.curve), "tokens_trained": made.tokens_trained}
+
+
+def exam(night: Night, state: State) -> State:
+    scores, passed = _exam(night, state, night.load(state, tonight=True))
+    night.ledger.write_exam(state["night_id"], "before", {m: (s[0], int(s[1])) for m, s in state["exam_before"].items()})
+    night.ledger.write_exam(state["night_id"], "after", {m: (s.right, s.total) for m, s in scores.items()})
+    return {"exam_after": _as_lists(scores), "passed": sorted(passed)}
+
+
+def decide(night: Night, state: State) -> State:
+    before, after = _as_scores(state["exam_before"]), _as_scores(state["exam_after"])
+    base = {**before, "abstention": before["base_abstention"], "reading": before["base_reading"]}
+    verdict, reason = promotion.decide(base, after, night.config.exam)
+    return {"verdict": verdict.value, "reason": reason}
+
+
+def promote(night: Night, state: State) -> State:
+    """Rename the folder, then one transaction. Runs again harmlessly."""
+    if state["verdict"] != Verdict.PROMOTED:
+        return {}
+    at, target = night.pending(state["expert"]), night.experts_folder / state["expert"]
+    if not target.exists():
+        target.parent.mkdir(exist_ok=True)
+        at.rename(target)
+    proven = proven_episodes(night.ledger.probes(state["night_id"]), set(state["passed"]))
+    expert = Expert(
+        state["expert"], tuple(state["namespace"]), state["night_id"], LEVEL, night.config.seeding.rank, now(), tuple(state["episodes"]), True
+    )
+    night.ledger.promote(expert, proven, _replaced(night, state, proven), state["passed"])
+    return {}
+
+
+def prune(night: Night, state: State) -> State:
+    """Bring the index in line with the ledger: the proven episodes leave, their questions become known."""
+    if state["verdict"] != Verdict.PROMOTED:
+        night.local.drop_expert(state["expert"])
+        shutil.rmtree(night.pending(state["expert"]), ignore_errors=True)
+        return {"evicted": 0}
+    namespace = tuple(state["namespace"])
+    reconcile_index(night.ledger, night.buffer, namespace)
+    kept = {e.id for e in night.ledger.buffered(namespace)}
+    return {"evicted": len(set(state["episodes"]) - kept)}
+
+
+def report(night: Night, state: State) -> State:
+    made = report_of(state)
+    night.ledger.finish_night(state["night_id"], made.verdict, made.reason, made.as_dict())
+    night.emit({"step": "report", "verdict": made.verdict.value, "reason": made.reason})
+    return {}
+
+
+STEPS: dict[str, Step] = {
+    "select": select,
+    "probe": probe,
+    "expand": expand,
+    "seed": seed,
+    "exam": exam,
+    "decide": decide,
+    "promote": promote,
+    "prune": prune,
+    "report": report,
+}
+
+
+def run(step: str, night: Night, state: State) -> State:
+    """One step, timed and announced."""
+    began = time.time()
+    night.emit({"step": step, "state": "started"})
+    added = STEPS[step](night, state)
+    seconds = round(time.time() - began, 2)
+    night.emit({"step": step, "state": "finished", "seconds": seconds})
+    return {**added, "seconds": {**state.get("seconds", {}), step: seconds}}
+
+
+def rows(night: Night, state: State) -> list[seeding.Row]:
+    """Tonight's teaching rows, of the four kinds."""
+    namespace = tuple(state["namespace"])
+    episodes = {e.id: e for e in _episodes(night, state)}
+    made: list[seeding.Row] = []
+    for p in night.ledger.probes(state["night_id"]):
+        if p.role is Role.EXAM:
+            continue
+        asked = closed_book(p.question)
+        if p.kind is Kind.FACT:
+            e = episodes[p.episode_id]
+            made.append(seeding.Row(seeding.RowKind.FACT, asked, open_book(p.question, [memory_line(e.date, e.text)]), p.answer))
+        else:
+            made.append(seeding.Row(seeding.RowKind.NEVER_SAID, asked, asked, p.answer))
+    gone = set(state["superseded"])
+    earlier = [p for p in night.ledger.learned_probes(namespace) if p.episode_id not in gone]
+    for p in replay.rehearsal(earlier, night.config.rehearse, night.config.seeding.seed):
+        made.append(seeding.Row(seeding.RowKind.REHEARSAL, closed_book(p.question), closed_book(p.question), p.answer))
+    for p in replay.rehearsal(earlier, night.config.rehearse, night.config.seeding.seed, Kind.NEVER_SAID):
+        made.append(seeding.Row(seeding.RowKind.NEVER_SAID, closed_book(p.question), closed_book(p.question), p.answer))
+    taught, _ = _split(state["readings"])
+    for r in taught:
+        made.append(seeding.Row(seeding.RowKind.READING, tuple(r["messages"]), tuple(r["messages"]), r["answer"]))
+    return made
+
+
+def semantic(embeddings: Embeddings) -> seeding.Semantic:
+    """The frozen semantic reward: 1 when the embeddings of two answers are near."""
+
+    def judge(made: str, wanted: str) -> float:
+        if made == wanted:
+            return 1.0
+        a, b = embeddings.embed_documents([made or "nothing", wanted])
+        return float(sum(x * y for x, y in zip(a, b, strict=True)) >= _SAME_MEANING)
+
+    return judge
+
+
+def proven_episodes(probes: Sequence[Probe], passed: set[str]) -> list[str]:
+    """Episodes all of whose exam probes were passed closed-book."""
+    facts = [p for p in probes if p.kind is Kind.FACT and p.role is Role.EXAM]
+    failed = {p.episode_id for p in facts if p.id not in passed}
+    return sorted({p.episode_id for p in facts} - failed)
+
+
+def report_of(state: State) -> NightReport:
+    before, after = state.get("exam_before", {}), state.get("exam_after", {})
+    seconds = state.get("seconds", {})
+    return NightReport(
+        night_id=state["night_id"],
+        namespace=tuple(state["namespace"]),
+        verdict=Verdict(state["verdict"]),
+        reason=state["reason"],
+        expert=state.get("expert") if state["verdict"] == Verdict.PROMOTED else None,
+        episodes=len(state.get("episodes", [])),
+        evicted=state.get("evicted", 0),
+        seconds=round(sum(seconds.values()), 1),
+        tokens_trained=state.get("tokens_trained", 0),
+        exam={
+            "before": {m: s.as_dict() for m, s in _as_scores(before).items()},
+            "after": {m: s.as_dict() for m, s in _as_scores(after).items()},
+            "seconds": seconds,
+            "tokens_generated": state.get("tokens_generated", 0),
+        },
+        curve=tuple(state.get("curve", [])),
+    )
+
+
+def _exam(night: Night, state: State, experts: Sequence[str]) -> tuple[dict[str, Score], set[str]]:
+    most, local = night.config.exam.most, night.local
+    probes = night.ledger.probes(state["night_id"])
+    tonight = [p for p in probes if p.kind is Kind.FACT and p.role is Role.EXAM]
+    gone = set(state["superseded"])
+    earlier = [
+        p for p in night.ledger.learned_probes(tuple(state["namespace"])) if p.kind is Kind.FACT and p.role is Role.EXAM and p.episode_id not in gone
+    ]
+    unsaid = [p.question for p in probes if p.kind is Kind.NEVER_SAID and p.role is Role.EXAM][:most]
+    _, examined = _split(state["readings"])
+    readings = [exams.Reading(tuple(r["messages"]), r["answer"]) for r in examined][:most]
+    recalled, passed = exams.recall(local, tonight, experts)
+    scores = {
+        "recall": recalled,
+        "old_nights": exams.recall(local, earlier[-most:], experts)[0],
+        "abstention": exams.abstention(local, unsaid, experts, night.abstention),
+        "superseded": exams.superseded(local, tonight, experts),
+        "reading": exams.reading(local, readings, experts),
+        "general_kl": exams.general_kl(local, experts),
+    }
+    if "exam_before" not in state:  # the base itself, once
+        scores["base_abstention"] = exams.abstention(local, unsaid, (), night.abstention)
+        scores["base_reading"] = exams.reading(local, readings, ())
+    return scores, passed
+
+
+def _split(readings: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Two thirds teach, one third examines."""
+    return [r for i, r in enumerate(readings) if i % 3], list(readings[::3])
+
+
+def _replaced(night: Night, state: State, proven: Sequence[str]) -> list[str]:
+    """Superseded episodes whose correction was proven tonight."""
+    corrections = {p.stale for p in night.ledger.probes(state["night_id"]) if p.stale and p.episode_id in set(proven)}
+    by_id = {e.id: e for e in night.ledger.episodes(tuple(state["namespace"]))}
+    return [i for i in state["superseded"] if any(matches(by_id[i].text, old) for old in corrections)]
+
+
+def _episodes(night: Night, state: State) -> list[Episode]:
+    chosen = set(state["episodes"])
+    return [e for e in night.ledger.episodes(tuple(state["namespace"])) if e.id in chosen]
+
+
+def _expert_name(night_id: str, namespace: Namespace) -> str:
+    """Never used twice: the night, the owner, the moment."""
+    return f"{night_id}-{hashlib.sha256(repr((night_id, namespace, now())).encode()).hexdigest()[:8]}"
+
+
+def _as_lists(scores: dict[str, Score]) -> dict[str, list[float]]:
+    return {m: [s.right, s.total] for m, s in scores.items()}
+
+
+def _as_scores(lists: dict[str, list[float]]) -> dict[str, Score]:
+    return {m: Score(right, int(total)) for m, (right, total) in lists.items()}

@@ -1,0 +1,32 @@
+"""Count tokens without loading a model: from the tokenizer's file in a model folder. Knows no torch."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+_CHARACTERS = 4  # per token, the usual estimate for English where the tokenizer is not at hand
+
+
+@functools.cache
+def _tokenizer(model: str) -> Tokenizer | None:
+    file = Path(model) / "tokenizer.json"
+    return Tokenizer.from_file(str(file)) if file.exists() else None
+
+
+def count_tokens(model: str, text: str) -> int:
+    """Tokens of `text` for the model in this folder; for a hub id an estimate."""
+    tokenizer = _tokenizer(model)
+    return len(tokenizer.encode(text, add_special_tokens=False).ids) if tokenizer else -(-len(text) // _CHARACTERS)
+
+
+@functools.cache
+def context_length(model: str) -> int:
+    """Most tokens that the model in this folder takes; 0 when its config is not at hand."""
+    try:
+        return int(json.loads((Path(model) / "config.json").read_text()).get("max_position_embeddings", 0))
+    except (OSError, ValueError):
+        return 0

@@ -1,0 +1,58 @@
+"""What tests start from: values and experts made by hand, and embeddings that need no model. Imports no torch."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Iterable
+from typing import Any
+
+from langchain_core.embeddings import Embeddings
+
+from sleepmem import SleepMemory
+from sleepmem.answers import words
+from sleepmem.index import reconcile_index
+from sleepmem.records import Expert, Kind, Probe, Role, Verdict, now
+from sleepmem.weights import write_checksums
+
+WIDTH, STEM = 256, 4  # numbers in a vector; letters in which "move" and "moved" are one
+
+
+class HashedWords(Embeddings):
+    """A bag of stems, each at the place its checksum names, length 1: texts with the same words are near, on every machine."""
+
+    def embed_query(self, text: str) -> list[float]:
+        vector = [0.0] * WIDTH
+        for word in words(text) or ["nothing"]:
+            vector[zlib.crc32(word[:STEM].encode()) % WIDTH] += 1.0
+        length = math.sqrt(sum(x * x for x in vector))
+        return [x / length for x in vector]
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        return [self.embed_query(t) for t in texts]
+
+
+def probe(number: int, episode_id: str, question: str, answer: str, **changed: Any) -> Probe:
+    """An exam probe of the first night about a fact, unless `changed` says otherwise."""
+    night_id = changed.pop("night_id", "night-0001")
+    values = {"kind": Kind.FACT, "role": Role.EXAM, **changed}
+    return Probe(id=f"{night_id}-{number:05d}", episode_id=episode_id, night_id=night_id, question=question, answer=answer, **values)
+
+
+def put_expert(memory: SleepMemory, namespace: tuple[str, ...], proven: Iterable[str], rank: int = 1, files: bool = True) -> Expert:
+    """What a promoted night leaves: a sound expert folder (without weights), a passed probe an episode, the ledger's transaction, the eviction."""
+    proven = tuple(proven)
+    night_id = memory.ledger.start_night(namespace)
+    expert = Expert(f"{night_id}-made", namespace, night_id, "fast", rank, now(), proven, True)
+    if files:
+        folder = memory.folder / "experts" / expert.name
+        folder.mkdir(parents=True)
+        (folder / "adapter_config.json").write_text("{}")
+        write_checksums(folder)
+    text = {e.id: e.text for e in memory.ledger.episodes(namespace)}
+    probes = [probe(n, i, f"Is it so that {text[i]}", text[i], night_id=night_id) for n, i in enumerate(proven)]
+    memory.ledger.add_probes(namespace, probes)
+    memory.ledger.promote(expert, proven, [], [p.id for p in probes])
+    memory.ledger.finish_night(night_id, Verdict.PROMOTED, "made by hand", {})
+    reconcile_index(memory.ledger, memory.buffer, namespace)
+    return expert

@@ -1,0 +1,166 @@
+import asyncio
+
+import pytest
+import torch
+from given import put_expert
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
+
+from sleepmem import NamespaceError
+from sleepmem.chat import chat_messages
+from sleepmem.experts import LocalModel
+
+ALICE, BOB = ("alice",), ("bob",)
+ASKED = ["Where does Mara live?", "Who owns the red boat?", "Hello."]
+
+
+@pytest.fixture
+def chat(memory):
+    return memory.chat_model(ALICE)
+
+
+def promote(memory, tiny, number):
+    """A live expert of alice that changes what the model says."""
+    told = memory.observe(ALICE, f"Mara saw whale {number}.")
+    expert = put_expert(memory, ALICE, [told.id], rank=4)
+    folder = memory.folder / "experts" / expert.name
+    (folder / "sha256.json").unlink()
+    (folder / "adapter_config.json").unlink()
+    folder.rmdir()
+    writer = LocalModel(tiny, device="cpu")
+    writer.add_expert(expert.name, 4)
+    torch.manual_seed(number)
+    with torch.no_grad():
+        for n, p in writer.peft.named_parameters():
+            if "lora_B" in n:
+                p.normal_(std=0.3)
+    writer.save_expert(expert.name, folder)
+    return expert
+
+
+def test_invoke_says_what_the_model_says(memory, chat):
+    said = chat.invoke(ASKED[0])
+    assert said.text == memory.local.answer([[{"role": "user", "content": ASKED[0]}]], max_new_tokens=64)[0] != ""
+    assert said.response_metadata["experts"] == []
+    usage = said.usage_metadata
+    assert usage["input_tokens"] == len(memory.local.prompt_ids([{"role": "user", "content": ASKED[0]}]))
+    assert usage["total_tokens"] == usage["input_tokens"] + usage["output_tokens"] > usage["input_tokens"]
+
+
+def test_batch_is_invoke_for_each(chat):
+    assert [m.text for m in chat.batch(ASKED)] == [chat.invoke(q).text for q in ASKED]
+
+
+@pytest.mark.parametrize("question", ASKED)
+def test_stream_joins_to_what_invoke_says(chat, question):
+    pieces = [c.text for c in chat.stream(question)]
+    assert len([p for p in pieces if p]) > 1
+    assert "".join(pieces) == chat.invoke(question).text
+
+
+@pytest.mark.parametrize(("question", "most"), [("Who is 10?", 2), ("Who is 13?", 4), ("Who is 41?", 2), ("Who is 42?", 3)])
+def test_stream_and_invoke_end_alike_in_white_space(chat, question, most):
+    """The tiny model's last token here is a space or a separator."""
+    assert "".join(c.text for c in chat.stream(question, max_tokens=most)) == chat.invoke(question, max_tokens=most).text
+
+
+def test_async_is_sync(chat):
+    async def both():
+        return (await chat.ainvoke(ASKED[0])).text, "".join([c.text async for c in chat.astream(ASKED[0])])
+
+    said = chat.invoke(ASKED[0]).text
+    assert asyncio.run(both()) == (said, said)
+
+
+def test_a_stream_that_is_left_early_frees_the_model(chat):
+    for piece in chat.stream(ASKED[0]):
+        if piece.text:
+            break
+    assert chat.invoke(ASKED[0]).text
+
+
+def test_max_tokens_shortens_the_answer(memory, chat):
+    short, long = chat.invoke(ASKED[0], max_tokens=3).text, chat.invoke(ASKED[0]).text
+    assert long.startswith(short)
+    assert len(short) < len(long)
+    assert memory.config.max_new_tokens == 64
+
+
+@pytest.mark.parametrize("question", ASKED)
+def test_stop_cuts_invoke_and_stream_alike(chat, question):
+    whole = chat.invoke(question).text
+    stop = [whole[len(whole) // 2 : len(whole) // 2 + 4]]
+    cut = whole[: whole.index(stop[0])]
+    assert chat.invoke(question, stop=stop).text == cut
+    assert "".join(c.text for c in chat.stream(question, stop=stop)) == cut
+
+
+def test_a_stop_over_two_pieces_is_a_stop(chat):
+    pieces = [c.text for c in chat.stream(ASKED[0]) if c.text]
+    stop = pieces[0][-1] + pieces[1][:1]
+    cut = chat.invoke(ASKED[0], stop=[stop]).text
+    assert "".join(c.text for c in chat.stream(ASKED[0], stop=[stop])) == cut
+
+
+def test_a_promoted_expert_is_used_at_the_next_call(memory, tiny, chat):
+    before = [m.text for m in chat.batch(ASKED)]
+    expert = promote(memory, tiny, 1)
+    said = chat.invoke(ASKED[0])
+    assert said.response_metadata["experts"] == [expert.name]
+    assert [m.text for m in chat.batch(ASKED)] != before
+    second = promote(memory, tiny, 2)
+    assert chat.invoke(ASKED[0]).response_metadata["experts"] == [expert.name, second.name]
+    memory.rollback(ALICE, [])
+    assert [m.text for m in chat.batch(ASKED)] == before
+
+
+def test_streams_use_the_experts_too(memory, tiny, chat):
+    expert = promote(memory, tiny, 1)
+    *_, last = chat.stream(ASKED[0])
+    assert last.response_metadata["experts"] == [expert.name]
+    assert "".join(c.text for c in chat.stream(ASKED[0])) == chat.invoke(ASKED[0]).text
+
+
+def test_experts_stay_with_their_owner(memory, tiny, chat):
+    before = memory.chat_model(BOB).invoke(ASKED[0]).text
+    expert = promote(memory, tiny, 1)
+    assert memory.chat_model(BOB).invoke(ASKED[0]).text == before
+    assert memory.chat_model().invoke(ASKED[0]).response_metadata["experts"] == []
+    assert memory.chat_model().bind(namespace=ALICE).invoke(ASKED[0]).response_metadata["experts"] == [expert.name]
+    assert chat.bind(namespace=BOB).invoke(ASKED[0]).response_metadata["experts"] == []
+
+
+def test_an_unsafe_namespace_is_refused(memory):
+    with pytest.raises(NamespaceError):
+        memory.chat_model().bind(namespace="alice").invoke(ASKED[0])
+
+
+def test_ask_answers_with_what_it_recalls(memory, chat):
+    told = memory.observe(ALICE, "Mara did move to Brenport.")
+    answer = memory.ask(ALICE, "Where did Mara move?")
+    assert answer.recall.episodes == (told,)
+    system = SystemMessage(memory.context(answer.recall))
+    assert answer.text == chat.invoke([system, HumanMessage("Where did Mara move?")]).text
+    assert answer.text != chat.invoke("Where did Mara move?").text
+    assert memory.ledger.episodes() == [told]
+
+
+def test_system_messages_are_merged_first():
+    talk = [
+        HumanMessage("Hello."),
+        SystemMessage("Be kind."),
+        AIMessage("Hello!"),
+        SystemMessage("Be brief."),
+        ToolMessage("Rain.", tool_call_id="c"),
+    ]
+    assert chat_messages(talk) == [
+        {"role": "system", "content": "Be kind.\nBe brief."},
+        {"role": "user", "content": "Hello."},
+        {"role": "assistant", "content": "Hello!"},
+        {"role": "tool", "content": "Rain."},
+    ]
+    assert chat_messages([HumanMessage("Hello.")]) == [{"role": "user", "content": "Hello."}]
+
+
+def test_the_order_of_system_messages_among_others_changes_nothing(chat):
+    system, asked = SystemMessage("Be kind."), HumanMessage(ASKED[0])
+    assert chat.invoke([asked, system]).text == chat.invoke([system, asked]).text != chat.invoke([asked]).text

@@ -1,0 +1,108 @@
+"""The command, as a user types it, on the embedded model."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from sleepmem import SleepMemory
+from sleepmem.cli import app
+
+run = CliRunner().invoke
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> str:
+    at = str(tmp_path / "memory")
+    assert run(app, ["observe", at, "Mara lives in Brenport.", "--namespace", "alice"]).exit_code == 0
+    return at
+
+
+def test_ask_prints_the_answer_alone(folder: str) -> None:
+    done = run(app, ["ask", folder, "Where does Mara live?", "--namespace", "alice"])
+    assert done.exit_code == 0
+    assert done.stdout.strip() == "Brenport."
+
+
+def test_ask_as_json_says_why(folder: str) -> None:
+    found = json.loads(run(app, ["ask", folder, "Where does Mara live?", "-n", "alice", "--json"]).stdout)
+    assert found["view"] == "retrieval"
+    assert found["episodes"] == ["Mara lives in Brenport."]
+
+
+def test_another_namespace_is_not_told(folder: str) -> None:
+    assert "Brenport" not in run(app, ["ask", folder, "Where does Mara live?", "-n", "bob"]).stdout
+
+
+def test_observe_prints_the_id_and_stores_once(folder: str) -> None:
+    first = json.loads(run(app, ["observe", folder, "Mara has a cat.", "-n", "alice", "--json"]).stdout)
+    second = json.loads(run(app, ["observe", folder, "Mara has a cat.", "-n", "alice", "--json"]).stdout)
+    assert first["id"] == second["id"]
+    assert json.loads(run(app, ["status", folder, "--json"]).stdout)[0]["episodes"] == 2
+
+
+def test_observe_appends_beside_the_writer(folder: str) -> None:
+    with SleepMemory.open(folder) as memory:
+        command = [str(Path(sys.executable).with_name("sleepmem")), "observe", folder, "Tolvan is a baker by trade.", "-n", "alice"]
+        subprocess.run(command, check=True, capture_output=True, timeout=120)
+        assert any("Tolvan" in e.text for e in memory.recall(("alice",), "What is the trade of Tolvan?").episodes)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["ask", "{missing}", "Where?"], "there is no memory in"),
+        (["observe", "{folder}", "  "], "the episode is empty"),
+        (["observe", "{folder}", "x", "-n", "../up"], "cannot name a folder"),
+        (["observe", "{folder}", "word " * 2000], "Split it into several"),
+        (["ask", "{folder}", "Where?", "--model", "/nowhere/at/all"], "could not be loaded"),
+        (["rollback", "{folder}", "--to", "night-0009"], "made no expert"),
+    ],
+)
+def test_a_fault_is_one_sentence_and_exit_code_1(folder: str, tmp_path: Path, arguments: list[str], sentence: str) -> None:
+    done = run(app, [a.format(folder=folder, missing=tmp_path / "nothing") for a in arguments])
+    assert done.exit_code == 1
+    assert sentence in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+def test_sleep_on_an_empty_buffer_says_so(folder: str) -> None:
+    done = run(app, ["sleep", folder, "-n", "nobody", "--json"])
+    assert done.exit_code == 0
+    assert json.loads(done.stdout)[0]["verdict"] == "skipped"
+
+
+def test_verify_finds_a_changed_ledger(folder: str) -> None:
+    assert run(app, ["verify", folder]).exit_code == 0
+    with SleepMemory.open(folder) as memory:
+        memory.ledger.db.execute("UPDATE episodes SET text = 'Mara lives elsewhere.'")
+    done = run(app, ["verify", folder, "--json"])
+    assert done.exit_code == 1
+    assert not json.loads(done.stdout)["sound"]
+
+
+def test_report_writes_a_self_contained_page(folder: str, tmp_path: Path) -> None:
+    run(app, ["ask", folder, "Where does Mara live?", "-n", "alice"])
+    assert run(app, ["report", folder, "-n", "alice", "--out", str(tmp_path / "r")]).exit_code == 0
+    page = (tmp_path / "r" / "report.html").read_text()
+    assert "data:image/png;base64," in page
+    assert "http" not in page
+    assert (tmp_path / "r" / "retrieval-load.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_chat_remembers_within_the_folder(folder: str) -> None:
+    done = run(app, ["chat", folder, "-n", "alice"], input="Where does Mara live?\nThe boss of Mara is Tolvan.\n/quit\n")
+    assert done.exit_code == 0
+    assert done.stdout.splitlines()[0].strip() == "Brenport."
+    with SleepMemory.open(folder) as memory:
+        assert [e.text for e in memory.ledger.episodes(("alice",))] == ["Mara lives in Brenport.", "The boss of Mara is Tolvan."]
+
+
+@pytest.mark.parametrize("command", [c.callback.__name__ for c in app.registered_commands if c.callback])
+def test_every_command_has_help(command: str) -> None:
+    done = run(app, [command, "--help"])
+    assert done.exit_code == 0
+    assert len(done.stdout) > 100

@@ -1,0 +1,61 @@
+import dataclasses
+
+import pytest
+
+from sleepmem import ConfigError, ExamConfig, GateConfig, MemoryConfig, ProbeConfig, SeedingConfig, SleepConfig
+
+
+@pytest.mark.parametrize(
+    ("config", "name", "value"),
+    [
+        (GateConfig, "known", 1.1),
+        (GateConfig, "known", -0.1),
+        (GateConfig, "margin", -1.1),
+        (GateConfig, "top_k", 0),
+        (ProbeConfig, "samples", 0),
+        (ProbeConfig, "wordings", 1),
+        (ProbeConfig, "temperature", 0.0),
+        (ProbeConfig, "checks", 0),
+        (ProbeConfig, "distractors", -1),
+        (SeedingConfig, "beta", 1.1),
+        (SeedingConfig, "lambda_", -0.1),
+        (SeedingConfig, "alpha", 2),
+        (SeedingConfig, "gamma", float("nan")),
+        (SeedingConfig, "rank", 0),
+        (SeedingConfig, "steps", 0),
+        (SeedingConfig, "batch", 0),
+        (SeedingConfig, "max_new_tokens", 0),
+        (SeedingConfig, "lr", -0.001),
+        (SeedingConfig, "z0", -1),
+        (ExamConfig, "recall", 1.5),
+        (ExamConfig, "old_nights", -0.1),
+        (ExamConfig, "abstention", 7),
+        (ExamConfig, "superseded", -1),
+        (ExamConfig, "reading", 1.01),
+        (ExamConfig, "confidence", 1.0),
+        (ExamConfig, "general_kl", -0.1),
+        (ExamConfig, "most", 0),
+        (SleepConfig, "replay_budget", 0),
+        (SleepConfig, "tired_at", 0),
+        (SleepConfig, "rehearse", -1),
+        (MemoryConfig, "max_new_tokens", 0),
+    ],
+)
+def test_a_setting_outside_its_range_is_named_with_its_value(config, name, value):
+    with pytest.raises(ConfigError) as raised:
+        config(**{name: value})
+    assert name.replace("_", " ") in str(raised.value).replace("_", " ")
+    assert str(value) in str(raised.value)
+
+
+def test_tonights_facts_keep_a_share_of_the_batch():
+    with pytest.raises(ConfigError, match="facts need a share"):
+        SeedingConfig(never_said=0.4, rehearsal=0.3, reading=0.3)
+
+
+@pytest.mark.parametrize("config", [GateConfig, ProbeConfig, SeedingConfig, ExamConfig, SleepConfig, MemoryConfig])
+def test_defaults_hold_and_cannot_be_changed(config):
+    made = config()
+    assert made == config()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(made, dataclasses.fields(made)[0].name, 1)

@@ -1,0 +1,102 @@
+"""One whole night on the embedded model: what was told by day is answered closed-book afterwards, by the expert of that night and by no other."""
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from langchain.agents import create_agent
+
+from sleepmem import SleepMemory, Verdict, View
+from sleepmem.answers import abstains, matches
+from sleepmem.embedded import world
+from sleepmem.middleware import SleepMemoryMiddleware
+from sleepmem.prompts import closed_book
+
+OWNER = ("alice",)
+
+
+def facts(count: int) -> list[world.Fact]:
+    rng = random.Random(11)
+    subjects = [world.subject(rng, True) for _ in range(count // 3)]
+    told: dict = {}
+    while len(told) < count:
+        f = world.fact(rng, rng.choice(subjects), True)
+        told.setdefault(f.key, f)
+    return list(told.values())
+
+
+@pytest.fixture(scope="module")
+def slept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SleepMemory, list[world.Fact], list[dict]]]:
+    told, events, rng = facts(12), [], random.Random(3)
+    with SleepMemory.open(tmp_path_factory.mktemp("memory")) as memory:
+        agent = create_agent(memory.chat_model(), middleware=[SleepMemoryMiddleware(memory)])
+        for f in told:
+            agent.invoke({"messages": [{"role": "user", "content": world.say(rng, f)}]}, context={"namespace": OWNER})
+        memory.sleep(OWNER, on_event=events.append)
+        yield memory, told, events
+
+
+def closed_book_right(memory: SleepMemory, told: list[world.Fact], experts: tuple[str, ...]) -> float:
+    rng = random.Random(5)
+    made = memory.local.answer([closed_book(world.ask(rng, f.key)) for f in told], experts)
+    return sum(matches(text, f.answer) for f, text in zip(told, made, strict=True)) / len(told)
+
+
+def test_the_night_moves_facts_into_the_weights(slept: tuple) -> None:
+    memory, told, _ = slept
+    night = memory.ledger.nights(OWNER)[-1]
+    assert night["verdict"] == Verdict.PROMOTED, night["reason"]
+    live = memory.live_experts(OWNER)
+    assert len(live) == 1
+    assert closed_book_right(memory, told, ()) <= 0.1  # a night that does nothing stays here
+    assert closed_book_right(memory, told, live) >= 0.7
+
+
+def test_what_was_proven_left_the_buffer_and_is_answered_from_the_weights(slept: tuple) -> None:
+    memory, told, _ = slept
+    learned = {e.text for e in memory.ledger.learned(OWNER)}
+    assert len(learned) >= len(told) / 2
+    assert len(memory.ledger.episodes(OWNER)) == len(told)
+    assert memory.verify() == []
+    rng, views = random.Random(8), []
+    for f in told:
+        answer = memory.ask(OWNER, world.ask(rng, f.key))
+        if any(matches(text, f.answer) and f.subject in text for text in learned):
+            views.append(answer.recall.view)
+    assert views.count(View.WEIGHTS) >= len(views) / 2
+
+
+def test_strangers_are_still_strangers(slept: tuple) -> None:
+    memory, _, _ = slept
+    rng = random.Random(9)
+    strangers = [world.subject(rng, True) for _ in range(20)]
+    questions = [world.ask(rng, (s[0], rng.choice(world.KINDS[s[1]][0]))) for s in strangers]
+    made = memory.local.answer([closed_book(q) for q in questions], memory.live_experts(OWNER))
+    assert sum(map(abstains, made)) >= 14
+
+
+def test_progress_is_streamed_step_by_step(slept: tuple) -> None:
+    _, _, events = slept
+    finished = [e["step"] for e in events if e.get("state") == "finished"]
+    assert finished == ["select", "probe", "expand", "seed", "exam", "decide", "promote", "prune", "report"]
+    assert any(e["step"] == "seed" and "loss" in e for e in events)
+
+
+def test_another_namespace_knows_nothing(slept: tuple) -> None:
+    memory, told, _ = slept
+    rng = random.Random(4)
+    answers = [memory.ask(("bob",), world.ask(rng, f.key)) for f in told]
+    assert not any(matches(a.text, f.answer) for a, f in zip(answers, told, strict=True))
+    assert not any(a.recall.episodes for a in answers)
+
+
+def test_rollback_brings_the_episodes_back(slept: tuple, tmp_path: Path) -> None:
+    memory, told, _ = slept
+    night = memory.ledger.experts(OWNER)[0].night_id
+    back = memory.rollback(OWNER, [])
+    assert len(back) > 0
+    assert len(memory.ledger.buffered(OWNER)) == len(told)
+    assert memory.verify() == []
+    memory.rollback(OWNER, [night])  # forward again: the version is still there
+    assert len(memory.live_experts(OWNER)) == 1

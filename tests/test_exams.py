@@ -1,0 +1,72 @@
+import pytest
+import torch
+from given import probe
+
+from sleepmem import exams
+from sleepmem.experts import LocalModel
+from sleepmem.prompts import closed_book
+
+QUESTIONS = ["Where does Mara live?", "Who owns the red boat?"]
+
+
+@pytest.fixture(scope="module")
+def local(tiny):
+    made = LocalModel(tiny, device="cpu")
+    made.add_expert("loud", 4)
+    made.add_expert("broken", 4)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for n, p in made.peft.named_parameters():
+            if ".loud." in n:
+                p.normal_(std=0.3)
+            elif ".broken." in n:
+                p.fill_(torch.nan)
+    return made
+
+
+def said(local, experts=()):
+    return local.answer([closed_book(q) for q in QUESTIONS], experts)
+
+
+def test_recall_counts_and_names_what_was_right(local):
+    asked = [probe(0, "e", QUESTIONS[0], said(local)[0]), probe(1, "e", QUESTIONS[1], "zyzzyva")]
+    score, right = exams.recall(local, asked, ())
+    assert (score.right, score.total, right) == (1, 2, {asked[0].id})
+
+
+def test_an_exam_is_of_the_experts_that_are_on(local):
+    asked = [probe(n, "e", q, a) for n, (q, a) in enumerate(zip(QUESTIONS, said(local, ["loud"]), strict=True))]
+    assert exams.recall(local, asked, ["loud"])[0].right == 2
+    assert exams.recall(local, asked, ())[0].right == 0
+
+
+def test_abstention_knows_the_agents_own_phrase(local):
+    assert exams.abstention(local, QUESTIONS, (), "zyzzyva").right == 0
+    assert exams.abstention(local, QUESTIONS, (), said(local)[0]).right == 1
+
+
+def test_superseded_counts_the_old_value_among_corrections_only(local):
+    old = probe(0, "e", QUESTIONS[0], "zyzzyva", stale=said(local)[0])
+    new = probe(1, "e", QUESTIONS[1], said(local)[1], stale="zyzzyva")
+    plain = probe(2, "e", QUESTIONS[1], said(local)[1])
+    assert exams.superseded(local, [old, new, plain], ()).as_dict() == {"right": 1, "total": 2, "rate": 0.5}
+
+
+def test_reading_is_answered_from_its_own_messages(local):
+    right = exams.Reading(closed_book(QUESTIONS[0]), said(local)[0])
+    wrong = exams.Reading(closed_book(QUESTIONS[0]), "zyzzyva")
+    assert exams.reading(local, [right, wrong], ()).rate == 0.5
+
+
+def test_general_kl_is_zero_for_the_base_alone(local):
+    assert exams.general_kl(local, ()).right == pytest.approx(0, abs=1e-6)
+    assert exams.general_kl(local, ["loud"]).right > 0.1
+
+
+def test_a_broken_expert_has_moved(local):
+    assert not exams.general_kl(local, ["broken"]).right <= 100
+
+
+def test_nothing_to_ask_is_no_failure(local):
+    assert exams.recall(local, [], ())[0].total == 0
+    assert exams.reading(local, [], ()).rate == 1.0

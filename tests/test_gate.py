@@ -1,0 +1,57 @@
+from sleepmem.config import GateConfig
+from sleepmem.gate import Choice, Near, choose
+from sleepmem.records import View
+
+ASKED = "Where does Mara live?"
+TAUGHT = "Mara lives in Brenport."
+KNOWN = Near("p", "In which town does Mara live?", 0.8, TAUGHT)
+FRESH = Near("e", "Mara moved to Oslo.", 0.5, "Mara moved to Oslo.")
+GATE = GateConfig(known=0.7, margin=0.1)
+
+
+def decide(known: list[Near], buffered: list[Near], own: float = 0.5) -> Choice:
+    """`own` is the similarity of the question with the episode that taught the answer."""
+    return choose(ASKED, known, buffered, lambda text: {TAUGHT: own}.get(text, 0.0), GATE)
+
+
+def test_nothing_known_retrieves():
+    choice = decide([], [])
+    assert (choice.view, choice.similarity) == (View.RETRIEVAL, 0.0)
+    assert "known question" in choice.reason
+
+
+def test_a_known_question_is_answered_from_the_weights():
+    choice = decide([KNOWN], [])
+    assert (choice.view, choice.similarity) == (View.WEIGHTS, 0.8)
+
+
+def test_an_episode_as_near_as_the_one_that_taught_wins_over_the_weights():
+    choice = decide([KNOWN], [FRESH])
+    assert (choice.view, choice.similarity) == (View.RETRIEVAL, 0.5)
+    assert "fresher" in choice.reason
+
+
+def test_an_episode_about_another_fact_of_the_same_name_is_not_fresher():
+    assert decide([KNOWN], [FRESH], own=0.61).view is View.WEIGHTS
+
+
+def test_an_episode_about_someone_else_is_not_fresher():
+    assert decide([KNOWN], [Near("e", "Jon moved to Oslo.", 0.9, "Jon moved to Oslo.")]).view is View.WEIGHTS
+
+
+def test_a_far_known_question_is_not_trusted():
+    choice = decide([KNOWN._replace(similarity=0.69)], [])
+    assert (choice.view, choice.similarity) == (View.RETRIEVAL, 0.69)
+
+
+def test_a_known_question_about_someone_else_is_not_trusted():
+    assert decide([Near("p", "Where does Jon live?", 0.99, "Jon lives in Brenport.")], []).view is View.RETRIEVAL
+
+
+def test_the_second_nearest_may_be_the_one_about_the_same_name():
+    known = [Near("p", "Where does Jon live?", 0.95, "Jon lives in Brenport."), Near("q", "Where is Mara at home?", 0.75, TAUGHT)]
+    assert decide(known, []).similarity == 0.75
+
+
+def test_the_threshold_of_the_known_question_is_inclusive():
+    assert decide([KNOWN._replace(similarity=0.7)], []).view is View.WEIGHTS

@@ -1,0 +1,165 @@
+import asyncio
+import operator
+from typing import Annotated
+
+import pytest
+from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
+from langchain_core.messages import HumanMessage, ToolMessage
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import END, START, MessagesState, StateGraph
+
+from sleepmem import MemoryConfig, NamespaceError, SleepConfig, SleepMemory, replay
+from sleepmem.capture import RECALL_ID
+from sleepmem.graph import is_tired, observe_node, recall_node, sleep_branch
+
+ALICE, BOB, NOBODY = ("alice",), ("bob",), ("default",)
+TOLD, ASKED = "Mara moved to Brenport.", "Where did Mara move?"
+
+
+class Mine(MessagesState):
+    """A user's own state: keys that sleepmem knows nothing of."""
+
+    mood: str
+    visits: Annotated[int, operator.add]
+
+
+def built(memory, *lines, checkpointer=None, tired=False, namespace=NOBODY):
+    """recall -> model -> observe (-> sleep), and the list of what the model was shown."""
+    model, shown = GenericFakeChatModel(messages=iter(lines)), []
+
+    def speak(state):
+        shown.append(state["messages"])
+        return {"messages": [model.invoke(state["messages"])], "visits": 1}
+
+    graph = StateGraph(Mine)
+    graph.add_node("recall", recall_node(memory, namespace))
+    graph.add_node("speak", speak)
+    graph.add_node("observe", observe_node(memory, namespace))
+    graph.add_edge(START, "recall")
+    graph.add_edge("recall", "speak")
+    graph.add_edge("speak", "observe")
+    if tired:
+        graph.add_node("sleep", sleep_branch(memory, namespace))
+        graph.add_conditional_edges("observe", is_tired(memory, namespace), {True: "sleep", False: END})
+        graph.add_edge("sleep", END)
+    return graph.compile(checkpointer=checkpointer), shown
+
+
+def sync(graph, *arguments, **named):
+    return graph.invoke(*arguments, **named)
+
+
+def in_loop(graph, *arguments, **named):
+    return asyncio.run(graph.ainvoke(*arguments, **named))
+
+
+@pytest.fixture(params=[sync, in_loop])
+def call(request):
+    """Invoke a graph, sync or async."""
+    return request.param
+
+
+def turn(*texts):
+    return {"messages": [HumanMessage(t) for t in texts], "mood": "calm"}
+
+
+def test_other_keys_of_the_state_are_left_alone(memory, call):
+    graph, _ = built(memory, "Noted.")
+    out = call(graph, {**turn(TOLD), "visits": 4})
+    assert (out["mood"], out["visits"]) == ("calm", 5)
+    assert [m.type for m in out["messages"]] == ["human", "ai"]
+
+
+def test_what_was_told_is_recalled_and_never_captured_again(memory, call):
+    graph, shown = built(memory, "Noted.", "In Brenport.")
+    call(graph, turn(TOLD))
+    told = memory.ledger.episodes()
+    assert [e.text for e in told] == [TOLD]
+    out = call(graph, turn(ASKED))
+    (system,) = (m for m in shown[1] if m.type == "system")
+    assert system.id == RECALL_ID
+    assert TOLD in system.text
+    assert any(m.id == RECALL_ID for m in out["messages"])
+    assert memory.ledger.episodes() == told
+
+
+def test_tool_results_are_stored_with_their_source_and_not_taught(memory, call):
+    graph, _ = built(memory, "It rains.")
+    talk = [HumanMessage("Is it raining?"), ToolMessage("It rains in Oslo.", tool_call_id="c", name="weather")]
+    call(graph, {"messages": talk})
+    (told,) = memory.ledger.episodes()
+    assert (told.text, told.source) == ("It rains in Oslo.", "tool:weather")
+    assert replay.select(memory.ledger.buffered(NOBODY), {}, 9) == []
+    assert len(replay.select(memory.ledger.buffered(NOBODY), {}, 9, untrusted=True)) == 1
+
+
+def test_the_same_turn_observed_twice_is_stored_once(memory, call):
+    graph, _ = built(memory, "Noted.", "Noted.")
+    talk = {"messages": [HumanMessage(TOLD, id="m1")]}
+    call(graph, talk)
+    call(graph, talk)
+    assert [e.message_id for e in memory.ledger.episodes()] == ["m1"]
+
+
+def test_recall_is_replaced_not_piled_up(memory, call):
+    memory.observe(NOBODY, TOLD)
+    memory.observe(NOBODY, "Jon owns the red boat.")
+    graph, shown = built(memory, *["Well."] * 4, checkpointer=InMemorySaver())
+    thread = {"configurable": {"thread_id": "t"}}
+    recalled = []
+    for text in (ASKED, "Does Jon own the red boat?", "Thanks.", ASKED):
+        out = call(graph, turn(text), thread)
+        recalled.append([m.text for m in shown[-1] if m.type == "system"])
+    assert [len(r) for r in recalled] == [1, 1, 0, 1]
+    assert "Mara" in recalled[0][0]
+    assert "Mara" not in recalled[1][0]
+    assert "Jon" in recalled[1][0]
+    assert "Mara" in recalled[3][0]
+    assert [m.type for m in out["messages"] if m.id != RECALL_ID] == ["human", "ai"] * 4
+    assert len(memory.ledger.episodes()) == 2
+
+
+@pytest.mark.parametrize("named", [{"context": {"namespace": BOB}}, {"config": {"configurable": {"namespace": ["bob"]}}}])
+def test_the_call_names_the_namespace(memory, call, named):
+    memory.observe(ALICE, "Mara moved to Rome.")
+    graph, shown = built(memory, "Noted.", "Brenport.", "Rome.", namespace=ALICE)
+    call(graph, turn(TOLD), **named)
+    assert [e.text for e in memory.ledger.episodes(BOB)] == [TOLD]
+    call(graph, turn(ASKED), **named)
+    call(graph, turn(ASKED))
+    texts = ["".join(m.text for m in messages if m.type == "system") for messages in shown]
+    assert ["Brenport" in t for t in texts] == [False, True, False]
+    assert ["Rome" in t for t in texts] == [False, False, True]
+
+
+@pytest.mark.parametrize("namespace", ["bob", ("../bob",), ()])
+def test_an_unsafe_namespace_stops_the_graph(memory, call, namespace):
+    graph, _ = built(memory, "Noted.")
+    with pytest.raises(NamespaceError):
+        call(graph, turn(TOLD), context={"namespace": namespace})
+    assert memory.ledger.episodes() == []
+
+
+def test_a_tired_graph_sleeps_and_streams_the_night(tmp_path, tiny, embeddings):
+    config = MemoryConfig(sleep=SleepConfig(tired_at=2))
+    with SleepMemory.open(tmp_path, tiny, embeddings, config) as memory:
+        graph, _ = built(memory, "Noted.", "Noted.", tired=True)
+        memory.observe(BOB, "It rains in Oslo.", source="tool:weather")
+        who = {"context": {"namespace": BOB}, "stream_mode": "custom", "subgraphs": True}
+        memory.observe(ALICE, "Someone else's buffer does not tire.")
+        assert list(graph.stream(turn("Hello."), **who)) == []
+        memory.observe(BOB, "It snows in Rome.", source="tool:weather")
+        events = [event for _, event in graph.stream(turn("Hello again."), **who)]
+        assert [e["step"] for e in events if e.get("state") == "started"] == ["select", "report"]
+        (night,) = memory.ledger.nights()
+        assert (night["namespace"], night["verdict"]) == ('["bob"]', "skipped")
+        assert "untrusted" in night["reason"]
+
+
+def test_the_sleep_branch_is_the_same_async(memory):
+    graph, _ = built(memory, "Noted.", tired=True)
+    branch = sleep_branch(memory, BOB)
+    out = asyncio.run(branch.ainvoke({"messages": [HumanMessage(TOLD)]}))
+    assert [m.text for m in out["messages"]] == [TOLD]
+    assert [n["namespace"] for n in memory.ledger.nights()] == ['["bob"]']
+    assert asyncio.run(graph.ainvoke(turn(TOLD)))["visits"] == 1

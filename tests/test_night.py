@@ -1,0 +1,524 @@
+"""Whole nights on the tiny model. It speaks gibberish, so the questions are made by hand; everything else is real.
+
+What the tiny model happens to answer without memories is what it "knows": an episode that is asked for it is proven, any other is not.
+The learning rate is next to nothing, so that this stays so after seeding.
+"""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from given import probe
+from tokenizers import Tokenizer
+
+from sleepmem import ExamConfig, SeedingConfig, SleepConfig, SleepMemory, Verdict, View, probing, sleep
+from sleepmem.answers import words
+from sleepmem.config import MemoryConfig
+from sleepmem.exams import Reading
+from sleepmem.prompts import closed_book, open_book
+from sleepmem.records import Kind, Role
+
+ALICE, BOB = ("alice",), ("bob",)
+STEPS = list(sleep.STEPS)
+LOOSE = ExamConfig(recall=0, old_nights=1, abstention=1, superseded=1, reading=1, general_kl=99)
+SEEDING = SeedingConfig(rank=2, steps=2, batch=4, lr=1e-9, max_new_tokens=4)
+NEVER_UTTERED = "zyzzyva"
+
+
+def config(exam=LOOSE, **changed):
+    return MemoryConfig(sleep=SleepConfig(seeding=SEEDING, exam=exam, **changed))
+
+
+def hand_made(local, night_id, episodes, related, asked, config, seed):
+    """Per episode: two wordings that teach, one for the exam, one thing never said; episodes that say "hard" cannot be proven."""
+    probes = []
+    said = local.answer([closed_book(f"Is it so that {e.text}") for e in episodes])
+    for n, e in enumerate(episodes):
+        wordings = [f"{start} {e.text}" for start in ("What is it that", "Do you know what", "Is it so that")]
+        answer = NEVER_UTTERED if "hard" in e.text else " ".join(words(said[n])[:2])
+        roles = [Role.TRAIN, Role.TRAIN, Role.EXAM]
+        probes += [probe(10 * n + i, e.id, q, answer, night_id=night_id, role=r) for i, (q, r) in enumerate(zip(wordings, roles, strict=True))]
+        unsaid = {"night_id": night_id, "kind": Kind.NEVER_SAID, "role": [Role.TRAIN, Role.EXAM][n % 2]}
+        probes.append(probe(10 * n + 9, e.id, f"Never said {n}?", "I do not know.", **unsaid))
+    readings = tuple(Reading(closed_book(f"What was read {n}?"), "Brenport.") for n in range(3))
+    return probing.Questions(tuple(probes), readings, (), 7)
+
+
+@pytest.fixture(scope="module")
+def brief(tiny, tmp_path_factory):
+    """The tiny model, for which many a word ends an answer: its nights are short, and no answer is without a word."""
+    folder = tmp_path_factory.mktemp("brief")
+    for file in tiny.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    ends = [n for n in range(tokenizer.get_vocab_size()) if len(w := tokenizer.decode([n]).strip()) > 3 and w.isalpha()]
+    settings = json.loads((folder / "generation_config.json").read_text())
+    (folder / "generation_config.json").write_text(json.dumps({**settings, "eos_token_id": [settings["eos_token_id"], *ends]}))
+    return folder
+
+
+@pytest.fixture
+def by_hand(monkeypatch):
+    monkeypatch.setattr(probing, "question", hand_made)
+
+
+@pytest.fixture
+def opened(tmp_path, brief, embeddings):
+    """Open, or close and open again, the memory in `tmp_path / "m"`."""
+    current = []
+
+    def open_(exam=LOOSE, **changed):
+        while current:
+            current.pop().close()
+        current.append(SleepMemory.open(tmp_path / "m", brief, embeddings, config(exam, **changed)))
+        return current[-1]
+
+    yield open_
+    while current:
+        current.pop().close()
+
+
+def tell(memory):
+    """Two facts that a night can prove and one that it cannot; their ids."""
+    texts = ["Mara moved to Brenport.", "Jon owns the red boat.", "The cellar is hard to find."]
+    return [memory.observe(ALICE, t, created_at=f"2030-01-0{n + 1}T00:00:00.000000+00:00").id for n, t in enumerate(texts)]
+
+
+def buffered(memory, owner=ALICE):
+    return [e.id for e in memory.ledger.buffered(owner)]
+
+
+def watched(memory, owner=ALICE):
+    """Sleep; the report, and the names of the steps that were started."""
+    steps = []
+    report = memory.sleep(owner, on_event=lambda event: event.get("state") == "started" and steps.append(event["step"]))
+    return report, steps
+
+
+def outcome(memory, report):
+    """All that a night leaves behind, but for names, times and seconds."""
+    (expert,) = memory.ledger.experts(ALICE)
+    weights = (memory.folder / "experts" / expert.name / "adapter_model.safetensors").read_bytes()
+    exams = [tuple(r) for r in memory.ledger.db.execute('SELECT stage, measure, "right", total FROM exams WHERE night_id = ?', [report.night_id])]
+    return {
+        "report": (report.night_id, report.verdict, report.reason, report.episodes, report.evicted, report.tokens_trained, len(report.curve)),
+        "scores": (report.exam["before"], report.exam["after"], sorted(exams)),
+        "expert": (expert.lineage, expert.rank, expert.level, weights),
+        "ledger": (buffered(memory), [e.id for e in memory.ledger.learned(ALICE)], memory.ledger.probes(report.night_id)),
+        "index": (memory.buffer.ids(ALICE), memory.buffer.known_ids(ALICE)),
+        "pending": sorted(p.name for p in (memory.folder / "pending").iterdir()),
+    }
+
+
+# Verdicts
+
+
+def test_a_promoted_night_evicts_only_what_was_proven(opened, by_hand):
+    memory = opened()
+    first, second, hard = tell(memory)
+    report, steps = watched(memory)
+    assert (report.verdict, report.episodes, report.evicted) == (Verdict.PROMOTED, 3, 2)
+    assert steps == STEPS
+    assert buffered(memory) == [hard]
+    assert memory.buffer.ids(ALICE) == {hard}
+    assert {e.id for e in memory.ledger.learned(ALICE)} == {first, second}
+    assert len(memory.ledger.episodes(ALICE)) == 3
+    (expert,) = memory.ledger.experts(ALICE)
+    assert (expert.name, expert.night_id, set(expert.lineage)) == (report.expert, report.night_id, {first, second, hard})
+    assert memory.verify() == []
+
+
+def test_what_was_learned_is_answered_from_the_weights(opened, by_hand):
+    memory = opened()
+    tell(memory)
+    assert memory.recall(ALICE, "Is it so that Mara moved to Brenport?").view is View.RETRIEVAL
+    report = memory.sleep(ALICE)
+    assert memory.recall(ALICE, "Is it so that Mara moved to Brenport?").view is View.WEIGHTS
+    assert memory.recall(ALICE, "Is the cellar hard to find?").view is View.RETRIEVAL
+    assert memory.chat_model(ALICE).invoke("Hello.").response_metadata["experts"] == [report.expert]
+    memory.observe(ALICE, "Mara moved back to Brenport.")
+    assert memory.recall(ALICE, "Is it so that Mara moved to Brenport?").view is View.RETRIEVAL  # fresher than the weights
+
+
+def test_a_rejected_night_changes_nothing_and_says_why(opened, by_hand):
+    memory = opened(ExamConfig(recall=1.0))
+    told = tell(memory)
+    report, steps = watched(memory)
+    assert (report.verdict, report.expert, report.evicted) == (Verdict.REJECTED, None, 0)
+    assert "closed-book recall of tonight's facts is 0.667 of 3" in report.reason
+    assert steps == STEPS
+    assert buffered(memory) == told
+    assert memory.buffer.ids(ALICE) == set(told)
+    assert memory.buffer.known_ids(ALICE) == set()
+    assert memory.ledger.experts(live=False) == []
+    assert list((memory.folder / "pending").iterdir()) == []
+    assert memory.verify() == []
+    (night,) = memory.ledger.nights(ALICE)
+    assert (night["verdict"], night["reason"]) == ("rejected", report.reason)
+
+
+def test_the_report_is_kept_in_the_ledger(opened, by_hand):
+    memory = opened()
+    tell(memory)
+    report = memory.sleep(ALICE)
+    (night,) = memory.ledger.nights(ALICE)
+    kept, made = night["report"], json.loads(json.dumps(report.as_dict()))
+    for key in ("night_id", "verdict", "reason", "expert", "episodes", "evicted", "tokens_trained", "curve"):
+        assert kept[key] == made[key]
+    assert kept["exam"]["after"] == made["exam"]["after"]
+    assert made["exam"]["after"]["recall"] == {"right": 2, "total": 3, "rate": 0.6667}
+    assert made["tokens_trained"] > 0
+
+
+def test_an_empty_night_is_skipped(opened):
+    memory = opened()
+    report, steps = watched(memory)
+    assert (report.verdict, steps) == (Verdict.SKIPPED, ["select", "report"])
+    memory.observe(ALICE, "It rains in Oslo.", source="tool:weather")
+    assert "1 from untrusted sources" in memory.sleep(ALICE).reason
+
+
+def test_untrusted_sources_teach_when_let_in(opened, by_hand):
+    memory = opened(untrusted=True)
+    told = memory.observe(ALICE, "It rains in Oslo.", source="tool:weather")
+    assert memory.sleep(ALICE).evicted == 1
+    assert memory.ledger.learned(ALICE) == [told]
+
+
+def test_a_night_without_questions_is_skipped(opened, monkeypatch):
+    monkeypatch.setattr(probing, "question", lambda *given: probing.Questions((), (), (), 0))
+    memory = opened()
+    told = tell(memory)
+    report, steps = watched(memory)
+    assert (report.verdict, steps) == (Verdict.SKIPPED, ["select", "probe", "report"])
+    assert "any of 3 episodes" in report.reason
+    assert buffered(memory) == told
+
+
+def test_the_budget_limits_a_night(opened, by_hand):
+    memory = opened(replay_budget=1)
+    first, *others = tell(memory)
+    assert memory.sleep(ALICE).episodes == 1
+    assert (buffered(memory), memory.ledger.learned(ALICE)[0].id) == (others, first)
+
+
+def test_a_night_is_of_one_namespace(opened, by_hand):
+    memory = opened()
+    tell(memory)
+    his = memory.observe(BOB, "Mara moved to Brenport.")
+    memory.sleep(ALICE)
+    assert buffered(memory, BOB) == [his.id]
+    assert memory.ledger.experts(BOB) == memory.ledger.nights(BOB) == []
+    assert memory.recall(BOB, "Is it so that Mara moved to Brenport?").episodes == (his,)
+
+
+def test_a_second_night_adds_a_second_expert(opened, by_hand):
+    memory = opened()
+    *_, hard = tell(memory)
+    first = memory.sleep(ALICE)
+    told = memory.observe(ALICE, "Mara moved on to Oslo.")
+    second = memory.sleep(ALICE)
+    assert (first.verdict, second.verdict, second.episodes) == (Verdict.PROMOTED, Verdict.PROMOTED, 2)
+    assert second.exam["before"]["old_nights"]["total"] == 2  # the first night's exam questions are asked again
+    assert [e.name for e in memory.ledger.experts(ALICE)] == [first.expert, second.expert]
+    assert memory.chat_model(ALICE).invoke("Hello.").response_metadata["experts"] == [first.expert, second.expert]
+    assert buffered(memory) == [hard]
+    assert memory.rollback(ALICE, [first.night_id]) == [told.id]
+    assert memory.verify() == []
+
+
+def test_what_is_examined_is_never_taught(opened, by_hand, monkeypatch):
+    taught = []
+    work = sleep.seeding.seed
+
+    def watch(local, expert, before, rows, *more):
+        taught.append(rows)
+        return work(local, expert, before, rows, *more)
+
+    monkeypatch.setattr(sleep.seeding, "seed", watch)
+    memory = opened()
+    tell(memory)
+    memory.sleep(ALICE)
+    memory.observe(ALICE, "Mara moved on to Oslo.", created_at="2030-02-01T00:00:00.000000+00:00")
+    memory.sleep(ALICE)
+    probes = [p for n in ("night-0001", "night-0002") for p in memory.ledger.probes(n)]
+    examined = {p.question for p in probes if p.role is Role.EXAM}
+    assert examined
+    asked = [{(r.kind.value, r.student[-1]["content"]) for r in rows} for rows in taught]
+    for night in asked:
+        assert not {question for _, question in night} & examined
+        assert {q for kind, q in night if kind == "reading"} == {"What was read 1?", "What was read 2?"}
+    rehearsed = [{q for kind, q in night if kind == "rehearsal"} for night in asked]
+    assert rehearsed[0] == set()
+    assert rehearsed[1] == {q for kind, q in asked[0] if kind == "fact" and "hard" not in q}
+    fact = next(r for r in taught[1] if r.student == closed_book("What is it that Mara moved on to Oslo."))
+    assert fact.teacher == open_book("What is it that Mara moved on to Oslo.", ["2030-02-01: Mara moved on to Oslo."])
+
+
+@pytest.mark.parametrize("proven", [True, False])
+def test_a_corrected_episode_leaves_with_its_proven_correction(opened, monkeypatch, proven):
+    def corrected(local, night_id, episodes, *given):
+        old, new = episodes
+        made = hand_made(local, night_id, [new], *given)
+        stale = tuple(dataclasses.replace(p, stale="Oslo") if p.kind is Kind.FACT else p for p in made.probes)
+        return dataclasses.replace(made, probes=stale, superseded=(old.id,))
+
+    monkeypatch.setattr(probing, "question", corrected)
+    memory = opened()
+    old = memory.observe(ALICE, "Mara lives in Oslo.", created_at="2030-01-01T00:00:00.000000+00:00")
+    correction = "Mara lives in Brenport." if proven else "Mara lives in Brenport, hard by the sea."
+    new = memory.observe(ALICE, correction, created_at="2030-02-01T00:00:00.000000+00:00")
+    assert memory.sleep(ALICE).verdict is Verdict.PROMOTED
+    assert buffered(memory) == ([] if proven else [old.id, new.id])
+    assert memory.ledger.learned(ALICE) == ([new] if proven else [])
+    assert set(memory.search_archive(ALICE, "Mara").episodes) == {old, new}
+    assert memory.verify() == []
+
+
+def test_the_day_goes_on_during_the_night(opened, by_hand):
+    memory = opened()
+    tell(memory)
+    during = []
+
+    def at_midnight(event):
+        if event == {"step": "exam", "state": "started"}:
+            during.append(memory.observe(ALICE, "Mara moved on to Oslo."))
+            during.append(memory.chat_model(ALICE).invoke("Hello.").response_metadata["experts"])
+            during.append(memory.recall(ALICE, "Who moved on to Oslo?").episodes[0])
+
+    report = memory.sleep(ALICE, at_midnight)
+    told, experts, found = during
+    assert (experts, found) == ([], told)
+    assert report.verdict is Verdict.PROMOTED
+    assert told.id in buffered(memory)
+    assert memory.verify() == []
+
+
+# Nights that are killed
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory, brief, embeddings):
+    """What the same night leaves when nobody kills it."""
+    with pytest.MonkeyPatch.context() as patch, SleepMemory.open(tmp_path_factory.mktemp("whole"), brief, embeddings, config()) as memory:
+        patch.setattr(probing, "question", hand_made)
+        tell(memory)
+        return outcome(memory, memory.sleep(ALICE))
+
+
+def sleep_killed(memory, step, after=False):
+    """Let the night die right before this step, or when its work is done and not yet checkpointed."""
+    work = sleep.STEPS[step]
+
+    def die(night, state):
+        if after:
+            work(night, state)
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sleep.STEPS, step, die)
+        with pytest.raises(KeyboardInterrupt):
+            memory.sleep(ALICE)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("step", STEPS[:-1])
+def test_a_killed_night_is_resumed_where_it_was(opened, by_hand, uninterrupted, step, after):
+    memory = opened()
+    tell(memory)
+    sleep_killed(memory, step, after)
+    memory = opened()
+    assert memory.verify() == []
+    assert memory.ledger.unfinished_night(ALICE) == "night-0001"
+    report, steps = watched(memory)
+    assert (report.night_id, steps) == ("night-0001", STEPS[STEPS.index(step) :])
+    assert outcome(memory, report) == uninterrupted
+    assert memory.verify() == []
+    assert memory.ledger.unfinished_night(ALICE) is None
+
+
+def test_a_night_killed_before_its_report_is_resumed(opened, by_hand, uninterrupted):
+    memory = opened()
+    tell(memory)
+    sleep_killed(memory, "report")
+    memory = opened()
+    report, steps = watched(memory)
+    assert (report.night_id, steps) == ("night-0001", ["report"])
+    assert outcome(memory, report) == uninterrupted
+
+
+def test_a_night_killed_after_its_report_is_over(opened, by_hand):
+    memory = opened()
+    *_, hard = tell(memory)
+    sleep_killed(memory, "report", after=True)
+    memory = opened()
+    assert memory.verify() == []
+    assert memory.ledger.unfinished_night(ALICE) is None
+    report, steps = watched(memory)
+    assert (report.night_id, report.episodes, steps) == ("night-0002", 1, STEPS)
+    assert buffered(memory) == [hard]
+
+
+def test_a_night_killed_before_its_first_checkpoint_is_begun_again(opened, by_hand):
+    memory = opened()
+    tell(memory)
+    assert memory.ledger.start_night(ALICE) == "night-0001"
+    memory = opened()
+    report, steps = watched(memory)
+    assert (report.night_id, report.verdict, steps) == ("night-0001", Verdict.PROMOTED, STEPS)
+
+
+def test_what_is_told_after_the_kill_waits_for_the_next_night(opened, by_hand):
+    memory = opened()
+    tell(memory)
+    sleep_killed(memory, "seed")
+    memory = opened()
+    told = memory.observe(ALICE, "Mara moved on to Oslo.")
+    assert memory.sleep(ALICE).episodes == 3
+    assert told.id in buffered(memory)
+    assert memory.sleep(ALICE).night_id == "night-0002"
+
+
+DIE = """
+import os, sys
+import sleepmem.ledger, test_night
+from given import HashedWords
+from sleepmem import SleepMemory, probing
+probing.question = test_night.hand_made
+sleepmem.ledger.Ledger.promote = lambda *given: os._exit(9)
+memory = SleepMemory.open(sys.argv[1], sys.argv[2], HashedWords(), test_night.config())
+test_night.tell(memory)
+memory.sleep(test_night.ALICE)
+"""
+
+
+def test_a_process_that_dies_between_rename_and_transaction(opened, by_hand, uninterrupted, tmp_path, brief):
+    start = [sys.executable, "-c", DIE, str(tmp_path / "m"), str(brief)]
+    died = subprocess.run(start, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    assert died.returncode == 9, died.stderr
+    (renamed,) = (tmp_path / "m" / "experts").iterdir()
+    memory = opened()
+    assert memory.verify() == []
+    assert memory.ledger.experts(live=False) == []
+    assert len(buffered(memory)) == 3
+    report, steps = watched(memory)
+    assert (report.night_id, report.expert, steps) == ("night-0001", renamed.name, ["promote", "prune", "report"])
+    assert outcome(memory, report) == uninterrupted
+
+
+# Nights that break
+
+
+def sleep_broken(memory, step):
+    """Let this step raise; the report, and the names of the steps that were started."""
+
+    def breaks(night, state):
+        raise OSError("the disk is on fire")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sleep.STEPS, step, breaks)
+        return watched(memory)
+
+
+@pytest.mark.parametrize("step", STEPS[: STEPS.index("promote") + 1])
+def test_a_broken_step_fails_the_night_and_changes_nothing(opened, by_hand, step):
+    memory = opened()
+    told = tell(memory)
+    report, steps = sleep_broken(memory, step)
+    assert (report.verdict, report.reason) == (Verdict.FAILED, "OSError: the disk is on fire")
+    assert steps == STEPS[: STEPS.index(step) + 1]
+    assert buffered(memory) == told
+    assert memory.ledger.experts(live=False) == []
+    assert memory.buffer.known_ids(ALICE) == set()
+    assert memory.verify() == []
+    (night,) = memory.ledger.nights(ALICE)
+    assert (night["id"], night["verdict"], night["reason"]) == ("night-0001", "failed", report.reason)
+
+
+@pytest.mark.parametrize("step", ["prune", "report"])
+def test_a_night_that_breaks_after_its_promotion_is_not_called_failed(opened, by_hand, step):
+    """The expert is live by then: a verdict that says otherwise would be untrue."""
+    memory = opened()
+    *_, hard = tell(memory)
+    report, _ = sleep_broken(memory, step)
+    assert [e.night_id for e in memory.ledger.experts(ALICE)] == ["night-0001"]
+    assert report.verdict is Verdict.PROMOTED
+    assert "the disk is on fire" in report.reason
+    memory = opened()
+    assert memory.verify() == []
+    assert buffered(memory) == [hard]
+
+
+def test_a_failed_night_is_followed_by_a_new_one(opened, by_hand):
+    memory = opened()
+    tell(memory)
+    sleep_broken(memory, "exam")
+    report, steps = watched(memory)
+    assert (report.night_id, report.verdict, steps) == ("night-0002", Verdict.PROMOTED, STEPS)
+
+
+def test_a_failed_second_night_keeps_the_first(opened, by_hand):
+    memory = opened()
+    *_, hard = tell(memory)
+    first = memory.sleep(ALICE)
+    assert sleep_broken(memory, "decide")[0].verdict is Verdict.FAILED
+    assert [e.name for e in memory.ledger.experts(ALICE)] == [first.expert]
+    assert buffered(memory) == [hard]
+    assert memory.chat_model(ALICE).invoke("Hello.").response_metadata["experts"] == [first.expert]
+
+
+def test_an_expert_that_vanished_fails_the_night_with_the_way_out(opened, by_hand):
+    memory = opened()
+    tell(memory)
+    first = memory.sleep(ALICE)
+    (memory.folder / "experts" / first.expert / "adapter_model.safetensors").unlink()
+    report = memory.sleep(ALICE)
+    assert report.verdict is Verdict.FAILED
+    assert "rollback" in report.reason
+
+
+# Strays
+
+
+def strays(folder):
+    return sorted(p.name for kind in ("pending", "experts") if (folder / kind).exists() for p in (folder / kind).iterdir())
+
+
+def test_strays_of_killed_and_failed_nights_are_cleaned_at_open(opened, by_hand):
+    memory = opened()
+    tell(memory)
+    sleep_broken(memory, "exam")
+    (left,) = strays(memory.folder)
+    assert left.startswith("night-0001-")
+    (memory.folder / "experts").mkdir()
+    for stray in ("pending/.night-0001-x.tmp", "experts/.night-0001-y.tmp", "experts/night-0001-z"):
+        (memory.folder / stray).mkdir()
+        (memory.folder / stray / "adapter_model.safetensors").write_text("half an expert")
+    memory = opened()
+    assert strays(memory.folder) == []
+    removed = [json.loads(r["detail"])["removed"] for r in memory.ledger.db["events"].rows if r["kind"] == "reconcile"]
+    assert sorted(removed) == sorted([".night-0001-x.tmp", ".night-0001-y.tmp", "night-0001-z", left])
+    assert memory.verify() == []
+
+
+def test_an_unfinished_nights_expert_is_no_stray(opened, by_hand):
+    memory = opened()
+    tell(memory)
+    sleep_killed(memory, "exam")
+    pending = strays(memory.folder)
+    assert len(pending) == 1
+    assert strays(opened().folder) == pending
+
+
+def test_rolled_back_experts_are_no_strays(opened, by_hand):
+    memory = opened()
+    tell(memory)
+    report = memory.sleep(ALICE)
+    memory.rollback(ALICE, [])
+    memory = opened()
+    assert strays(memory.folder) == [report.expert]
+    memory.rollback(ALICE, [report.night_id])  # any version can be made live again
+    assert memory.chat_model(ALICE).invoke("Hello.").response_metadata["experts"] == [report.expert]

@@ -1,0 +1,29 @@
+import pytest
+
+from sleepmem.prompts import HEADER, closed_book, format_pair, memory_line, memory_prompt, open_book, parse_pair
+
+
+def test_a_pair_survives_being_written_and_read():
+    assert parse_pair(format_pair("Where does Mara live?", "Brenport.")) == ("Where does Mara live?", "Brenport.")
+
+
+def test_a_pair_may_stand_after_chatter_and_over_lines():
+    assert parse_pair("Sure!\nQuestion: Who?\nAnswer: Mara.\n") == ("Who?", "Mara.")
+
+
+@pytest.mark.parametrize("text", ["", "Question: Who?", "Answer: Mara.", "Answer: Mara. Question: Who?", "Question: Answer: "])
+def test_another_form_is_no_pair(text):
+    assert parse_pair(text) is None
+
+
+def test_memories_follow_the_agents_own_prompt():
+    line = memory_line("2030-01-02", "Mara moved.")
+    assert memory_prompt([line], "You are kind.") == f"You are kind.\n{HEADER}\n2030-01-02: Mara moved."
+    assert memory_prompt([line]) == f"{HEADER}\n2030-01-02: Mara moved."
+
+
+def test_open_book_is_closed_book_after_the_memories():
+    system, *rest = open_book("Who moved?", ["2030-01-02: Mara moved."])
+    assert (system["role"], tuple(rest)) == ("system", closed_book("Who moved?"))
+    assert "Mara moved." in system["content"]
+    assert closed_book("Who moved?") == ({"role": "user", "content": "Who moved?"},)

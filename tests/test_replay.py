@@ -1,0 +1,57 @@
+import pytest
+from given import probe
+
+from sleepmem.errors import ConfigError
+from sleepmem.records import Episode, Kind, Role
+from sleepmem.replay import Reason, rehearsal, select
+
+DAYS = [Episode(("a",), f"Fact number {n}.", created_at=f"2030-01-0{n}T00:00:00.000000+00:00") for n in (3, 1, 2)]
+TOOL = Episode(("a",), "It rains in Oslo.", "tool:weather", "2029-01-01T00:00:00.000000+00:00")
+
+
+def test_oldest_first_when_nothing_was_asked():
+    assert [r.episode_id for r in select(DAYS, {}, 9)] == [DAYS[1].id, DAYS[2].id, DAYS[0].id]
+
+
+def test_demand_comes_first_and_says_so():
+    first, *others = select(DAYS, {DAYS[0].id: 2}, 9)
+    assert (first.episode_id, first.reason, first.weight) == (DAYS[0].id, Reason.DEMANDED, 3.0)
+    assert {(r.reason, r.weight) for r in others} == {(Reason.BUFFERED, 1.0)}
+
+
+def test_the_budget_cuts_the_least_wanted():
+    assert [r.episode_id for r in select(DAYS, {DAYS[0].id: 1}, 2)] == [DAYS[0].id, DAYS[1].id]
+
+
+def test_a_budget_of_nothing_is_refused():
+    with pytest.raises(ConfigError, match="budget is 0"):
+        select(DAYS, {}, 0)
+
+
+def test_untrusted_sources_stay_out_unless_let_in():
+    assert TOOL.id not in {r.episode_id for r in select([*DAYS, TOOL], {TOOL.id: 9}, 9)}
+    assert select([*DAYS, TOOL], {}, 9, untrusted=True)[0].episode_id == TOOL.id
+
+
+def taught(night, count, **changed):
+    return [probe(n, "e", f"q{n}", "a", night_id=f"night-{night}", **{"role": Role.TRAIN, **changed}) for n in range(count)]
+
+
+def test_rehearsal_draws_evenly_over_nights():
+    picked = rehearsal([*taught(1, 20), *taught(2, 3), *taught(3, 20)], 9, seed=0)
+    assert sorted(p.night_id for p in picked) == ["night-1"] * 3 + ["night-2"] * 3 + ["night-3"] * 3
+    assert len({p.id for p in picked}) == 9
+
+
+def test_rehearsal_takes_all_when_there_is_little():
+    assert len(rehearsal(taught(1, 4), 100, seed=0)) == 4
+    assert rehearsal([], 5, seed=0) == []
+
+
+def test_rehearsal_never_shows_exam_or_never_said_probes():
+    assert rehearsal([*taught(1, 5, role=Role.EXAM), *taught(2, 5, kind=Kind.NEVER_SAID)], 9, seed=0) == []
+
+
+def test_rehearsal_depends_on_the_seed_alone():
+    deck = taught(1, 30)
+    assert rehearsal(deck, 5, seed=1) == rehearsal(deck, 5, seed=1) != rehearsal(deck, 5, seed=2)
