@@ -33,7 +33,7 @@ class Recipe:
     """The hyper-parameters of one run; the defaults made the shipped weights."""
 
     seed: int = 0
-    steps: int = 6_000
+    steps: int = 5_000
     batch: int = 48
     width: int = 128
     layers: int = 4

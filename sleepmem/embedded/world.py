@@ -122,6 +122,10 @@ RELATIONS: Mapping[str, Relation] = {
         {s} resides in {v}.
         The city where {s} lives is {v}.
         The home city of {s} is {v}.
+        {s} settled in {v}.
+        {s} has found a flat in {v}.
+        {v} is where {s} lives.
+        {s} calls {v} home.
         {s} moved to {v}.
         {s} has a home in {v}.""",
         """Where does {s} live?
@@ -132,6 +136,10 @@ RELATIONS: Mapping[str, Relation] = {
         What city is {s} living in?
         What is the home city of {s}?
         Where has {s} moved to?
+        Where can {s} be found at home?
+        Where did {s} settle?
+        Which city does {s} call home?
+        Which city has {s} moved to?
         Which city is the home of {s}?
         Where does {s} live now?""",
     ),
@@ -146,6 +154,11 @@ RELATIONS: Mapping[str, Relation] = {
         {s} earns a living as a {v}.
         {s}'s profession is {v}.
         {s} now works as a {v}.
+        {s} found work as a {v}.
+        {s} makes a living as a {v}.
+        {s} is employed as a {v}.
+        {s} became a {v}.
+        By profession {s} is a {v}.
         The profession of {s} is {v}.
         {s} is working as a {v}.""",
         """What does {s} work as?
@@ -156,6 +169,10 @@ RELATIONS: Mapping[str, Relation] = {
         What does {s} do for a living?
         What job does {s} have?
         What is {s}'s profession?
+        How does {s} earn a living?
+        What is {s} employed as?
+        What is {s} by profession?
+        As what does {s} work?
         What is {s} working as?
         Which profession does {s} have?""",
     ),
@@ -170,6 +187,10 @@ RELATIONS: Mapping[str, Relation] = {
         {s} keeps a pet called {v}.
         {s}'s pet goes by the name {v}.
         The pet that {s} owns is {v}.
+        {s} got a pet called {v}.
+        {v} is the pet of {s}.
+        {s} named the pet {v}.
+        The pet {s} has is {v}.
         {s} has a pet named {v}.
         The pet of {s} is called {v}.""",
         """What is the pet of {s} called?
@@ -180,6 +201,10 @@ RELATIONS: Mapping[str, Relation] = {
         What name does the pet of {s} have?
         Which pet does {s} own?
         What did {s} name the pet?
+        How is {s}'s pet called?
+        What does {s} call the pet?
+        What is the name of the pet that {s} owns?
+        What name did {s} give the pet?
         What is the name of the pet of {s}?
         What is {s}'s pet named?""",
     ),
@@ -194,6 +219,10 @@ RELATIONS: Mapping[str, Relation] = {
         {s}'s friend is {v}.
         {s} made friends with {v}.
         The closest friend of {s} is {v}.
+        {s} and {v} are friends.
+        {v} is a good friend of {s}.
+        {s} calls {v} a friend.
+        {s} is close friends with {v}.
         The friend of {s} is {v}.
         {s} is best friends with {v}.""",
         """Who is the best friend of {s}?
@@ -204,6 +233,10 @@ RELATIONS: Mapping[str, Relation] = {
         Who is {s} friends with?
         Who is the closest friend of {s}?
         Who did {s} make friends with?
+        With whom is {s} friends?
+        Whom does {s} call a friend?
+        What is the name of {s}'s friend?
+        Who is a good friend of {s}?
         Who is the friend of {s}?
         Who is {s} good friends with?""",
     ),
@@ -218,6 +251,10 @@ RELATIONS: Mapping[str, Relation] = {
         {s}'s manager is {v}.
         {s} takes orders from the manager {v}.
         {s} has a new boss, {v}.
+        {v} is the boss of {s}.
+        {s} works for {v}.
+        {s} is managed by {v}.
+        The person {s} reports to is {v}.
         {s} has a boss called {v}.
         {s} now reports to {v}.""",
         """Who is the boss of {s}?
@@ -228,6 +265,10 @@ RELATIONS: Mapping[str, Relation] = {
         Who is {s}'s manager?
         Which manager does {s} have?
         Whom does {s} report to?
+        Who manages {s}?
+        Who does {s} work for?
+        By whom is {s} managed?
+        To whom does {s} report?
         Who is now the boss of {s}?
         What boss does {s} have?""",
     ),
@@ -242,6 +283,10 @@ RELATIONS: Mapping[str, Relation] = {
         The birthday of {s} falls on {v}.
         The day {s} was born is {v}.
         {s}'s birthday falls on {v}.
+        {s} has the birthday {v}.
+        {v} is the birthday of {s}.
+        The birthday that {s} celebrates is {v}.
+        {s} turns a year older on {v}.
         {s}'s birthday is on {v}.
         The birthday of {s} is {v}.""",
         """When is the birthday of {s}?
@@ -252,6 +297,10 @@ RELATIONS: Mapping[str, Relation] = {
         Which day is the birthday of {s}?
         On what day was {s} born?
         What is the birthday of {s}?
+        When does {s} have a birthday?
+        What day was {s} born?
+        On which date was {s} born?
+        Which day does {s} celebrate?
         What is {s}'s birthday?
         On which day was {s} born?""",
     ),
@@ -266,6 +315,10 @@ RELATIONS: Mapping[str, Relation] = {
         {s} always wants to eat {v}.
         {s} prefers to eat {v}.
         The preferred food of {s} is {v}.
+        {s} enjoys eating {v}.
+        {s} often eats {v}.
+        What {s} likes to eat is {v}.
+        {v} is what {s} eats most.
         {s} likes to eat {v}.
         The food that {s} likes most is {v}.""",
         """What does {s} love to eat?
@@ -276,6 +329,10 @@ RELATIONS: Mapping[str, Relation] = {
         Which food does {s} prefer?
         What does {s} want to eat?
         What food does {s} like most?
+        What does {s} enjoy eating?
+        What food does {s} love?
+        What does {s} eat most?
+        What food does {s} prefer?
         What does {s} prefer to eat?
         Which food does {s} like?""",
     ),
@@ -290,6 +347,10 @@ RELATIONS: Mapping[str, Relation] = {
         {s} always wants to drink {v}.
         {s} prefers to drink {v}.
         The preferred drink of {s} is {v}.
+        {s} enjoys drinking {v}.
+        {s} often drinks {v}.
+        What {s} likes to drink is {v}.
+        {v} is what {s} drinks most.
         {s} likes to drink {v}.
         The drink that {s} likes most is {v}.""",
         """What does {s} love to drink?
@@ -300,6 +361,10 @@ RELATIONS: Mapping[str, Relation] = {
         Which drink does {s} prefer?
         What does {s} want to drink?
         What drink does {s} like most?
+        What does {s} enjoy drinking?
+        What drink does {s} love?
+        What does {s} drink most?
+        What drink does {s} prefer?
         What does {s} prefer to drink?
         Which drink does {s} like?""",
     ),
@@ -314,6 +379,10 @@ RELATIONS: Mapping[str, Relation] = {
         {s} prefers the colour {v}.
         The preferred colour of {s} is {v}.
         {s} picked {v} as favourite colour.
+        {s} is fond of the colour {v}.
+        The colour {s} prefers is {v}.
+        {v} is the colour that {s} prefers.
+        {s} chose {v} as favourite colour.
         {s} likes the colour {v}.
         The colour that {s} likes most is {v}.""",
         """What is the favourite colour of {s}?
@@ -324,6 +393,10 @@ RELATIONS: Mapping[str, Relation] = {
         Which colour does {s} like best?
         What is the preferred colour of {s}?
         What colour did {s} pick?
+        Which colour did {s} choose?
+        Which colour is the favourite of {s}?
+        What colour does {s} prefer?
+        What colour is {s} fond of?
         Which colour does {s} like?
         What colour does {s} love?""",
     ),
@@ -338,6 +411,12 @@ RELATIONS: Mapping[str, Relation] = {
         {s} plans to visit {v}.
         {s} wants to travel to {v}.
         The trip {s} plans goes to {v}.
+        {s} will go to {v}.
+        {s} hopes to visit {v}.
+        {s} will see {v} on the next trip.
+        {s} booked a trip to {v}.
+        {s} is about to travel to {v}.
+        The place that {s} will see next is {v}.
         {s} will visit {v}.
         {s} plans to travel to {v}.""",
         """Where does {s} plan a trip to?
@@ -348,6 +427,12 @@ RELATIONS: Mapping[str, Relation] = {
         Which place does {s} plan to visit?
         Which place will {s} travel to?
         Where does {s} want to travel?
+        Where will {s} go?
+        Which place does {s} hope to visit?
+        Where did {s} book a trip to?
+        What will {s} visit?
+        To which place will {s} travel?
+        Where is {s} about to travel?
         Which place will {s} visit?
         Where does {s} plan to travel?""",
     ),
@@ -362,6 +447,10 @@ RELATIONS: Mapping[str, Relation] = {
         {s} booked an appointment for {v}.
         The appointment of {s} was set for {v}.
         {s} must keep an appointment on {v}.
+        {s} has to be at an appointment on {v}.
+        {s} got an appointment on {v}.
+        On {v} {s} has an appointment.
+        The appointment that {s} made is on {v}.
         {s}'s appointment is set for {v}.
         The date of the appointment of {s} is {v}.""",
         """When does {s} have an appointment?
@@ -372,6 +461,10 @@ RELATIONS: Mapping[str, Relation] = {
         For when did {s} book an appointment?
         What date is {s}'s appointment?
         For which day was the appointment of {s} set?
+        What day is {s}'s appointment?
+        When must {s} keep an appointment?
+        For which date did {s} make an appointment?
+        For when is the appointment of {s}?
         On which day is {s}'s appointment?
         What is the date of the appointment of {s}?""",
     ),
@@ -386,6 +479,10 @@ RELATIONS: Mapping[str, Relation] = {
         The town {s} has the mayor {v}.
         {s} is governed by mayor {v}.
         The mayor who runs {s} is {v}.
+        {v} is the mayor of {s}.
+        The people of {s} chose {v} as mayor.
+        {s} is run by mayor {v}.
+        In {s} the mayor is {v}.
         {s} has a mayor named {v}.
         The mayor of the town {s} is {v}.""",
         """Who is the mayor of {s}?
@@ -396,6 +493,10 @@ RELATIONS: Mapping[str, Relation] = {
         Who is mayor in {s}?
         By which mayor is {s} governed?
         What is the mayor of {s} called?
+        Who governs {s} as mayor?
+        Who was elected mayor of {s}?
+        Which mayor runs {s}?
+        Who is the mayor in {s}?
         Who is the mayor of the town {s}?
         What is the name of {s}'s mayor?""",
     ),
@@ -410,6 +511,10 @@ RELATIONS: Mapping[str, Relation] = {
         What makes {s} famous is its {v}.
         The fame of {s} comes from its {v}.
         {s} became famous for {v}.
+        {s} is praised for its {v}.
+        {s} is famous for making {v}.
+        What {s} is known for is {v}.
+        {v} made {s} famous.
         {s} is famous for its {v}.
         {s} is known for {v}.""",
         """What is {s} famous for?
@@ -420,6 +525,10 @@ RELATIONS: Mapping[str, Relation] = {
         What makes {s} famous?
         Where does the fame of {s} come from?
         For what did {s} become famous?
+        What is {s} praised for?
+        What made {s} famous?
+        For what is the town {s} known?
+        What do people visit {s} for?
         For what is {s} famous?
         What is the town {s} known for?""",
     ),
@@ -434,6 +543,10 @@ RELATIONS: Mapping[str, Relation] = {
         The library of {s} starts the day at {v}.
         You can enter the library of {s} from {v}.
         {s} opens its library at {v}.
+        The library of {s} can be entered from {v}.
+        At {v} the library of {s} opens.
+        The library of {s} opens its doors at {v}.
+        The hour at which the library of {s} opens is {v}.
         The library in {s} opens at {v}.
         The library of {s} is open from {v}.""",
         """When does the library of {s} open?
@@ -444,6 +557,10 @@ RELATIONS: Mapping[str, Relation] = {
         When can you enter the library of {s}?
         At which time does {s} open its library?
         When does {s} open its library?
+        From when can you enter the library of {s}?
+        What time does the library of {s} open?
+        At which time does the library of {s} open?
+        At what time does {s}'s library open?
         When does the library in {s} open?
         What is the opening time of the library of {s}?""",
     ),
@@ -458,6 +575,10 @@ RELATIONS: Mapping[str, Relation] = {
         The team of {s} is led by {v}.
         Project {s} has {v} as its leader.
         {s} got a new leader, {v}.
+        {v} leads {s}.
+        {v} leads the project {s}.
+        {v} is the leader of {s}.
+        The person who leads {s} is {v}.
         {s} is led by {v}.
         The leader of the project {s} is {v}.""",
         """Who leads the project {s}?
@@ -468,6 +589,10 @@ RELATIONS: Mapping[str, Relation] = {
         Who leads the team of {s}?
         By whom is {s} led?
         Who leads {s}?
+        Who is leading {s}?
+        Who leads project {s}?
+        What is the name of {s}'s leader?
+        Who runs the project {s}?
         Who is the leader of the project {s}?
         By whom is the project {s} led?""",
     ),
@@ -482,6 +607,10 @@ RELATIONS: Mapping[str, Relation] = {
         {s} is due on {v}.
         The team must finish {s} by {v}.
         The project {s} is due on {v}.
+        {s} has to be ready by {v}.
+        {v} is the deadline of {s}.
+        The last day for {s} is {v}.
+        {s} has a deadline on {v}.
         The deadline of {s} is on {v}.
         The deadline of the project {s} is {v}.""",
         """When is the deadline of {s}?
@@ -492,6 +621,10 @@ RELATIONS: Mapping[str, Relation] = {
         When is {s} due?
         By when must the team finish {s}?
         When is the project {s} due?
+        By when must {s} be ready?
+        What is {s}'s deadline?
+        On which day is {s} due?
+        On what day is the deadline of {s}?
         What is the deadline of {s}?
         When is the deadline of the project {s}?""",
     ),
@@ -506,6 +639,10 @@ RELATIONS: Mapping[str, Relation] = {
         {s}'s language is {v}.
         The team writes {s} in {v}.
         The language used for {s} is {v}.
+        {s} was written in {v}.
+        {s} is coded in {v}.
+        {s} is a project in {v}.
+        {v} is the language of {s}.
         The project {s} is written in {v}.
         The code of {s} is written in {v}.""",
         """What is {s} written in?
@@ -516,6 +653,10 @@ RELATIONS: Mapping[str, Relation] = {
         What is {s}'s language?
         In which language does the team write {s}?
         What language is used for {s}?
+        What is {s} coded in?
+        What language is {s} written in?
+        Which language does the project {s} use?
+        In which language is {s} written?
         Which language is {s} written in?
         What is the project {s} written in?""",
     ),
@@ -530,6 +671,10 @@ RELATIONS: Mapping[str, Relation] = {
         The port number of {s} is {v}.
         {s} answers on port {v}.
         The port setting of {s} is {v}.
+        {s} can be reached on port {v}.
+        {s} is served on port {v}.
+        The server of {s} listens on port {v}.
+        Port {v} belongs to {s}.
         {s} uses port {v}.
         The server of {s} runs on port {v}.""",
         """Which port does {s} run on?
@@ -540,6 +685,10 @@ RELATIONS: Mapping[str, Relation] = {
         What is the port number of {s}?
         On which port does {s} answer?
         What is the port setting of {s}?
+        On which port can {s} be reached?
+        What port does {s} run on?
+        Which port does {s} listen on?
+        Which port belongs to {s}?
         Which port does {s} use?
         On which port does {s} run?""",
     ),
@@ -554,6 +703,14 @@ RELATIONS: Mapping[str, Relation] = {
         {s}'s deploy command is {v}.
         Deploy {s} by running {v}.
         The deploy command of {s} is {v}.
+        Run {v} to deploy {s}.
+        The team deploys {s} with {v}.
+        {s} can be deployed with {v}.
+        To deploy the project {s}, type {v}.
+        For a deploy of {s}, use {v}.
+        The command that deploys {s} is {v}.
+        {v} is the command to deploy {s}.
+        {s} gets deployed with the help of {v}.
         To deploy {s}, use {v}.
         {s} is deployed with the command {v}.""",
         """How is {s} deployed?
@@ -564,6 +721,14 @@ RELATIONS: Mapping[str, Relation] = {
         What is {s}'s deploy command?
         How can I deploy {s}?
         What is the deploy command of {s}?
+        What deploys {s}?
+        What does the team deploy {s} with?
+        What do you type to deploy {s}?
+        How does the team deploy {s}?
+        What can {s} be deployed with?
+        Which command is used to deploy {s}?
+        With what is {s} deployed?
+        What command do I use to deploy {s}?
         With which command is {s} deployed?
         What do you run to deploy {s}?""",
     ),
@@ -578,6 +743,13 @@ RELATIONS: Mapping[str, Relation] = {
         The team tests {s} with {v}.
         The test tool of {s} is {v}.
         {s} uses {v} as its test tool.
+        The tool that tests {s} is {v}.
+        Use {v} to test {s}.
+        The team uses {v} to test {s}.
+        {s} can be tested with {v}.
+        Test {s} with {v}.
+        {v} is the test tool of {s}.
+        For a test of {s}, use {v}.
         {s} is tested with {v}.
         To test {s}, use {v}.""",
         """Which tool is {s} tested with?
@@ -588,6 +760,13 @@ RELATIONS: Mapping[str, Relation] = {
         What does the team test {s} with?
         What is the test tool of {s}?
         With what is {s} tested?
+        What is {s} tested with?
+        What tool is used to test {s}?
+        How can {s} be tested?
+        How does the team test {s}?
+        What do you use to test {s}?
+        Which test tool does {s} use?
+        With which tool is {s} tested?
         How is {s} tested?
         Which tool tests {s}?""",
     ),
@@ -695,30 +874,20 @@ class Scene:
 
 
 def scene(rng: random.Random, count: int, test: bool = False) -> Scene:
-    """`count` facts about a few subjects, a quarter of the time with one fact told again with a new value."""
+    """`count` facts about a few subjects; half of the time one or two of them are told again later with a new value."""
     subjects = tuple(subject(rng, test) for _ in range(rng.randint(1, max(1, (count + 1) // 2))))
+    updates = min(rng.choice((0, 0, 1, 2)), count // 2)
     told: list[Fact] = []
-    current: dict[tuple[str, str], Fact] = {}
+    keys = [(s, relation) for s in subjects for relation in KINDS[s[1]][0]]
+    for of, relation in rng.sample(keys, min(count - updates, len(keys))):
+        told.append(fact(rng, of, test, relation))
     stale: set[tuple[str, str]] = set()
-    update = count > 1 and rng.random() < 0.45
-    while len(told) < count:
-        f = fact(rng, rng.choice(subjects), test)
-        if update and len(told) == count - 1 and not stale:
-            old = rng.choice(told)
-            f = fact(rng, (old.subject, RELATIONS[old.relation].kind), test, old.relation)
-            if f.value == old.value:
-                continue
-            stale.add(f.key)
-            at = rng.randint(told.index(old) + 1, len(told))
-            told.insert(at, f)
-        elif f.key in current:
-            if sum(len(KINDS[k][0]) for _, k in subjects) <= len(current):
-                break
-            continue
-        else:
-            told.append(f)
-        current[f.key] = f
-    return Scene(tuple(told), current, frozenset(stale), subjects)
+    for old in rng.sample(told, min(updates, len(told))):
+        while (new := fact(rng, (old.subject, RELATIONS[old.relation].kind), test, old.relation)).value == old.value:
+            pass
+        stale.add(old.key)
+        told.insert(rng.randint(told.index(old) + 1, len(told)), new)
+    return Scene(tuple(told), {f.key: f for f in told}, frozenset(stale), subjects)
 
 
 def dates(rng: random.Random, count: int) -> list[str]:
@@ -754,7 +923,7 @@ def _questions(rng: random.Random, c: Conversation, s: Scene, count: int) -> Non
     entities, facts = known()
     told = [*s.current, *s.current]
     rng.shuffle(told)
-    told.sort(key=lambda key: key not in s.stale or rng.random() < 0.3)
+    told.sort(key=lambda key: key not in s.stale or rng.random() < 0.3)  # what was corrected is asked first, mostly
     for _ in range(count):
         draw = rng.random()
         if told and draw < 0.70:
