@@ -7,12 +7,19 @@ embeddings never loads torch.
 from __future__ import annotations
 
 import functools
+import math
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 from langchain_core.embeddings import Embeddings
 
 _CACHE = 20_000  # texts; a vector is 384 floats
+
+
+def cosine(a: Sequence[float], b: Sequence[float]) -> float:
+    """Cosine similarity of two vectors of any length, in [-1, 1]; not every embedding model normalises."""
+    return sum(x * y for x, y in zip(a, b, strict=True)) / (math.hypot(*a) * math.hypot(*b) or 1.0)
 
 
 class MiniLMEmbeddings(Embeddings):

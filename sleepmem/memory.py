@@ -25,7 +25,7 @@ from langchain_core.embeddings import Embeddings
 from sleepmem.answers import abstains
 from sleepmem.buffer import Buffer
 from sleepmem.config import MemoryConfig
-from sleepmem.embeddings import MiniLMEmbeddings
+from sleepmem.embeddings import MiniLMEmbeddings, cosine
 from sleepmem.errors import EpisodeError, ExpertError, FolderError, FolderLocked
 from sleepmem.gate import Near, about, choose
 from sleepmem.index import reconcile_index
@@ -204,7 +204,7 @@ class SleepMemory:
         known = [Near(*n) for n in self.buffer.near_known(owner, vector, gate.top_k * _NEIGHBOURS)]
 
         def similarity(text: str) -> float:
-            return sum(x * y for x, y in zip(vector, self.embeddings.embed_query(text), strict=True))
+            return cosine(vector, self.embeddings.embed_query(text))
 
         view, reason, near = choose(question, known, buffered, similarity, gate)
         episodes: tuple[Episode, ...] = ()
@@ -385,7 +385,7 @@ class SleepMemory:
         newer = [e for e in self.ledger.episodes(episode.namespace) if e.created_at > same[0].created_at and e.text != episode.text]
         if newer:
             first, *others = self.embeddings.embed_documents([episode.text, *(e.text for e in newer)])
-            if max(sum(x * y for x, y in zip(first, o, strict=True)) for o in others) >= _REPEATED:
+            if max(cosine(first, o) for o in others) >= _REPEATED:
                 return None
         return same[0]
 

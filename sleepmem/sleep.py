@@ -20,6 +20,7 @@ from sleepmem import exams, probing, promotion, replay, seeding
 from sleepmem.answers import matches
 from sleepmem.buffer import Buffer
 from sleepmem.config import SleepConfig
+from sleepmem.embeddings import cosine
 from sleepmem.experts import LocalModel
 from sleepmem.index import reconcile_index
 from sleepmem.ledger import Ledger
@@ -271,7 +272,7 @@ def semantic(embeddings: Embeddings) -> seeding.Semantic:
         if made == wanted:
             return 1.0
         a, b = embeddings.embed_documents([made or "nothing", wanted])
-        return float(sum(x * y for x, y in zip(a, b, strict=True)) >= _SAME_MEANING)
+        return float(cosine(a, b) >= _SAME_MEANING)
 
     return judge
 

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from sleepmem.embedded import world
-from sleepmem.embeddings import MiniLMEmbeddings
+from sleepmem.embeddings import MiniLMEmbeddings, cosine
 from sleepmem.gate import about
 
 
@@ -31,7 +31,7 @@ def main(facts: Annotated[int, typer.Option(help="Facts, a third of each kind.")
 
     def cosines(text: str, others: list[str]) -> list[float]:
         one = embeddings.embed_query(text)
-        return [sum(x * y for x, y in zip(one, v, strict=True)) for v in embeddings.embed_documents(others)]
+        return [cosine(one, v) for v in embeddings.embed_documents(others)]
 
     nearest, gap = {}, {}
     for k, text in asked.items():
