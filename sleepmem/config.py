@@ -39,6 +39,7 @@ class ProbeConfig:
     checks: int = 2  # times a pair must be answered the same with the context shuffled
     distractors: int = 3  # other episodes in that context
     inventions: int = 3  # memories made up after each episode, for reading and for strangers
+    unsaid: int = 8  # questions without answer about each episode: so many written, so many with another known name, so many with a stranger's
 
     def __post_init__(self) -> None:
         _check("ProbeConfig", "samples", self.samples, 1, 1000)
@@ -47,6 +48,7 @@ class ProbeConfig:
         _check("ProbeConfig", "checks", self.checks, 1, 10)
         _check("ProbeConfig", "distractors", self.distractors, 0, 100)
         _check("ProbeConfig", "inventions", self.inventions, 0, 100)
+        _check("ProbeConfig", "unsaid", self.unsaid, 0, 100)
 
 
 @dataclass(frozen=True)

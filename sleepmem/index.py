@@ -16,7 +16,7 @@ def reconcile_index(ledger: Ledger, buffer: Buffer, namespace: Namespace) -> Non
     if missing:
         buffer.add(namespace, missing)
     ledger.mark_indexed(e.id for e in missing)
-    known = {p.id: p for p in ledger.learned_probes(namespace) if p.kind is Kind.FACT}
+    known = {p.id: p for p in ledger.learned_probes(namespace, passed=True) if p.kind is Kind.FACT}
     have = buffer.known_ids(namespace)
     buffer.remove_known(namespace, have - set(known))
     if fresh := [known[i] for i in sorted(set(known) - have)]:

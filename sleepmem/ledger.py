@@ -294,14 +294,15 @@ class Ledger:
     def probes(self, night_id: str) -> list[Probe]:
         return [_probe(r) for r in self._rows("SELECT * FROM probes WHERE night_id = ? ORDER BY id", night_id)]
 
-    def learned_probes(self, namespace: Namespace) -> list[Probe]:
-        """Probes of episodes that live in the weights and still hold, by night."""
+    def learned_probes(self, namespace: Namespace, passed: bool = False) -> list[Probe]:
+        """Probes of episodes that live in the weights and still hold, by night; only those answered right closed-book when `passed`."""
         return [
             _probe(r)
             for r in self._rows(
                 "SELECT p.* FROM probes p JOIN episodes e ON e.id = p.episode_id AND e.learned_in = p.night_id "
-                "WHERE p.namespace = ? AND e.superseded = 0 ORDER BY p.id",
+                "WHERE p.namespace = ? AND e.superseded = 0 AND coalesce(p.passed, 0) >= ? ORDER BY p.id",
                 namespace_key(namespace),
+                int(passed),
             )
         ]
 

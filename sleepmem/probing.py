@@ -10,6 +10,7 @@ Departs from the paper: it samples data D from the teacher and does not say how 
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -133,17 +134,29 @@ def question(
     readings = _readings(rng, invented, [p for p in probes if p.kind is Kind.FACT], by_id)
     readings = [r for r, a in zip(readings, reply([r.messages for r in readings]), strict=True) if matches(a, r.answer)]
 
-    # Never said: other questions about the same, and questions about the strangers. The base must abstain with and without memories.
-    doubles = [e.id for e in episodes for _ in range(3)]
-    unsaid = list(zip(doubles, write(UNANSWERED, [line[i] for i in doubles], _TEXT_TOKENS, 4), strict=True))
+    # Never said: other questions about the same, and tonight's questions about somebody else: the wording alone must not bring the answer up.
+    # The base must abstain with and without memories.
+    written = [e.id for e in episodes for _ in range(config.unsaid)]
+    unsaid = list(zip(written, write(UNANSWERED, [line[i] for i in written], _TEXT_TOKENS, 4), strict=True))
     unsaid += [(i, q) for i, _, q, _ in invented]
-    unsaid = [(i, q) for i, q in dict.fromkeys(unsaid) if q.endswith("?")]
-    open_ = reply([open_book(q, _lines([*related(q), by_id[i]])) for i, q in unsaid])
-    shut = reply([closed_book(q) for _, q in unsaid])
-    for (i, q), a, b in zip(unsaid, open_, shut, strict=True):
+    somebody = sorted({_subject(q) for _, q in kept} - {""}), sorted({_subject(q) for _, _, q, _ in invented} - {""})
+    for e in episodes:
+        own = [q for i, q in kept if i == e.id and _subject(q)]
+        for n in range(2 * config.unsaid if own else 0):
+            if people := somebody[n % 2]:
+                q = rng.choice(own)
+                unsaid.append((e.id, q.replace(_subject(q), rng.choice(people))))
+    asked_now = {q for _, q in kept}
+    unsaid = [(i, q) for i, q in dict.fromkeys(unsaid) if q.endswith("?") and q not in asked_now]
+    books = [open_book(q, _lines([*related(q), by_id[i]])) for i, q in unsaid]
+    open_, shut = reply(books), reply([closed_book(q) for _, q in unsaid])
+    for (i, q), book, a, b in zip(unsaid, books, open_, shut, strict=True):
         if abstains(a) and abstains(b):
             role = Role.EXAM if rng.random() < 0.3 else Role.TRAIN
             probes.append(Probe(f"{night_id}-{len(probes):05d}", i, night_id, Kind.NEVER_SAID, role, q, b))
+            if role is Role.TRAIN and rng.random() < 0.3:  # memories that do not tell must be read too
+                readings.append(Reading(book, a))
+    rng.shuffle(readings)
     return Questions(tuple(probes), tuple(readings), tuple(sorted(superseded)), generated)
 
 
@@ -164,6 +177,13 @@ def _readings(
             lines.insert(rng.randint(0, len(lines)), memory_line(by_id[i].date, told))
             readings.append(Reading(open_book(p.question, lines), a))
     return readings
+
+
+def _subject(q: str) -> str:
+    """Whom the question is about: its one name, of one word or several in a row; empty when it has none or more than one."""
+    word = "|".join(map(re.escape, names(q)))
+    found = set(re.findall(rf"\b(?:{word})(?:\s+(?:{word}))*\b", q, re.IGNORECASE)) if word else set()
+    return found.pop() if len(found) == 1 else ""
 
 
 def _earlier(episode: Episode, q: str, found: Sequence[Episode]) -> list[Episode]:

