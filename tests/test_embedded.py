@@ -13,8 +13,9 @@ from sleepmem.memory import EMBEDDED
 
 def test_training_never_says_a_test_word_or_a_held_out_wording() -> None:
     rng = random.Random(0)
-    held_out = {q.split("{s}")[0].strip() + "|" + q.split("{s}")[1].strip() for r in world.RELATIONS.values() for q in r.questions[-world.HELD_OUT :]}
-    trained = {q.split("{s}")[0].strip() + "|" + q.split("{s}")[1].strip() for r in world.RELATIONS.values() for q in r.questions[: -world.HELD_OUT]}
+    wordings = [w for r in world.RELATIONS.values() for w in (r.statements, r.questions)]
+    held_out = {text for w in wordings for text in w[-world.HELD_OUT :]}
+    trained = {text for w in wordings for text in w[: -world.HELD_OUT]}
     assert not held_out & trained
     for _ in range(300):
         s = world.scene(rng, 4)
@@ -26,8 +27,8 @@ def test_every_relation_has_test_values_and_distinct_wordings(relation: str) -> 
     rng, r = random.Random(1), world.RELATIONS[relation]
     assert world.is_test(r.make(rng, True))
     assert not world.is_test(r.make(rng, False))
-    assert len(set(r.statements)) == len(r.statements) == 10
-    assert len(set(r.questions)) == len(r.questions) == 10
+    assert len(set(r.statements)) == len(r.statements) >= 10
+    assert len(set(r.questions)) == len(r.questions) >= 10
     assert all("{s}" in t and "{v}" in t for t in r.statements)
     assert all("{s}" in q and "{v}" not in q for q in r.questions)
 
