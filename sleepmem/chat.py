@@ -51,10 +51,11 @@ class SleepChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         chat, experts, most, temperature = self._call(messages, kwargs)
-        text = _cut(self.local.answer([chat], experts, most, temperature)[0], stop)
-        asked, made = len(self.local.prompt_ids(chat)), self.local.count_tokens(text)
-        usage = UsageMetadata(input_tokens=asked, output_tokens=made, total_tokens=asked + made)
-        message = AIMessage(text, usage_metadata=usage, response_metadata={"model_name": self.local.name, "experts": list(experts)})
+        made = self.local.reply([chat], experts, most, temperature)[0]
+        text = _cut(made.text, stop)
+        asked, said = len(self.local.prompt_ids(chat)), self.local.count_tokens(text)
+        usage = UsageMetadata(input_tokens=asked, output_tokens=said, total_tokens=asked + said)
+        message = AIMessage(text, usage_metadata=usage, response_metadata=self._metadata(experts, made.confidence))
         return ChatResult(generations=[ChatGeneration(message=message)])
 
     def _stream(
@@ -77,17 +78,21 @@ class SleepChatModel(BaseChatModel):
                     run_manager.on_llm_new_token(str(chunk.message.content), chunk=chunk)
                 yield chunk
 
-        for piece in self.local.stream(chat, experts, most, temperature):
-            said += piece
+        pieces, confidence = self.local.stream(chat, experts, most, temperature), 1.0
+        while True:
+            try:
+                said += next(pieces)
+            except StopIteration as end:
+                whole, confidence = _cut(said.rstrip(), stop), end.value
+                break
             if (whole := _cut(said, stop)) != said:
                 break
             yield from show(said[: len(said) - max(0, held)].rstrip())
-        else:
-            whole = _cut(said.rstrip(), stop)
         yield from show(whole)
-        yield ChatGenerationChunk(
-            message=AIMessageChunk(content="", chunk_position="last", response_metadata={"model_name": self.local.name, "experts": list(experts)})
-        )
+        yield ChatGenerationChunk(message=AIMessageChunk(content="", chunk_position="last", response_metadata=self._metadata(experts, confidence)))
+
+    def _metadata(self, experts: tuple[str, ...], confidence: float) -> dict[str, Any]:
+        return {"model_name": self.local.name, "experts": list(experts), "confidence": confidence}
 
 
 def chat_messages(messages: Sequence[BaseMessage]) -> list[dict[str, str]]:

@@ -14,20 +14,27 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoModelForCausalLM, AutoTokenizer, TextIteratorStreamer
+from transformers import AutoModelForCausalLM, AutoTokenizer, LogitsProcessor, LogitsProcessorList, TextIteratorStreamer
 
 from sleepmem.errors import EpisodeError, ExpertError, FolderError, ModelError
 from sleepmem.weights import check_expert, write_checksums
 
 Messages = Sequence[dict[str, str]]
 _MLP = ("mlp", "feed_forward", "ffn", "block_sparse_moe")
+
+
+class Reply(NamedTuple):
+    """An answer, and how sure the model was: the probability of the likeliest token where it was lowest, in (0, 1]."""
+
+    text: str
+    confidence: float
 
 
 class LocalModel:
@@ -61,6 +68,8 @@ class LocalModel:
         for p in self.base.parameters():
             p.requires_grad_(False)
         self._targets = _mlp_layers(self.base)
+        ends = self.base.generation_config.eos_token_id or []
+        self._ends = [self.tokenizer.eos_token_id, self.tokenizer.pad_token_id, *(ends if isinstance(ends, list) else [ends])]
         self.peft: PeftModel | None = None
 
     # Experts
@@ -202,7 +211,6 @@ class LocalModel:
     def count_tokens(self, text: str) -> int:
         return len(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    @torch.no_grad()
     def answer(
         self,
         chats: Sequence[Messages],
@@ -213,31 +221,48 @@ class LocalModel:
         batch: int = 64,
     ) -> list[str]:
         """One answer per chat, in order; greedy at temperature 0."""
+        return [r.text for r in self.reply(chats, experts, max_new_tokens, temperature, seed, batch)]
+
+    @torch.no_grad()
+    def reply(
+        self,
+        chats: Sequence[Messages],
+        experts: Sequence[str] = (),
+        max_new_tokens: int = 32,
+        temperature: float = 0.0,
+        seed: int = 0,
+        batch: int = 64,
+    ) -> list[Reply]:
+        """`answer`, with how sure the model was."""
         prompts = [self.prompt_ids(c) for c in chats]
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-        out = [""] * len(prompts)
+        out = [Reply("", 0.0)] * len(prompts)
         sampling: dict[str, Any] = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature else {"do_sample": False}
         with self.view(experts) as model, torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             for i in range(0, len(order), batch):
                 rows = order[i : i + batch]
                 ids, mask = _pad([prompts[r] for r in rows], self.tokenizer.pad_token_id, left=True)
+                watch = _Watch()
                 made = model.generate(
                     input_ids=ids.to(self.device),
                     attention_mask=mask.to(self.device),
                     max_new_tokens=max_new_tokens,
                     pad_token_id=self.tokenizer.pad_token_id,
+                    logits_processor=LogitsProcessorList([watch]),
                     **sampling,
-                )
-                for r, text in zip(rows, self.tokenizer.batch_decode(made[:, ids.shape[1] :], skip_special_tokens=True), strict=True):
-                    out[r] = text.strip()
+                )[:, ids.shape[1] :]
+                texts = self.tokenizer.batch_decode(made, skip_special_tokens=True)
+                for r, text, confidence in zip(rows, texts, watch.confidence(made, self._ends), strict=True):
+                    out[r] = Reply(text.strip(), confidence)
         return out
 
-    def stream(self, chat: Messages, experts: Sequence[str], max_new_tokens: int, temperature: float = 0.0) -> Iterator[str]:
-        """The answer in pieces, as it is made."""
+    def stream(self, chat: Messages, experts: Sequence[str], max_new_tokens: int, temperature: float = 0.0) -> Generator[str, None, float]:
+        """The answer in pieces, as it is made; returns its confidence (see `Reply`)."""
         streamer = TextIteratorStreamer(self.tokenizer, skip_prompt=True, skip_special_tokens=True)
         ids = torch.tensor([self.prompt_ids(chat)], device=self.device)
         failed: list[BaseException] = []
+        watch = _Watch()
 
         def make() -> None:
             try:
@@ -249,6 +274,7 @@ class LocalModel:
                         do_sample=temperature > 0,
                         temperature=temperature or None,
                         pad_token_id=self.tokenizer.pad_token_id,
+                        logits_processor=LogitsProcessorList([watch]),
                         streamer=streamer,
                     )
             except BaseException as e:
@@ -266,6 +292,7 @@ class LocalModel:
         worker.join()
         if failed:
             raise failed[0]
+        return float(torch.stack(watch.steps).amin())
 
     def logits(self, prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int]]) -> torch.Tensor:
         """Logits_N_V that predict every completion token, row after row, in the view that is on. Rows of like length share a forward pass."""
@@ -280,6 +307,23 @@ class LocalModel:
                 start = len(prompts[r]) - 1 - first
                 parts[r] = logits_R_T_V[i, start : start + len(completions[r])]
         return torch.cat([parts[r] for r in range(len(lengths))])
+
+
+class _Watch(LogitsProcessor):  # type: ignore[misc]
+    """Changes no score; keeps the probability of the likeliest token at every step."""
+
+    def __init__(self) -> None:
+        self.steps: list[torch.Tensor] = []
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        self.steps.append(scores.float().softmax(-1).amax(-1))
+        return scores
+
+    def confidence(self, made_R_T: torch.Tensor, ends: Sequence[int]) -> list[float]:
+        """Per row, the least of these up to the end of its answer."""
+        end_R_T = torch.isin(made_R_T, torch.tensor(ends, device=made_R_T.device)).int()
+        over_R_T = end_R_T.cumsum(-1) - end_R_T > 0  # after the first end
+        return [float(x) for x in torch.stack(self.steps, -1).masked_fill(over_R_T, 1.0).amin(-1)]
 
 
 def _mlp_layers(base: torch.nn.Module) -> list[str] | str:

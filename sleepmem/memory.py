@@ -36,6 +36,8 @@ from sleepmem.tokens import context_length, count_tokens
 from sleepmem.weights import check_expert
 
 if TYPE_CHECKING:
+    from langchain_core.messages import AIMessage
+
     from sleepmem.chat import SleepChatModel
     from sleepmem.experts import LocalModel
 
@@ -221,28 +223,29 @@ class SleepMemory:
     def search_archive(self, namespace: Iterable[str], question: str, log: bool = True) -> Recall:
         """Full-text search over everything ever stored, learned or not: the last resort before "I do not know"."""
         owner = check_namespace(namespace)
-        found = Recall(View.RETRIEVAL, "the model did not know; searched the archive", self._archived(owner, question))
+        found = Recall(View.RETRIEVAL, "the model was not sure; searched the archive", self._archived(owner, question))
         return self._log(owner, question, found, log)
 
     def context(self, recall: Recall, system: str = "") -> str:
         """The system message that carries what was recalled, after the agent's own `system`; just `system` when nothing was."""
         return memory_prompt(self._lines(recall), system) if recall.episodes else system
 
-    def should_search_archive(self, recall: Recall, answer: str) -> bool:
-        """Whether `answer` admits not knowing although the archive was not searched yet."""
-        return "archive" not in recall.reason and abstains(answer, self.config.abstention)
+    def should_search_archive(self, recall: Recall, answer: AIMessage) -> bool:
+        """Whether `answer` admits not knowing, or comes unsure from the weights, although the archive was not searched yet."""
+        unsure = recall.view is View.WEIGHTS and answer.response_metadata.get("confidence", 1.0) < self.config.gate.sure
+        return "archive" not in recall.reason and (unsure or abstains(answer.text, self.config.abstention))
 
     def ask(self, namespace: Iterable[str], question: str) -> Answer:
         """Gate, answer, and the archive when the model does not know. Stores nothing but the gate's log."""
         owner = check_namespace(namespace)
         model = self.chat_model(owner)
         found = self.recall(owner, question)
-        text = self._reply(model, question, found)
-        if self.should_search_archive(found, text):
-            found = self.search_archive(owner, question)
-            if found.episodes:
-                text = self._reply(model, question, found)
-        return Answer(text, found)
+        said = self._reply(model, question, found)
+        if self.should_search_archive(found, said):
+            again = self.search_archive(owner, question)
+            if again.episodes:
+                found, said = again, self._reply(model, question, again)
+        return Answer(said.text, found)
 
     def is_tired(self, namespace: Iterable[str]) -> bool:
         """Whether the buffer holds enough for a night (`SleepConfig.tired_at`)."""
@@ -421,10 +424,10 @@ class SleepMemory:
             self.ledger.log_recall(owner, question, recall, self._tokens(self.context(recall)) if recall.episodes else 0)
         return recall
 
-    def _reply(self, model: SleepChatModel, question: str, recall: Recall) -> str:
+    def _reply(self, model: SleepChatModel, question: str, recall: Recall) -> AIMessage:
         system = self.context(recall)
         messages = [{"role": "system", "content": system}] if system else []
-        return model.invoke([*messages, *closed_book(question)], view=recall.view.value).text
+        return model.invoke([*messages, *closed_book(question)], view=recall.view.value)
 
 
 def current_namespace(runtime: Any = None) -> Namespace | None:

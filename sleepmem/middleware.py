@@ -70,9 +70,9 @@ class SleepMemoryMiddleware(AgentMiddleware):  # type: ignore[type-arg]
         return found
 
     def _archive(self, owner: Namespace, asked: str | None, found: Recall | None, response: ModelResponse[Any]) -> Recall | None:
-        """What the archive holds, when the model admits that it does not know."""
+        """What the archive holds, when the model admits that it does not know or is not sure."""
         last = response.result[-1] if response.result else None
-        if asked is None or found is None or not isinstance(last, AIMessage) or not self.memory.should_search_archive(found, last.text):
+        if asked is None or found is None or not isinstance(last, AIMessage) or not self.memory.should_search_archive(found, last):
             return None
         again = self.memory.search_archive(owner, asked)
         return again if again.episodes else None

@@ -1,11 +1,12 @@
 import asyncio
+import itertools
 
 import pytest
 import torch
 from given import put_expert
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 
-from sleepmem import NamespaceError
+from sleepmem import NamespaceError, SleepMemory
 from sleepmem.chat import chat_messages
 from sleepmem.experts import LocalModel
 
@@ -52,15 +53,21 @@ def test_batch_is_invoke_for_each(chat):
 
 @pytest.mark.parametrize("question", ASKED)
 def test_stream_joins_to_what_invoke_says(chat, question):
-    pieces = [c.text for c in chat.stream(question)]
-    assert len([p for p in pieces if p]) > 1
-    assert "".join(pieces) == chat.invoke(question).text
+    whole = chat.invoke(question)
+    pieces = list(chat.stream(question))
+    assert "".join(c.text for c in pieces) == whole.text
+    assert sum(pieces[1:], pieces[0]).response_metadata["confidence"] == pytest.approx(whole.response_metadata["confidence"], rel=1e-3)
 
 
-@pytest.mark.parametrize(("question", "most"), [("Who is 10?", 2), ("Who is 13?", 4), ("Who is 41?", 2), ("Who is 42?", 3)])
-def test_stream_and_invoke_end_alike_in_white_space(chat, question, most):
-    """The tiny model's last token here is a space or a separator."""
-    assert "".join(c.text for c in chat.stream(question, max_tokens=most)) == chat.invoke(question, max_tokens=most).text
+def test_a_stream_comes_in_pieces(tmp_path):
+    with SleepMemory.open(tmp_path) as memory:
+        assert len([c for c in memory.chat_model().stream("Who are you?") if c.text]) > 3
+
+
+def test_stream_and_invoke_end_alike_whatever_the_last_token(chat):
+    """Some of these end in a space or a separator."""
+    for question, most in itertools.product([f"Who is {n}?" for n in range(10, 22)], range(1, 5)):
+        assert "".join(c.text for c in chat.stream(question, max_tokens=most)) == chat.invoke(question, max_tokens=most).text
 
 
 def test_async_is_sync(chat):

@@ -10,7 +10,7 @@ import torch
 
 from sleepmem.config import SeedingConfig
 from sleepmem.errors import EpisodeError, ExpertError, FolderError, ModelError
-from sleepmem.experts import LocalModel
+from sleepmem.experts import LocalModel, _Watch
 from sleepmem.prompts import closed_book
 from sleepmem.seeding import Row, RowKind, seed
 from sleepmem.weights import check_expert, write_checksums
@@ -296,6 +296,23 @@ def test_sampling_depends_on_its_seed_alone(local):
         return local.answer(ASKED, max_new_tokens=8, temperature=1.0, seed=number)
 
     assert draw(1) == draw(1) != draw(2)
+
+
+def test_confidence_is_the_probability_where_the_answer_was_least_certain(local):
+    chats = [closed_book(q) for q in ("Hello.", "Where does Mara live?", "Who is the mayor of Brenport?")]
+    for chat, reply in zip(chats, local.reply(chats, max_new_tokens=6), strict=True):
+        prompt = local.prompt_ids(chat)
+        made = local.base.generate(input_ids=torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt)), max_new_tokens=6, do_sample=False)
+        with local.view(()):
+            probabilities = local.logits([prompt], [made[0, len(prompt) :].tolist()]).softmax(-1).amax(-1)
+        assert reply.confidence == pytest.approx(probabilities.min().item(), rel=1e-3)
+
+
+def test_confidence_ends_with_the_answer():
+    watch = _Watch()
+    for p in (0.9, 0.8, 0.6):
+        watch(torch.zeros(2, 1), torch.log(torch.tensor([[p, 1 - p], [p, 1 - p]])))
+    assert watch.confidence(torch.tensor([[5, 7, 0], [5, 6, 6]]), [7, 0]) == pytest.approx([0.8, 0.6])
 
 
 def test_nothing_asked_nothing_answered(local):

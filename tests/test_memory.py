@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from given import HashedWords, put_expert
+from langchain_core.messages import AIMessage
 
 from sleepmem import (
     ConfigError,
@@ -17,6 +18,7 @@ from sleepmem import (
     LedgerError,
     ModelError,
     NamespaceError,
+    Recall,
     SleepConfig,
     SleepMemory,
     Verdict,
@@ -106,9 +108,15 @@ def test_every_decision_is_logged_with_its_reason(memory):
 def test_the_archive_is_searched_once(memory):
     memory.observe(ALICE, "Mara moved to Brenport.")
     found = memory.recall(ALICE, "Where did Mara move?")
-    assert memory.should_search_archive(found, "I do not know.")
-    assert not memory.should_search_archive(found, "Brenport.")
-    assert not memory.should_search_archive(memory.search_archive(ALICE, "Mara"), "I do not know.")
+    assert memory.should_search_archive(found, AIMessage("I do not know."))
+    assert not memory.should_search_archive(found, AIMessage("Brenport."))
+    assert not memory.should_search_archive(memory.search_archive(ALICE, "Mara"), AIMessage("I do not know."))
+
+
+@pytest.mark.parametrize(("view", "confidence", "searched"), [(View.WEIGHTS, 0.3, True), (View.WEIGHTS, 0.9, False), (View.RETRIEVAL, 0.3, False)])
+def test_an_unsure_answer_from_the_weights_is_looked_up(memory, view, confidence, searched):
+    said = AIMessage("Brenport.", response_metadata={"confidence": confidence})
+    assert memory.should_search_archive(Recall(view, "near", (), 0.9), said) is searched
 
 
 def test_learned_episodes_leave_the_buffer_and_stay_in_the_archive(memory):
