@@ -34,6 +34,7 @@ class Recipe:
 
     seed: int = 0
     steps: int = 5_000
+    polish: int = 2_000  # further steps on hard conversations (world.py), from half the learning rate down to nothing
     batch: int = 48
     width: int = 128
     layers: int = 4
@@ -48,7 +49,9 @@ class Recipe:
         return next(most for until, most in self.curriculum if step <= until * self.steps)
 
     def rate(self, step: int) -> float:
-        """Warm-up, stable, linear decay."""
+        """Warm-up, stable, linear decay; then a second, lower slope for the polish."""
+        if step >= self.steps:
+            return 0.5 * (self.steps + self.polish - step) / self.polish
         left = (self.steps - step) / (self.decay * self.steps)
         return min(1.0, (step + 1) / self.warmup, max(0.05, left))
 
@@ -78,7 +81,8 @@ def batches(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, start: int) -> I
     bos, end, pad = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
     for pool in range(start // POOL, 1 << 60):
         rng = random.Random(f"{recipe.seed}/{pool}")
-        talks = [conversation(rng, recipe.most(min(pool * POOL, recipe.steps))) for _ in range(recipe.batch * POOL)]
+        step = pool * POOL
+        talks = [conversation(rng, recipe.most(min(step, recipe.steps)), step >= recipe.steps) for _ in range(recipe.batch * POOL)]
         texts = [m["content"] for talk in talks for m in talk.messages]
         encoded = iter(tokenizer(texts, add_special_tokens=False)["input_ids"])
         rows = []
@@ -187,7 +191,8 @@ def train(recipe: Recipe, out: Path, compiled: bool = True) -> None:
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {json.dumps(asdict(recipe))}, from step {first}", flush=True)
     began, tokens, mean = time.time(), 0, 0.0
     stream = batches(recipe, tokenizer, first)
-    for step in range(first, recipe.steps):
+    last = recipe.steps + recipe.polish
+    for step in range(first, last):
         for opt, peak in opts:
             for group in opt.param_groups:
                 group["lr"] = peak * recipe.rate(step)
@@ -204,11 +209,10 @@ def train(recipe: Recipe, out: Path, compiled: bool = True) -> None:
         mean += loss.item() / 50
         if (step + 1) % 50 == 0:
             spent = time.time() - began
-            print(
-                f"step {step + 1} memories {recipe.most(step)} loss {mean:.3f} tokens {tokens:,} s {spent:.0f} tok/s {tokens / spent:.0f}", flush=True
-            )
+            at = f"step {step + 1} memories {recipe.most(min(step, recipe.steps))}"
+            print(f"{at} loss {mean:.3f} tokens {tokens:,} s {spent:.0f} tok/s {tokens / spent:.0f}", flush=True)
             mean = 0.0
-        if (step + 1) % 250 == 0 or step + 1 == recipe.steps:
+        if (step + 1) % 250 == 0 or step + 1 == last:
             save(out / "state", step + 1, model, opts)
             model.config.use_cache = True
             model.save_pretrained(out)
@@ -220,11 +224,12 @@ def main(
     out: Annotated[Path, typer.Argument(help="Folder for the model; a run found there goes on.")],
     seed: int = Recipe.seed,
     steps: int = Recipe.steps,
+    polish: int = Recipe.polish,
     muon_lr: Annotated[float, typer.Option(help="0 trains everything with AdamW.")] = Recipe.muon_lr,
     lr: float = Recipe.lr,
     compiled: bool = True,
 ) -> None:
-    train(Recipe(seed=seed, steps=steps, muon_lr=muon_lr, lr=lr), out, compiled)
+    train(Recipe(seed=seed, steps=steps, polish=polish, muon_lr=muon_lr, lr=lr), out, compiled)
 
 
 if __name__ == "__main__":

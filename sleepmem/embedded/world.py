@@ -909,6 +909,14 @@ def unanswerable(rng: random.Random, s: Scene, test: bool = False) -> tuple[str,
             return key
 
 
+def mistakable(rng: random.Random, s: Scene, test: bool = False) -> tuple[str, str]:
+    """A key that the scene does not tell but tells of somebody else: only the name says that there is no answer."""
+    relation = rng.choice(s.told).relation
+    kind = RELATIONS[relation].kind
+    others = [name for name, k in s.subjects if k == kind and (name, relation) not in s.current]
+    return (rng.choice(others) if others and rng.random() < 0.4 else KINDS[kind][1](rng, test)), relation
+
+
 def memories(rng: random.Random, s: Scene, held_out: bool = False) -> list[str]:
     """The scene as dated memory lines, oldest first; now and then two facts in one memory."""
     said = [say(rng, f, held_out) for f in s.told]
@@ -918,30 +926,33 @@ def memories(rng: random.Random, s: Scene, held_out: bool = False) -> list[str]:
     return [memory_line(d, text) for d, text in zip(dates(rng, len(said)), said, strict=True)]
 
 
-def _questions(rng: random.Random, c: Conversation, s: Scene, count: int) -> None:
+def _questions(rng: random.Random, c: Conversation, s: Scene, count: int, hard: bool) -> None:
     """`count` turns of questions; what was told is asked at most twice, or the answer could be copied from the history."""
+    answered, closed = (0.55, 0.63) if hard else (0.70, 0.80)
     entities, facts = known()
     told = [*s.current, *s.current]
     rng.shuffle(told)
     told.sort(key=lambda key: key not in s.stale or rng.random() < 0.3)  # what was corrected is asked first, mostly
     for _ in range(count):
         draw = rng.random()
-        if told and draw < 0.70:
+        if told and draw < answered:
             key = told.pop(0)
             c.turn(ask(rng, key), s.current[key].answer)
-        elif draw < 0.80:
+        elif draw < closed:
             e = rng.choice(entities)
             key = (e[0], rng.choice(KINDS[e[1]][0]))
             if key not in s.current:
                 c.turn(ask(rng, key), facts[key].answer if key in facts else ABSTENTION)
         elif draw < 0.97:
-            c.turn(ask(rng, unanswerable(rng, s)), ABSTENTION)
+            key = mistakable(rng, s) if hard and s.told and rng.random() < 0.6 else unanswerable(rng, s)
+            c.turn(ask(rng, key), ABSTENTION)
         else:
             c.turn(*rng.choice(list(SMALL_TALK.items())))
 
 
-def conversation(rng: random.Random, most: int) -> Conversation:
-    """One training sequence with at most `most` memories, of one of the things the model must be able to do."""
+def conversation(rng: random.Random, most: int, hard: bool = False) -> Conversation:
+    """One training sequence with at most `most` memories, of one of the things the model must be able to do; `hard` ones hold more
+    memories and ask more that they do not tell, most of it told of somebody else."""
     c = Conversation()
     draw = rng.random()
     prefix = rng.choice(_SYSTEM_PROMPTS) if rng.random() < 0.1 else ""
@@ -978,11 +989,11 @@ def conversation(rng: random.Random, most: int) -> Conversation:
             c.system(prefix)
         for f in s.told:
             c.turn(say(rng, f), ACKNOWLEDGEMENT)
-        _questions(rng, c, s, rng.randint(2, 5))
+        _questions(rng, c, s, rng.randint(2, 5), hard)
     else:
-        s = scene(rng, 0 if rng.random() < 0.06 else rng.randint(1, most))
+        s = scene(rng, 0 if rng.random() < 0.06 else rng.randint(min(3, most) if hard else 1, most))
         c.system(memory_prompt(memories(rng, s), prefix))
         if s.told and rng.random() < 0.1:
             c.turn(say(rng, fact(rng, subject(rng))), ACKNOWLEDGEMENT)
-        _questions(rng, c, s, rng.randint(3, 4 + len(s.told)))
+        _questions(rng, c, s, rng.randint(3, 4 + len(s.told)), hard)
     return c

@@ -27,11 +27,13 @@ _MARK = re.compile(r"(?<=<!-- figures -->\n).*?(?=<!-- end -->)", re.DOTALL)
 
 def measure(local: LocalModel, questions: int, seed: int = 7) -> dict[str, dict[str, float]]:
     """Figure by figure, by number of memories (or 'all'): share of `questions` answered as they should be."""
-    figures: dict[str, dict[str, float]] = {"answer right": {}, "abstains when it should": {}, "newest value wins": {}}
+    told, silent, other, newer = "answer right", "abstains when it should", "abstains when the same is told of another", "newest value wins"
+    figures: dict[str, dict[str, float]] = {told: {}, silent: {}, other: {}, newer: {}}
     for count in COUNTS:
         rng = random.Random(seed * 1000 + count)
         answered: list[tuple[Any, str]] = []
         unsaid: list[Any] = []
+        mistakable: list[Any] = []
         newest: list[tuple[Any, str]] = []
         while min(len(answered), len(unsaid)) < questions:
             s = world.scene(rng, count, True)
@@ -41,27 +43,29 @@ def measure(local: LocalModel, questions: int, seed: int = 7) -> dict[str, dict[
             f = rng.choice(s.told)
             answered.append((open_book(world.ask(rng, f.key, True), lines), f.answer))
             unsaid.append(open_book(world.ask(rng, world.unanswerable(rng, s, True), True), lines))
+            mistakable.append(open_book(world.ask(rng, world.mistakable(rng, s, True), True), lines))
         while count > 1 and len(newest) < questions:
             s = world.scene(rng, count, True)
             if s.stale:
                 key = next(iter(s.stale))
                 newest.append((open_book(world.ask(rng, key, True), _lines(rng, s)), s.current[key].answer))
-        figures["answer right"][str(count)] = _right(local, answered)
-        figures["abstains when it should"][str(count)] = _share(local.answer(unsaid), abstains)
+        figures[told][str(count)] = _right(local, answered)
+        figures[silent][str(count)] = _share(local.answer(unsaid), abstains)
+        figures[other][str(count)] = _share(local.answer(mistakable), abstains)
         if newest:
-            figures["newest value wins"][str(count)] = _right(local, newest)
+            figures[newer][str(count)] = _right(local, newest)
     rng = random.Random(seed)
-    told = [world.fact(rng, world.subject(rng, True), True) for _ in range(questions)]
-    prompts = [open_book(WRITE_PAIR, [memory_line(world.dates(rng, 1)[0], world.say(rng, f, True))]) for f in told]
+    facts = [world.fact(rng, world.subject(rng, True), True) for _ in range(questions)]
+    prompts = [open_book(WRITE_PAIR, [memory_line(world.dates(rng, 1)[0], world.say(rng, f, True))]) for f in facts]
     for name, heat in (("written pair correct, greedy", 0.0), ("written pair correct, temperature 1", 1.0)):
         pairs = local.answer(prompts, max_new_tokens=64, temperature=heat, seed=seed)
-        figures[name] = {"1": sum(_correct(p, f) for p, f in zip(pairs, told, strict=True)) / questions}
-    guesses = local.answer([closed_book(world.ask(rng, f.key, True)) for f in told])
-    figures["closed-book guess right"] = {"0": sum(matches(g, f.answer) for g, f in zip(guesses, told, strict=True)) / questions}
+        figures[name] = {"1": sum(_correct(p, f) for p, f in zip(pairs, facts, strict=True)) / questions}
+    guesses = local.answer([closed_book(world.ask(rng, f.key, True)) for f in facts])
+    figures["closed-book guess right"] = {"0": sum(matches(g, f.answer) for g, f in zip(guesses, facts, strict=True)) / questions}
     figures["closed-book abstains on strangers"] = {"0": _share(guesses, abstains)}
-    facts = list(world.known()[1].values())
-    made = local.answer([closed_book(world.ask(rng, f.key)) for f in facts])
-    figures["closed-book knows what it was taught"] = {"0": sum(matches(m, f.answer) for m, f in zip(made, facts, strict=True)) / len(facts)}
+    taught = list(world.known()[1].values())
+    made = local.answer([closed_book(world.ask(rng, f.key)) for f in taught])
+    figures["closed-book knows what it was taught"] = {"0": sum(matches(m, f.answer) for m, f in zip(made, taught, strict=True)) / len(taught)}
     return figures
 
 
