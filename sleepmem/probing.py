@@ -9,6 +9,7 @@ Departs from the paper: it samples data D from the teacher and does not say how 
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +32,7 @@ class Questions:
 
     probes: tuple[Probe, ...]
     readings: tuple[Reading, ...]
-    superseded: tuple[str, ...]  # ids of episodes that a newer one corrects
+    superseded: Mapping[str, str]  # ids of episodes that hold nothing more, each with the id of the newer one that corrects it
     tokens_generated: int
 
 
@@ -86,29 +87,33 @@ def question(
     kept = list(pairs)
     for _check in range(config.checks):
         others = [_sample(rng, episodes, config.distractors, by_id[i]) for i, _ in kept]
-        lines = [_lines([by_id[i], *o]) for (i, _), o in zip(kept, others, strict=True)]
-        again = reply([open_book(q, x) for (_, q), x in zip(kept, lines, strict=True)])
+        again = reply([book(local, q, o, by_id[i]) for (i, q), o in zip(kept, others, strict=True)])
         kept = [k for k, a in zip(kept, again, strict=True) if matches(a, pairs[k]) and matches(pairs[k], a)]
 
     # Corrections: what did older episodes answer to the same question?
     stale: dict[tuple[str, str], str] = {}
-    superseded: set[str] = set()
+    corrections: dict[str, str] = {}  # older id -> newer id
+    old_values: dict[str, set[str]] = {}
     earlier = {k: _earlier(by_id[k[0]], k[1], related(k[1])) for k in kept}
     corrected = [k for k in kept if earlier[k]]
-    for k, old in zip(corrected, reply([open_book(k[1], _lines(earlier[k])) for k in corrected]), strict=True):
+    for k, old in zip(corrected, reply([book(local, k[1], earlier[k]) for k in corrected]), strict=True):
         if abstains(old) or matches(old, pairs[k]) or matches(pairs[k], old):
             continue
-        sources = [e for e in earlier[k] if matches(e.text, old)]
-        if sources:
-            stale[k] = old
-            superseded |= {e.id for e in sources}
+        for e in earlier[k]:
+            if matches(e.text, old):
+                stale[k] = old
+                corrections[e.id] = k[0]
+                old_values.setdefault(e.id, set()).add(old)
 
     # One wording of every fact goes to the exam, the others teach; a fact with a single wording can be neither proven nor promoted.
     probes: list[Probe] = []
+    number = itertools.count()
     facts: dict[tuple[str, str], list[str]] = {}
     for i, q in kept:
-        if i not in superseded:
+        if not any(matches(pairs[i, q], old) or matches(old, pairs[i, q]) for old in old_values.get(i, ())):
             facts.setdefault((i, pairs[i, q]), []).append(q)
+    holding = {i for i, _ in facts}
+    superseded = {old: new for old, new in corrections.items() if old not in holding}
     for (i, a), questions in facts.items():
         first = [q for q in questions if (i, q) in set(real)]
         rest = [q for q in questions if (i, q) not in set(real)]
@@ -119,7 +124,9 @@ def question(
         old = next((stale[i, q] for q in chosen if (i, q) in stale), "")
         for n, q in enumerate(chosen):
             role = Role.EXAM if n == len(chosen) - 1 else Role.TRAIN
-            probes.append(Probe(f"{night_id}-{len(probes):05d}", i, night_id, Kind.FACT, role, q, a, old))
+            probes.append(Probe(f"{night_id}-{next(number):05d}", i, night_id, Kind.FACT, role, q, a, old))
+    examined = {p.question for p in probes if p.role is Role.EXAM}
+    probes = [p for p in probes if p.role is Role.EXAM or p.question not in examined]  # two episodes may say the same
 
     # Invented memories: what is read from the context only, and strangers to know nothing about.
     invented: list[tuple[str, str, str, str]] = []  # (id of the model for it, memory, question, answer)
@@ -148,16 +155,33 @@ def question(
                 unsaid.append((e.id, q.replace(_subject(q), rng.choice(people))))
     asked_now = {q for _, q in kept}
     unsaid = [(i, q) for i, q in dict.fromkeys(unsaid) if q.endswith("?") and q not in asked_now]
-    books = [open_book(q, _lines([*related(q), by_id[i]])) for i, q in unsaid]
+    books = [book(local, q, related(q), by_id[i]) for i, q in unsaid]
     open_, shut = reply(books), reply([closed_book(q) for _, q in unsaid])
-    for (i, q), book, a, b in zip(unsaid, books, open_, shut, strict=True):
+    for (i, q), chat, a, b in zip(unsaid, books, open_, shut, strict=True):
         if abstains(a) and abstains(b):
             role = Role.EXAM if rng.random() < 0.3 else Role.TRAIN
-            probes.append(Probe(f"{night_id}-{len(probes):05d}", i, night_id, Kind.NEVER_SAID, role, q, b))
+            probes.append(Probe(f"{night_id}-{next(number):05d}", i, night_id, Kind.NEVER_SAID, role, q, b))
             if role is Role.TRAIN and rng.random() < 0.3:  # memories that do not tell must be read too
-                readings.append(Reading(book, a))
+                readings.append(Reading(chat, a))
     rng.shuffle(readings)
-    return Questions(tuple(probes), tuple(readings), tuple(sorted(superseded)), generated)
+    return Questions(tuple(probes), tuple(readings), superseded, generated)
+
+
+def book(local: LocalModel, question: str, episodes: Sequence[Episode], own: Episode | None = None) -> tuple[dict[str, str], ...]:
+    """The question over `own` and as many of the episodes, first ones first, as a quarter of the model's context holds; told oldest first."""
+    kept, room = {own.id: own} if own else {}, local.context_length // 4
+    for e in episodes:
+        room -= local.count_tokens(memory_line(e.date, e.text))
+        if room < 0:
+            break
+        kept[e.id] = e
+    return open_book(question, [memory_line(e.date, e.text) for e in sorted(kept.values(), key=lambda e: (e.created_at, e.id))])
+
+
+def unsaid_still(local: LocalModel, probes: Sequence[Probe], related: Related) -> list[Probe]:
+    """Those never-said probes of earlier nights that the memories still do not answer."""
+    made = local.answer([book(local, p.question, related(p.question)) for p in probes])
+    return [p for p, text in zip(probes, made, strict=True) if abstains(text)]
 
 
 def _readings(
@@ -195,8 +219,3 @@ def _sample(rng: random.Random, episodes: Sequence[Episode], count: int, but: Ep
     """Others that cannot answer in its place: they share no name with it."""
     others = [e for e in episodes if e.id != but.id and not names(e.text) & names(but.text)]
     return rng.sample(others, min(len(others), count))
-
-
-def _lines(episodes: Sequence[Episode]) -> list[str]:
-    unique = {e.id: e for e in episodes}
-    return [memory_line(e.date, e.text) for e in sorted(unique.values(), key=lambda e: (e.created_at, e.id))]

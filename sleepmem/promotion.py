@@ -53,6 +53,10 @@ def decide(before: Mapping[str, Score], after: Mapping[str, Score], config: Exam
         faults.append(
             f"the model moved {after['general_kl'].right:.3f} nats per token from the base on neutral prompts, at most {config.general_kl:.3f} allowed"
         )
+    if not after["recall"].total:
+        faults.append("no held-out question about tonight's facts could be asked")
     if faults:
         return Verdict.REJECTED, "; ".join(faults)
-    return Verdict.PROMOTED, f"recall {after['recall'].rate:.3f} of {after['recall'].total} held-out questions, every bound kept"
+    silent = [m for m in ("old_nights", "abstention", "superseded", "reading") if not after[m].total]
+    note = f" (not asked: {', '.join(silent).replace('_', ' ')})" if silent else ""
+    return Verdict.PROMOTED, f"recall {after['recall'].rate:.3f} of {after['recall'].total} held-out questions, every bound kept{note}"

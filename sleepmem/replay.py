@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from sleepmem.errors import ConfigError
-from sleepmem.records import Episode, Kind, Probe, Role
+from sleepmem.records import Episode, Probe
 
 
 class Reason(StrEnum):
@@ -48,13 +48,12 @@ def select(buffered: Sequence[Episode], demand: Mapping[str, int], budget: int, 
     return [Replay(e.id, Reason.DEMANDED if demand.get(e.id) else Reason.BUFFERED, 1.0 + demand.get(e.id, 0)) for e in ranked[:budget]]
 
 
-def rehearsal(probes: Sequence[Probe], most: int, seed: int, kind: Kind = Kind.FACT) -> list[Probe]:
-    """A sample of what earlier nights trained on, drawn evenly over the nights."""
+def evenly(probes: Sequence[Probe], most: int, seed: int) -> list[Probe]:
+    """A sample of at most `most` probes, drawn evenly over the nights."""
     rng = random.Random(seed)
     nights: dict[str, list[Probe]] = {}
     for p in probes:
-        if p.role is Role.TRAIN and p.kind is kind:
-            nights.setdefault(p.night_id, []).append(p)
+        nights.setdefault(p.night_id, []).append(p)
     for drawn in nights.values():
         rng.shuffle(drawn)
     picked: list[Probe] = []

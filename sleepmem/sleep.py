@@ -6,8 +6,10 @@ writes to the ledger and the buffer at night. Nothing the agent uses changes bef
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import shutil
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +19,6 @@ from typing import Any, TypedDict
 from langchain_core.embeddings import Embeddings
 
 from sleepmem import exams, probing, promotion, replay, seeding
-from sleepmem.answers import matches
 from sleepmem.buffer import Buffer
 from sleepmem.config import SleepConfig
 from sleepmem.embeddings import cosine
@@ -40,7 +41,8 @@ class State(TypedDict, total=False):
     reasons: dict[str, str]
     before: list[str]  # experts live this evening
     readings: list[dict[str, Any]]
-    superseded: list[str]
+    superseded: dict[str, str]  # older episode -> its correction
+    by_night: dict[str, float]  # closed-book recall after tonight, by the night a fact was learned
     expert: str
     curve: list[dict[str, float]]
     tokens_trained: int
@@ -117,18 +119,13 @@ def probe(night: Night, state: State) -> State:
         if r["view"] == View.RETRIEVAL.value:
             for i in r["episodes"]:
                 users.setdefault(i, []).append(r["question"])
-    found: dict[str, Sequence[Episode]] = {}
-
-    def related(q: str) -> Sequence[Episode]:
-        if q not in found:
-            found[q] = night.ledger.search(namespace, q, 8)
-        return found[q]
-
-    made = probing.question(night.local, state["night_id"], episodes, related, users, night.config.probe, night.config.seeding.seed)
+    made = probing.question(
+        night.local, state["night_id"], episodes, _related(night, namespace), users, night.config.probe, night.config.seeding.seed
+    )
     night.ledger.add_probes(namespace, made.probes)
     added: State = {
         "readings": [{"messages": list(r.messages), "answer": r.answer} for r in made.readings],
-        "superseded": list(made.superseded),
+        "superseded": dict(made.superseded),
         "tokens_generated": made.tokens_generated,
     }
     if not any(p.kind is Kind.FACT for p in made.probes):
@@ -168,10 +165,10 @@ def seed(night: Night, state: State) -> State:
 
 
 def exam(night: Night, state: State) -> State:
-    scores, passed = _exam(night, state, night.load(state, tonight=True))
+    scores, passed, by_night = _exam(night, state, night.load(state, tonight=True))
     night.ledger.write_exam(state["night_id"], "before", {m: (s[0], int(s[1])) for m, s in state["exam_before"].items()})
     night.ledger.write_exam(state["night_id"], "after", {m: (s.right, s.total) for m, s in scores.items()})
-    return {"exam_after": _as_lists(scores), "passed": sorted(passed)}
+    return {"exam_after": _as_lists(scores), "passed": sorted(passed), "by_night": by_night}
 
 
 def decide(night: Night, state: State) -> State:
@@ -193,7 +190,7 @@ def promote(night: Night, state: State) -> State:
     expert = Expert(
         state["expert"], tuple(state["namespace"]), state["night_id"], LEVEL, night.config.seeding.rank, now(), tuple(state["episodes"]), True
     )
-    night.ledger.promote(expert, proven, _replaced(night, state, proven), state["passed"])
+    night.ledger.promote(expert, proven, _replaced(state, proven), state["passed"])
     return {}
 
 
@@ -253,11 +250,12 @@ def rows(night: Night, state: State) -> list[seeding.Row]:
             made.append(seeding.Row(seeding.RowKind.FACT, asked, open_book(p.question, [memory_line(e.date, e.text)]), p.answer))
         else:
             made.append(seeding.Row(seeding.RowKind.NEVER_SAID, asked, asked, p.answer))
-    gone = set(state["superseded"])
-    earlier = [p for p in night.ledger.learned_probes(namespace) if p.episode_id not in gone]
-    for p in replay.rehearsal(earlier, night.config.rehearse, night.config.seeding.seed):
+    earlier = [p for p in night.ledger.learned_probes(namespace) if p.role is Role.TRAIN and p.episode_id not in state["superseded"]]
+    most, salt = night.config.rehearse, night.config.seeding.seed
+    for p in replay.evenly([p for p in earlier if p.kind is Kind.FACT], most, salt):
         made.append(seeding.Row(seeding.RowKind.REHEARSAL, closed_book(p.question), closed_book(p.question), p.answer))
-    for p in replay.rehearsal(earlier, night.config.rehearse, night.config.seeding.seed, Kind.NEVER_SAID):
+    unsaid = replay.evenly([p for p in earlier if p.kind is Kind.NEVER_SAID], most, salt)
+    for p in probing.unsaid_still(night.local, unsaid, _related(night, namespace)):
         made.append(seeding.Row(seeding.RowKind.NEVER_SAID, closed_book(p.question), closed_book(p.question), p.answer))
     taught, _ = _split(state["readings"])
     for r in taught:
@@ -302,28 +300,30 @@ def report_of(state: State) -> NightReport:
             "after": {m: s.as_dict() for m, s in _as_scores(after).items()},
             "seconds": seconds,
             "tokens_generated": state.get("tokens_generated", 0),
+            "by_night": state.get("by_night", {}),
         },
         curve=tuple(state.get("curve", [])),
     )
 
 
-def _exam(night: Night, state: State, experts: Sequence[str]) -> tuple[dict[str, Score], set[str]]:
+def _exam(night: Night, state: State, experts: Sequence[str]) -> tuple[dict[str, Score], set[str], dict[str, float]]:
+    """The scores, the ids of tonight's probes that were passed, and recall by night."""
     most, local = night.config.exam.most, night.local
     probes = night.ledger.probes(state["night_id"])
     facts = [p for p in probes if p.kind is Kind.FACT]
     tonight = [p for p in facts if p.role is Role.EXAM]
-    gone = set(state["superseded"])
-    earlier = [
-        p for p in night.ledger.learned_probes(tuple(state["namespace"])) if p.kind is Kind.FACT and p.role is Role.EXAM and p.episode_id not in gone
-    ]
+    learned = [p for p in night.ledger.learned_probes(tuple(state["namespace"])) if p.kind is Kind.FACT and p.role is Role.EXAM]
+    earlier = replay.evenly([p for p in learned if p.episode_id not in state["superseded"]], most, night.config.seeding.seed)
     unsaid = [p.question for p in probes if p.kind is Kind.NEVER_SAID and p.role is Role.EXAM][:most]
     _, examined = _split(state["readings"])
     readings = [exams.Reading(tuple(r["messages"]), r["answer"]) for r in examined][:most]
+    kept, still = exams.recall(local, earlier, experts)
     recalled, passed = exams.recall(local, tonight, experts)
+    by_night = _by_night([*earlier, *tonight], still | passed)
     passed |= exams.recall(local, [p for p in facts if p.role is Role.TRAIN], experts)[1]  # the gate may trust these wordings too
     scores = {
         "recall": recalled,
-        "old_nights": exams.recall(local, earlier[-most:], experts)[0],
+        "old_nights": kept,
         "abstention": exams.abstention(local, unsaid, experts, night.abstention),
         "superseded": exams.superseded(local, tonight, experts),
         "reading": exams.reading(local, readings, experts),
@@ -332,7 +332,17 @@ def _exam(night: Night, state: State, experts: Sequence[str]) -> tuple[dict[str,
     if "exam_before" not in state:  # the base itself, once
         scores["base_abstention"] = exams.abstention(local, unsaid, (), night.abstention)
         scores["base_reading"] = exams.reading(local, readings, ())
-    return scores, passed
+    return scores, passed, by_night
+
+
+def _by_night(probes: Sequence[Probe], right: set[str]) -> dict[str, float]:
+    nights = sorted({p.night_id for p in probes})
+    return {n: statistics.mean(p.id in right for p in probes if p.night_id == n) for n in nights}
+
+
+def _related(night: Night, namespace: Namespace) -> Callable[[str], Sequence[Episode]]:
+    """What the archive holds about a question, for the teacher's context."""
+    return functools.cache(lambda q: night.ledger.search(namespace, q, 8))
 
 
 def _split(readings: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -340,16 +350,15 @@ def _split(readings: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], li
     return [r for i, r in enumerate(readings) if i % 3], list(readings[::3])
 
 
-def _replaced(night: Night, state: State, proven: Sequence[str]) -> list[str]:
+def _replaced(state: State, proven: Sequence[str]) -> list[str]:
     """Superseded episodes whose correction was proven tonight."""
-    corrections = {p.stale for p in night.ledger.probes(state["night_id"]) if p.stale and p.episode_id in set(proven)}
-    by_id = {e.id: e for e in night.ledger.episodes(tuple(state["namespace"]))}
-    return [i for i in state["superseded"] if any(matches(by_id[i].text, old) for old in corrections)]
+    return [old for old, new in state["superseded"].items() if new in set(proven)]
 
 
 def _episodes(night: Night, state: State) -> list[Episode]:
-    chosen = set(state["episodes"])
-    return [e for e in night.ledger.episodes(tuple(state["namespace"])) if e.id in chosen]
+    """Tonight's; one that fills more than half of the context cannot be asked about and waits in the buffer."""
+    chosen, most = set(state["episodes"]), night.local.context_length // 2
+    return [e for e in night.ledger.episodes(tuple(state["namespace"])) if e.id in chosen and night.local.count_tokens(e.text) <= most]
 
 
 def _expert_name(night_id: str, namespace: Namespace) -> str:

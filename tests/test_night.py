@@ -264,7 +264,7 @@ def test_a_corrected_episode_leaves_with_its_proven_correction(opened, monkeypat
         old, new = episodes
         made = hand_made(local, night_id, [new], *given)
         stale = tuple(dataclasses.replace(p, stale="Oslo") if p.kind is Kind.FACT else p for p in made.probes)
-        return dataclasses.replace(made, probes=stale, superseded=(old.id,))
+        return dataclasses.replace(made, probes=stale, superseded={old.id: new.id})
 
     monkeypatch.setattr(probing, "question", corrected)
     memory = opened()

@@ -24,6 +24,7 @@ class Teacher:
     """Answers as the base would: reads the context, the newest wins; writes pairs in turn in every wording. `pairs` replaces what it writes."""
 
     def __init__(self, pairs=None):
+        self.context_length = 1000
         self.turn, self.stranger, self.pairs, self.asked = itertools.count(), itertools.count(), pairs, []
 
     def answer(self, chats, experts=(), max_new_tokens=32, temperature=0.0, seed=0):
@@ -102,8 +103,42 @@ def test_a_correction_is_noticed_and_the_old_value_is_not_taught():
     old, new = told("Mara lives in Oslo.", "Mara lives in Brenport.")
     for tonight in ([new], [old, new]):  # learned on an earlier night, or told on the same day
         made = ask(Teacher(), tonight, ledger=[old, new])
-        assert made.superseded == (old.id,)
+        assert made.superseded == {old.id: new.id}
         assert {(p.answer, p.stale) for p in of(made, Kind.FACT)} == {("Brenport.", "Oslo.")}
+
+
+def test_what_a_corrected_episode_also_says_is_still_taught():
+    old, new = told("Mara lives in Oslo. Tovin eats plums.", "Mara lives in Brenport.")
+    both = ("Mara", "Oslo.", WORDINGS), ("Tovin", "plums.", EATS), ("Mara", "Brenport.", WORDINGS)
+    pairs = [f"Question: {w.format(n)} Answer: {a}" for n, a, ws in both for w in ws]
+    pairs = [*pairs, *reversed(pairs)]  # the first answer to a question counts: Oslo for the old one, Brenport for the new
+    made = ask(Teacher(pairs), [old, new], samples=9)
+    assert {(p.question in [w.format("Tovin") for w in EATS], p.answer) for p in of(made, Kind.FACT)} == {(True, "plums."), (False, "Brenport.")}
+    assert made.superseded == {}  # it holds something yet
+
+
+def test_two_episodes_with_the_same_words_do_not_train_on_the_exam():
+    made = ask(Teacher(), told("Mara lives in Brenport.", "Mara lives in Brenport. "), samples=6)
+    exam = {p.question for p in of(made, Kind.FACT, Role.EXAM)}
+    assert exam
+    assert not exam & {p.question for p in of(made, Kind.FACT, Role.TRAIN)}
+
+
+def test_a_context_takes_a_quarter_of_the_models_and_always_its_own_episode():
+    teacher = Teacher()
+    teacher.context_length = 48  # words
+    own, *others = told(*(f"Person{n} lives in Place{n}." for n in range(9)))
+    asked = probing.book(teacher, "Where?", others, own)[0]["content"]
+    assert own.text in asked
+    assert [e.text in asked for e in others] == [True, True] + [False] * 6  # 5 words a line, 12 words
+
+
+def test_never_said_is_asked_again_until_somebody_says_it():
+    probes = of(ask(Teacher(), told("Mara lives in Brenport."), unsaid=8), Kind.NEVER_SAID)
+    later = told("Stranger0 lives in Oslo.")
+    left = probing.unsaid_still(Teacher(), probes, lambda q: later)
+    assert {p.question for p in probes} - {p.question for p in left} <= {w.format("Stranger0") for w in WORDINGS}
+    assert len(left) < len(probes)
 
 
 def test_never_said_asks_tonights_questions_about_others_but_never_what_was_told():

@@ -78,7 +78,13 @@ def test_bounds_are_relative_to_the_evening():
 
 def test_measures_nobody_could_ask_pass():
     none = Score(0, 0)
-    assert decide(BEFORE, dict.fromkeys(GOOD, none), ExamConfig())[0] is Verdict.PROMOTED
+    verdict, reason = decide(BEFORE, {**dict.fromkeys(GOOD, none), "recall": GOOD["recall"]}, ExamConfig())
+    assert verdict is Verdict.PROMOTED
+    assert "not asked: old nights, abstention, superseded, reading" in reason
+
+
+def test_a_night_without_a_question_about_its_facts_is_no_success():
+    assert decide(BEFORE, {**GOOD, "recall": Score(0, 0)}, ExamConfig())[0] is Verdict.REJECTED
 
 
 def test_a_model_that_broke_is_no_small_change():

@@ -2,8 +2,8 @@ import pytest
 from given import probe
 
 from sleepmem.errors import ConfigError
-from sleepmem.records import Episode, Kind, Role
-from sleepmem.replay import Reason, rehearsal, select
+from sleepmem.records import Episode, Role
+from sleepmem.replay import Reason, evenly, select
 
 DAYS = [Episode(("a",), f"Fact number {n}.", created_at=f"2030-01-0{n}T00:00:00.000000+00:00") for n in (3, 1, 2)]
 TOOL = Episode(("a",), "It rains in Oslo.", "tool:weather", "2029-01-01T00:00:00.000000+00:00")
@@ -37,21 +37,17 @@ def taught(night, count, **changed):
     return [probe(n, "e", f"q{n}", "a", night_id=f"night-{night}", **{"role": Role.TRAIN, **changed}) for n in range(count)]
 
 
-def test_rehearsal_draws_evenly_over_nights():
-    picked = rehearsal([*taught(1, 20), *taught(2, 3), *taught(3, 20)], 9, seed=0)
+def test_a_sample_draws_evenly_over_nights():
+    picked = evenly([*taught(1, 20), *taught(2, 3), *taught(3, 20)], 9, seed=0)
     assert sorted(p.night_id for p in picked) == ["night-1"] * 3 + ["night-2"] * 3 + ["night-3"] * 3
     assert len({p.id for p in picked}) == 9
 
 
-def test_rehearsal_takes_all_when_there_is_little():
-    assert len(rehearsal(taught(1, 4), 100, seed=0)) == 4
-    assert rehearsal([], 5, seed=0) == []
+def test_a_sample_takes_all_when_there_is_little():
+    assert len(evenly(taught(1, 4), 100, seed=0)) == 4
+    assert evenly([], 5, seed=0) == []
 
 
-def test_rehearsal_never_shows_exam_or_never_said_probes():
-    assert rehearsal([*taught(1, 5, role=Role.EXAM), *taught(2, 5, kind=Kind.NEVER_SAID)], 9, seed=0) == []
-
-
-def test_rehearsal_depends_on_the_seed_alone():
+def test_a_sample_depends_on_the_seed_alone():
     deck = taught(1, 30)
-    assert rehearsal(deck, 5, seed=1) == rehearsal(deck, 5, seed=1) != rehearsal(deck, 5, seed=2)
+    assert evenly(deck, 5, seed=1) == evenly(deck, 5, seed=1) != evenly(deck, 5, seed=2)
