@@ -28,9 +28,9 @@ def matches(made: str, wanted: str) -> bool:
     return bool(w) and any(m[i : i + len(w)] == w for i in range(len(m) - len(w) + 1))
 
 
-def abstains(text: str, abstention: str = "I do not know.") -> bool:
+def abstains(text: str) -> bool:
     """Whether the text says that it does not know."""
-    return matches(text, abstention) or bool(_ABSTAINS.search(text))
+    return bool(_ABSTAINS.search(text))
 
 
 def names(text: str) -> set[str]:
@@ -42,6 +42,11 @@ def names(text: str) -> set[str]:
         if any(c.isdigit() for c in word) or (word[0].isupper() and not opens and word != "I"):
             found.add(word.lower())
     return found
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a text, as their closing marks tell."""
+    return [s for s in re.split(r"(?<=[.!?])\s+|\n+", text.strip()) if s]
 
 
 def is_question(text: str) -> bool:

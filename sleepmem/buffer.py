@@ -29,17 +29,18 @@ class Buffer:
         folder: where Chroma keeps its files; created when new. Ignored when `client` is given.
         embeddings: any LangChain embeddings.
         client: a Chroma client of your own, such as `chromadb.HttpClient(...)`.
+        owner: id of the ledger, so that two folders may share one server.
     """
 
-    def __init__(self, folder: Path, embeddings: Embeddings, client: ClientAPI | None = None) -> None:
-        self.embeddings = embeddings
+    def __init__(self, folder: Path, embeddings: Embeddings, client: ClientAPI | None = None, owner: str = "") -> None:
+        self.embeddings, self.owner, self._shared = embeddings, owner, client is not None
         try:
             self._client = client or chromadb.PersistentClient(str(folder), Settings(anonymized_telemetry=False))
         except Exception as e:  # chromadb raises bare errors of its Rust core
             raise FolderError(f"Chroma could not open {folder} ({e}). Make it writable, or delete it: it is rebuilt from the ledger.") from e
 
     def _collection(self, kind: str, namespace: Namespace) -> chromadb.Collection:
-        name = hashlib.sha256(namespace_key(namespace).encode()).hexdigest()[:32]
+        name = hashlib.sha256((self.owner + namespace_key(namespace)).encode()).hexdigest()[:32]
         return self._client.get_or_create_collection(f"{kind}-{name}", configuration={"hnsw": {"space": "cosine"}}, embedding_function=None)
 
     def add(self, namespace: Namespace, episodes: Sequence[Episode]) -> None:
@@ -90,7 +91,13 @@ class Buffer:
         if not count:
             return []
         vectors: Any = [list(embedding)]
-        found = collection.query(query_embeddings=vectors, n_results=count, include=["documents", "distances", "metadatas"])
+        try:
+            found = collection.query(query_embeddings=vectors, n_results=count, include=["documents", "distances", "metadatas"])
+        except Exception as e:  # chromadb raises bare errors of its Rust core
+            raise FolderError(
+                f"the index could not be asked ({e}). Open the folder with the embeddings it was made with, or delete its chroma folder: "
+                "it is rebuilt from the ledger."
+            ) from e
         assert found["documents"]
         assert found["distances"]
         assert found["metadatas"]
@@ -104,6 +111,7 @@ class Buffer:
         return set(self._collection("known", namespace).get(include=[])["ids"])
 
     def close(self) -> None:
-        close = getattr(self._client, "close", None)
+        """Close the client, unless it is the caller's own."""
+        close = None if self._shared else getattr(self._client, "close", None)
         if close:
             close()

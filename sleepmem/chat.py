@@ -6,6 +6,7 @@ The experts are looked up at every call, so a promotion is picked up without a r
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, Syst
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
+from sleepmem.errors import ModelError
 from sleepmem.records import Namespace, View, check_namespace
 
 _ROLES = {"human": "user", "ai": "assistant", "tool": "tool"}
@@ -43,6 +45,12 @@ class SleepChatModel(BaseChatModel):
         experts = () if namespace is None or kwargs.get("view") == View.BASE else self.live(check_namespace(namespace))
         return chat_messages(messages), experts, kwargs.get("max_tokens") or self.max_new_tokens, kwargs.get("temperature", self.temperature)
 
+    def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Any:
+        raise ModelError(
+            "the chat model of a memory calls no tools yet, so it cannot be given any. Give the tools to an agent with a model of your own "
+            "and the middleware, or call them in your graph and pass their results on as tool messages."
+        )
+
     def _generate(
         self,
         messages: list[BaseMessage],
@@ -51,7 +59,7 @@ class SleepChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         chat, experts, most, temperature = self._call(messages, kwargs)
-        made = self.local.reply([chat], experts, most, temperature)[0]
+        made = self.local.reply([chat], experts, most, temperature, random.getrandbits(32))[0]
         text = _cut(made.text, stop)
         asked, said = len(self.local.prompt_ids(chat)), self.local.count_tokens(text)
         usage = UsageMetadata(input_tokens=asked, output_tokens=said, total_tokens=asked + said)

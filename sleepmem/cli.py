@@ -1,6 +1,6 @@
 """The `sleepmem` command. The folder comes first; `--json` prints what a script would read.
 
-Exit codes: 0 done, 1 a wrong argument or a fault (one sentence on stderr), 3 the night was rejected, 4 the night failed, 130 interrupted: the folder
+Exit codes: 0 done, 1 a fault (one sentence on stderr), 2 a wrong command line, 3 the night was rejected, 4 the night failed, 130 interrupted: the folder
 is consistent, an interrupted night goes on at the next `sleep`.
 """
 
@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -34,11 +34,18 @@ Folder = Annotated[Path, typer.Argument(help="The memory folder.", show_default=
 Owner = Annotated[str, typer.Option("--namespace", "-n", help="Whose memory; parts are separated by '/'.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Model = Annotated[str | None, typer.Option(help="Hub id or folder of a causal language model; the embedded one by default.")]
+_TURNS = 8  # messages that `chat` keeps in the context; what was told before is in the memory
 _EXIT = {Verdict.PROMOTED: 0, Verdict.SKIPPED: 0, Verdict.REJECTED: 3, Verdict.FAILED: 4}
 
 
 def _namespace(text: str) -> Namespace:
     return check_namespace(tuple(text.split("/")))
+
+
+def _fail(sentence: str) -> NoReturn:
+    err.print("[red]error:[/red]", end=" ")
+    err.print(sentence, highlight=False, markup=False, soft_wrap=True)
+    raise typer.Exit(1) from None
 
 
 @contextmanager
@@ -47,8 +54,9 @@ def _sentences() -> Iterator[None]:
     try:
         yield
     except SleepmemError as e:
-        err.print(f"[red]error:[/red] {e}", highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from None
+        _fail(str(e))
+    except OSError as e:
+        _fail(f"{e.filename or 'a file'} could not be used ({e.strerror or e}). Make it writable, make room, or choose another place.")
     except KeyboardInterrupt:
         err.print("interrupted; the folder is consistent, and an interrupted night goes on at the next `sleepmem sleep`")
         raise typer.Exit(130) from None
@@ -58,8 +66,7 @@ def _sentences() -> Iterator[None]:
 def _open(folder: Path, must_exist: bool = True, **kwargs: Any) -> Iterator[SleepMemory]:
     with _sentences():
         if must_exist and not (folder / "ledger.db").exists():
-            err.print(f"[red]error:[/red] there is no memory in {folder}. Create one with `sleepmem observe {folder} TEXT`.", highlight=False)
-            raise typer.Exit(1)
+            _fail(f"there is no memory in {folder}. Create one with `sleepmem observe {folder} TEXT`.")
         with SleepMemory.open(folder, **kwargs) as memory:
             yield memory
 
@@ -147,7 +154,8 @@ def chat(folder: Folder, namespace: Owner = "default", model: Model = None) -> N
             if line == "/sleep":
                 _tell(_sleep(memory, owner))
             elif line:
-                messages = agent.invoke({"messages": [*messages, {"role": "user", "content": line}]})["messages"]
+                messages = [*messages[-_TURNS:], {"role": "user", "content": line}]
+                messages = agent.invoke({"messages": messages})["messages"]
                 out.print(messages[-1].text, markup=False, highlight=False)
 
 
@@ -204,7 +212,7 @@ def _progress() -> Iterator[Callable[[dict[str, Any]], None]]:
 
 def _tell(report: NightReport) -> None:
     out.print(
-        f"{report.night_id} of {'/'.join(report.namespace)}: [bold]{report.verdict.value}[/bold], {report.reason}", highlight=False, soft_wrap=True
+        f"{report.night_id} of {'/'.join(report.namespace)}: {report.verdict.value}, {report.reason}", highlight=False, markup=False, soft_wrap=True
     )
     out.print(f"{report.evicted} of {report.episodes} episodes left the buffer, {report.seconds:.0f} s, {report.tokens_trained:,} tokens trained")
 
@@ -212,7 +220,7 @@ def _tell(report: NightReport) -> None:
 @app.command()
 def status(folder: Folder, as_json: Json = False) -> None:
     """Per namespace: what is stored, what is buffered, what the weights hold, how often it retrieves."""
-    with _open(folder, check_experts=False) as memory:
+    with _open(folder, append_only=True) as memory:
         found = memory.status()
     if as_json:
         _print_json(found)
@@ -235,7 +243,7 @@ def report(
     """Write report.json, report.html and the plots of one namespace."""
     from sleepmem import report as drawing
 
-    with _open(folder, check_experts=False) as memory:
+    with _open(folder, append_only=True) as memory:
         data = drawing.from_ledger(memory.ledger, _namespace(namespace))
         paths = drawing.write(data, to or folder / "report")
     if as_json:
@@ -248,7 +256,7 @@ def report(
 @app.command()
 def verify(folder: Folder, as_json: Json = False) -> None:
     """Prove that ledger, index and experts agree; exit code 1 when they do not."""
-    with _open(folder, check_experts=False) as memory:
+    with _open(folder, reconcile=False) as memory:
         faults = memory.verify()
     if as_json:
         _print_json({"sound": not faults, "faults": faults})
@@ -270,8 +278,7 @@ def rollback(
         owner = _namespace(namespace)
         nights = [e.night_id for e in memory.ledger.experts(owner, live=False)]
         if to and to not in nights:
-            err.print(f"[red]error:[/red] {to} made no expert for {namespace}; it has {', '.join(nights) or 'none'}.", highlight=False)
-            raise typer.Exit(1)
+            _fail(f"{to} made no expert for {namespace}; it has {', '.join(nights) or 'none'}.")
         kept = nights[: nights.index(to) + 1] if to else []
         back = memory.rollback(owner, kept)
     if as_json:
@@ -283,8 +290,8 @@ def rollback(
 @app.command()
 def demo(
     to: Annotated[Path, typer.Option("--out", help="Folder for the report.")] = Path("runs/demo"),
-    days: Annotated[int, typer.Option(help="Days to live.")] = 7,
-    facts: Annotated[int, typer.Option(help="New facts a day.")] = 20,
+    days: Annotated[int, typer.Option(help="Days to live.", min=1)] = 7,
+    facts: Annotated[int, typer.Option(help="New facts a day.", min=8)] = 20,
     seed: Annotated[int, typer.Option(help="Seed of the week.")] = 0,
     as_json: Json = False,
 ) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from sleepmem.errors import ConfigError
-from sleepmem.prompts import ABSTENTION
 
 
 def _check(owner: str, name: str, value: float, low: float, high: float) -> None:
@@ -134,10 +133,7 @@ class MemoryConfig:
 
     gate: GateConfig = field(default_factory=GateConfig)
     sleep: SleepConfig = field(default_factory=SleepConfig)
-    abstention: str = ABSTENTION
     max_new_tokens: int = 64  # of a chat answer
 
     def __post_init__(self) -> None:
         _check("MemoryConfig", "max_new_tokens", self.max_new_tokens, 1, 1_000_000)
-        if not self.abstention.strip():
-            raise ConfigError("MemoryConfig.abstention is empty; without a phrase the model cannot say that it does not know. Give one.")

@@ -47,10 +47,10 @@ def recall(local: LocalModel, probes: Sequence[Probe], experts: Sequence[str]) -
     return Score(len(right), len(probes)), right
 
 
-def abstention(local: LocalModel, questions: Sequence[str], experts: Sequence[str], phrase: str) -> Score:
+def abstention(local: LocalModel, questions: Sequence[str], experts: Sequence[str]) -> Score:
     """Share of questions about things never said that are answered with "I do not know"."""
     made = local.answer([closed_book(q) for q in questions], experts)
-    return Score(sum(abstains(text, phrase) for text in made), len(questions))
+    return Score(sum(abstains(text) for text in made), len(questions))
 
 
 def superseded(local: LocalModel, probes: Sequence[Probe], experts: Sequence[str]) -> Score:

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, LogitsProcessor, LogitsProcessorList, TextIteratorStreamer
 
 from sleepmem.errors import EpisodeError, ExpertError, FolderError, ModelError
@@ -53,7 +54,7 @@ class LocalModel:
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(self.name, padding_side="left", trust_remote_code=False)
             base = AutoModelForCausalLM.from_pretrained(self.name, trust_remote_code=False, use_safetensors=True, dtype="auto")
-        except (OSError, ValueError, KeyError) as e:
+        except (OSError, ValueError, KeyError, ImportError, SafetensorError) as e:
             raise ModelError(
                 f"model {self.name!r} could not be loaded ({str(e).splitlines()[0]}). "
                 "Pass a hub id, or a folder made by save_pretrained that holds safetensors weights and a tokenizer."
@@ -195,7 +196,7 @@ class LocalModel:
         Raises:
             EpisodeError: it does not fit the model's context.
         """
-        text = self.tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
+        text = self.tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False, enable_thinking=False)
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         if len(ids) >= self.context_length:
             raise EpisodeError(

@@ -10,11 +10,13 @@ Fixed thresholds (`GateConfig`). They are read off a benchmark, not yet calibrat
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from sleepmem.answers import names, words
 from sleepmem.config import GateConfig
 from sleepmem.records import View
+
+T = TypeVar("T")
 
 
 class Near(NamedTuple):
@@ -49,6 +51,14 @@ def choose(question: str, known: Sequence[Near], buffered: Sequence[Near], simil
     if fresh >= similarity(sure.episode) - config.margin:
         return Choice(View.RETRIEVAL, "an episode in the buffer may be fresher", fresh)
     return Choice(View.WEIGHTS, "near a question passed closed-book", sure.similarity)
+
+
+def naming(question: str, found: Sequence[T], text: Callable[[T], str]) -> list[T]:
+    """What of `found` names all that the question names; when nothing does, what names at least one of it."""
+    asked = names(question)
+    if full := [f for f in found if about(question, text(f))]:
+        return full
+    return [f for f in found if asked & set(words(text(f)))]
 
 
 def about(question: str, text: str) -> bool:

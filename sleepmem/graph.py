@@ -16,20 +16,28 @@ from langgraph.config import get_stream_writer
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
-from sleepmem.capture import RECALL_ID, question, said
+from sleepmem.capture import RECALL_ID, question
 from sleepmem.memory import DEFAULT_NAMESPACE, SleepMemory, current_namespace
-from sleepmem.records import Namespace
+from sleepmem.records import Namespace, View
 
 Update = dict[str, list[BaseMessage]]
 
 
-def recall_node(memory: SleepMemory, namespace: Namespace = DEFAULT_NAMESPACE) -> Runnable[Any, Update]:
-    """Put what the gate recalls for the user's question into `messages`, as one system message that every turn replaces."""
+def recall_node(memory: SleepMemory, namespace: Namespace = DEFAULT_NAMESPACE, weights: bool = True) -> Runnable[Any, Update]:
+    """Put what the gate recalls for the user's question into `messages`, as one system message that every turn replaces.
+
+    Args:
+        memory: the open memory.
+        namespace: whose memory, when the graph is invoked without one.
+        weights: False when the graph's model is not `memory.chat_model()`: it holds no experts, so every question retrieves.
+    """
 
     def recall(state: Mapping[str, Any]) -> Update:
         messages = state["messages"]
-        asked = question(messages)
-        context = memory.context(memory.recall(current_namespace() or namespace, asked)) if asked else ""
+        context, owner = "", current_namespace() or namespace
+        if asked := question(messages):
+            found = memory.recall(owner, asked)
+            context = memory.context(found if weights or found.view is not View.WEIGHTS else memory.search_archive(owner, asked))
         if context:
             return {"messages": [SystemMessage(context, id=RECALL_ID)]}
         return {"messages": [RemoveMessage(RECALL_ID)] if any(m.id == RECALL_ID for m in messages) else []}
@@ -41,9 +49,7 @@ def observe_node(memory: SleepMemory, namespace: Namespace = DEFAULT_NAMESPACE) 
     """Store what was said in `messages` and is not stored yet. Changes nothing in the state."""
 
     def observe(state: Mapping[str, Any]) -> Update:
-        owner = current_namespace() or namespace
-        for s in said(state["messages"]):
-            memory.observe(owner, s.text, s.source, message_id=s.message_id)
+        memory.observe_messages(current_namespace() or namespace, state["messages"])
         return {"messages": []}
 
     return _node(observe, "observe")

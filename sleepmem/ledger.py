@@ -10,15 +10,17 @@ import json
 import re
 import sqlite3
 import threading
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from sqlite_utils import Database, Migrations
 
 from sleepmem.errors import FolderError, LedgerError
-from sleepmem.records import Episode, Expert, Kind, Namespace, Probe, Recall, Role, Verdict, namespace_key, now
+from sleepmem.records import USER, Episode, Expert, Kind, Namespace, Probe, Recall, Role, Verdict, namespace_key, now
 
 APPLICATION_ID = 0x534C4550  # "SLEP", in the header of the file: tells our ledgers from other SQLite files
 migrations = Migrations("sleepmem")
@@ -50,12 +52,23 @@ def create_day(db: Database) -> None:
     )
     db.table("retrievals").create_index(["namespace", "at"])
     db.table("events").create({"id": int, "at": str, "kind": str, "detail": str}, pk="id")
+    db.table("folder").create({"id": str}, pk="id").insert({"id": uuid.uuid4().hex})  # names this folder's collections on a shared Chroma server
 
 
 @migrations()
 def create_night(db: Database) -> None:
     db.table("nights").create(
-        {"id": str, "namespace": str, "started_at": str, "finished_at": str, "verdict": str, "reason": str, "report": str}, pk="id"
+        {
+            "id": str,
+            "namespace": str,
+            "upto": int,  # rowid of the newest episode there was
+            "started_at": str,
+            "finished_at": str,
+            "verdict": str,
+            "reason": str,
+            "report": str,
+        },
+        pk="id",
     )
     db.table("probes").create(
         {
@@ -101,17 +114,25 @@ class Ledger:
         self.path = path
         self._lock = threading.RLock()
         try:
-            connection = sqlite3.connect(path, check_same_thread=False, timeout=30)
-            connection.row_factory = sqlite3.Row
-            self.db = Database(connection)
-            self._check()
-            self.db.execute("PRAGMA journal_mode=WAL")
-            self.db.execute("PRAGMA synchronous=FULL")
-            if migrations.pending(self.db):
-                migrations.apply(self.db)
-                self.db.execute(f"PRAGMA application_id={APPLICATION_ID}")
+            with FileLock(path.with_suffix(".opening")):  # SQLite does not wait for a change of its journal mode
+                connection = sqlite3.connect(path, check_same_thread=False, timeout=30)
+                connection.row_factory = sqlite3.Row
+                self.db = Database(connection)
+                self._check()
+                self.db.execute("PRAGMA journal_mode=WAL")
+                self.db.execute("PRAGMA synchronous=FULL")
+                if migrations.pending(self.db):
+                    migrations.apply(self.db)
+                    self.db.execute(f"PRAGMA application_id={APPLICATION_ID}")
         except sqlite3.DatabaseError as e:
             raise _explain(path, e) from e
+        except OSError as e:
+            raise FolderError(f"{path} cannot be opened ({e.strerror or e}). Make the folder writable or choose another.") from e
+
+    @property
+    def id(self) -> str:
+        """Of this folder, made once, the same for ever."""
+        return str(self._rows("SELECT id FROM folder")[0]["id"])
 
     def _check(self) -> None:
         tables = set(self.db.table_names())
@@ -177,6 +198,18 @@ class Ledger:
             _episode(r)
             for r in self._rows("SELECT * FROM episodes WHERE namespace = ? AND learned_in IS NULL ORDER BY created_at, id", namespace_key(namespace))
         ]
+
+    def waiting(self, namespace: Namespace, untrusted: bool) -> int:
+        """How many episodes that may teach the weights came in since the last night began."""
+        rows = self._rows(
+            "SELECT count(*) AS n FROM episodes WHERE namespace = ? AND learned_in IS NULL AND (? OR source = ?) "
+            "AND rowid > (SELECT coalesce(max(upto), 0) FROM nights WHERE namespace = ?)",
+            namespace_key(namespace),
+            untrusted,
+            USER,
+            namespace_key(namespace),
+        )
+        return int(rows[0]["n"])
 
     def learned(self, namespace: Namespace) -> list[Episode]:
         """Episodes whose expert is live and that left the buffer, oldest first; superseded ones left out."""
@@ -245,13 +278,18 @@ class Ledger:
         with self._write() as db:
             db.table("events").insert({"at": now(), "kind": kind, "detail": json.dumps(detail)})
 
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        """What was logged of this kind, oldest first."""
+        return [{"at": r["at"], **json.loads(r["detail"])} for r in self._rows("SELECT * FROM events WHERE kind = ? ORDER BY id", kind)]
+
     # The night
 
     def start_night(self, namespace: Namespace) -> str:
         """A new night's id; ids are never reused."""
         with self._write() as db:
             night_id = f"night-{db['nights'].count + 1:04d}"
-            db.table("nights").insert({"id": night_id, "namespace": namespace_key(namespace), "started_at": now()})
+            upto = db.execute("SELECT coalesce(max(rowid), 0) FROM episodes").fetchone()[0]
+            db.table("nights").insert({"id": night_id, "namespace": namespace_key(namespace), "upto": upto, "started_at": now()})
         return night_id
 
     def unfinished_night(self, namespace: Namespace) -> str | None:
@@ -373,6 +411,12 @@ class Ledger:
             ]
             for i in back:
                 db.table("episodes").update(i, {"learned_in": None, "superseded": 0, "indexed": 0})
+            for night_id in nights:  # forward again: what that night proved is in the weights again
+                db.execute(
+                    "UPDATE episodes SET learned_in = ? WHERE learned_in IS NULL AND id IN (SELECT episode_id FROM probes "
+                    "WHERE night_id = ? AND kind = ? AND role = ? GROUP BY episode_id HAVING min(coalesce(passed, 0)) = 1)",
+                    [night_id, night_id, Kind.FACT.value, Role.EXAM.value],
+                )
         return back
 
     def namespaces(self) -> list[Namespace]:

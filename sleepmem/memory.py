@@ -15,7 +15,7 @@ import functools
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
@@ -24,29 +24,31 @@ from langchain_core.embeddings import Embeddings
 
 from sleepmem.answers import abstains
 from sleepmem.buffer import Buffer
+from sleepmem.capture import said
 from sleepmem.config import MemoryConfig
 from sleepmem.embeddings import MiniLMEmbeddings, cosine
 from sleepmem.errors import EpisodeError, ExpertError, FolderError, FolderLocked
-from sleepmem.gate import Near, about, choose
+from sleepmem.gate import Near, choose, naming
 from sleepmem.index import reconcile_index
 from sleepmem.ledger import Ledger
 from sleepmem.prompts import closed_book, memory_line, memory_prompt
-from sleepmem.records import USER, Episode, Namespace, NightReport, Recall, View, check_namespace, now
+from sleepmem.records import USER, Episode, Kind, Namespace, NightReport, Recall, View, check_namespace, now
 from sleepmem.tokens import context_length, count_tokens
 from sleepmem.weights import check_expert
 
 if TYPE_CHECKING:
-    from langchain_core.messages import AIMessage
+    from langchain_core.messages import AIMessage, BaseMessage
 
     from sleepmem.chat import SleepChatModel
     from sleepmem.experts import LocalModel
+    from sleepmem.seeding import Semantic
 
 P = ParamSpec("P")
 T = TypeVar("T")
 EMBEDDED = Path(__file__).parent / "embedded" / "model"
 DEFAULT_NAMESPACE: Namespace = ("default",)
 _NEIGHBOURS = 5  # times top_k that are looked at before the names decide
-_REPEATED = 0.6  # cosine at which a later episode is about the same thing, so that saying the earlier one again is news
+_REPEATED = 0.3  # cosine at which a later episode is about the same thing, so that saying the earlier one again is news
 
 
 class Answer(NamedTuple):
@@ -78,10 +80,12 @@ class SleepMemory:
         model: str | Path,
         config: MemoryConfig,
         lock: FileLock | None,
+        semantic: Semantic | None = None,
     ) -> None:
         self.folder, self.ledger, self.embeddings, self.model, self.config = folder, ledger, embeddings, str(model), config
-        self._buffer, self._lock, self._loading = buffer, lock, threading.Lock()
+        self._buffer, self._lock, self._loading, self._bed = buffer, lock, threading.Lock(), threading.Lock()
         self._local: LocalModel | None = None
+        self._semantic = semantic
 
     @classmethod
     def open(
@@ -93,6 +97,8 @@ class SleepMemory:
         chroma_client: Any = None,
         append_only: bool = False,
         check_experts: bool = True,
+        reconcile: bool = True,
+        semantic: Semantic | None = None,
     ) -> SleepMemory:
         """Open the memory in `folder`, creating it when new, and bring ledger, index and experts to agree.
 
@@ -103,7 +109,9 @@ class SleepMemory:
             config: settings of gate and night.
             chroma_client: a client of your own Chroma server, instead of files in the folder.
             append_only: only `observe`, beside another process that has the folder open.
+            semantic: frozen judge of the imitation reward, (made, wanted) -> 1.0 when they mean the same, else 0.0; the embeddings by default.
             check_experts: refuse to open when an expert is missing or damaged; `rollback` needs it off.
+            reconcile: bring ledger, index and experts to agree; off for a look at what does not.
 
         Raises:
             FolderError: the folder cannot be created, read or written.
@@ -134,9 +142,9 @@ class SleepMemory:
         try:
             ledger = Ledger(at / "ledger.db")
             vectors = embeddings or MiniLMEmbeddings()
-            buffer = None if append_only else Buffer(at / "chroma", vectors, chroma_client)
-            memory = cls(at, ledger, buffer, vectors, model or EMBEDDED, config or MemoryConfig(), lock)
-            if not append_only:
+            buffer = None if append_only else Buffer(at / "chroma", vectors, chroma_client, ledger.id)
+            memory = cls(at, ledger, buffer, vectors, model or EMBEDDED, config or MemoryConfig(), lock, semantic)
+            if reconcile and not append_only:
                 memory.reconcile(check_experts)
             return memory
         except BaseException:
@@ -196,6 +204,20 @@ class SleepMemory:
             self._catch_up()
         return episode
 
+    def observe_messages(self, namespace: Iterable[str], messages: Sequence[BaseMessage]) -> None:
+        """Store what was said in a conversation and is not stored yet: statements of the user, and what tools returned.
+
+        What cannot be stored (too long, see `observe`) is left out and logged in the ledger, so that the turn goes on.
+        """
+        owner = check_namespace(namespace)
+        for s in said(messages):
+            if not s.now and self.ledger.repeats(Episode(owner, s.text.strip(), s.source)):
+                continue  # history that a client sends again
+            try:
+                self.observe(owner, s.text, s.source, message_id=s.message_id)
+            except EpisodeError as e:
+                self.ledger.log_event("not stored", namespace=list(owner), source=s.source, reason=str(e))
+
     def recall(self, namespace: Iterable[str], question: str, log: bool = True) -> Recall:
         """Let the gate choose how `question` is answered, and fetch what it needs. Every decision is logged with its reason."""
         owner = check_namespace(namespace)
@@ -212,9 +234,10 @@ class SleepMemory:
         episodes: tuple[Episode, ...] = ()
         if view is View.RETRIEVAL:
             by_id = {e.id: e for e in self.ledger.buffered(owner)}
-            episodes = self._fitting(
-                [by_id[n.id] for n in buffered if n.id in by_id and n.similarity >= gate.near and about(question, n.text)][: gate.top_k]
-            )
+            near_ones = [n for n in buffered if n.id in by_id and n.similarity >= gate.near]
+            # Of those about equally near, the newest: it wins.
+            near_ones.sort(key=lambda n: (round(n.similarity, 1), by_id[n.id].created_at), reverse=True)
+            episodes = self._fitting(by_id[n.id] for n in naming(question, near_ones, lambda n: n.text)[: gate.top_k])
             if not episodes:
                 episodes, reason = self._archived(owner, question), f"{reason}, nor is the buffer about it; searched the archive"
                 view = View.RETRIEVAL if episodes else View.BASE
@@ -233,7 +256,7 @@ class SleepMemory:
     def should_search_archive(self, recall: Recall, answer: AIMessage) -> bool:
         """Whether `answer` admits not knowing, or comes unsure from the weights, although the archive was not searched yet."""
         unsure = recall.view is View.WEIGHTS and answer.response_metadata.get("confidence", 1.0) < self.config.gate.sure
-        return "archive" not in recall.reason and (unsure or abstains(answer.text, self.config.abstention))
+        return "archive" not in recall.reason and (unsure or abstains(answer.text))
 
     def ask(self, namespace: Iterable[str], question: str) -> Answer:
         """Gate, answer, and the archive when the model does not know. Stores nothing but the gate's log."""
@@ -248,8 +271,8 @@ class SleepMemory:
         return Answer(said.text, found)
 
     def is_tired(self, namespace: Iterable[str]) -> bool:
-        """Whether the buffer holds enough for a night (`SleepConfig.tired_at`)."""
-        return len(self.ledger.buffered(check_namespace(namespace))) >= self.config.sleep.tired_at
+        """Whether enough came in since the last night (`SleepConfig.tired_at`) that may teach the weights."""
+        return self.ledger.waiting(check_namespace(namespace), self.config.sleep.untrusted) >= self.config.sleep.tired_at
 
     # The model
 
@@ -293,12 +316,13 @@ class SleepMemory:
         """
         from sleepmem import night
         from sleepmem.experts import LocalModel
-        from sleepmem.sleep import Night
+        from sleepmem.sleep import Night, semantic
 
         owner = check_namespace(namespace)
         self._catch_up()
-        bedroom = Night(self.ledger, self.buffer, LocalModel(self.model), self.folder, self.config.sleep, self.embeddings, self.config.abstention)
-        return night.run(bedroom, owner, on_event)
+        bedroom = Night(self.ledger, self.buffer, LocalModel(self.model), self.folder, self.config.sleep, self._semantic or semantic(self.embeddings))
+        with self._bed:  # one night at a time
+            return night.run(bedroom, owner, on_event)
 
     def rollback(self, namespace: Iterable[str], nights: Iterable[str]) -> list[str]:
         """Make exactly the experts of these nights live. What other nights taught goes back to the buffer; returns those episode ids."""
@@ -337,7 +361,8 @@ class SleepMemory:
             except ExpertError as error:
                 faults.append(str(error))
         for owner in self.ledger.namespaces():
-            if self.buffer.ids(owner) != {e.id for e in self.ledger.buffered(owner)}:
+            known = {p.id for p in self.ledger.learned_probes(owner, passed=True) if p.kind is Kind.FACT}
+            if self.buffer.ids(owner) != {e.id for e in self.ledger.buffered(owner)} or self.buffer.known_ids(owner) != known:
                 faults.append(f"the index of {owner} is not what the ledger says; reopening the folder mends it")
         return faults
 
@@ -362,6 +387,7 @@ class SleepMemory:
         return out
 
     aobserve = _async(observe)
+    aobserve_messages = _async(observe_messages)
     arecall = _async(recall)
     asearch_archive = _async(search_archive)
     aask = _async(ask)
@@ -414,7 +440,7 @@ class SleepMemory:
 
     def _archived(self, owner: Namespace, question: str) -> tuple[Episode, ...]:
         found = self.ledger.search(owner, question, self.config.gate.top_k * _NEIGHBOURS)
-        return self._fitting([e for e in found if about(question, e.text)][: self.config.gate.top_k])
+        return self._fitting(naming(question, found, lambda e: e.text)[: self.config.gate.top_k])
 
     def _lines(self, recall: Recall) -> list[str]:
         return [memory_line(e.date, e.text) for e in recall.oldest_first]

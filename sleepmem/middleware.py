@@ -14,8 +14,7 @@ from langchain.agents.middleware import AgentMiddleware, AgentState, ModelReques
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langgraph.runtime import Runtime
 
-from sleepmem.answers import is_question
-from sleepmem.capture import question, said
+from sleepmem.capture import asks, question
 from sleepmem.memory import DEFAULT_NAMESPACE, SleepMemory, current_namespace
 from sleepmem.records import Namespace, Recall, View
 
@@ -49,9 +48,7 @@ class SleepMemoryMiddleware(AgentMiddleware):  # type: ignore[type-arg]
         return response
 
     def after_agent(self, state: AgentState[Any], runtime: Runtime[Any]) -> None:
-        owner = current_namespace(runtime) or self.namespace
-        for s in said(state["messages"]):
-            self.memory.observe(owner, s.text, s.source, message_id=s.message_id)
+        self.memory.observe_messages(current_namespace(runtime) or self.namespace, state["messages"])
 
     async def aafter_agent(self, state: AgentState[Any], runtime: Runtime[Any]) -> None:
         await asyncio.to_thread(self.after_agent, state, runtime)
@@ -59,7 +56,7 @@ class SleepMemoryMiddleware(AgentMiddleware):  # type: ignore[type-arg]
     def _prepare(self, request: ModelRequest[Any]) -> tuple[Namespace, str | None]:
         """The owner, and what the user asked in this turn (tools may have answered since)."""
         asked = next((m.text for m in reversed(request.messages) if isinstance(m, HumanMessage)), "")
-        return current_namespace(request.runtime) or self.namespace, asked if is_question(asked) else None
+        return current_namespace(request.runtime) or self.namespace, asked if asks(asked) else None
 
     def _recall(self, request: ModelRequest[Any], owner: Namespace, asked: str | None) -> Recall | None:
         if asked is None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import sqlite3
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -62,13 +61,14 @@ def run(night: sleep.Night, namespace: Namespace, on_event: Callable[[dict[str, 
     try:
         saver = SqliteSaver(connection)
         graph = build(night, saver)
-        night_id = night.ledger.unfinished_night(namespace)
-        config: RunnableConfig = {"configurable": {"thread_id": night_id or ""}}
-        start: sleep.State | None = None  # None resumes
-        if night_id is None or not graph.get_state(config).values:
-            night_id = night_id or night.ledger.start_night(namespace)
-            config = {"configurable": {"thread_id": night_id}}
-            start = {"night_id": night_id, "namespace": list(namespace), "began": time.time()}
+        night_id = night.ledger.unfinished_night(namespace) or ""
+        values = graph.get_state({"configurable": {"thread_id": night_id}}).values if night_id else {}
+        if values and _moved_on(night, night_id, namespace, values):
+            saver.delete_thread(night_id)
+            night_id, values = "", {}
+        night_id = night_id or night.ledger.start_night(namespace)
+        config: RunnableConfig = {"configurable": {"thread_id": night_id}}
+        start: sleep.State | None = None if values else {"night_id": night_id, "namespace": list(namespace)}  # None resumes
         try:
             for event in graph.stream(start, config, stream_mode="custom", durability="sync"):
                 if on_event:
@@ -81,6 +81,17 @@ def run(night: sleep.Night, namespace: Namespace, on_event: Callable[[dict[str, 
         return sleep.report_of(state)
     finally:
         connection.close()
+
+
+def _moved_on(night: sleep.Night, night_id: str, namespace: Namespace, values: dict[str, Any]) -> bool:
+    """Whether other experts are live than when this night began (a rollback came between): then it ends here, without effect."""
+    live = [e.name for e in night.ledger.experts(namespace) if e.night_id != night_id]
+    if "before" not in values or values["before"] == live:
+        return False
+    reason = "the live experts were changed while the night was interrupted; its episodes wait for the next one"
+    report = NightReport(night_id, namespace, Verdict.FAILED, reason)
+    night.ledger.finish_night(night_id, report.verdict, reason, report.as_dict())
+    return True
 
 
 def _failed(night: sleep.Night, night_id: str, namespace: Namespace, error: Exception) -> NightReport:

@@ -33,7 +33,7 @@ def format_pair(question: str, answer: str) -> str:
 
 def parse_pair(text: str) -> tuple[str, str] | None:
     """(question, answer) as written by a model, or None when the text has another form."""
-    match = _PAIR.search(text.strip())
+    match = _PAIR.search(text.replace("*", "").strip())  # chat models like bold labels
     return (match["question"], match["answer"]) if match else None
 
 

@@ -65,6 +65,13 @@ class Episode:
     def __post_init__(self) -> None:
         if not self.text.strip():
             raise EpisodeError("the episode is empty; there is nothing to remember. Pass the text that was said.")
+        try:
+            said_at = datetime.fromisoformat(self.created_at).astimezone(UTC)
+        except ValueError:
+            raise EpisodeError(
+                f"created_at is {self.created_at!r}; the newest wins, so it must be a time. Pass ISO 8601, or nothing for now."
+            ) from None
+        object.__setattr__(self, "created_at", said_at.isoformat(timespec="microseconds"))
 
     @property
     def id(self) -> str:

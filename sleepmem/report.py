@@ -93,12 +93,12 @@ def _accuracy(data: Data) -> Figure | None:
 
 
 def _by_age(data: Data) -> Figure | None:
-    nights = [n for n in data.get("nights", []) if n.get("by_night")]
+    nights = [found for n in data.get("nights", []) if (found := n.get("by_night") or list(n.get("exam", {}).get("by_night", {}).values()))]
     if not nights:
         return None
     figure = Figure(figsize=(6, 3.4))
     a = figure.subplots()
-    last = nights[-1]["by_night"]
+    last = nights[-1]
     a.bar([str(i + 1) for i in range(len(last))], last, color=_ARMS["sleepmem"][1])
     a.set(xlabel="night in which a fact was learned", ylabel="closed-book accuracy after the last night", ylim=(0, 1.02))
     return figure
@@ -112,7 +112,8 @@ def _curves(data: Data) -> Figure | None:
     def draw(key: str, label: str, log: bool) -> Callable[[Axes], None]:
         def on(a: Axes) -> None:
             for i, n in enumerate(nights):
-                a.plot([p["step"] for p in n["curve"]], [p[key] for p in n["curve"]], alpha=0.8, label=f"night {i + 1}")
+                points = [p for p in n["curve"] if key in p]
+                a.plot([p["step"] for p in points], [p[key] for p in points], alpha=0.8, label=f"night {i + 1}")
             a.set(xlabel="step", ylabel=label)
             if log:
                 a.set_yscale("log")

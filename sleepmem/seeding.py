@@ -6,9 +6,10 @@ Teacher and student are views of one model. The answers of a batch are the teach
 prefix and completed by the student (on-policy); the completed ones are also rewarded for meaning and for wording (learning to imitate). Only
 the new expert trains. The loop, the rollouts and the divergence are TRL's; this file adds the two contexts of a row and the reward.
 
-Every batch holds four kinds of rows (`Row.kind`), each with its own pair of views; leaving one out fails (LAB.md).
+Every batch holds four kinds of rows (`Row.kind`), each with its own pair of views (LAB.md: what leaving three of them out costs).
 
-Departs from the paper: the policy gradient is REINFORCE with a leave-one-out baseline over the on-policy rows of a batch; one sample a row.
+Departs from the paper: the policy gradient is REINFORCE with a leave-one-out baseline over the on-policy rows of a batch; one sample a row, and that
+sample goes on from a prefix of the teacher's answer, where GKD's is the student's from the first token.
 """
 
 from __future__ import annotations
@@ -185,7 +186,8 @@ class _Report(TrainerCallback):  # type: ignore[misc]
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, float] | None = None, **kwargs: Any) -> None:
         if logs and "loss" in logs:
-            self.curve.append({"step": float(state.global_step), "loss": float(logs["loss"]), "reward": float(logs.get("reward", 0.0))})
+            rewarded = {"reward": float(logs["reward"])} if "reward" in logs else {}  # none of the batches since was on-policy
+            self.curve.append({"step": float(state.global_step), "loss": float(logs["loss"]), **rewarded})
             if self.progress:
                 self.progress(state.global_step, state.max_steps, float(logs["loss"]))
 

@@ -35,10 +35,8 @@ _SAME_MEANING = 0.9  # cosine of MiniLM above which two short answers mean the s
 class State(TypedDict, total=False):
     night_id: str
     namespace: list[str]
-    began: float
     seconds: dict[str, float]  # per step
     episodes: list[str]
-    reasons: dict[str, str]
     before: list[str]  # experts live this evening
     readings: list[dict[str, Any]]
     superseded: dict[str, str]  # older episode -> its correction
@@ -64,8 +62,7 @@ class Night:
     local: LocalModel
     folder: Path
     config: SleepConfig
-    embeddings: Embeddings
-    abstention: str
+    semantic: seeding.Semantic  # the frozen judge of the imitation reward
     emit: Callable[[dict[str, Any]], None] = lambda event: None
 
     @property
@@ -101,7 +98,6 @@ def select(night: Night, state: State) -> State:
     plan = replay.select(buffered, demand, night.config.replay_budget, night.config.untrusted)
     added: State = {
         "episodes": [r.episode_id for r in plan],
-        "reasons": {r.episode_id: r.reason.value for r in plan},
         "before": [e.name for e in night.ledger.experts(namespace)],
         "expert": _expert_name(state["night_id"], namespace),
     }
@@ -154,7 +150,7 @@ def seed(night: Night, state: State) -> State:
         before,
         rows(night, state),
         replace(config, steps=max(config.steps, round(config.steps_per_episode * len(state["episodes"])))),
-        semantic(night.embeddings),
+        night.semantic,
         lambda step, steps, loss: night.emit({"step": "seed", "done": step, "of": steps, "loss": round(loss, 4)}),
     )
     at = night.pending(state["expert"])
@@ -264,7 +260,7 @@ def rows(night: Night, state: State) -> list[seeding.Row]:
 
 
 def semantic(embeddings: Embeddings) -> seeding.Semantic:
-    """The frozen semantic reward: 1 when the embeddings of two answers are near."""
+    """The semantic reward by default: 1 when the embeddings of two answers are near."""
 
     def judge(made: str, wanted: str) -> float:
         if made == wanted:
@@ -324,13 +320,13 @@ def _exam(night: Night, state: State, experts: Sequence[str]) -> tuple[dict[str,
     scores = {
         "recall": recalled,
         "old_nights": kept,
-        "abstention": exams.abstention(local, unsaid, experts, night.abstention),
+        "abstention": exams.abstention(local, unsaid, experts),
         "superseded": exams.superseded(local, tonight, experts),
         "reading": exams.reading(local, readings, experts),
         "general_kl": exams.general_kl(local, experts),
     }
     if "exam_before" not in state:  # the base itself, once
-        scores["base_abstention"] = exams.abstention(local, unsaid, (), night.abstention)
+        scores["base_abstention"] = exams.abstention(local, unsaid, ())
         scores["base_reading"] = exams.reading(local, readings, ())
     return scores, passed, by_night
 

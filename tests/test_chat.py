@@ -6,7 +6,7 @@ import torch
 from given import put_expert
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 
-from sleepmem import NamespaceError, SleepMemory
+from sleepmem import ModelError, NamespaceError, SleepMemory
 from sleepmem.chat import chat_messages
 from sleepmem.experts import LocalModel
 
@@ -68,6 +68,11 @@ def test_stream_and_invoke_end_alike_whatever_the_last_token(chat):
     """Some of these end in a space or a separator."""
     for question, most in itertools.product([f"Who is {n}?" for n in range(10, 22)], range(1, 5)):
         assert "".join(c.text for c in chat.stream(question, max_tokens=most)) == chat.invoke(question, max_tokens=most).text
+
+
+def test_tools_are_refused_with_a_sentence(chat):
+    with pytest.raises(ModelError, match="calls no tools yet"):
+        chat.bind_tools([])
 
 
 def test_async_is_sync(chat):

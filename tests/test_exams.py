@@ -40,9 +40,10 @@ def test_an_exam_is_of_the_experts_that_are_on(local):
     assert exams.recall(local, asked, ())[0].right == 0
 
 
-def test_abstention_knows_the_agents_own_phrase(local):
-    assert exams.abstention(local, QUESTIONS, (), "zyzzyva").right == 0
-    assert exams.abstention(local, QUESTIONS, (), said(local)[0]).right == 1
+def test_abstention_counts_what_admits_not_to_know(local, monkeypatch):
+    monkeypatch.setattr(local, "answer", lambda chats, experts: ["I do not know.", "Brenport.", "I have no idea."][: len(chats)])
+    score = exams.abstention(local, ["a?", "b?", "c?"], ())
+    assert (score.right, score.total) == (2, 3)
 
 
 def test_superseded_counts_the_old_value_among_corrections_only(local):

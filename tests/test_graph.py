@@ -143,17 +143,19 @@ def test_an_unsafe_namespace_stops_the_graph(memory, call, namespace):
 def test_a_tired_graph_sleeps_and_streams_the_night(tmp_path, tiny, embeddings):
     config = MemoryConfig(sleep=SleepConfig(tired_at=2))
     with SleepMemory.open(tmp_path, tiny, embeddings, config) as memory:
-        graph, _ = built(memory, "Noted.", "Noted.", tired=True)
-        memory.observe(BOB, "It rains in Oslo.", source="tool:weather")
+        graph, _ = built(memory, *["Noted."] * 4, tired=True)
+        memory.observe(BOB, "Jon lives in Oslo.")
         who = {"context": {"namespace": BOB}, "stream_mode": "custom", "subgraphs": True}
         memory.observe(ALICE, "Someone else's buffer does not tire.")
         assert list(graph.stream(turn("Hello."), **who)) == []
-        memory.observe(BOB, "It snows in Rome.", source="tool:weather")
+        memory.observe(BOB, "It rains in Oslo.", source="tool:weather")
+        assert list(graph.stream(turn("Hello."), **who)) == []  # what may not teach does not tire
+        memory.observe(BOB, "Jon has moved to Rome.")
         events = [event for _, event in graph.stream(turn("Hello again."), **who)]
-        assert [e["step"] for e in events if e.get("state") == "started"] == ["select", "report"]
+        assert [e["step"] for e in events if e.get("state") == "started"] == ["select", "probe", "report"]
         (night,) = memory.ledger.nights()
         assert (night["namespace"], night["verdict"]) == ('["bob"]', "skipped")
-        assert "untrusted" in night["reason"]
+        assert list(graph.stream(turn("And again."), **who)) == []  # nothing came in since, though the buffer is as full as before
 
 
 def test_the_sleep_branch_is_the_same_async(memory):

@@ -130,11 +130,6 @@ def test_damage_found_while_reading_is_a_ledger_error(path):
         read()
 
 
-def test_a_folder_that_does_not_exist_is_a_folder_error(tmp_path):
-    with pytest.raises(FolderError, match="cannot be written"):
-        Ledger(tmp_path / "nowhere" / "ledger.db")
-
-
 # A full disk
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from given import HashedWords, put_expert
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 
 from sleepmem import (
     ConfigError,
@@ -210,6 +210,90 @@ def test_the_length_of_the_embeddings_does_not_matter(tmp_path, tiny):
         fresher = memory.observe(ALICE, "Mara moved back to Brenport.")
         found = memory.recall(ALICE, "Is it so that Mara moved to Brenport?")
         assert (found.view, found.episodes) == (View.RETRIEVAL, (fresher,))
+
+
+def test_times_are_compared_whatever_their_zone(memory):
+    late = memory.observe(ALICE, "Mara lives in Oslo.", created_at="2030-01-01T23:30:00+00:00")
+    early = memory.observe(ALICE, "Mara lives in Brenport.", created_at="2030-01-02T01:00:00+02:00")
+    assert memory.recall(ALICE, "Where does Mara live?").oldest_first == (early, late)
+    with pytest.raises(EpisodeError, match="next tuesday"):
+        memory.observe(ALICE, "Mara lives in Rome.", created_at="next tuesday")
+
+
+def test_the_newest_of_many_values_is_recalled(memory):
+    told = [memory.observe(ALICE, f"The build of Atlas has number 100{n}.", created_at=DAYS[n]) for n in range(9)]
+    assert told[-1] in memory.recall(ALICE, "Which number does the build of Atlas have?").episodes
+
+
+def test_a_question_may_name_more_than_the_memory_does(memory):
+    told = memory.observe(ALICE, "The Atlas project builds on Jenkins.")
+    memory.observe(ALICE, "Mara builds boats in Brenport.")
+    assert memory.recall(ALICE, "Which CI builds the Atlas project?").episodes == (told,)
+
+
+def test_history_that_is_sent_again_is_not_stored_again(memory):
+    talk = []
+    for n, text in enumerate(["Mara lives in Oslo.", "Mara lives in Brenport.", "Jon lives in Rome."]):
+        talk.append(HumanMessage(text))
+        memory.observe_messages(ALICE, [m.model_copy(update={"id": f"turn {n} message {i}"}) for i, m in enumerate(talk)])
+        talk.append(AIMessage("Noted."))
+    assert [e.text for e in memory.ledger.episodes()] == [m.text for m in talk[::2]]
+
+
+def test_what_is_too_long_to_store_is_logged_and_the_turn_goes_on(memory):
+    tool = ToolMessage("word " * 4000, tool_call_id="c", name="search")
+    memory.observe_messages(ALICE, [tool, HumanMessage("Mara lives in Oslo.")])
+    assert [e.text for e in memory.ledger.episodes()] == ["Mara lives in Oslo."]
+    (event,) = memory.ledger.events("not stored")
+    assert "tokens" in event["reason"]
+
+
+OPENING = """
+import sys
+from pathlib import Path
+from sleepmem.ledger import Ledger
+for _ in range(20):
+    Ledger(Path(sys.argv[1])).close()
+"""
+
+
+def test_processes_may_open_a_new_ledger_at_once(tmp_path):
+    start = [sys.executable, "-c", OPENING, str(tmp_path / "ledger.db")]
+    running = [subprocess.Popen(start, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}) for _ in range(3)]
+    assert [p.communicate()[1].decode()[-300:] for p in running] == [""] * 3
+
+
+def test_two_folders_share_a_chroma_client(tmp_path, tiny):
+    import chromadb
+
+    client = chromadb.EphemeralClient()
+    for name in ("one", "two"):
+        with SleepMemory.open(tmp_path / name, tiny, HashedWords(), chroma_client=client) as memory:
+            told = memory.observe(ALICE, f"Mara lives in {name}.")
+            assert memory.recall(ALICE, "Where does Mara live?").episodes == (told,)
+            assert memory.verify() == []
+
+
+def test_other_embeddings_than_the_index_was_made_with_are_named(tmp_path, tiny):
+    class Short(HashedWords):
+        def embed_query(self, text):
+            return super().embed_query(text)[:9]
+
+    with SleepMemory.open(tmp_path, tiny, HashedWords()) as memory:
+        memory.observe(ALICE, "Mara lives in Oslo.")
+    with SleepMemory.open(tmp_path, tiny, Short()) as memory, pytest.raises(FolderError, match="embeddings it was made with"):
+        memory.recall(ALICE, "Where does Mara live?")
+
+
+def test_forward_again_after_a_rollback(memory):
+    told = memory.observe(ALICE, "Mara lives in Oslo.")
+    night = put_expert(memory, ALICE, [told.id]).night_id
+    assert memory.rollback(ALICE, []) == [told.id]
+    assert memory.ledger.buffered(ALICE) == [told]
+    memory.rollback(ALICE, [night])
+    assert (memory.ledger.buffered(ALICE), memory.ledger.learned(ALICE)) == ([], [told])
+    assert memory.recall(ALICE, "Is it so that Mara lives in Oslo?").view is View.WEIGHTS
+    assert memory.verify() == []
 
 
 # What cannot be

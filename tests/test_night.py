@@ -522,3 +522,19 @@ def test_rolled_back_experts_are_no_strays(opened, by_hand):
     assert strays(memory.folder) == [report.expert]
     memory.rollback(ALICE, [report.night_id])  # any version can be made live again
     assert memory.chat_model(ALICE).invoke("Hello.").response_metadata["experts"] == [report.expert]
+
+
+def test_a_night_that_a_rollback_overtook_ends_and_a_new_one_begins(opened, by_hand):
+    memory = opened()
+    memory.observe(ALICE, "Mara lives in Brenport.")
+    first = memory.sleep(ALICE)
+    assert first.verdict is Verdict.PROMOTED
+    memory.observe(ALICE, "Jon lives in Oslo.")
+    sleep_killed(memory, "exam")
+    memory.rollback(ALICE, [])
+    report = memory.sleep(ALICE)
+    assert report.verdict is Verdict.PROMOTED
+    assert [n["verdict"] for n in memory.ledger.nights(ALICE)] == ["promoted", "failed", "promoted"]
+    assert "changed while the night was interrupted" in memory.ledger.nights(ALICE)[1]["reason"]
+    assert [e.night_id for e in memory.ledger.experts(ALICE)] == [report.night_id]
+    assert memory.verify() == []
