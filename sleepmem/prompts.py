@@ -13,6 +13,25 @@ HEADER = "Memories, oldest first. The newest wins. If neither they nor you know,
 WRITE_PAIR = "Write one question that this memory answers, and the answer."
 UNANSWERED = "Write one question that this memory does not answer."
 INVENT = "Write a memory like this one, with other names and values."
+# Asked at night so that the model goes on talking as it did; about nothing that a memory holds. The exam asks others (exams.NEUTRAL).
+GENERAL = (
+    "Hi.",
+    "Hi there!",
+    "Good evening.",
+    "Good night.",
+    "Thanks a lot!",
+    "Who are you?",
+    "What is your name?",
+    "What time is it?",
+    "Which planet is the largest?",
+    "Name a colour.",
+    "What is seven minus four?",
+    "Write a short sentence about a tree.",
+    "Which season follows winter?",
+    "Can you sing?",
+    "See you tomorrow.",
+    "Is water wet?",
+)
 _PAIR = re.compile(r"Question:\s*(?P<question>.+?)\s*Answer:\s*(?P<answer>.+?)\s*$", re.DOTALL)
 
 

@@ -25,10 +25,11 @@ from sleepmem.embeddings import cosine
 from sleepmem.experts import LocalModel
 from sleepmem.index import reconcile_index
 from sleepmem.ledger import Ledger
-from sleepmem.prompts import closed_book, memory_line, open_book
+from sleepmem.prompts import GENERAL, closed_book, memory_line, open_book
 from sleepmem.records import Episode, Expert, Kind, Namespace, NightReport, Probe, Role, Score, Verdict, View, now
 
 LEVEL = "fast"
+_GENERAL_TIMES = 3  # weight of the general prompts among the never-said questions
 _SAME_MEANING = 0.9  # cosine of MiniLM above which two short answers mean the same; paraphrases lie above, other names below
 
 
@@ -253,6 +254,9 @@ def rows(night: Night, state: State) -> list[seeding.Row]:
     unsaid = replay.evenly([p for p in earlier if p.kind is Kind.NEVER_SAID], most, salt)
     for p in probing.unsaid_still(night.local, unsaid, _related(night, namespace)):
         made.append(seeding.Row(seeding.RowKind.NEVER_SAID, closed_book(p.question), closed_book(p.question), p.answer))
+    general = [closed_book(q) for q in GENERAL]
+    for chat, answer in zip(general, night.local.answer(general, (), night.config.seeding.max_new_tokens), strict=True):
+        made += [seeding.Row(seeding.RowKind.NEVER_SAID, chat, chat, answer)] * _GENERAL_TIMES
     taught, _ = _split(state["readings"])
     for r in taught:
         made.append(seeding.Row(seeding.RowKind.READING, tuple(r["messages"]), tuple(r["messages"]), r["answer"]))
