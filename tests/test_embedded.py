@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sleepmem.embedded import world
-from sleepmem.embedded.train import Muon, Recipe, batches, build, optimizers, restore, save
+from sleepmem.embedded.train import POOL, Muon, Recipe, batches, build, optimizers, restore, save
 from sleepmem.memory import EMBEDDED
 
 
@@ -46,16 +46,15 @@ def test_a_scene_holds_the_newest_value() -> None:
 
 
 def test_training_rows_are_what_the_chat_template_renders(tokenizer) -> None:
-    ids_B_T, labels_B_T = next(batches(Recipe(batch=4), tokenizer, 0))
-    talk = world.conversation(random.Random(3), 2).messages
-    made = tokenizer.apply_chat_template(talk, return_dict=True, return_assistant_tokens_mask=True)
-    text = tokenizer.decode(made["input_ids"])
-    assert text.count("<|end|>") == sum(m["role"] == "assistant" for m in talk)
-    for ids, labels in zip(ids_B_T, labels_B_T, strict=True):
+    recipe, rng = Recipe(batch=4), random.Random("0/0")
+    talks = [world.conversation(rng, recipe.most(0)).messages for _ in range(recipe.batch * POOL)]
+    rendered = [tokenizer.apply_chat_template(talk, return_dict=True, return_assistant_tokens_mask=True) for talk in talks]
+    wanted = {tuple(r["input_ids"]): r["assistant_masks"] for r in rendered}
+    for ids, labels in zip(*next(batches(recipe, tokenizer, 0)), strict=True):
         whole = [i for i in ids.tolist() if i != tokenizer.pad_token_id]
-        assert whole[0] == tokenizer.bos_token_id
-        assert (labels[labels != -100] == ids[labels != -100]).all()
-        assert (labels == tokenizer.eos_token_id).sum() == (ids == tokenizer.eos_token_id).sum()
+        taught = [int(x != -100) for x in labels.tolist()[: len(whole)]]
+        assert taught == wanted[tuple(whole)]
+        assert all(x in (-100, i) for i, x in zip(ids.tolist(), labels.tolist(), strict=True))
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one(tokenizer, tmp_path: Path) -> None:
@@ -84,6 +83,30 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tokenizer, tmp_path: Path) ->
     steps(again, opts, 2, 3)
     for a, b in zip(whole.parameters(), again.parameters(), strict=True):
         assert torch.allclose(a, b, atol=1e-5)
+
+
+def test_hard_conversations_ask_more_that_only_a_name_makes_unanswerable() -> None:
+    def silent(hard: bool) -> float:
+        rng = random.Random(4)
+        said = [m["content"] for _ in range(400) for m in world.conversation(rng, 8, hard).messages if m["role"] == "assistant"]
+        return said.count(world.ABSTENTION) / len(said)
+
+    assert silent(True) > silent(False) + 0.02
+    rng = random.Random(5)
+    for _ in range(100):
+        s = world.scene(rng, 4)
+        name, relation = world.mistakable(rng, s)
+        assert (name, relation) not in s.current
+        assert relation in {f.relation for f in s.told}
+
+
+def test_the_learning_rate_rises_falls_and_falls_again() -> None:
+    r = Recipe()
+    rates = [r.rate(step) for step in range(r.steps + r.polish)]
+    assert rates[0] < rates[r.warmup] == 1.0
+    assert rates[r.steps - 1] < 0.06
+    assert 0.45 < rates[r.steps] <= 0.5
+    assert rates[-1] < 0.01
 
 
 def test_the_shipped_weights_are_small_and_safe() -> None:
