@@ -149,7 +149,7 @@ def seed(night: Night, state: State) -> State:
         night.local,
         state["expert"],
         before,
-        rows(night, state),
+        rows(night, state, before),
         replace(config, steps=max(config.steps, round(config.steps_per_episode * len(state["episodes"])))),
         night.semantic,
         lambda step, steps, loss: night.emit({"step": "seed", "done": step, "of": steps, "loss": round(loss, 4)}),
@@ -233,34 +233,43 @@ def run(step: str, night: Night, state: State) -> State:
     return {**added, "seconds": {**state.get("seconds", {}), step: seconds}}
 
 
-def rows(night: Night, state: State) -> list[seeding.Row]:
-    """Tonight's teaching rows, of the four kinds."""
+def rows(night: Night, state: State, before: tuple[str, ...]) -> list[seeding.Row]:
+    """Tonight's teaching rows, of the four kinds. What an earlier night taught and the evening's model has forgotten is taught again, like tonight's."""
     namespace = tuple(state["namespace"])
-    episodes = {e.id: e for e in _episodes(night, state)}
+    episodes = {e.id: e for e in night.ledger.episodes(namespace)}
     made: list[seeding.Row] = []
+
+    def fact(p: Probe) -> seeding.Row:
+        e = episodes[p.episode_id]
+        return seeding.Row(seeding.RowKind.FACT, closed_book(p.question), open_book(p.question, [memory_line(e.date, e.text)]), p.answer)
+
     for p in night.ledger.probes(state["night_id"]):
         if p.role is Role.EXAM:
             continue
-        asked = closed_book(p.question)
         if p.kind is Kind.FACT:
-            e = episodes[p.episode_id]
-            made.append(seeding.Row(seeding.RowKind.FACT, asked, open_book(p.question, [memory_line(e.date, e.text)]), p.answer))
+            made.append(fact(p))
         else:
-            made.append(seeding.Row(seeding.RowKind.NEVER_SAID, asked, asked, p.answer))
+            made.append(_same(seeding.RowKind.NEVER_SAID, closed_book(p.question), p.answer))
     earlier = [p for p in night.ledger.learned_probes(namespace) if p.role is Role.TRAIN and p.episode_id not in state["superseded"]]
     most, salt = night.config.rehearse, night.config.seeding.seed
-    for p in replay.evenly([p for p in earlier if p.kind is Kind.FACT], most, salt):
-        made.append(seeding.Row(seeding.RowKind.REHEARSAL, closed_book(p.question), closed_book(p.question), p.answer))
+    rehearsed = replay.evenly([p for p in earlier if p.kind is Kind.FACT], most, salt)
+    _, remembered = exams.recall(night.local, rehearsed, before)
+    made += [_same(seeding.RowKind.REHEARSAL, closed_book(p.question), p.answer) if p.id in remembered else fact(p) for p in rehearsed]
     unsaid = replay.evenly([p for p in earlier if p.kind is Kind.NEVER_SAID], most, salt)
     for p in probing.unsaid_still(night.local, unsaid, _related(night, namespace)):
-        made.append(seeding.Row(seeding.RowKind.NEVER_SAID, closed_book(p.question), closed_book(p.question), p.answer))
+        made.append(_same(seeding.RowKind.NEVER_SAID, closed_book(p.question), p.answer))
     general = [closed_book(q) for q in GENERAL]
     for chat, answer in zip(general, night.local.answer(general, (), night.config.seeding.max_new_tokens), strict=True):
-        made += [seeding.Row(seeding.RowKind.NEVER_SAID, chat, chat, answer)] * _GENERAL_TIMES
+        made += [_same(seeding.RowKind.NEVER_SAID, chat, answer)] * _GENERAL_TIMES
     taught, _ = _split(state["readings"])
     for r in taught:
-        made.append(seeding.Row(seeding.RowKind.READING, tuple(r["messages"]), tuple(r["messages"]), r["answer"]))
+        made.append(_same(seeding.RowKind.READING, tuple(r["messages"]), r["answer"]))
     return made
+
+
+def _same(kind: seeding.RowKind, chat: tuple[dict[str, str], ...], answer: str) -> seeding.Row:
+    """A row that both views are asked alike."""
+    return seeding.Row(kind, chat, chat, answer)
 
 
 def semantic(embeddings: Embeddings) -> seeding.Semantic:
