@@ -440,7 +440,7 @@ class SleepMemory:
 
     def _archived(self, owner: Namespace, question: str) -> tuple[Episode, ...]:
         found = self.ledger.search(owner, question, self.config.gate.top_k * _NEIGHBOURS)
-        return self._fitting(naming(question, found, lambda e: e.text)[: self.config.gate.top_k])
+        return self._fitting(naming(question, found, lambda e: e.text)[: 2 * self.config.gate.top_k])
 
     def _lines(self, recall: Recall) -> list[str]:
         return [memory_line(e.date, e.text) for e in recall.oldest_first]
