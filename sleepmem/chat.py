@@ -42,7 +42,8 @@ class SleepChatModel(BaseChatModel):
 
     def _call(self, messages: list[BaseMessage], kwargs: dict[str, Any]) -> tuple[list[dict[str, str]], tuple[str, ...], int, float]:
         namespace = next((n for n in (kwargs.get("namespace"), self.where(), self.namespace) if n is not None), None)
-        experts = () if namespace is None or kwargs.get("view") == View.BASE else self.live(check_namespace(namespace))
+        proven = kwargs.get("view", View.WEIGHTS) == View.WEIGHTS  # by the gate; what the context tells, the base reads best
+        experts = self.live(check_namespace(namespace)) if namespace is not None and proven else ()
         return chat_messages(messages), experts, kwargs.get("max_tokens") or self.max_new_tokens, kwargs.get("temperature", self.temperature)
 
     def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Any:
