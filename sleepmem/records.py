@@ -121,8 +121,8 @@ class View(StrEnum):
     """What an answer may use."""
 
     WEIGHTS = "weights"  # the experts, no memory in the context
-    RETRIEVAL = "retrieval"  # the experts, memories in the context
-    BASE = "base"  # neither: nothing that was ever stored is about the question
+    RETRIEVAL = "retrieval"  # the base, memories in the context
+    BASE = "base"  # the base alone: nothing that was ever stored is about the question
 
 
 @dataclass(frozen=True, slots=True)
