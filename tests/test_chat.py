@@ -132,6 +132,12 @@ def test_streams_use_the_experts_too(memory, tiny, chat):
     assert "".join(c.text for c in chat.stream(ASKED[0])) == chat.invoke(ASKED[0]).text
 
 
+@pytest.mark.parametrize(("view", "on"), [("weights", True), ("retrieval", False), ("base", False)])
+def test_the_gates_view_says_whether_the_experts_answer(memory, tiny, chat, view, on):
+    expert = promote(memory, tiny, 1)
+    assert chat.invoke(ASKED[0], view=view).response_metadata["experts"] == ([expert.name] if on else [])
+
+
 def test_experts_stay_with_their_owner(memory, tiny, chat):
     before = memory.chat_model(BOB).invoke(ASKED[0]).text
     expert = promote(memory, tiny, 1)
