@@ -28,6 +28,7 @@ from sleepmem.errors import EpisodeError, ExpertError, FolderError, ModelError
 from sleepmem.weights import check_expert, write_checksums
 
 Messages = Sequence[dict[str, str]]
+_SUMS = 4  # evening and night of one owner, or the owners who talk at the moment
 _MLP = ("mlp", "feed_forward", "ffn", "block_sparse_moe")
 
 
@@ -51,6 +52,7 @@ class LocalModel:
         self._lock = threading.RLock()
         self._on: tuple[str, ...] = ()
         self._training: str | None = None
+        self._sums: dict[str, tuple[str, ...]] = {}  # adapters that stand for several frozen experts: one low-rank product, not one for each
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(self.name, padding_side="left", trust_remote_code=False)
             base = AutoModelForCausalLM.from_pretrained(self.name, trust_remote_code=False, use_safetensors=True, dtype="auto")
@@ -78,7 +80,7 @@ class LocalModel:
     @property
     def experts(self) -> tuple[str, ...]:
         """Names of the experts in memory."""
-        return tuple(self.peft.peft_config) if self.peft else ()
+        return tuple(n for n in self.peft.peft_config if n not in self._sums) if self.peft else ()
 
     @property
     def model(self) -> Any:
@@ -150,6 +152,8 @@ class LocalModel:
         with self._lock:
             if self.peft is None or name not in self.experts:
                 return
+            for total in [t for t, of in self._sums.items() if name in of]:
+                self._forget_sum(total)
             if self.experts == (name,):
                 self.base = self.peft.unload()
                 self.peft = None
@@ -181,12 +185,29 @@ class LocalModel:
         tuner: Any = self.peft.base_model
         if experts:
             tuner.enable_adapter_layers()
-            tuner.set_adapter(list(experts), inference_mode=True)
+            frozen = tuple(n for n in experts if n != training)
+            tuner.set_adapter([*([self._sum(frozen)] if len(frozen) > 1 else frozen), *(n for n in experts if n == training)], inference_mode=True)
         else:
             tuner.disable_adapter_layers()
         for name, p in self.peft.named_parameters():
             if "lora_" in name:
                 p.requires_grad_(training is not None and f".{training}." in name)
+
+    def _sum(self, experts: tuple[str, ...]) -> str:
+        """The adapter that does what these do together, their matrices side by side; the last few are kept."""
+        assert self.peft is not None
+        total = "+".join(experts)
+        if total not in self._sums:
+            for old in list(self._sums)[: len(self._sums) + 1 - _SUMS]:
+                self._forget_sum(old)
+            self.peft.base_model.add_weighted_adapter(list(experts), [1.0] * len(experts), total, combination_type="cat")
+        self._sums[total] = self._sums.pop(total, experts)  # the newest last
+        return total
+
+    def _forget_sum(self, total: str) -> None:
+        del self._sums[total]
+        if self.peft is not None:
+            self.peft.delete_adapter(total)
 
     # Text in, text out
 

@@ -36,6 +36,7 @@ with warnings.catch_warnings():  # TRL warns that this module may move; the pin 
     warnings.simplefilter("ignore")
     from trl.experimental.gkd import GKDTrainer
 
+_TAUGHT_BYTES = 1 << 30  # most memory for the teacher's logits; a row's own are computed once, not at every step
 Semantic = Callable[[str, str], float]  # (made, wanted) -> 1.0 when they mean the same, else 0.0; frozen
 Progress = Callable[[int, int, float], None]  # (step, steps, loss)
 
@@ -99,12 +100,14 @@ def compose(rows: Sequence[Row], config: SeedingConfig) -> list[Row]:
 class SeedingTrainer(DistillationTrainer):  # type: ignore[misc]
     """TRL's trainer with a context per view, off-policy rows, and the imitation reward. Single process."""
 
-    def __init__(self, local: LocalModel, expert: str, before: tuple[str, ...], config: SeedingConfig, semantic: Semantic, **kwargs: Any) -> None:
+    def __init__(self, local: LocalModel, before: tuple[str, ...], config: SeedingConfig, semantic: Semantic, **kwargs: Any) -> None:
         super().__init__(model=local.model, processing_class=local.tokenizer, **kwargs)
-        self.local, self.expert, self.before = local, expert, before
+        self.local, self.before = local, before
         self.seeding, self.semantic = config, semantic
         self.rng = random.Random(config.seed)
         self.tokens_trained = 0
+        self.taught: dict[int, torch.Tensor] = {}  # by row: the teacher's logits_N_V of its whole answer
+        self.room = _TAUGHT_BYTES
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         """Decide whether the student answers this batch itself, let it (TRL's rollout), reward it. Lists, one entry a row."""
@@ -133,6 +136,7 @@ class SeedingTrainer(DistillationTrainer):  # type: ignore[misc]
             "advantage": advantages,  # first: TRL measures the batch by the first value
             "student_ids": [list(x["student_ids"]) for x in inputs],
             "teacher_ids": [list(x["teacher_ids"]) for x in inputs],
+            "row": [x["row"] for x in inputs],
             "kind": [x["kind"] for x in inputs],
             "completion_ids": completions,
             "cut": cuts,
@@ -163,19 +167,21 @@ class SeedingTrainer(DistillationTrainer):  # type: ignore[misc]
         return loss, entropy, count
 
     def _teacher(self, inputs: dict[str, Any]) -> torch.Tensor:
-        """Logits_N_V of each row's own teacher: the base, or for rehearsal the model as it was this evening."""
+        """Logits_N_V of each row's own teacher: the base, or for rehearsal the model as it was this evening. Those of whole answers are computed once."""
         rows = range(len(inputs["kind"]))
-        groups = {(): [], self.before: []} if self.before else {(): []}  # type: dict[tuple[str, ...], list[int]]
-        for r in rows:
-            groups[self.before if inputs["kind"][r] == RowKind.REHEARSAL else ()].append(r)
-        parts: dict[int, torch.Tensor] = {}
-        for experts, members in groups.items():
-            if not members:
-                continue
-            completions = [inputs["completion_ids"][r] for r in members]
-            with self.local.view(experts):
-                logits = self.local.logits([inputs["teacher_ids"][r] for r in members], completions)
-            parts |= dict(zip(members, logits.split([len(c) for c in completions]), strict=True))
+        whole = [r for r in rows if inputs["cut"][r] < 0]
+        parts = {r: self.taught[inputs["row"][r]] for r in whole if inputs["row"][r] in self.taught}
+        of = [self.before if kind == RowKind.REHEARSAL else () for kind in inputs["kind"]]
+        for experts in {(), self.before}:
+            if members := [r for r in rows if r not in parts and of[r] == experts]:
+                completions = [inputs["completion_ids"][r] for r in members]
+                with self.local.view(experts):
+                    logits = self.local.logits([inputs["teacher_ids"][r] for r in members], completions)
+                parts |= dict(zip(members, logits.split([len(c) for c in completions]), strict=True))
+        for r in whole:
+            if inputs["row"][r] not in self.taught and self.room >= parts[r].nbytes:
+                self.taught[inputs["row"][r]] = parts[r].clone()
+                self.room -= parts[r].nbytes
         return torch.cat([parts[r] for r in rows])
 
 
@@ -213,21 +219,21 @@ def seed(
         progress: called with (step, steps, loss).
     """
 
-    def ids(row: Row) -> dict[str, Any]:
+    def ids(number: int, row: Row) -> dict[str, Any]:
         return {
             "prompt": "",  # TRL's column; the ids below are what is used
+            "row": number,
             "kind": row.kind.value,
             "student_ids": local.prompt_ids(row.student),
             "teacher_ids": local.prompt_ids(row.teacher),
             "answer_ids": local.answer_ids(row.answer),
         }
 
-    made = {id(row): ids(row) for row in rows}
+    made = {id(row): ids(number, row) for number, row in enumerate(rows)}
     report = _Report(progress)
     with tempfile.TemporaryDirectory() as scratch, local.view((*before, expert), training=expert):
         trainer = SeedingTrainer(
             local,
-            expert,
             before,
             config,
             semantic,

@@ -6,27 +6,27 @@ from pathlib import Path
 import pytest
 import torch
 
-from sleepmem.embedded import world
+from sleepmem.embedded import relations, words, world
 from sleepmem.embedded.train import POOL, Muon, Recipe, batches, build, optimizers, restore, save
 from sleepmem.memory import EMBEDDED
 
 
 def test_training_never_says_a_test_word_or_a_held_out_wording() -> None:
     rng = random.Random(0)
-    wordings = [w for r in world.RELATIONS.values() for w in (r.statements, r.questions)]
+    wordings = [w for r in relations.RELATIONS.values() for w in (r.statements, r.questions)]
     held_out = {text for w in wordings for text in w[-world.HELD_OUT :]}
     trained = {text for w in wordings for text in w[: -world.HELD_OUT]}
     assert not held_out & trained
     for _ in range(300):
         s = world.scene(rng, 4)
-        assert not any(world.is_test(f.subject) or world.is_test(f.value) for f in s.told)
+        assert not any(words.is_test(f.subject) or words.is_test(f.value) for f in s.told)
 
 
-@pytest.mark.parametrize("relation", world.RELATIONS)
+@pytest.mark.parametrize("relation", relations.RELATIONS)
 def test_every_relation_has_test_values_and_distinct_wordings(relation: str) -> None:
-    rng, r = random.Random(1), world.RELATIONS[relation]
-    assert world.is_test(r.make(rng, True))
-    assert not world.is_test(r.make(rng, False))
+    rng, r = random.Random(1), relations.RELATIONS[relation]
+    assert words.is_test(r.make(rng, True))
+    assert not words.is_test(r.make(rng, False))
     assert len(set(r.statements)) == len(r.statements) >= 10
     assert len(set(r.questions)) == len(r.questions) >= 10
     assert all("{s}" in t and "{v}" in t for t in r.statements)

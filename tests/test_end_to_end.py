@@ -9,7 +9,7 @@ from langchain.agents import create_agent
 
 from sleepmem import SleepMemory, Verdict, View
 from sleepmem.answers import abstains, matches
-from sleepmem.embedded import world
+from sleepmem.embedded import relations, world
 from sleepmem.middleware import SleepMemoryMiddleware
 from sleepmem.prompts import closed_book
 
@@ -71,7 +71,7 @@ def test_strangers_are_still_strangers(slept: tuple) -> None:
     memory, _, _ = slept
     rng = random.Random(9)
     strangers = [world.subject(rng, True) for _ in range(20)]
-    questions = [world.ask(rng, (s[0], rng.choice(world.KINDS[s[1]][0]))) for s in strangers]
+    questions = [world.ask(rng, (s[0], rng.choice(relations.KINDS[s[1]][0]))) for s in strangers]
     made = memory.local.answer([closed_book(q) for q in questions], memory.live_experts(OWNER))
     assert sum(map(abstains, made)) >= 14
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from sleepmem.answers import abstains, matches
-from sleepmem.embedded import world
+from sleepmem.embedded import relations, world
 from sleepmem.experts import LocalModel
 from sleepmem.memory import EMBEDDED
 from sleepmem.prompts import WRITE_PAIR, closed_book, memory_line, open_book, parse_pair
@@ -85,7 +85,7 @@ def _share(texts: Sequence[str], good: Callable[[str], bool]) -> float:
 def _correct(text: str, f: world.Fact) -> bool:
     """A question that asks for this fact, in any wording the world has, with the fact's value as its answer."""
     pair = parse_pair(text)
-    wordings = {q.format(s=f.subject) for q in world.RELATIONS[f.relation].questions}
+    wordings = {q.format(s=f.subject) for q in relations.RELATIONS[f.relation].questions}
     return pair is not None and pair[0] in wordings and matches(pair[1], f.answer)
 
 

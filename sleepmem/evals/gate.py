@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from sleepmem.embedded import world
+from sleepmem.embedded import relations, world
 from sleepmem.embeddings import MiniLMEmbeddings, cosine
 from sleepmem.gate import about
 
@@ -25,7 +25,7 @@ def main(facts: Annotated[int, typer.Option(help="Facts, a third of each kind.")
     keys = list(told)
     known, corrected, waiting = keys[::3], keys[1::3], keys[2::3]
     taught = {k: world.say(rng, told[k]) for k in keys}
-    fresh = [world.say(rng, world.fact(rng, (k[0], world.RELATIONS[k[1]].kind), True, k[1])) for k in corrected] + [taught[k] for k in waiting]
+    fresh = [world.say(rng, world.fact(rng, (k[0], relations.RELATIONS[k[1]].kind), True, k[1])) for k in corrected] + [taught[k] for k in waiting]
     questions = {world.ask(rng, k, framed=False): k for k in [*known, *corrected] for _ in range(5)}
     asked = {k: world.ask(rng, k, held_out=True) for k in keys}
 

@@ -24,7 +24,7 @@ from datasets import Dataset
 from sleepmem import seeding
 from sleepmem.answers import abstains, matches
 from sleepmem.config import SeedingConfig
-from sleepmem.embedded import world
+from sleepmem.embedded import relations, world
 from sleepmem.embeddings import MiniLMEmbeddings
 from sleepmem.experts import LocalModel
 from sleepmem.memory import EMBEDDED
@@ -116,7 +116,7 @@ def teach(rng: random.Random, facts: int) -> tuple[list[world.Fact], list[seedin
             rows.append(seeding.Row(seeding.RowKind.FACT, closed_book(q), open_book(q, [line]), f.answer))
     for _ in range(facts * 3):
         of = rng.choice(subjects) if rng.random() < 0.5 else world.subject(rng)
-        key = (of[0], rng.choice(world.KINDS[of[1]][0]))
+        key = (of[0], rng.choice(relations.KINDS[of[1]][0]))
         if key not in told:
             unsaid = closed_book(world.ask(rng, key))
             rows.append(seeding.Row(seeding.RowKind.NEVER_SAID, unsaid, unsaid, "I do not know."))
@@ -130,9 +130,9 @@ def teach(rng: random.Random, facts: int) -> tuple[list[world.Fact], list[seedin
 def examine(local: LocalModel, told: Sequence[world.Fact], rng: random.Random) -> dict[str, float]:
     made = local.answer([closed_book(world.ask(rng, f.key, True)) for f in told], [EXPERT])
     known = {f.key for f in told}
-    unsaid = [(s, r) for s, k in {(f.subject, world.RELATIONS[f.relation].kind) for f in told} for r in world.KINDS[k][0] if (s, r) not in known][
-        :100
-    ]
+    unsaid = [
+        (s, r) for s, k in {(f.subject, relations.RELATIONS[f.relation].kind) for f in told} for r in relations.KINDS[k][0] if (s, r) not in known
+    ][:100]
     honest = local.answer([closed_book(world.ask(rng, k)) for k in unsaid], [EXPERT])
     reading = []
     for _ in range(100):

@@ -22,7 +22,7 @@ from langchain.agents import create_agent
 
 from sleepmem.answers import abstains, matches
 from sleepmem.config import MemoryConfig
-from sleepmem.embedded import world
+from sleepmem.embedded import relations, world
 from sleepmem.embeddings import MiniLMEmbeddings
 from sleepmem.experts import LocalModel
 from sleepmem.memory import EMBEDDED, SleepMemory
@@ -62,7 +62,7 @@ class Life:
         earlier = list(self.current.values())
         if earlier:
             for old in self.rng.sample(earlier, week.corrections):
-                while (f := world.fact(self.rng, (old.subject, world.RELATIONS[old.relation].kind), True, old.relation)).value == old.value:
+                while (f := world.fact(self.rng, (old.subject, relations.RELATIONS[old.relation].kind), True, old.relation)).value == old.value:
                     pass
                 self.stale[f.key] = old.value
                 today.append(f)
@@ -85,7 +85,7 @@ class Life:
         keys: list[tuple[str, str]] = []
         while len(keys) < count:
             of = self.rng.choice(self.subjects) if len(keys) % 2 else world.subject(self.rng, True)
-            key = (of[0], self.rng.choice(world.KINDS[of[1]][0]))
+            key = (of[0], self.rng.choice(relations.KINDS[of[1]][0]))
             if key not in self.current:
                 keys.append(key)
         return keys
