@@ -123,8 +123,7 @@ class SleepConfig:
     exam: ExamConfig = field(default_factory=ExamConfig)
 
     def __post_init__(self) -> None:
-        if self.replay_budget < 1:
-            raise ConfigError(f"replay budget is {self.replay_budget}; a night must replay at least 1 episode. Set SleepConfig.replay_budget.")
+        _check("SleepConfig", "replay_budget", self.replay_budget, 1, 1_000_000)
         _check("SleepConfig", "tired_at", self.tired_at, 1, 1_000_000)
         _check("SleepConfig", "rehearse", self.rehearse, 0, 1_000_000)
 

@@ -200,7 +200,8 @@ class LocalModel:
         if total not in self._sums:
             for old in list(self._sums)[: len(self._sums) + 1 - _SUMS]:
                 self._forget_sum(old)
-            self.peft.base_model.add_weighted_adapter(list(experts), [1.0] * len(experts), total, combination_type="cat")
+            tuner: Any = self.peft.base_model
+            tuner.add_weighted_adapter(list(experts), [1.0] * len(experts), total, combination_type="cat")
         self._sums[total] = self._sums.pop(total, experts)  # the newest last
         return total
 
@@ -233,17 +234,9 @@ class LocalModel:
     def count_tokens(self, text: str) -> int:
         return len(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    def answer(
-        self,
-        chats: Sequence[Messages],
-        experts: Sequence[str] = (),
-        max_new_tokens: int = 32,
-        temperature: float = 0.0,
-        seed: int = 0,
-        batch: int = 64,
-    ) -> list[str]:
-        """One answer per chat, in order; greedy at temperature 0."""
-        return [r.text for r in self.reply(chats, experts, max_new_tokens, temperature, seed, batch)]
+    def answer(self, chats: Sequence[Messages], experts: Sequence[str] = (), max_new_tokens: int = 32, **sampling: Any) -> list[str]:
+        """The texts of `reply`."""
+        return [r.text for r in self.reply(chats, experts, max_new_tokens, **sampling)]
 
     @torch.no_grad()
     def reply(
@@ -255,7 +248,7 @@ class LocalModel:
         seed: int = 0,
         batch: int = 64,
     ) -> list[Reply]:
-        """`answer`, with how sure the model was."""
+        """One answer per chat, in order, and how sure the model was; greedy at temperature 0."""
         prompts = [self.prompt_ids(c) for c in chats]
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
         out = [Reply("", 0.0)] * len(prompts)

@@ -17,8 +17,9 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
 from sleepmem.capture import RECALL_ID, question
-from sleepmem.memory import DEFAULT_NAMESPACE, SleepMemory, current_namespace
+from sleepmem.memory import DEFAULT_NAMESPACE, SleepMemory
 from sleepmem.records import Namespace, View
+from sleepmem.running import current_namespace
 
 Update = dict[str, list[BaseMessage]]
 

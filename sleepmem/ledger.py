@@ -102,6 +102,11 @@ def create_night(db: Database) -> None:
     db.table("exams").create({"id": int, "night_id": str, "stage": str, "measure": str, "right": float, "total": int}, pk="id")
 
 
+@migrations()
+def keep_model(db: Database) -> None:
+    db.table("folder").add_column("model", str)  # hub id or folder; NULL for the embedded model
+
+
 class Ledger:
     """Open, or create, the ledger of a memory folder. Safe to share between threads.
 
@@ -133,6 +138,15 @@ class Ledger:
     def id(self) -> str:
         """Of this folder, made once, the same for ever."""
         return str(self._rows("SELECT id FROM folder")[0]["id"])
+
+    @property
+    def model(self) -> str | None:
+        """The model this folder was last opened with; None for the embedded one."""
+        return self._rows("SELECT model FROM folder")[0]["model"] or None
+
+    def use_model(self, model: str | None) -> None:
+        with self._write() as db:
+            db.execute("UPDATE folder SET model = ?", [model])
 
     def _check(self) -> None:
         tables = set(self.db.table_names())

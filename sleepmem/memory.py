@@ -10,18 +10,16 @@ embeddings at their first text.
 
 from __future__ import annotations
 
-import asyncio
-import functools
 import os
-import shutil
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from filelock import FileLock, Timeout
 from langchain_core.embeddings import Embeddings
 
+from sleepmem import index
 from sleepmem.answers import abstains
 from sleepmem.buffer import Buffer
 from sleepmem.capture import said
@@ -29,12 +27,11 @@ from sleepmem.config import MemoryConfig
 from sleepmem.embeddings import MiniLMEmbeddings, cosine
 from sleepmem.errors import EpisodeError, ExpertError, FolderError, FolderLocked
 from sleepmem.gate import Near, choose, naming
-from sleepmem.index import reconcile_index
 from sleepmem.ledger import Ledger
 from sleepmem.prompts import closed_book, memory_line, memory_prompt
-from sleepmem.records import USER, Episode, Kind, Namespace, NightReport, Recall, View, check_namespace, now
+from sleepmem.records import USER, Episode, Namespace, NightReport, Recall, View, check_namespace, now
+from sleepmem.running import async_twin, current_namespace
 from sleepmem.tokens import context_length, count_tokens
-from sleepmem.weights import check_expert
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, BaseMessage
@@ -43,8 +40,6 @@ if TYPE_CHECKING:
     from sleepmem.experts import LocalModel
     from sleepmem.seeding import Semantic
 
-P = ParamSpec("P")
-T = TypeVar("T")
 EMBEDDED = Path(__file__).parent / "embedded" / "model"
 DEFAULT_NAMESPACE: Namespace = ("default",)
 _NEIGHBOURS = 5  # times top_k that are looked at before the names decide
@@ -58,14 +53,19 @@ class Answer(NamedTuple):
     recall: Recall
 
 
-def _async(sync: Callable[P, T]) -> Callable[P, Any]:
-    """The async twin: the same body, in a thread."""
-
-    @functools.wraps(sync)
-    async def twin(*args: P.args, **kwargs: P.kwargs) -> T:
-        return await asyncio.to_thread(sync, *args, **kwargs)
-
-    return twin
+def _model_of(ledger: Ledger, asked: str | Path | None) -> str | Path:
+    """The model this folder is opened with; the ledger keeps it for the next time."""
+    kept = ledger.model or EMBEDDED
+    if asked is None or (found := str(Path(asked).resolve() if Path(asked).exists() else asked)) == str(kept):
+        return kept
+    if ledger.experts() and not (Path(kept).is_absolute() and not Path(kept).exists()):  # a folder that was moved keeps its experts
+        name = "the embedded model" if kept == EMBEDDED else repr(kept)
+        raise ExpertError(
+            f"the experts in {ledger.path.parent} were trained on {name} and do not fit {str(asked)!r}. Open the folder with that model, "
+            "or roll back to no expert first: what they hold goes back to the buffer, and the next night teaches the new model."
+        )
+    ledger.use_model(None if found == str(EMBEDDED) else found)
+    return found
 
 
 class SleepMemory:
@@ -104,7 +104,8 @@ class SleepMemory:
 
         Args:
             folder: the memory folder.
-            model: hub id or folder of any causal language model with a chat template; the embedded model by default.
+            model: hub id or folder of any causal language model with a chat template; by default the one this folder was last opened with, at first
+                the embedded model.
             embeddings: any LangChain embeddings; all-MiniLM-L6-v2 by default.
             config: settings of gate and night.
             chroma_client: a client of your own Chroma server, instead of files in the folder.
@@ -117,7 +118,7 @@ class SleepMemory:
             FolderError: the folder cannot be created, read or written.
             FolderLocked: another process has it open for writing.
             LedgerError: the ledger is foreign, damaged or newer.
-            ExpertError: a live expert is missing or damaged.
+            ExpertError: a live expert is missing or damaged, or was trained on another model than `model`.
         """
         at = Path(folder)
         try:
@@ -143,7 +144,7 @@ class SleepMemory:
             ledger = Ledger(at / "ledger.db")
             vectors = embeddings or MiniLMEmbeddings()
             buffer = None if append_only else Buffer(at / "chroma", vectors, chroma_client, ledger.id)
-            memory = cls(at, ledger, buffer, vectors, model or EMBEDDED, config or MemoryConfig(), lock, semantic)
+            memory = cls(at, ledger, buffer, vectors, _model_of(ledger, model), config or MemoryConfig(), lock, semantic)
             if reconcile and not append_only:
                 memory.reconcile(check_experts)
             return memory
@@ -338,33 +339,11 @@ class SleepMemory:
 
     def reconcile(self, check_experts: bool = True) -> None:
         """Bring index and expert folders to what the ledger says; what a killed process left half done is taken back or finished."""
-        finished = {n["id"] for n in self.ledger.nights()}
-        promoted = {e.name for e in self.ledger.experts(live=False)}
-        for kind in ("pending", "experts"):
-            for path in sorted((self.folder / kind).glob("*")):  # hidden ones too
-                night_id = path.name.lstrip(".").rsplit("-", 1)[0]
-                if path.name.startswith(".") or (path.name not in promoted and night_id in finished):
-                    shutil.rmtree(path, ignore_errors=True)
-                    self.ledger.log_event("reconcile", removed=str(path.name))
-        if check_experts:
-            for e in self.ledger.experts():
-                check_expert(self.folder / "experts" / e.name)
-        for owner in self.ledger.namespaces():
-            reconcile_index(self.ledger, self.buffer, owner)
+        index.reconcile(self.folder, self.ledger, self.buffer, check_experts)
 
     def verify(self) -> list[str]:
         """What does not agree, one sentence each; empty when all is sound."""
-        faults = self.ledger.verify()
-        for e in self.ledger.experts():
-            try:
-                check_expert(self.folder / "experts" / e.name)
-            except ExpertError as error:
-                faults.append(str(error))
-        for owner in self.ledger.namespaces():
-            known = {p.id for p in self.ledger.learned_probes(owner, passed=True) if p.kind is Kind.FACT}
-            if self.buffer.ids(owner) != {e.id for e in self.ledger.buffered(owner)} or self.buffer.known_ids(owner) != known:
-                faults.append(f"the index of {owner} is not what the ledger says; reopening the folder mends it")
-        return faults
+        return index.verify(self.folder, self.ledger, self.buffer)
 
     def status(self) -> list[dict[str, Any]]:
         """Per namespace: episodes, buffered, learned, live experts, nights, share of turns that retrieved."""
@@ -386,14 +365,14 @@ class SleepMemory:
             )
         return out
 
-    aobserve = _async(observe)
-    aobserve_messages = _async(observe_messages)
-    arecall = _async(recall)
-    asearch_archive = _async(search_archive)
-    aask = _async(ask)
-    asleep = _async(sleep)
-    ais_tired = _async(is_tired)
-    arollback = _async(rollback)
+    aobserve = async_twin(observe)
+    aobserve_messages = async_twin(observe_messages)
+    arecall = async_twin(recall)
+    asearch_archive = async_twin(search_archive)
+    aask = async_twin(ask)
+    asleep = async_twin(sleep)
+    ais_tired = async_twin(is_tired)
+    arollback = async_twin(rollback)
 
     # Inside
 
@@ -454,17 +433,3 @@ class SleepMemory:
         system = self.context(recall)
         messages = [{"role": "system", "content": system}] if system else []
         return model.invoke([*messages, *closed_book(question)], view=recall.view.value)
-
-
-def current_namespace(runtime: Any = None) -> Namespace | None:
-    """The namespace that the running LangGraph graph was invoked with: `context["namespace"]`, or `config["configurable"]["namespace"]`."""
-    from langgraph.config import get_config
-    from langgraph.runtime import get_runtime
-
-    try:
-        context = (runtime or get_runtime()).context
-        found = context.get("namespace") if isinstance(context, dict) else getattr(context, "namespace", None)
-        found = get_config().get("configurable", {}).get("namespace") if found is None else found
-    except (RuntimeError, KeyError, AttributeError):
-        return None
-    return None if found is None else check_namespace(found)

@@ -15,8 +15,9 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langgraph.runtime import Runtime
 
 from sleepmem.capture import asks, question
-from sleepmem.memory import DEFAULT_NAMESPACE, SleepMemory, current_namespace
+from sleepmem.memory import DEFAULT_NAMESPACE, SleepMemory
 from sleepmem.records import Namespace, Recall, View
+from sleepmem.running import current_namespace
 
 
 class SleepMemoryMiddleware(AgentMiddleware):  # type: ignore[type-arg]

@@ -63,7 +63,7 @@ def question(
 
     def write(prompt: str, lines: Sequence[str], tokens: int, salt: int) -> list[str]:
         nonlocal generated
-        made = local.answer([open_book(prompt, [x]) for x in lines], (), tokens, config.temperature, seed + salt)
+        made = local.answer([open_book(prompt, [x]) for x in lines], (), tokens, temperature=config.temperature, seed=seed + salt)
         generated += sum(local.count_tokens(t) for t in made)
         return made
 

@@ -1,7 +1,6 @@
-"""Choose which episodes tonight's consolidation replays, and say why.
+"""Which episodes a night replays, and which earlier questions it rehearses. Pure: values in, values out.
 
-Pure: takes what the ledger knows, returns a plan; touches no store and no model.
-Departs from the paper: it has no notion of demand, we replay first what made retrieval fire.
+Departs from the paper: there all data is replayed alike; here what users asked for, and retrieval had to fetch, comes first.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sleepmem.errors import ConfigError
 from sleepmem.records import Episode, Probe
 
 
@@ -22,11 +20,10 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """One episode picked for tonight. `reason` is shown to the user; `weight` > 0 is relative."""
+    """One episode picked for tonight. `reason` is shown to the user."""
 
     episode_id: str
     reason: Reason
-    weight: float
 
 
 def select(buffered: Sequence[Episode], demand: Mapping[str, int], budget: int, untrusted: bool = False) -> list[Replay]:
@@ -37,15 +34,10 @@ def select(buffered: Sequence[Episode], demand: Mapping[str, int], budget: int, 
         demand: how often each episode id was retrieved since the last night.
         budget: most episodes one night may replay; at least 1.
         untrusted: whether episodes that the user did not say may be picked.
-
-    Raises:
-        ConfigError: `budget` is below 1.
     """
-    if budget < 1:
-        raise ConfigError(f"replay budget is {budget}; a night must replay at least 1 episode. Set SleepConfig.replay_budget.")
     allowed = [e for e in buffered if e.trusted or untrusted]
     ranked = sorted(allowed, key=lambda e: (-demand.get(e.id, 0), e.created_at, e.id))
-    return [Replay(e.id, Reason.DEMANDED if demand.get(e.id) else Reason.BUFFERED, 1.0 + demand.get(e.id, 0)) for e in ranked[:budget]]
+    return [Replay(e.id, Reason.DEMANDED if demand.get(e.id) else Reason.BUFFERED) for e in ranked[:budget]]
 
 
 def evenly(probes: Sequence[Probe], most: int, seed: int) -> list[Probe]:

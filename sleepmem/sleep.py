@@ -102,6 +102,7 @@ def select(night: Night, state: State) -> State:
         "before": [e.name for e in night.ledger.experts(namespace)],
         "expert": _expert_name(state["night_id"], namespace),
     }
+    night.emit({"step": "select", "episodes": len(plan), "demanded": sum(r.reason is replay.Reason.DEMANDED for r in plan)})
     if not plan:
         left = f"; {len(buffered)} from untrusted sources stay in the buffer" if buffered else ""
         added |= {"verdict": Verdict.SKIPPED.value, "reason": f"nothing to learn{left}"}

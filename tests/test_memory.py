@@ -1,6 +1,7 @@
 import asyncio
 import inspect
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -25,7 +26,9 @@ from sleepmem import (
     View,
 )
 from sleepmem.config import MemoryConfig
-from sleepmem.memory import _async
+from sleepmem.memory import EMBEDDED
+from sleepmem.records import Expert
+from sleepmem.running import async_twin
 
 ALICE, BOB = ("alice",), ("bob",)
 DAYS = [f"2030-01-0{n}T00:00:00.000000+00:00" for n in range(1, 10)]
@@ -544,5 +547,30 @@ def test_the_twin_keeps_the_callers_name():
         """Say hello."""
         return f"Hello {name}"
 
-    assert asyncio.run(_async(greet)("Mara")) == "Hello Mara"
-    assert (_async(greet).__name__, _async(greet).__doc__) == ("greet", "Say hello.")
+    assert asyncio.run(async_twin(greet)("Mara")) == "Hello Mara"
+    assert (async_twin(greet).__name__, async_twin(greet).__doc__) == ("greet", "Say hello.")
+
+
+# Which model
+
+
+def test_a_folder_remembers_its_model(tmp_path, tiny):
+    with SleepMemory.open(tmp_path / "m", tiny, HashedWords()) as memory:
+        assert memory.model == str(tiny)
+    with SleepMemory.open(tmp_path / "m", embeddings=HashedWords()) as memory:
+        assert memory.model == str(tiny)
+    with SleepMemory.open(tmp_path / "m", EMBEDDED, HashedWords()) as memory:
+        assert memory.model == str(EMBEDDED)
+    with SleepMemory.open(tmp_path / "m", embeddings=HashedWords()) as memory:
+        assert memory.model == str(EMBEDDED)
+
+
+def test_experts_are_not_opened_with_another_model(tmp_path, tiny):
+    other = shutil.copytree(tiny, tmp_path / "other")
+    with SleepMemory.open(tmp_path / "m", other, HashedWords()) as memory:
+        memory.ledger.promote(Expert("e", ALICE, "night-0001", "fast", 4, "2030-01-01", (), True), [], [], [])
+    with pytest.raises(ExpertError, match=r"trained on .*roll back"):
+        SleepMemory.open(tmp_path / "m", tiny, HashedWords(), check_experts=False)
+    shutil.move(other, tmp_path / "moved")
+    with SleepMemory.open(tmp_path / "m", tmp_path / "moved", HashedWords(), check_experts=False) as memory:
+        assert memory.model == str(tmp_path / "moved")
