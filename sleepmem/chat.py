@@ -16,6 +16,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, Syst
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
+from sleepmem.capture import RECALL_ID
 from sleepmem.errors import ModelError
 from sleepmem.records import Namespace, View, check_namespace
 
@@ -42,7 +43,8 @@ class SleepChatModel(BaseChatModel):
 
     def _call(self, messages: list[BaseMessage], kwargs: dict[str, Any]) -> tuple[list[dict[str, str]], tuple[str, ...], int, float]:
         namespace = next((n for n in (kwargs.get("namespace"), self.where(), self.namespace) if n is not None), None)
-        proven = kwargs.get("view", View.WEIGHTS) == View.WEIGHTS  # by the gate; what the context tells, the base reads best
+        recalled = any(m.id == RECALL_ID for m in messages)  # by `recall_node`
+        proven = kwargs.get("view", View.WEIGHTS) == View.WEIGHTS and not recalled  # what the context tells, the base reads best
         experts = self.live(check_namespace(namespace)) if namespace is not None and proven else ()
         return chat_messages(messages), experts, kwargs.get("max_tokens") or self.max_new_tokens, kwargs.get("temperature", self.temperature)
 

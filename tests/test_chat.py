@@ -7,6 +7,7 @@ from given import put_expert
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 
 from sleepmem import ModelError, NamespaceError, SleepMemory
+from sleepmem.capture import RECALL_ID
 from sleepmem.chat import chat_messages
 from sleepmem.experts import LocalModel
 
@@ -130,6 +131,13 @@ def test_streams_use_the_experts_too(memory, tiny, chat):
     *_, last = chat.stream(ASKED[0])
     assert last.response_metadata["experts"] == [expert.name]
     assert "".join(c.text for c in chat.stream(ASKED[0])) == chat.invoke(ASKED[0]).text
+
+
+def test_what_the_recall_node_put_there_is_read_with_the_experts_off(memory, tiny, chat):
+    expert = promote(memory, tiny, 1)
+    asked, recalled = HumanMessage(ASKED[0]), SystemMessage("2030-01-01: Mara lives in Oslo.", id=RECALL_ID)
+    assert chat.invoke([asked]).response_metadata["experts"] == [expert.name]
+    assert chat.invoke([asked, recalled]).response_metadata["experts"] == []
 
 
 @pytest.mark.parametrize(("view", "on"), [("weights", True), ("retrieval", False), ("base", False)])
