@@ -187,7 +187,8 @@ def unsaid_still(local: LocalModel, probes: Sequence[Probe], related: Related) -
 def _readings(
     rng: random.Random, invented: Sequence[tuple[str, str, str, str]], probes: Sequence[Probe], by_id: Mapping[str, Episode]
 ) -> list[Reading]:
-    """Invented memories among others; and known facts told anew with an invented value, which must win over the weights."""
+    """Invented memories among others; and known facts told anew with an invented value, which must win over the weights, of their own subject and
+    of an invented one: questions asked at night closed-book must still be answered from a context."""
     readings = []
     for n, (i, memory, q, a) in enumerate(invented):
         others = [m for j, (_, m, _, _) in enumerate(invented) if j != n]
@@ -197,9 +198,11 @@ def _readings(
         same = [p for p in probes if p.episode_id == i]
         if same and (p := rng.choice(same)).answer.strip(".") in by_id[i].text:
             told = by_id[i].text.replace(p.answer.strip("."), a.strip("."))
-            lines = rng.sample(others, min(len(others), rng.randint(0, 3)))
-            lines.insert(rng.randint(0, len(lines)), memory_line(by_id[i].date, told))
-            readings.append(Reading(open_book(p.question, lines), a))
+            whom, other = _subject(p.question), _subject(q)
+            for text, asked in ((told, p.question), (told.replace(whom, other), p.question.replace(whom, other)))[: 2 if whom and other else 1]:
+                lines = rng.sample(others, min(len(others), rng.randint(0, 3)))
+                lines.insert(rng.randint(0, len(lines)), memory_line(by_id[i].date, text))
+                readings.append(Reading(open_book(asked, lines), a))
     return readings
 
 
