@@ -1,110 +1,29 @@
-"""The ledger: one SQLite file, the only truth. The only file that knows sqlite-utils.
+"""The ledger: one SQLite file, the only truth. Only this file and schema.py know sqlite-utils.
 
-An episode is on the disk (WAL, synchronous) before `add_episode` returns. Changes of shape are named migrations.
+An episode is on the disk (WAL, synchronous) before `add_episode` returns. Its shape is in schema.py.
 The ledger knows no model and no index; it says which episodes are still to be indexed (`unindexed`).
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import sqlite3
 import threading
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
-from sqlite_utils import Database, Migrations
+from sqlite_utils import Database
 
 from sleepmem.errors import FolderError, LedgerError
-from sleepmem.records import USER, Episode, Expert, Kind, Namespace, Probe, Recall, Role, Verdict, namespace_key, now
+from sleepmem.records import USER, Episode, Expert, Kind, Namespace, Probe, Recall, Role, Verdict, View, namespace_key, now
+from sleepmem.schema import migrations
 
 APPLICATION_ID = 0x534C4550  # "SLEP", in the header of the file: tells our ledgers from other SQLite files
-migrations = Migrations("sleepmem")
-
-
-@migrations()
-def create_day(db: Database) -> None:
-    db.table("episodes").create(
-        {
-            "id": str,
-            "namespace": str,
-            "text": str,
-            "source": str,
-            "created_at": str,
-            "message_id": str,
-            "indexed": int,  # 1 when the buffer holds it or held it
-            "learned_in": str,  # the night whose expert holds it; NULL while it belongs to the buffer
-            "superseded": int,  # 1 when a newer episode says otherwise
-        },
-        pk="id",
-        not_null={"namespace", "text", "source", "created_at", "indexed", "superseded"},
-        defaults={"indexed": 0, "superseded": 0},
-    )
-    db.table("episodes").create_index(["namespace", "learned_in"])
-    db.table("episodes").enable_fts(["text"], create_triggers=True)
-    db.table("retrievals").create(
-        {"id": int, "namespace": str, "at": str, "question": str, "view": str, "reason": str, "tokens": int, "episodes": str},
-        pk="id",
-    )
-    db.table("retrievals").create_index(["namespace", "at"])
-    db.table("events").create({"id": int, "at": str, "kind": str, "detail": str}, pk="id")
-    db.table("folder").create({"id": str}, pk="id").insert({"id": uuid.uuid4().hex})  # names this folder's collections on a shared Chroma server
-
-
-@migrations()
-def create_night(db: Database) -> None:
-    db.table("nights").create(
-        {
-            "id": str,
-            "namespace": str,
-            "upto": int,  # rowid of the newest episode there was
-            "started_at": str,
-            "finished_at": str,
-            "verdict": str,
-            "reason": str,
-            "report": str,
-        },
-        pk="id",
-    )
-    db.table("probes").create(
-        {
-            "id": str,
-            "night_id": str,
-            "namespace": str,
-            "episode_id": str,
-            "kind": str,
-            "role": str,
-            "question": str,
-            "answer": str,
-            "stale": str,
-            "passed": int,  # closed-book, in the exam that promoted its expert
-        },
-        pk="id",
-    )
-    db.table("probes").create_index(["namespace", "night_id"])
-    db.table("experts").create(
-        {
-            "name": str,
-            "namespace": str,
-            "night_id": str,
-            "level": str,
-            "rank": int,
-            "created_at": str,
-            "lineage": str,
-            "live": int,
-        },
-        pk="name",
-    )
-    db.table("exams").create({"id": int, "night_id": str, "stage": str, "measure": str, "right": float, "total": int}, pk="id")
-
-
-@migrations()
-def keep_model(db: Database) -> None:
-    db.table("folder").add_column("model", str)  # hub id or folder; NULL for the embedded model
 
 
 class Ledger:
@@ -287,6 +206,15 @@ class Ledger:
     def retrievals(self, namespace: Namespace, since: str = "") -> list[dict[str, Any]]:
         rows = self._rows("SELECT * FROM retrievals WHERE namespace = ? AND at > ? ORDER BY id", namespace_key(namespace), since)
         return [{**dict(r), "episodes": json.loads(r["episodes"])} for r in rows]
+
+    def turns(self, namespace: Namespace) -> list[dict[str, Any]]:
+        """The questions, oldest first: `at`, whether it `retrieved`, `tokens` of memories. A search of the archive belongs to the question before it."""
+        out: list[dict[str, Any]] = []
+        for _, group in itertools.groupby(self.retrievals(namespace), key=lambda r: r["question"]):
+            decisions = list(group)
+            retrieved = any(d["view"] == View.RETRIEVAL.value for d in decisions)
+            out.append({"at": decisions[0]["at"], "retrieved": retrieved, "tokens": sum(d["tokens"] for d in decisions)})
+        return out
 
     def log_event(self, kind: str, **detail: Any) -> None:
         with self._write() as db:

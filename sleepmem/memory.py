@@ -349,8 +349,8 @@ class SleepMemory:
         """Per namespace: episodes, buffered, learned, live experts, nights, share of turns that retrieved."""
         out = []
         for owner in self.ledger.namespaces():
-            turns = self.ledger.retrievals(owner)
-            retrieved = sum(r["view"] == View.RETRIEVAL.value for r in turns)
+            turns = self.ledger.turns(owner)
+            retrieved = sum(t["retrieved"] for t in turns)
             out.append(
                 {
                     "namespace": list(owner),

@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sleepmem.ledger import Ledger
-from sleepmem.records import Namespace, View
+from sleepmem.records import Namespace
 
 _ARMS = {"none": ("no memory", "#999999"), "retrieval": ("retrieval only", "#d95f02"), "sleepmem": ("sleepmem", "#1b6ca8")}
 Data = Mapping[str, Any]
@@ -45,12 +45,12 @@ def write(data: Data, out: Path) -> list[Path]:
 def from_ledger(ledger: Ledger, namespace: Namespace) -> dict[str, Any]:
     """The data of one namespace: its nights, and the retrieval load between them."""
     nights = ledger.nights(namespace)
-    turns = ledger.retrievals(namespace)
+    turns = ledger.turns(namespace)
     ends = [n["finished_at"] for n in nights] + ["9999"]
     load, start = [], ""
     for end in ends:
         between = [t for t in turns if start < t["at"] <= end]
-        retrieved = sum(t["view"] == View.RETRIEVAL.value for t in between)
+        retrieved = sum(t["retrieved"] for t in between)
         load.append(
             {
                 "questions": len(between),

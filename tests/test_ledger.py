@@ -193,6 +193,13 @@ def test_the_gates_decisions_are_kept(ledger):
     assert ledger.retrievals(("alice",), since=one["at"]) == []
 
 
+def test_a_search_of_the_archive_belongs_to_its_question(ledger):
+    ledger.log_recall(("alice",), "Where?", Recall(View.WEIGHTS, "known"), 0)
+    ledger.log_recall(("alice",), "Where?", Recall(View.RETRIEVAL, "not sure", (TOLD,)), 12)
+    ledger.log_recall(("alice",), "Who?", Recall(View.WEIGHTS, "known"), 0)
+    assert [(t["retrieved"], t["tokens"]) for t in ledger.turns(("alice",))] == [(True, 12), (False, 0)]
+
+
 # Nights and experts
 
 

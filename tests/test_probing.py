@@ -164,6 +164,15 @@ def test_readings_are_about_what_no_expert_holds_and_some_have_no_answer():
         assert r.answer == ABSTENTION or r.answer.strip(".") in r.messages[0]["content"]
 
 
+def test_tonights_questions_are_read_about_invented_subjects_too():
+    made = ask(Teacher(), told("Mara lives in Brenport.", "Tovin lives in Oslo."))
+    of_mara = [r for r in made.readings if "Mara" in r.messages[-1]["content"] and r.answer != ABSTENTION]
+    wordings = {r.messages[-1]["content"].replace("Mara", "{}") for r in of_mara}
+    assert wordings <= set(WORDINGS)
+    swapped = [r for r in made.readings if re.sub(r"Stranger\d+", "{}", r.messages[-1]["content"]) in wordings and r.answer == "elsewhere."]
+    assert len(swapped) > len(of_mara)
+
+
 def test_the_subject_is_the_one_name_of_a_question():
     assert probing._subject("Where does Mara Vell live?") == "Mara Vell"
     assert probing._subject("Does Mara know Tovin well, and Mara him?") == ""
