@@ -32,7 +32,10 @@ GENERAL = (
     "See you tomorrow.",
     "Is water wet?",
 )
-_PAIR = re.compile(r"Question:\s*(?P<question>.+?)\s*Answer:\s*(?P<answer>.+?)\s*$", re.DOTALL)
+_PAIRS = (
+    re.compile(r"\bQ(?:uestion)?:\s*(?P<question>.+?)\s*\bA(?:nswer)?:\s*(?P<answer>.+?)\s*$", re.DOTALL | re.IGNORECASE),
+    re.compile(r"^(?P<question>[^\n]+?\?)\s+(?P<answer>[^?]+?)$"),  # without labels
+)
 
 
 def memory_line(date: str, text: str) -> str:
@@ -52,7 +55,8 @@ def format_pair(question: str, answer: str) -> str:
 
 def parse_pair(text: str) -> tuple[str, str] | None:
     """(question, answer) as written by a model, or None when the text has another form."""
-    match = _PAIR.search(text.replace("*", "").strip())  # chat models like bold labels
+    plain = text.replace("*", "").strip()  # chat models like bold labels
+    match = next((m for p in _PAIRS if (m := p.search(plain))), None)
     return (match["question"], match["answer"]) if match else None
 
 

@@ -11,6 +11,11 @@ def test_a_pair_may_stand_after_chatter_and_over_lines():
     assert parse_pair("Sure!\nQuestion: Who?\nAnswer: Mara.\n") == ("Who?", "Mara.")
 
 
+@pytest.mark.parametrize("text", ["**Q:** Who? **A:** Mara.", "question: Who? answer: Mara.", "Who? Mara.", "Who?\n\nMara."])
+def test_other_models_write_pairs_in_their_own_form(text):
+    assert parse_pair(text) == ("Who?", "Mara.")
+
+
 @pytest.mark.parametrize("text", ["", "Question: Who?", "Answer: Mara.", "Answer: Mara. Question: Who?", "Question: Answer: "])
 def test_another_form_is_no_pair(text):
     assert parse_pair(text) is None
