@@ -37,8 +37,8 @@ class ProbeConfig:
     samples: int = 12  # question/answer pairs sampled per episode; repeated wordings fall together
     wordings: int = 6  # most wordings kept per fact
     temperature: float = 1.0
-    checks: int = 2  # times a pair must be answered the same with the context shuffled
-    distractors: int = 3  # other episodes in that context
+    checks: int = 2  # times a pair is asked again: once from its memory alone, then among others
+    distractors: int = 3  # other episodes among which it is asked
     inventions: int = 8  # memories made up after each episode, for reading and for strangers
     unsaid: int = 12  # questions without answer about each episode: so many written, so many with another known name, so many with a stranger's
 

@@ -1,8 +1,8 @@
 """The teacher questions itself about tonight's episodes (design, step 2).
 
-The teacher is the base, experts off. It writes question/answer pairs about each episode in several wordings; kept are those it answers the same way again
-among other memories. It also writes questions that are never answered, invents memories that no expert holds (for reading), and notices what a new
-episode corrects. Values in, values out: touches no store.
+The teacher is the base, experts off. It writes question/answer pairs about each episode in several wordings; kept are those it answers the same way
+again, and not otherwise among other memories. It also writes questions that are never answered, invents memories that no expert holds (for reading),
+and notices what a new episode corrects. Values in, values out: touches no store.
 
 Departs from the paper: it samples data D from the teacher and does not say how a bad sample is told from a good one.
 """
@@ -85,10 +85,10 @@ def question(
         if pair and names(pair[0]) <= set(words(by_id[i].text)) and not abstains(pair[1]):
             pairs.setdefault((i, pair[0]), pair[1])
     kept = list(pairs)
-    for _check in range(config.checks):
-        others = [_sample(rng, episodes, config.distractors, by_id[i]) for i, _ in kept]
+    for check in range(config.checks):  # alone it must be answered the same; among others, overlooked is no contradiction
+        others = [_sample(rng, episodes, config.distractors if check else 0, by_id[i]) for i, _ in kept]
         again = reply([book(local, q, o, by_id[i]) for (i, q), o in zip(kept, others, strict=True)])
-        kept = [k for k, a in zip(kept, again, strict=True) if matches(a, pairs[k]) and matches(pairs[k], a)]
+        kept = [k for k, a in zip(kept, again, strict=True) if (matches(a, pairs[k]) and matches(pairs[k], a)) or (check and abstains(a))]
 
     # Corrections: what did older episodes answer to the same question?
     stale: dict[tuple[str, str], str] = {}

@@ -73,7 +73,7 @@ def test_strangers_are_still_strangers(slept: tuple) -> None:
     strangers = [world.subject(rng, True) for _ in range(20)]
     questions = [world.ask(rng, (s[0], rng.choice(relations.KINDS[s[1]][0]))) for s in strangers]
     made = memory.local.answer([closed_book(q) for q in questions], memory.live_experts(OWNER))
-    assert sum(map(abstains, made)) >= 14
+    assert sum(map(abstains, made)) >= 17
 
 
 def test_progress_is_streamed_step_by_step(slept: tuple) -> None:

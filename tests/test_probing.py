@@ -154,6 +154,24 @@ def test_never_said_asks_tonights_questions_about_others_but_never_what_was_told
     assert {p.role for p in of(made, Kind.NEVER_SAID)} == {Role.TRAIN, Role.EXAM}
 
 
+class Distracted(Teacher):
+    """Reads a memory alone; among others it says `otherwise`."""
+
+    def __init__(self, otherwise):
+        super().__init__()
+        self.otherwise = otherwise
+
+    def _one(self, context, asked):
+        said = super()._one(context, asked)
+        return self.otherwise if len(FACT.findall(context)) > 1 and said != ABSTENTION else said
+
+
+@pytest.mark.parametrize(("otherwise", "kept"), [(ABSTENTION, True), ("Rome.", False)])
+def test_a_pair_may_be_overlooked_among_other_memories_but_not_contradicted(otherwise, kept):
+    made = ask(Distracted(otherwise), told("Mara lives in Brenport.", "Tovin lives in Oslo."))
+    assert bool(of(made, Kind.FACT)) is kept
+
+
 def test_readings_are_about_what_no_expert_holds_and_some_have_no_answer():
     made = ask(Teacher(), told("Mara lives in Brenport.", "Tovin lives in Oslo."), unsaid=8)
     assert made.readings

@@ -44,7 +44,7 @@ class Week:
     corrections: int = 2  # of them, from the second day on, new values for older facts
     asked_earlier: int = 60  # questions a day about facts of earlier days, at most
     never_said: int = 20  # questions a day about things never said
-    reading: int = 100  # unseen facts read from the context after each night
+    reading: int = 200  # unseen facts read from the context after each night
 
 
 @dataclass
