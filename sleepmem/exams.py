@@ -6,13 +6,12 @@ Knows the model, no store. Every measure takes the experts that are on, so one f
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 
 from sleepmem.answers import abstains, matches
 from sleepmem.experts import LocalModel
-from sleepmem.prompts import closed_book
+from sleepmem.prompts import closed_book, open_book
 from sleepmem.records import Probe, Score
 
 # Asked to see that the model talks as before; about nothing that any memory holds.
@@ -30,14 +29,6 @@ NEUTRAL = (
     "Which colour is the sky?",
     "Name a fruit.",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """A question whose answer stands in its own context; no expert holds it."""
-
-    messages: tuple[dict[str, str], ...]
-    answer: str
 
 
 def recall(local: LocalModel, probes: Sequence[Probe], experts: Sequence[str]) -> tuple[Score, set[str]]:
@@ -60,10 +51,10 @@ def superseded(local: LocalModel, probes: Sequence[Probe], experts: Sequence[str
     return Score(sum(matches(text, p.stale) for p, text in zip(corrected, made, strict=True)), len(corrected))
 
 
-def reading(local: LocalModel, readings: Sequence[Reading], experts: Sequence[str]) -> Score:
-    """Share of questions answered right from the context."""
-    made = local.answer([r.messages for r in readings], experts)
-    return Score(sum(matches(text, r.answer) for r, text in zip(readings, made, strict=True)), len(readings))
+def reading(local: LocalModel, probes: Sequence[Probe], experts: Sequence[str]) -> Score:
+    """Share of questions answered right from their own context."""
+    made = local.answer([open_book(p.question, p.context) for p in probes], experts)
+    return Score(sum(matches(text, p.answer) for p, text in zip(probes, made, strict=True)), len(probes))
 
 
 @torch.no_grad()

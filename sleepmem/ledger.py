@@ -267,6 +267,7 @@ class Ledger:
                     "question": p.question,
                     "answer": p.answer,
                     "stale": p.stale,
+                    "context": json.dumps(p.context),
                 }
                 for p in probes
             )
@@ -391,6 +392,7 @@ def _probe(row: Any) -> Probe:
         row["question"],
         row["answer"],
         row["stale"] or "",
+        tuple(json.loads(row["context"] or "[]")),
     )
 
 

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 
 from sleepmem.answers import abstains, matches, names, words
 from sleepmem.config import ProbeConfig
-from sleepmem.exams import Reading
 from sleepmem.experts import LocalModel
 from sleepmem.prompts import INVENT, UNANSWERED, WRITE_PAIR, closed_book, memory_line, open_book, parse_pair
 from sleepmem.records import Episode, Kind, Probe, Role
 
 Related = Callable[[str], Sequence[Episode]]  # question -> episodes of the ledger that may answer it
+_Told = tuple[str, str, list[str], str]  # (episode id, question, memories, answer)
 _PAIR_TOKENS, _TEXT_TOKENS = 64, 48
 
 
@@ -31,7 +31,6 @@ class Questions:
     """What the night teaches with and is examined with."""
 
     probes: tuple[Probe, ...]
-    readings: tuple[Reading, ...]
     superseded: Mapping[str, str]  # ids of episodes that hold nothing more, each with the id of the newer one that corrects it
     tokens_generated: int
 
@@ -138,8 +137,9 @@ def question(
         pair = parse_pair(made)
         if text and pair and matches(text, pair[1]) and names(pair[0]) <= set(words(text)) and not names(text) & set(words(by_id[i].text)):
             invented.append((i, memory_line(by_id[i].date, text), *pair))
-    readings = _readings(rng, invented, [p for p in probes if p.kind is Kind.FACT], by_id)
-    readings = [r for r, a in zip(readings, reply([r.messages for r in readings]), strict=True) if matches(a, r.answer)]
+    told = _readings(rng, invented, probes, by_id)
+    answers = reply([open_book(q, lines) for _, q, lines, _ in told])
+    readings = [r for r, a in zip(told, answers, strict=True) if matches(a, r[3])]
 
     # Never said: other questions about the same, and tonight's questions about somebody else: the wording alone must not bring the answer up.
     # The base must abstain with and without memories.
@@ -155,27 +155,34 @@ def question(
                 unsaid.append((e.id, q.replace(_subject(q), rng.choice(people))))
     asked_now = {q for _, q in kept}
     unsaid = [(i, q) for i, q in dict.fromkeys(unsaid) if q.endswith("?") and q not in asked_now]
-    books = [book(local, q, related(q), by_id[i]) for i, q in unsaid]
-    open_, shut = reply(books), reply([closed_book(q) for _, q in unsaid])
-    for (i, q), chat, a, b in zip(unsaid, books, open_, shut, strict=True):
+    books = [_told(local, related(q), by_id[i]) for i, q in unsaid]
+    open_, shut = reply([open_book(q, lines) for (_, q), lines in zip(unsaid, books, strict=True)]), reply([closed_book(q) for _, q in unsaid])
+    for (i, q), lines, a, b in zip(unsaid, books, open_, shut, strict=True):
         if abstains(a) and abstains(b):
             role = Role.EXAM if rng.random() < 0.3 else Role.TRAIN
             probes.append(Probe(f"{night_id}-{next(number):05d}", i, night_id, Kind.NEVER_SAID, role, q, b))
             if role is Role.TRAIN and rng.random() < 0.3:  # memories that do not tell must be read too
-                readings.append(Reading(chat, a))
+                readings.append((i, q, lines, a))
     rng.shuffle(readings)
-    return Questions(tuple(probes), tuple(readings), superseded, generated)
+    for n, (i, q, lines, a) in enumerate(readings):
+        role = Role.TRAIN if n % 3 else Role.EXAM
+        probes.append(Probe(f"{night_id}-{next(number):05d}", i, night_id, Kind.READING, role, q, a, context=tuple(lines)))
+    return Questions(tuple(probes), superseded, generated)
 
 
 def book(local: LocalModel, question: str, episodes: Sequence[Episode], own: Episode | None = None) -> tuple[dict[str, str], ...]:
     """The question over `own` and as many of the episodes, first ones first, as a quarter of the model's context holds; told oldest first."""
+    return open_book(question, _told(local, episodes, own))
+
+
+def _told(local: LocalModel, episodes: Sequence[Episode], own: Episode | None) -> list[str]:
     kept, room = {own.id: own} if own else {}, local.context_length // 4
     for e in episodes:
         room -= local.count_tokens(memory_line(e.date, e.text))
         if room < 0:
             break
         kept[e.id] = e
-    return open_book(question, [memory_line(e.date, e.text) for e in sorted(kept.values(), key=lambda e: (e.created_at, e.id))])
+    return [memory_line(e.date, e.text) for e in sorted(kept.values(), key=lambda e: (e.created_at, e.id))]
 
 
 def unsaid_still(local: LocalModel, probes: Sequence[Probe], related: Related) -> list[Probe]:
@@ -186,15 +193,15 @@ def unsaid_still(local: LocalModel, probes: Sequence[Probe], related: Related) -
 
 def _readings(
     rng: random.Random, invented: Sequence[tuple[str, str, str, str]], probes: Sequence[Probe], by_id: Mapping[str, Episode]
-) -> list[Reading]:
+) -> list[_Told]:
     """Invented memories among others; and known facts told anew with an invented value, which must win over the weights, of their own subject and
     of an invented one: questions asked at night closed-book must still be answered from a context."""
-    readings = []
+    readings: list[_Told] = []
     for n, (i, memory, q, a) in enumerate(invented):
         others = [m for j, (_, m, _, _) in enumerate(invented) if j != n]
         lines = rng.sample(others, min(len(others), rng.randint(0, 4)))
         lines.insert(rng.randint(0, len(lines)), memory)
-        readings.append(Reading(open_book(q, lines), a))
+        readings.append((i, q, lines, a))
         same = [p for p in probes if p.episode_id == i]
         if same and (p := rng.choice(same)).answer.strip(".") in by_id[i].text:
             told = by_id[i].text.replace(p.answer.strip("."), a.strip("."))
@@ -202,7 +209,7 @@ def _readings(
             for text, asked in ((told, p.question), (told.replace(whom, other), p.question.replace(whom, other)))[: 2 if whom and other else 1]:
                 lines = rng.sample(others, min(len(others), rng.randint(0, 3)))
                 lines.insert(rng.randint(0, len(lines)), memory_line(by_id[i].date, text))
-                readings.append(Reading(open_book(asked, lines), a))
+                readings.append((i, asked, lines, a))
     return readings
 
 

@@ -97,15 +97,19 @@ class Role(StrEnum):
 
 
 class Kind(StrEnum):
-    """What a probe asks: a fact of an episode, or something never said."""
+    """What a probe asks: a fact of an episode, something never said, or what stands in its own context and in no expert."""
 
     FACT = "fact"
     NEVER_SAID = "never_said"
+    READING = "reading"
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A question with its reference answer about an episode, written and answered by the teacher."""
+    """A question with its reference answer about an episode, written and answered by the teacher.
+
+    A reading brings its memories along as `context`, oldest first; its episode is what they are made after.
+    """
 
     id: str
     episode_id: str
@@ -115,6 +119,7 @@ class Probe:
     question: str
     answer: str
     stale: str = ""  # the value that this answer replaced, when it did
+    context: tuple[str, ...] = ()
 
 
 class View(StrEnum):

@@ -86,5 +86,10 @@ def create_night(db: Database) -> None:
 
 
 @migrations()
+def keep_readings(db: Database) -> None:
+    db.table("probes").add_column("context", str)  # JSON list of memory lines
+
+
+@migrations()
 def keep_model(db: Database) -> None:
     db.table("folder").add_column("model", str)  # hub id or folder; NULL for the embedded model

@@ -39,7 +39,6 @@ class State(TypedDict, total=False):
     seconds: dict[str, float]  # per step
     episodes: list[str]
     before: list[str]  # experts live this evening
-    readings: list[dict[str, Any]]
     superseded: dict[str, str]  # older episode -> its correction
     by_night: dict[str, float]  # closed-book recall after tonight, by the night a fact was learned
     expert: str
@@ -122,7 +121,6 @@ def probe(night: Night, state: State) -> State:
     )
     night.ledger.add_probes(namespace, made.probes)
     added: State = {
-        "readings": [{"messages": list(r.messages), "answer": r.answer} for r in made.readings],
         "superseded": dict(made.superseded),
         "tokens_generated": made.tokens_generated,
     }
@@ -249,6 +247,8 @@ def rows(night: Night, state: State, before: tuple[str, ...]) -> list[seeding.Ro
             continue
         if p.kind is Kind.FACT:
             made.append(fact(p))
+        elif p.kind is Kind.READING:
+            made.append(_same(seeding.RowKind.READING, open_book(p.question, p.context), p.answer))
         else:
             made.append(_same(seeding.RowKind.NEVER_SAID, closed_book(p.question), p.answer))
     earlier = [p for p in night.ledger.learned_probes(namespace) if p.role is Role.TRAIN and p.episode_id not in state["superseded"]]
@@ -262,9 +262,6 @@ def rows(night: Night, state: State, before: tuple[str, ...]) -> list[seeding.Ro
     general = [closed_book(q) for q in GENERAL]
     for chat, answer in zip(general, night.local.answer(general, (), night.config.seeding.max_new_tokens), strict=True):
         made += [_same(seeding.RowKind.NEVER_SAID, chat, answer)] * _GENERAL_TIMES
-    taught, _ = _split(state["readings"])
-    for r in taught:
-        made.append(_same(seeding.RowKind.READING, tuple(r["messages"]), r["answer"]))
     return made
 
 
@@ -325,8 +322,7 @@ def _exam(night: Night, state: State, experts: Sequence[str]) -> tuple[dict[str,
     learned = [p for p in night.ledger.learned_probes(tuple(state["namespace"])) if p.kind is Kind.FACT and p.role is Role.EXAM]
     earlier = replay.evenly([p for p in learned if p.episode_id not in state["superseded"]], most, night.config.seeding.seed)
     unsaid = [p.question for p in probes if p.kind is Kind.NEVER_SAID and p.role is Role.EXAM][:most]
-    _, examined = _split(state["readings"])
-    readings = [exams.Reading(tuple(r["messages"]), r["answer"]) for r in examined][:most]
+    readings = [p for p in probes if p.kind is Kind.READING and p.role is Role.EXAM][:most]
     kept, still = exams.recall(local, earlier, experts)
     recalled, passed = exams.recall(local, tonight, experts)
     by_night = _by_night([*earlier, *tonight], still | passed)
@@ -353,11 +349,6 @@ def _by_night(probes: Sequence[Probe], right: set[str]) -> dict[str, float]:
 def _related(night: Night, namespace: Namespace) -> Callable[[str], Sequence[Episode]]:
     """What the archive holds about a question, for the teacher's context."""
     return functools.cache(lambda q: night.ledger.search(namespace, q, 8))
-
-
-def _split(readings: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Two thirds teach, one third examines."""
-    return [r for i, r in enumerate(readings) if i % 3], list(readings[::3])
 
 
 def _replaced(state: State, proven: Sequence[str]) -> list[str]:

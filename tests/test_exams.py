@@ -4,7 +4,8 @@ from given import probe
 
 from sleepmem import exams
 from sleepmem.experts import LocalModel
-from sleepmem.prompts import closed_book
+from sleepmem.prompts import closed_book, open_book
+from sleepmem.records import Kind
 
 QUESTIONS = ["Where does Mara live?", "Who owns the red boat?"]
 
@@ -54,8 +55,11 @@ def test_superseded_counts_the_old_value_among_corrections_only(local):
 
 
 def test_reading_is_answered_from_its_own_messages(local):
-    right = exams.Reading(closed_book(QUESTIONS[0]), said(local)[0])
-    wrong = exams.Reading(closed_book(QUESTIONS[0]), "zyzzyva")
+    lines = ("2030-01-01: Mara lives in Oslo.", "2030-01-02: Mara lives in Rome.")
+    made = local.answer([open_book(QUESTIONS[0], lines)])[0]
+    assert made != said(local)[0]
+    right = probe(0, "e", QUESTIONS[0], made, kind=Kind.READING, context=lines)
+    wrong = probe(1, "e", QUESTIONS[0], made, kind=Kind.READING)
     assert exams.reading(local, [right, wrong], ()).rate == 0.5
 
 

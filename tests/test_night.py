@@ -17,7 +17,6 @@ from tokenizers import Tokenizer
 from sleepmem import ExamConfig, SeedingConfig, SleepConfig, SleepMemory, Verdict, View, probing, sleep
 from sleepmem.answers import words
 from sleepmem.config import MemoryConfig
-from sleepmem.exams import Reading
 from sleepmem.prompts import closed_book, open_book
 from sleepmem.records import Kind, Role
 
@@ -43,8 +42,10 @@ def hand_made(local, night_id, episodes, related, asked, config, seed):
         probes += [probe(10 * n + i, e.id, q, answer, night_id=night_id, role=r) for i, (q, r) in enumerate(zip(wordings, roles, strict=True))]
         unsaid = {"night_id": night_id, "kind": Kind.NEVER_SAID, "role": [Role.TRAIN, Role.EXAM][n % 2]}
         probes.append(probe(10 * n + 9, e.id, f"Never said {n}?", "I do not know.", **unsaid))
-    readings = tuple(Reading(closed_book(f"What was read {n}?"), "Brenport.") for n in range(3))
-    return probing.Questions(tuple(probes), readings, (), 7)
+    for n in range(3):
+        read = {"night_id": night_id, "kind": Kind.READING, "role": Role.TRAIN if n else Role.EXAM}
+        probes.append(probe(10_000 + n, episodes[0].id, f"What was read {n}?", "Brenport.", context=("2030-01-01: It is Brenport.",), **read))
+    return probing.Questions(tuple(probes), {}, 7)
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +190,7 @@ def test_untrusted_sources_teach_when_let_in(opened, by_hand):
 
 
 def test_a_night_without_questions_is_skipped(opened, monkeypatch):
-    monkeypatch.setattr(probing, "question", lambda *given: probing.Questions((), (), (), 0))
+    monkeypatch.setattr(probing, "question", lambda *given: probing.Questions((), {}, 0))
     memory = opened()
     told = tell(memory)
     report, steps = watched(memory)

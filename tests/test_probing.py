@@ -174,20 +174,20 @@ def test_a_pair_may_be_overlooked_among_other_memories_but_not_contradicted(othe
 
 def test_readings_are_about_what_no_expert_holds_and_some_have_no_answer():
     made = ask(Teacher(), told("Mara lives in Brenport.", "Tovin lives in Oslo."), unsaid=8)
-    assert made.readings
-    answers = {r.answer for r in made.readings}
+    assert of(made, Kind.READING)
+    answers = {r.answer for r in of(made, Kind.READING)}
     assert ABSTENTION in answers
     assert not answers & {"Brenport.", "Oslo."}
-    for r in made.readings:
-        assert r.answer == ABSTENTION or r.answer.strip(".") in r.messages[0]["content"]
+    for r in of(made, Kind.READING):
+        assert r.answer == ABSTENTION or r.answer.strip(".") in " ".join(r.context)
 
 
 def test_tonights_questions_are_read_about_invented_subjects_too():
     made = ask(Teacher(), told("Mara lives in Brenport.", "Tovin lives in Oslo."))
-    of_mara = [r for r in made.readings if "Mara" in r.messages[-1]["content"] and r.answer != ABSTENTION]
-    wordings = {r.messages[-1]["content"].replace("Mara", "{}") for r in of_mara}
+    of_mara = [r for r in of(made, Kind.READING) if "Mara" in r.question and r.answer != ABSTENTION]
+    wordings = {r.question.replace("Mara", "{}") for r in of_mara}
     assert wordings <= set(WORDINGS)
-    swapped = [r for r in made.readings if re.sub(r"Stranger\d+", "{}", r.messages[-1]["content"]) in wordings and r.answer == "elsewhere."]
+    swapped = [r for r in of(made, Kind.READING) if re.sub(r"Stranger\d+", "{}", r.question) in wordings and r.answer == "elsewhere."]
     assert len(swapped) > len(of_mara)
 
 
