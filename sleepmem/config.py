@@ -57,8 +57,8 @@ class SeedingConfig:
     """Knowledge seeding (paper, section 4)."""
 
     rank: int = 16  # measured on the embedded model; the paper's is 64 for an 8 B model
-    steps: int = 120  # the loss is flat after half of them on 20 facts (LAB.md); the rest keeps earlier nights and reading
-    steps_per_episode: float = 6.0  # a night with many episodes takes at least so many steps for each
+    steps: int = 140  # the loss is flat after half of them on 20 facts (LAB.md); the rest keeps earlier nights and reading
+    steps_per_episode: float = 7.0  # a night with many episodes takes at least so many steps for each
     batch: int = 32  # effective batch of the paper
     lr: float = 3e-3  # measured on the embedded model with rank 16; the paper's is 5e-6 for an 8 B model
     beta: float = 0.0  # divergence: 0 forward KL, 1 reverse KL, between them generalised JSD
@@ -68,7 +68,7 @@ class SeedingConfig:
     z0: int = 8  # most edits (characters) that still earn a Levenshtein reward
     never_said: float = 0.22  # shares of every batch; the rest is tonight's facts
     rehearsal: float = 0.3
-    reading: float = 0.25
+    reading: float = 0.29
     max_new_tokens: int = 24
     seed: int = 0
 
@@ -117,7 +117,7 @@ class SleepConfig:
     replay_budget: int = 200  # most episodes one night may replay
     tired_at: int = 20  # buffered episodes that make `is_tired` true
     untrusted: bool = False  # whether tool results and other sources may teach the weights
-    rehearse: int = 400  # most probes of earlier nights that are rehearsed
+    rehearse: int = 400  # most probes of each kind, of earlier nights, that are rehearsed
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     seeding: SeedingConfig = field(default_factory=SeedingConfig)
     exam: ExamConfig = field(default_factory=ExamConfig)

@@ -242,13 +242,16 @@ def rows(night: Night, state: State, before: tuple[str, ...]) -> list[seeding.Ro
         e = episodes[p.episode_id]
         return seeding.Row(seeding.RowKind.FACT, closed_book(p.question), open_book(p.question, [memory_line(e.date, e.text)]), p.answer)
 
+    def reading(p: Probe) -> seeding.Row:
+        return _same(seeding.RowKind.READING, open_book(p.question, p.context), p.answer)
+
     for p in night.ledger.probes(state["night_id"]):
         if p.role is Role.EXAM:
             continue
         if p.kind is Kind.FACT:
             made.append(fact(p))
         elif p.kind is Kind.READING:
-            made.append(_same(seeding.RowKind.READING, open_book(p.question, p.context), p.answer))
+            made.append(reading(p))
         else:
             made.append(_same(seeding.RowKind.NEVER_SAID, closed_book(p.question), p.answer))
     earlier = [p for p in night.ledger.learned_probes(namespace) if p.role is Role.TRAIN and p.episode_id not in state["superseded"]]
@@ -256,6 +259,8 @@ def rows(night: Night, state: State, before: tuple[str, ...]) -> list[seeding.Ro
     rehearsed = replay.evenly([p for p in earlier if p.kind is Kind.FACT], most, salt)
     _, remembered = exams.recall(night.local, rehearsed, before)
     made += [_same(seeding.RowKind.REHEARSAL, closed_book(p.question), p.answer) if p.id in remembered else fact(p) for p in rehearsed]
+    for p in replay.evenly([p for p in earlier if p.kind is Kind.READING], most, salt):
+        made.append(reading(p))
     unsaid = replay.evenly([p for p in earlier if p.kind is Kind.NEVER_SAID], most, salt)
     for p in probing.unsaid_still(night.local, unsaid, _related(night, namespace)):
         made.append(_same(seeding.RowKind.NEVER_SAID, closed_book(p.question), p.answer))
