@@ -3,7 +3,7 @@
 Implements knowledge seeding of arXiv 2606.03979 as a LangGraph node, a LangChain middleware and a command.
 """
 
-from sleepmem.config import ExamConfig, GateConfig, MemoryConfig, ProbeConfig, SeedingConfig, SleepConfig
+from sleepmem.config import ExamConfig, GateConfig, Level, MemoryConfig, ProbeConfig, SeedingConfig, SleepConfig
 from sleepmem.errors import (
     ConfigError,
     EpisodeError,
@@ -30,6 +30,7 @@ __all__ = [
     "FolderLocked",
     "GateConfig",
     "LedgerError",
+    "Level",
     "MemoryConfig",
     "ModelError",
     "NamespaceError",

@@ -214,7 +214,15 @@ def _tell(report: NightReport) -> None:
     out.print(
         f"{report.night_id} of {'/'.join(report.namespace)}: {report.verdict.value}, {report.reason}", highlight=False, markup=False, soft_wrap=True
     )
-    out.print(f"{report.evicted} of {report.episodes} episodes left the buffer, {report.seconds:.0f} s, {report.tokens_trained:,} tokens trained")
+    took = f"{report.seconds:.0f} s, {report.tokens_trained:,} tokens trained"
+    if report.absorbed:
+        out.print(
+            f"{report.absorbed} experts became one ({report.level}), {report.returned} of {report.episodes} episodes went back to the buffer, {took}"
+        )
+    else:
+        out.print(f"{report.evicted} of {report.episodes} episodes left the buffer, {took}")
+    for slower in report.slower:
+        _tell(slower)
 
 
 @app.command()

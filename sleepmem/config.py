@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 
 from sleepmem.errors import ConfigError
@@ -56,9 +57,7 @@ class ProbeConfig:
 class SeedingConfig:
     """Knowledge seeding (paper, section 4)."""
 
-    rank: int = 16  # measured on the embedded model; the paper's is 64 for an 8 B model
     steps: int = 140  # the loss is flat after half of them on 20 facts (LAB.md); the rest keeps earlier nights and reading
-    steps_per_episode: float = 7.0  # a night with many episodes takes at least so many steps for each
     batch: int = 32  # effective batch of the paper
     lr: float = 3e-3  # measured on the embedded model with rank 16; the paper's is 5e-6 for an 8 B model
     beta: float = 0.0  # divergence: 0 forward KL, 1 reverse KL, between them generalised JSD
@@ -75,9 +74,8 @@ class SeedingConfig:
     def __post_init__(self) -> None:
         for name in ("beta", "lambda_", "alpha", "gamma", "never_said", "rehearsal", "reading"):
             _check("SeedingConfig", name, getattr(self, name), 0, 1)
-        for name in ("rank", "steps", "batch", "max_new_tokens"):
+        for name in ("steps", "batch", "max_new_tokens"):
             _check("SeedingConfig", name, getattr(self, name), 1, 1_000_000)
-        _check("SeedingConfig", "steps_per_episode", self.steps_per_episode, 0, 1_000_000)
         _check("SeedingConfig", "z0", self.z0, 0, 1_000_000)
         _check("SeedingConfig", "lr", self.lr, 1e-12, 10)
         if self.never_said + self.rehearsal + self.reading >= 1:
@@ -111,6 +109,25 @@ class ExamConfig:
 
 
 @dataclass(frozen=True)
+class Level:
+    """A level of the continuum memory (paper, section 2): its experts are born every so many nights, out of those of the level before."""
+
+    name: str
+    every: int  # nights; a multiple of the level's before
+    rank: int  # of its experts
+    steps_per_episode: float  # of seeding; SeedingConfig.steps at least
+
+    def __post_init__(self) -> None:
+        _check("Level", "every", self.every, 1, 1_000_000)
+        _check("Level", "rank", self.rank, 1, 1_000_000)
+        _check("Level", "steps_per_episode", self.steps_per_episode, 0, 1_000_000)
+
+
+# Rank 16 was measured on the embedded model (the paper's is 64 for an 8 B model); a slower level's rank grows less than what it takes in.
+LEVELS = (Level("fast", 1, 16, 7.0), Level("slow", 7, 48, 2.5), Level("deep", 28, 96, 2.5))
+
+
+@dataclass(frozen=True)
 class SleepConfig:
     """One night, and when an agent is tired."""
 
@@ -118,6 +135,7 @@ class SleepConfig:
     tired_at: int = 20  # buffered episodes that make `is_tired` true
     untrusted: bool = False  # whether tool results and other sources may teach the weights
     rehearse: int = 400  # most probes of each kind, of earlier nights, that are rehearsed
+    levels: tuple[Level, ...] = LEVELS  # fastest first; the first alone: one expert a night, for ever
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     seeding: SeedingConfig = field(default_factory=SeedingConfig)
     exam: ExamConfig = field(default_factory=ExamConfig)
@@ -126,6 +144,14 @@ class SleepConfig:
         _check("SleepConfig", "replay_budget", self.replay_budget, 1, 1_000_000)
         _check("SleepConfig", "tired_at", self.tired_at, 1, 1_000_000)
         _check("SleepConfig", "rehearse", self.rehearse, 0, 1_000_000)
+        if not self.levels or self.levels[0].every != 1 or len({x.name for x in self.levels}) < len(self.levels):
+            raise ConfigError("SleepConfig.levels must begin with a level of every night (every=1) and name each level once.")
+        for faster, slower in itertools.pairwise(self.levels):
+            if slower.every % faster.every or slower.every == faster.every:
+                raise ConfigError(
+                    f"SleepConfig.levels has {slower.name!r} every {slower.every} nights after {faster.name!r} every {faster.every}; "
+                    "a slower level takes in whole experts of the one before it, so make it a multiple (paper, section 2)."
+                )
 
 
 @dataclass(frozen=True)

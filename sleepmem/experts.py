@@ -159,7 +159,7 @@ class LocalModel:
                 self.peft = None
                 self._on, self._training = (), None
             else:
-                self.peft.delete_adapter(name)
+                self._delete(name)
                 self._apply(tuple(n for n in self._on if n != name), None if self._training == name else self._training)
 
     @contextmanager
@@ -207,8 +207,14 @@ class LocalModel:
 
     def _forget_sum(self, total: str) -> None:
         del self._sums[total]
-        if self.peft is not None:
-            self.peft.delete_adapter(total)
+        self._delete(total)
+
+    def _delete(self, adapter: str) -> None:
+        """Another is made active first: PEFT warns when the active one goes."""
+        assert self.peft is not None
+        tuner: Any = self.peft.base_model
+        tuner.set_adapter(next(n for n in self.peft.peft_config if n != adapter), inference_mode=True)
+        self.peft.delete_adapter(adapter)
 
     # Text in, text out
 

@@ -294,9 +294,17 @@ class Ledger:
                 {"night_id": night_id, "stage": stage, "measure": m, "right": right, "total": total} for m, (right, total) in scores.items()
             )
 
-    def promote(self, expert: Expert, proven: Iterable[str], superseded: Iterable[str], passed: Iterable[str]) -> None:
-        """Make the expert live, in one transaction: its proven episodes belong to the weights from here on."""
+    def promote(self, expert: Expert, proven: Iterable[str], superseded: Iterable[str], passed: Iterable[str], absorbed: Sequence[str] = ()) -> None:
+        """Make the expert live, in one transaction: its proven episodes belong to the weights from here on.
+
+        The experts it absorbed are live no more; what they held and it does not prove to hold goes back to the buffer.
+        """
         with self._write() as db:
+            for name in absorbed:
+                night_id = db.table("experts").get(name)["night_id"]
+                db.table("experts").update(name, {"live": 0})
+                db.execute("UPDATE episodes SET learned_in = NULL, indexed = 0 WHERE superseded = 0 AND learned_in = ?", [night_id])
+                db.execute("UPDATE episodes SET learned_in = ? WHERE superseded = 1 AND learned_in = ?", [expert.night_id, night_id])
             db.table("experts").insert(
                 {
                     "name": expert.name,

@@ -10,9 +10,12 @@ embeddings at their first text.
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -29,7 +32,7 @@ from sleepmem.errors import EpisodeError, ExpertError, FolderError, FolderLocked
 from sleepmem.gate import Near, choose, naming
 from sleepmem.ledger import Ledger
 from sleepmem.prompts import closed_book, memory_line, memory_prompt
-from sleepmem.records import USER, Episode, Namespace, NightReport, Recall, View, check_namespace, now
+from sleepmem.records import USER, Episode, Namespace, NightReport, Recall, Verdict, View, check_namespace, now
 from sleepmem.running import async_twin, current_namespace
 from sleepmem.tokens import context_length, count_tokens
 
@@ -307,7 +310,8 @@ class SleepMemory:
         return experts
 
     def sleep(self, namespace: Iterable[str] = DEFAULT_NAMESPACE, on_event: Callable[[dict[str, Any]], None] | None = None) -> NightReport:
-        """Consolidate the buffer of `namespace` into a new expert, if the exam says so. Goes on with an interrupted night.
+        """Consolidate the buffer of `namespace` into a new expert, if the exam says so; then, when a slower level is due
+        (`SleepConfig.levels`), the experts of the faster one into one of its own. Goes on with an interrupted night.
 
         The agent keeps answering meanwhile, with the experts it had: the night trains a copy of the model of its own.
 
@@ -323,7 +327,11 @@ class SleepMemory:
         self._catch_up()
         bedroom = Night(self.ledger, self.buffer, LocalModel(self.model), self.folder, self.config.sleep, self._semantic or semantic(self.embeddings))
         with self._bed:  # one night at a time
-            return night.run(bedroom, owner, on_event)
+            report = last = night.run(bedroom, owner, on_event)
+            while last.verdict is Verdict.PROMOTED and (level := self._due(owner)):
+                last = night.run(bedroom, owner, on_event, level)
+                report = replace(report, slower=(*report.slower, last))
+            return report
 
     def rollback(self, namespace: Iterable[str], nights: Iterable[str]) -> list[str]:
         """Make exactly the experts of these nights live. What other nights taught goes back to the buffer; returns those episode ids."""
@@ -375,6 +383,14 @@ class SleepMemory:
     arollback = async_twin(rollback)
 
     # Inside
+
+    def _due(self, owner: Namespace) -> str | None:
+        """The slower level whose turn it is: the one before it has made as many experts as it takes in."""
+        made = Counter(e.level for e in self.ledger.experts(owner))
+        for faster, slower in itertools.pairwise(self.config.sleep.levels):
+            if made[faster.name] and made[faster.name] % (slower.every // faster.every) == 0:
+                return slower.name
+        return None
 
     def _catch_up(self) -> None:
         """Index what other processes appended, or a crash left unindexed."""

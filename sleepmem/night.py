@@ -46,13 +46,14 @@ def build(night: sleep.Night, checkpointer: SqliteSaver | None) -> CompiledState
     return graph.compile(checkpointer=checkpointer)
 
 
-def run(night: sleep.Night, namespace: Namespace, on_event: Callable[[dict[str, Any]], None] | None = None) -> NightReport:
+def run(night: sleep.Night, namespace: Namespace, on_event: Callable[[dict[str, Any]], None] | None = None, level: str | None = None) -> NightReport:
     """Sleep once, going on with an unfinished night if there is one.
 
     Args:
         night: stores, model, settings.
         namespace: whose episodes.
         on_event: receives every progress event.
+        level: whose expert is born; the fastest by default. A slower one absorbs the live experts of the level before it.
 
     Returns:
         The report; its verdict says whether anything changed. A step that broke gives the verdict `failed` and the reason, and raises nothing.
@@ -68,7 +69,8 @@ def run(night: sleep.Night, namespace: Namespace, on_event: Callable[[dict[str, 
             night_id, values = "", {}
         night_id = night_id or night.ledger.start_night(namespace)
         config: RunnableConfig = {"configurable": {"thread_id": night_id}}
-        start: sleep.State | None = None if values else {"night_id": night_id, "namespace": list(namespace)}  # None resumes
+        first: sleep.State = {"night_id": night_id, "namespace": list(namespace), "level": level or night.config.levels[0].name}
+        start = None if values else first  # None resumes
         try:
             for event in graph.stream(start, config, stream_mode="custom", durability="sync"):
                 if on_event:

@@ -164,7 +164,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Expert:
-    """One low-rank adapter, born in one night. `lineage` are the ids of the episodes that taught it."""
+    """One low-rank adapter, born in one night. `lineage`: the ids of the episodes that taught it, or the names of the experts it absorbed."""
 
     name: str
     namespace: Namespace
@@ -192,12 +192,16 @@ class NightReport:
     verdict: Verdict
     reason: str
     expert: str | None = None
+    level: str = ""  # of the expert; "" when there was nothing to learn
+    absorbed: int = 0  # experts of the faster level that it replaces
     episodes: int = 0
     evicted: int = 0
+    returned: int = 0  # episodes that went back to the buffer, because the weights no longer prove to hold them
     seconds: float = 0.0
     tokens_trained: int = 0
     exam: dict[str, Any] = field(default_factory=dict)
     curve: tuple[dict[str, float], ...] = ()
+    slower: tuple[NightReport, ...] = ()  # nights of slower levels that were due after this one
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -207,8 +207,9 @@ def seed(
     semantic: Semantic,
     progress: Progress | None = None,
     accumulation: int = 1,
+    absorbed: Sequence[str] = (),
 ) -> Seeded:
-    """Train `expert`, with the experts of `before` on beside it. Nothing else changes.
+    """Train `expert`, with the experts of `before` on beside it but for those it absorbs. Nothing else changes.
 
     Args:
         local: the model; `expert` was added to it.
@@ -217,6 +218,7 @@ def seed(
         config: as in the paper; `accumulation` splits `config.batch` into that many passes.
         semantic: the frozen reward model.
         progress: called with (step, steps, loss).
+        absorbed: experts of a faster level that `expert` is to replace: on in the teacher of rehearsal, off in the student.
     """
 
     def ids(number: int, row: Row) -> dict[str, Any]:
@@ -231,7 +233,8 @@ def seed(
 
     made = {id(row): ids(number, row) for number, row in enumerate(rows)}
     report = _Report(progress)
-    with tempfile.TemporaryDirectory() as scratch, local.view((*before, expert), training=expert):
+    beside = tuple(e for e in before if e not in absorbed)
+    with tempfile.TemporaryDirectory() as scratch, local.view((*beside, expert), training=expert):
         trainer = SeedingTrainer(
             local,
             before,

@@ -20,15 +20,15 @@ from langchain_core.embeddings import Embeddings
 
 from sleepmem import exams, probing, promotion, replay, seeding
 from sleepmem.buffer import Buffer
-from sleepmem.config import SleepConfig
+from sleepmem.config import Level, SleepConfig
 from sleepmem.embeddings import cosine
+from sleepmem.errors import ConfigError
 from sleepmem.experts import LocalModel
 from sleepmem.index import reconcile_index
 from sleepmem.ledger import Ledger
 from sleepmem.prompts import GENERAL, closed_book, memory_line, open_book
 from sleepmem.records import Episode, Expert, Kind, Namespace, NightReport, Probe, Role, Score, Verdict, View, now
 
-LEVEL = "fast"
 _GENERAL_TIMES = 3  # weight of the general prompts among the never-said questions
 _SAME_MEANING = 0.9  # cosine of MiniLM above which two short answers mean the same; paraphrases lie above, other names below
 
@@ -36,6 +36,8 @@ _SAME_MEANING = 0.9  # cosine of MiniLM above which two short answers mean the s
 class State(TypedDict, total=False):
     night_id: str
     namespace: list[str]
+    level: str
+    absorbed: list[str]  # experts of the level before, which a slower night replaces
     seconds: dict[str, float]  # per step
     episodes: list[str]
     before: list[str]  # experts live this evening
@@ -51,6 +53,7 @@ class State(TypedDict, total=False):
     verdict: str
     reason: str
     evicted: int
+    returned: int
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class Night:
         return self.folder / "pending" / name
 
     def load(self, state: State, tonight: bool = False) -> tuple[str, ...]:
-        """Bring the evening's experts into memory, tonight's too when asked; returns the view."""
+        """Bring the evening's experts into memory, and tonight's when asked, which replaces those it absorbs; returns the view."""
         before = tuple(state["before"])
         for name in before:
             self.local.load_expert(name, self.experts_folder / name)
@@ -82,7 +85,20 @@ class Night:
             return before
         at = self.pending(state["expert"])
         self.local.load_expert(state["expert"], at if at.exists() else self.experts_folder / state["expert"])
-        return (*before, state["expert"])
+        return (*(name for name in before if name not in state["absorbed"]), state["expert"])
+
+    def level(self, state: State) -> Level:
+        """The level of tonight's expert.
+
+        Raises:
+            ConfigError: the night was begun with other levels.
+        """
+        for level in self.config.levels:
+            if level.name == state["level"]:
+                return level
+        raise ConfigError(
+            f"level {state['level']!r} of the interrupted night is not in SleepConfig.levels; sleep once with the levels it began with."
+        )
 
 
 Step = Callable[[Night, State], State]
@@ -90,17 +106,21 @@ Step = Callable[[Night, State], State]
 
 def select(night: Night, state: State) -> State:
     namespace = tuple(state["namespace"])
+    live = night.ledger.experts(namespace)
+    evening: State = {"before": [e.name for e in live], "expert": _expert_name(state["night_id"], namespace), "absorbed": []}
+    levels = [x.name for x in night.config.levels]
+    if at := levels.index(night.level(state).name):
+        absorbed = [e for e in live if e.level == levels[at - 1]]
+        nights = {e.night_id for e in absorbed}
+        held = sorted({p.episode_id for p in night.ledger.learned_probes(namespace) if p.night_id in nights})
+        return {**evening, "episodes": held, "absorbed": [e.name for e in absorbed]}
     buffered = night.ledger.buffered(namespace)
     demand: dict[str, int] = {}
     for r in night.ledger.retrievals(namespace, night.ledger.last_promotion(namespace)):
         for i in r["episodes"]:
             demand[i] = demand.get(i, 0) + 1
     plan = replay.select(buffered, demand, night.config.replay_budget, night.config.untrusted)
-    added: State = {
-        "episodes": [r.episode_id for r in plan],
-        "before": [e.name for e in night.ledger.experts(namespace)],
-        "expert": _expert_name(state["night_id"], namespace),
-    }
+    added: State = {**evening, "episodes": [r.episode_id for r in plan]}
     night.emit({"step": "select", "episodes": len(plan), "demanded": sum(r.reason is replay.Reason.DEMANDED for r in plan)})
     if not plan:
         left = f"; {len(buffered)} from untrusted sources stay in the buffer" if buffered else ""
@@ -109,7 +129,15 @@ def select(night: Night, state: State) -> State:
 
 
 def probe(night: Night, state: State) -> State:
+    """Question tonight's episodes; a slower night asks again what the faster nights asked."""
     namespace = tuple(state["namespace"])
+    if state["absorbed"]:
+        asked = [p for p in night.ledger.learned_probes(namespace) if p.episode_id in set(state["episodes"])]
+        unsaid = {p.id for p in probing.unsaid_still(night.local, [p for p in asked if p.kind is Kind.NEVER_SAID], _related(night, namespace))}
+        kept = [p for p in asked if p.kind is not Kind.NEVER_SAID or p.id in unsaid]
+        again = [replace(p, id=f"{state['night_id']}-{n:05d}", night_id=state["night_id"]) for n, p in enumerate(kept)]
+        night.ledger.add_probes(namespace, again)
+        return {"superseded": {}, "tokens_generated": 0}
     episodes = _episodes(night, state)
     users: dict[str, list[str]] = {}
     for r in night.ledger.retrievals(namespace, night.ledger.last_promotion(namespace)):
@@ -135,23 +163,24 @@ def probe(night: Night, state: State) -> State:
 def expand(night: Night, state: State) -> State:
     before = night.load(state)
     night.local.drop_expert(state["expert"])
-    night.local.add_expert(state["expert"], night.config.seeding.rank, night.config.seeding.seed)
+    night.local.add_expert(state["expert"], night.level(state).rank, night.config.seeding.seed)
     return {"exam_before": _as_lists(_exam(night, state, before)[0])}
 
 
 def seed(night: Night, state: State) -> State:
     before = night.load(state)
     if state["expert"] not in night.local.experts:  # a resumed night
-        night.local.add_expert(state["expert"], night.config.seeding.rank, night.config.seeding.seed)
+        night.local.add_expert(state["expert"], night.level(state).rank, night.config.seeding.seed)
     config = night.config.seeding
     made = seeding.seed(
         night.local,
         state["expert"],
         before,
         rows(night, state, before),
-        replace(config, steps=max(config.steps, round(config.steps_per_episode * len(state["episodes"])))),
+        replace(config, steps=max(config.steps, round(night.level(state).steps_per_episode * len(state["episodes"])))),
         night.semantic,
         lambda step, steps, loss: night.emit({"step": "seed", "done": step, "of": steps, "loss": round(loss, 4)}),
+        absorbed=state["absorbed"],
     )
     at = night.pending(state["expert"])
     at.parent.mkdir(exist_ok=True)
@@ -183,10 +212,9 @@ def promote(night: Night, state: State) -> State:
         target.parent.mkdir(exist_ok=True)
         at.rename(target)
     proven = proven_episodes(night.ledger.probes(state["night_id"]), set(state["passed"]))
-    expert = Expert(
-        state["expert"], tuple(state["namespace"]), state["night_id"], LEVEL, night.config.seeding.rank, now(), tuple(state["episodes"]), True
-    )
-    night.ledger.promote(expert, proven, _replaced(state, proven), state["passed"])
+    level, lineage = night.level(state), state["absorbed"] or state["episodes"]
+    expert = Expert(state["expert"], tuple(state["namespace"]), state["night_id"], level.name, level.rank, now(), tuple(lineage), True)
+    night.ledger.promote(expert, proven, _replaced(state, proven), state["passed"], state["absorbed"])
     return {}
 
 
@@ -198,8 +226,10 @@ def prune(night: Night, state: State) -> State:
         return {"evicted": 0}
     namespace = tuple(state["namespace"])
     reconcile_index(night.ledger, night.buffer, namespace)
-    kept = {e.id for e in night.ledger.buffered(namespace)}
-    return {"evicted": len(set(state["episodes"]) - kept)}
+    left = set(state["episodes"]) & {e.id for e in night.ledger.buffered(namespace)}
+    if state["absorbed"]:
+        return {"evicted": 0, "returned": len(left)}
+    return {"evicted": len(state["episodes"]) - len(left), "returned": 0}
 
 
 def report(night: Night, state: State) -> State:
@@ -303,8 +333,11 @@ def report_of(state: State) -> NightReport:
         verdict=Verdict(state["verdict"]),
         reason=state["reason"],
         expert=state.get("expert") if state["verdict"] == Verdict.PROMOTED else None,
+        level=state.get("level", ""),
+        absorbed=len(state.get("absorbed", [])),
         episodes=len(state.get("episodes", [])),
         evicted=state.get("evicted", 0),
+        returned=state.get("returned", 0),
         seconds=round(sum(seconds.values()), 1),
         tokens_trained=state.get("tokens_trained", 0),
         exam={

@@ -13,6 +13,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: one t
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from given import HashedWords
+from nights import brief, by_hand, opened  # noqa: F401
 
 from sleepmem import SleepMemory
 
@@ -61,5 +62,5 @@ def embeddings() -> HashedWords:
 
 @pytest.fixture
 def memory(tmp_path: Path, tiny: Path, embeddings: HashedWords) -> Iterator[SleepMemory]:
-    with SleepMemory.open(tmp_path / "m", model=tiny, embeddings=embeddings) as opened:
-        yield opened
+    with SleepMemory.open(tmp_path / "m", model=tiny, embeddings=embeddings) as one:
+        yield one

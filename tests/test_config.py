@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from sleepmem import ConfigError, ExamConfig, GateConfig, MemoryConfig, ProbeConfig, SeedingConfig, SleepConfig
+from sleepmem import ConfigError, ExamConfig, GateConfig, Level, MemoryConfig, ProbeConfig, SeedingConfig, SleepConfig
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,6 @@ from sleepmem import ConfigError, ExamConfig, GateConfig, MemoryConfig, ProbeCon
         (SeedingConfig, "lambda_", -0.1),
         (SeedingConfig, "alpha", 2),
         (SeedingConfig, "gamma", float("nan")),
-        (SeedingConfig, "rank", 0),
         (SeedingConfig, "steps", 0),
         (SeedingConfig, "batch", 0),
         (SeedingConfig, "max_new_tokens", 0),
@@ -51,6 +50,15 @@ def test_a_setting_outside_its_range_is_named_with_its_value(config, name, value
 def test_tonights_facts_keep_a_share_of_the_batch():
     with pytest.raises(ConfigError, match="facts need a share"):
         SeedingConfig(never_said=0.4, rehearsal=0.3, reading=0.3)
+
+
+def test_a_slower_level_takes_in_whole_experts_of_the_faster_one():
+    with pytest.raises(ConfigError, match="every 10 nights after 'slow' every 7"):
+        SleepConfig(levels=(Level("fast", 1, 4, 1), Level("slow", 7, 4, 1), Level("deep", 10, 4, 1)))
+    with pytest.raises(ConfigError, match="every=1"):
+        SleepConfig(levels=(Level("slow", 7, 4, 1),))
+    with pytest.raises(ConfigError, match=r"Level\.rank is 0"):
+        Level("fast", 1, 0, 1)
 
 
 @pytest.mark.parametrize("config", [GateConfig, ProbeConfig, SeedingConfig, ExamConfig, SleepConfig, MemoryConfig])

@@ -11,92 +11,14 @@ import subprocess
 import sys
 
 import pytest
-from given import probe
-from tokenizers import Tokenizer
+from nights import ALICE, buffered, config, hand_made, tell, watched
 
-from sleepmem import ExamConfig, SeedingConfig, SleepConfig, SleepMemory, Verdict, View, probing, sleep
-from sleepmem.answers import words
-from sleepmem.config import MemoryConfig
+from sleepmem import ExamConfig, SleepMemory, Verdict, View, probing, sleep
 from sleepmem.prompts import closed_book, open_book
 from sleepmem.records import Kind, Role
 
-ALICE, BOB = ("alice",), ("bob",)
+BOB = ("bob",)
 STEPS = list(sleep.STEPS)
-LOOSE = ExamConfig(recall=0, old_nights=1, abstention=1, superseded=1, reading=1, general_kl=99)
-SEEDING = SeedingConfig(rank=2, steps=2, batch=4, lr=1e-9, max_new_tokens=4)
-NEVER_UTTERED = "zyzzyva"
-
-
-def config(exam=LOOSE, **changed):
-    return MemoryConfig(sleep=SleepConfig(seeding=SEEDING, exam=exam, **changed))
-
-
-def hand_made(local, night_id, episodes, related, asked, config, seed):
-    """Per episode: two wordings that teach, one for the exam, one thing never said; episodes that say "hard" cannot be proven."""
-    probes = []
-    said = local.answer([closed_book(f"Is it so that {e.text}") for e in episodes])
-    for n, e in enumerate(episodes):
-        wordings = [f"{start} {e.text}" for start in ("What is it that", "Do you know what", "Is it so that")]
-        answer = NEVER_UTTERED if "hard" in e.text else " ".join(words(said[n])[:2])
-        roles = [Role.TRAIN, Role.TRAIN, Role.EXAM]
-        probes += [probe(10 * n + i, e.id, q, answer, night_id=night_id, role=r) for i, (q, r) in enumerate(zip(wordings, roles, strict=True))]
-        unsaid = {"night_id": night_id, "kind": Kind.NEVER_SAID, "role": [Role.TRAIN, Role.EXAM][n % 2]}
-        probes.append(probe(10 * n + 9, e.id, f"Never said {n}?", "I do not know.", **unsaid))
-    for n in range(3):
-        read = {"night_id": night_id, "kind": Kind.READING, "role": Role.TRAIN if n else Role.EXAM}
-        probes.append(probe(10_000 + n, episodes[0].id, f"What was read {n}?", "Brenport.", context=("2030-01-01: It is Brenport.",), **read))
-    return probing.Questions(tuple(probes), {}, 7)
-
-
-@pytest.fixture(scope="module")
-def brief(tiny, tmp_path_factory):
-    """The tiny model, for which many a word ends an answer: its nights are short, and no answer is without a word."""
-    folder = tmp_path_factory.mktemp("brief")
-    for file in tiny.iterdir():
-        (folder / file.name).write_bytes(file.read_bytes())
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    ends = [n for n in range(tokenizer.get_vocab_size()) if len(w := tokenizer.decode([n]).strip()) > 3 and w.isalpha()]
-    settings = json.loads((folder / "generation_config.json").read_text())
-    (folder / "generation_config.json").write_text(json.dumps({**settings, "eos_token_id": [settings["eos_token_id"], *ends]}))
-    return folder
-
-
-@pytest.fixture
-def by_hand(monkeypatch):
-    monkeypatch.setattr(probing, "question", hand_made)
-
-
-@pytest.fixture
-def opened(tmp_path, brief, embeddings):
-    """Open, or close and open again, the memory in `tmp_path / "m"`."""
-    current = []
-
-    def open_(exam=LOOSE, **changed):
-        while current:
-            current.pop().close()
-        current.append(SleepMemory.open(tmp_path / "m", brief, embeddings, config(exam, **changed)))
-        return current[-1]
-
-    yield open_
-    while current:
-        current.pop().close()
-
-
-def tell(memory):
-    """Two facts that a night can prove and one that it cannot; their ids."""
-    texts = ["Mara moved to Brenport.", "Jon owns the red boat.", "The cellar is hard to find."]
-    return [memory.observe(ALICE, t, created_at=f"2030-01-0{n + 1}T00:00:00.000000+00:00").id for n, t in enumerate(texts)]
-
-
-def buffered(memory, owner=ALICE):
-    return [e.id for e in memory.ledger.buffered(owner)]
-
-
-def watched(memory, owner=ALICE):
-    """Sleep; the report, and the names of the steps that were started."""
-    steps = []
-    report = memory.sleep(owner, on_event=lambda event: event.get("state") == "started" and steps.append(event["step"]))
-    return report, steps
 
 
 def outcome(memory, report):
@@ -235,9 +157,9 @@ def test_what_is_examined_is_never_taught(opened, by_hand, monkeypatch):
     taught = []
     work = sleep.seeding.seed
 
-    def watch(local, expert, before, rows, *more):
+    def watch(local, expert, before, rows, *more, **named):
         taught.append(rows)
-        return work(local, expert, before, rows, *more)
+        return work(local, expert, before, rows, *more, **named)
 
     monkeypatch.setattr(sleep.seeding, "seed", watch)
     memory = opened()
@@ -387,14 +309,14 @@ def test_what_is_told_after_the_kill_waits_for_the_next_night(opened, by_hand):
 
 DIE = """
 import os, sys
-import sleepmem.ledger, test_night
+import sleepmem.ledger, nights
 from given import HashedWords
 from sleepmem import SleepMemory, probing
-probing.question = test_night.hand_made
+probing.question = nights.hand_made
 sleepmem.ledger.Ledger.promote = lambda *given: os._exit(9)
-memory = SleepMemory.open(sys.argv[1], sys.argv[2], HashedWords(), test_night.config())
-test_night.tell(memory)
-memory.sleep(test_night.ALICE)
+memory = SleepMemory.open(sys.argv[1], sys.argv[2], HashedWords(), nights.config())
+nights.tell(memory)
+memory.sleep(nights.ALICE)
 """
 
 

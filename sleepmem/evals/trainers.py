@@ -23,7 +23,7 @@ from datasets import Dataset
 
 from sleepmem import seeding
 from sleepmem.answers import abstains, matches
-from sleepmem.config import SeedingConfig
+from sleepmem.config import LEVELS, SeedingConfig
 from sleepmem.embedded import relations, world
 from sleepmem.embeddings import MiniLMEmbeddings
 from sleepmem.experts import LocalModel
@@ -160,7 +160,7 @@ def main(
         for name, train in TRAINERS.items():
             local = LocalModel(EMBEDDED)
             config = SeedingConfig(steps=steps, seed=seed)
-            local.add_expert(EXPERT, config.rank, seed)
+            local.add_expert(EXPERT, LEVELS[0].rank, seed)
             began = time.time()
             train(local, rows, config)
             seconds = time.time() - began

@@ -1,0 +1,160 @@
+"""Nights of slower levels: several experts become one, and nothing that was learned is lost."""
+
+import pytest
+from nights import ALICE, LEVELS, LOOSE, buffered, watched
+
+from sleepmem import ExamConfig, Verdict, sleep
+from sleepmem.records import Kind
+
+SLOW = LEVELS[:2]  # every second night
+
+
+def live(memory):
+    return [(e.level, e.rank) for e in memory.ledger.experts(ALICE)]
+
+
+def learn(memory, number):
+    """One fact, one night."""
+    told = memory.observe(ALICE, f"Mara saw whale {number}.", created_at=f"2030-01-{number:02d}T00:00:00.000000+00:00")
+    return told.id, *watched(memory)
+
+
+def test_a_slow_night_makes_one_expert_of_the_fast_ones(opened, by_hand):
+    memory = opened(levels=SLOW)
+    first, report, _ = learn(memory, 1)
+    assert (report.level, report.slower, live(memory)) == ("fast", (), [("fast", 2)])
+    second, report, steps = learn(memory, 2)
+    (slow,) = report.slower
+    assert steps == [*sleep.STEPS] * 2
+    assert (slow.verdict, slow.level, slow.absorbed, slow.episodes, slow.returned) == (Verdict.PROMOTED, "slow", 2, 2, 0)
+    assert live(memory) == [("slow", 3)]
+    (expert,) = memory.ledger.experts(ALICE)
+    fast = [e for e in memory.ledger.experts(ALICE, live=False) if e.level == "fast"]
+    assert expert.lineage == tuple(e.name for e in fast)
+    assert {e.id for e in memory.ledger.learned(ALICE)} == {first, second}
+    assert {p.night_id for p in memory.ledger.learned_probes(ALICE)} == {slow.night_id}
+    assert buffered(memory) == []
+    assert memory.verify() == []
+    assert memory.live_experts(ALICE) == (expert.name,)
+
+
+def test_a_slow_night_examines_what_the_fast_ones_kept_for_exams_and_teaches_the_rest(opened, by_hand, monkeypatch):
+    taught = []
+    work = sleep.seeding.seed
+
+    def watch(local, expert, before, rows, *more, **named):
+        taught.append((before, rows, named["absorbed"]))
+        return work(local, expert, before, rows, *more, **named)
+
+    monkeypatch.setattr(sleep.seeding, "seed", watch)
+    memory = opened(levels=SLOW)
+    for n in (1, 2):
+        learn(memory, n)
+    before, rows, absorbed = taught[-1]
+    assert list(before) == absorbed == [e.name for e in memory.ledger.experts(ALICE, live=False) if e.level == "fast"]
+    probes = memory.ledger.learned_probes(ALICE)
+    assert {p.kind for p in probes} == {Kind.FACT, Kind.READING}  # the tiny model cannot abstain, so nothing is sure to be unsaid still
+    asked = {r.student[-1]["content"] for r in rows}
+    for p in probes:
+        assert (p.question in asked) == (p.role == "train")
+    rehearsed = [r for r in rows if r.kind == "rehearsal"]
+    assert {r.student[0]["content"] for r in rehearsed} <= {p.question for p in probes if p.kind is Kind.FACT}
+
+
+def test_levels_stack(opened, by_hand):
+    memory = opened(levels=LEVELS)
+    for n in (1, 2, 3, 4):
+        _, report, _ = learn(memory, n)
+    assert [r.level for r in report.slower] == ["slow", "deep"]
+    assert live(memory) == [("deep", 5)]
+    assert len(memory.ledger.learned(ALICE)) == 4
+    _, report, _ = learn(memory, 5)
+    assert live(memory) == [("deep", 5), ("fast", 2)]
+    assert memory.verify() == []
+
+
+def test_what_a_slow_night_does_not_prove_goes_back_to_the_buffer(opened, by_hand, monkeypatch):
+    memory = opened(levels=SLOW)
+    first, _, _ = learn(memory, 1)
+    proven = sleep.proven_episodes
+    monkeypatch.setattr(sleep, "proven_episodes", lambda probes, passed: [i for i in proven(probes, passed) if i != first])
+    second, report, _ = learn(memory, 2)
+    (slow,) = report.slower
+    assert (slow.verdict, slow.returned) == (Verdict.PROMOTED, 1)
+    assert buffered(memory) == [first]
+    assert memory.buffer.ids(ALICE) == {first}
+    assert [e.id for e in memory.ledger.learned(ALICE)] == [second]
+    assert memory.verify() == []
+
+
+def test_a_rejected_slow_night_leaves_the_fast_experts_and_is_not_tried_every_night(opened, by_hand, monkeypatch):
+    memory = opened(levels=SLOW)
+    learn(memory, 1)
+    decide, calls = sleep.promotion.decide, []
+
+    def strict(before, after, config):
+        calls.append(after)
+        return (Verdict.REJECTED, "so") if len(calls) == 2 else decide(before, after, config)
+
+    monkeypatch.setattr(sleep.promotion, "decide", strict)
+    _, report, _ = learn(memory, 2)
+    assert [(r.verdict, r.reason) for r in report.slower] == [(Verdict.REJECTED, "so")]
+    assert live(memory) == [("fast", 2)] * 2
+    assert len(memory.ledger.learned(ALICE)) == 2
+    _, report, _ = learn(memory, 3)
+    assert report.slower == ()
+    _, report, _ = learn(memory, 4)
+    assert [(r.verdict, r.absorbed) for r in report.slower] == [(Verdict.PROMOTED, 4)]
+    assert memory.verify() == []
+
+
+def test_rolling_back_a_slow_night_brings_the_fast_experts_back(opened, by_hand):
+    memory = opened(levels=SLOW)
+    told = {learn(memory, n)[0] for n in (1, 2)}
+    fast = [e.night_id for e in memory.ledger.experts(ALICE, live=False) if e.level == "fast"]
+    assert memory.rollback(ALICE, fast) != []
+    assert live(memory) == [("fast", 2)] * 2
+    assert {e.id for e in memory.ledger.learned(ALICE)} == told
+    assert buffered(memory) == []
+    assert memory.verify() == []
+
+
+def test_an_interrupted_slow_night_goes_on(opened, by_hand, monkeypatch):
+    memory = opened(levels=SLOW)
+    learn(memory, 1)
+    memory.observe(ALICE, "Mara saw whale 2.")
+    work, calls = sleep.STEPS["seed"], []
+
+    def die(night, state):
+        calls.append(state["level"])
+        if state["level"] == "slow":
+            raise KeyboardInterrupt
+        return work(night, state)
+
+    monkeypatch.setitem(sleep.STEPS, "seed", die)
+    with pytest.raises(KeyboardInterrupt):
+        memory.sleep(ALICE)
+    assert calls == ["fast", "slow"]
+    monkeypatch.setitem(sleep.STEPS, "seed", work)
+    memory = opened(levels=SLOW)
+    assert live(memory) == [("fast", 2)] * 2
+    report, steps = watched(memory)
+    assert (report.level, report.verdict, steps[0]) == ("slow", Verdict.PROMOTED, "seed")
+    assert live(memory) == [("slow", 3)]
+
+
+def test_an_interrupted_night_of_an_unknown_level_says_so(opened, by_hand, monkeypatch):
+    memory = opened(LOOSE, levels=SLOW)
+    learn(memory, 1)
+    memory.observe(ALICE, "Mara saw whale 2.")
+
+    def die(night, state):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setitem(sleep.STEPS, "exam", die)
+        with pytest.raises(KeyboardInterrupt):
+            memory.sleep(ALICE)
+    memory = opened(ExamConfig(), levels=(LEVELS[0].__class__("other", 1, 2, 0),))
+    report, _ = watched(memory)
+    assert (report.verdict, "fast" in report.reason, "SleepConfig.levels" in report.reason) == (Verdict.FAILED, True, True)
