@@ -176,6 +176,7 @@ def _night(memory: SleepMemory, base: LocalModel, life: Life, day: int, week: We
     today = life.holding(day)
     before = _closed_book(memory, today, rng)
     report = memory.sleep(OWNER, on_event=lambda e: say({"day": day + 1, **e}))
+    reports = (report, *report.slower)
     by_night = [_closed_book(memory, life.holding(d), rng) for d in range(day + 1)]
     corrected = [f for f in life.current.values() if f.key in life.stale]
     made = _answers(memory, [closed_book(world.ask(rng, f.key)) for f in corrected])
@@ -189,7 +190,8 @@ def _night(memory: SleepMemory, base: LocalModel, life: Life, day: int, week: We
         "night": day + 1,
         "verdict": report.verdict.value,
         "reason": report.reason,
-        "seconds": report.seconds,
+        "seconds": round(sum(r.seconds for r in reports), 1),
+        "slower": [{"level": r.level, "verdict": r.verdict.value, "reason": r.reason, "returned": r.returned} for r in report.slower],
         "facts": len(today),
         "evicted": report.evicted,
         "closed_book_before": before,
@@ -198,8 +200,8 @@ def _night(memory: SleepMemory, base: LocalModel, life: Life, day: int, week: We
         "by_night": by_night,
         "superseded_rate": _mean((matches(t, life.stale[f.key]) for f, t in zip(corrected, made, strict=True)), 0.0),
         **read,
-        "tokens_trained": report.tokens_trained,
-        "tokens_generated": report.exam.get("tokens_generated", 0),
+        "tokens_trained": sum(r.tokens_trained for r in reports),
+        "tokens_generated": sum(r.exam.get("tokens_generated", 0) for r in reports),
         "step_seconds": report.exam.get("seconds", {}),
         "exam": {k: {m: s["rate"] for m, s in report.exam.get(k, {}).items()} for k in ("before", "after")},
         "curve": list(report.curve),
