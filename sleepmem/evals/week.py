@@ -202,7 +202,7 @@ def _night(memory: SleepMemory, base: LocalModel, life: Life, day: int, week: We
         **read,
         "tokens_trained": sum(r.tokens_trained for r in reports),
         "tokens_generated": sum(r.exam.get("tokens_generated", 0) for r in reports),
-        "step_seconds": report.exam.get("seconds", {}),
+        "step_seconds": {**report.exam.get("seconds", {}), **{r.level: r.seconds for r in report.slower}},
         "exam": {k: {m: s["rate"] for m, s in report.exam.get(k, {}).items()} for k in ("before", "after")},
         "curve": list(report.curve),
     }
