@@ -7,7 +7,9 @@ is consistent, an interrupted night goes on at the next `sleep`.
 from __future__ import annotations
 
 import json
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,9 +21,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from sleepmem.errors import FolderLocked, SleepmemError
+from sleepmem.errors import EpisodeError, FolderLocked, SleepmemError
 from sleepmem.memory import SleepMemory
-from sleepmem.records import USER, Namespace, NightReport, Verdict, check_namespace
+from sleepmem.records import USER, Episode, Namespace, NightReport, Verdict, check_namespace
 
 app = typer.Typer(
     help="Memory for LLM agents that moves, while the agent sleeps, out of the vector store and into the agent's own weights.",
@@ -93,11 +95,12 @@ def observe(
     as_json: Json = False,
 ) -> None:
     """Store an episode; creates the folder when it is new."""
-    owner = None
+    _quieten()
     with _sentences():
         owner = _namespace(namespace)
+        Episode(owner, text, source)  # refused before a folder is made for it
     try:
-        with SleepMemory.open(folder) as memory:
+        with SleepMemory.open(folder, check_experts=False) as memory:
             episode = memory.observe(owner, text, source)
     except FolderLocked:  # another process is the writer: append beside it
         with _open(folder, append_only=True) as memory:
@@ -146,17 +149,21 @@ def chat(folder: Folder, namespace: Owner = "default", model: Model = None) -> N
     from sleepmem.middleware import SleepMemoryMiddleware
 
     _quieten()
-    with _open(folder, must_exist=False, model=model) as memory:
+    with _sentences():
         owner = _namespace(namespace)
+    with _open(folder, must_exist=False, model=model) as memory:
         agent = create_agent(memory.chat_model(), middleware=[SleepMemoryMiddleware(memory, owner)])
         messages: list[Any] = []
         while (line := _read()) not in (None, "/quit"):
             if line == "/sleep":
                 _tell(_sleep(memory, owner))
             elif line:
-                messages = [*messages[-_TURNS:], {"role": "user", "content": line}]
-                messages = agent.invoke({"messages": messages})["messages"]
-                out.print(messages[-1].text, markup=False, highlight=False)
+                try:
+                    messages = agent.invoke({"messages": [*messages[-_TURNS:], {"role": "user", "content": line}]})["messages"]
+                except EpisodeError as e:  # the talk goes on
+                    err.print(str(e), markup=False, highlight=False, soft_wrap=True)
+                else:
+                    out.print(messages[-1].text, markup=False, highlight=False)
 
 
 def _read() -> str | None:
@@ -178,7 +185,9 @@ def sleep(
     """Consolidate the buffer into the weights; goes on with an interrupted night. JSON: a list of reports."""
     _quieten()
     with _open(folder, model=model) as memory:
-        owners = [_namespace(namespace)] if namespace else [n for n in memory.ledger.namespaces() if memory.ledger.buffered(n)]
+        if namespace is not None and _namespace(namespace) not in memory.ledger.namespaces():
+            _fail(f"nothing was ever said to {namespace} in {folder}; it knows {_owners(memory) or 'nobody'}.")
+        owners = [_namespace(namespace)] if namespace is not None else [n for n in memory.ledger.namespaces() if memory.ledger.buffered(n)]
         reports = [_sleep(memory, owner) for owner in owners]
     if as_json:
         _print_json([r.as_dict() for r in reports])
@@ -190,9 +199,24 @@ def sleep(
     raise typer.Exit(max((_EXIT[r.verdict] for r in reports), default=0))
 
 
+def _owners(memory: SleepMemory) -> str:
+    return ", ".join("/".join(n) for n in memory.ledger.namespaces())
+
+
 def _sleep(memory: SleepMemory, owner: Namespace) -> NightReport:
-    with _progress() as show:
-        return memory.sleep(owner, on_event=show)
+    stop, before = threading.Event(), signal.getsignal(signal.SIGINT)
+
+    def interrupt(number: int, frame: Any) -> None:
+        stop.set()  # the night runs in a thread of its own, which this ends soon
+        err.print("stopping ...")
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        with _progress() as show:
+            return memory.sleep(owner, on_event=show, stop=stop)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
@@ -252,6 +276,8 @@ def report(
     from sleepmem import report as drawing
 
     with _open(folder, append_only=True) as memory:
+        if _namespace(namespace) not in memory.ledger.namespaces():
+            _fail(f"nothing was ever said to {namespace} in {folder}; it knows {_owners(memory) or 'nobody'}.")
         data = drawing.from_ledger(memory.ledger, _namespace(namespace))
         paths = drawing.write(data, to or folder / "report")
     if as_json:

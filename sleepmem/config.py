@@ -18,14 +18,12 @@ class GateConfig:
     """When to answer from the weights. Similarities are cosines; the defaults were read off `make bench-gate` (LAB.md)."""
 
     known: float = 0.80  # at least this near to a question that was passed closed-book
-    margin: float = 0.2  # a buffered episode counts as fresher when it is at most this much farther than the episode that taught the answer
     sure: float = 0.5  # an answer from the weights with a token less likely than this is not given before the archive was searched
-    near: float = 0.20  # a memory farther than this from the question is not put into the context
+    near: float = 0.20  # a memory farther than this from the question is neither fresher nor put into the context
     top_k: int = 4  # memories put into the context when retrieving; twice as many from the archive, which ranks by words alone
 
     def __post_init__(self) -> None:
         _check("GateConfig", "known", self.known, 0, 1)
-        _check("GateConfig", "margin", self.margin, -1, 1)
         _check("GateConfig", "sure", self.sure, 0, 1)
         _check("GateConfig", "near", self.near, -1, 1)
         _check("GateConfig", "top_k", self.top_k, 1, 100)

@@ -1,8 +1,8 @@
 """The gate: answer from the weights, or retrieve. Pure.
 
-From the weights only when the question is near one that the weights answered in an exam, with the same names in it, and no episode in the buffer is as
-near to the question as the episode that taught the answer: that one may be fresher. Everything else retrieves: a needless retrieval costs
-tokens, a wrong "I know" costs the answer.
+From the weights only when the question is near one that the weights answered in an exam, with the same names in it, and no episode in the buffer names the
+same: that one may be fresher, so both it and the episode that taught the answer are read, and the newest wins. Everything else retrieves: a needless
+retrieval costs tokens, a wrong "I know" costs the answer.
 
 Fixed thresholds (`GateConfig`). They are read off a benchmark, not yet calibrated to a bound.
 """
@@ -32,24 +32,24 @@ class Choice(NamedTuple):
     view: View
     reason: str
     similarity: float
+    taught: str = ""  # the episode that taught the weights their answer, when something fresher may be in the buffer
 
 
-def choose(question: str, known: Sequence[Near], buffered: Sequence[Near], similarity: Callable[[str], float], config: GateConfig) -> Choice:
+def choose(question: str, known: Sequence[Near], buffered: Sequence[Near], config: GateConfig) -> Choice:
     """Choose the view that answers `question`.
 
     Args:
         question: what the user asks.
         known: nearest questions that were passed closed-book, nearest first.
         buffered: nearest episodes of the buffer, nearest first.
-        similarity: cosine similarity of a text with the question.
         config: the thresholds.
     """
     sure = next((n for n in known if n.similarity >= config.known and about(question, n.text)), None)
     if sure is None:
         return Choice(View.RETRIEVAL, "no known question is near enough", known[0].similarity if known else 0.0)
     fresh = max((n.similarity for n in buffered if about(question, n.text)), default=-1.0)
-    if fresh >= similarity(sure.episode) - config.margin:
-        return Choice(View.RETRIEVAL, "an episode in the buffer may be fresher", fresh)
+    if fresh >= config.near:
+        return Choice(View.RETRIEVAL, "an episode in the buffer may be fresher", fresh, sure.episode)
     return Choice(View.WEIGHTS, "near a question passed closed-book", sure.similarity)
 
 

@@ -6,7 +6,6 @@ The ledger knows no model and no index; it says which episodes are still to be i
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
 import sqlite3
@@ -22,6 +21,8 @@ from sqlite_utils import Database
 from sleepmem.errors import FolderError, LedgerError
 from sleepmem.records import USER, Episode, Expert, Kind, Namespace, Probe, Recall, Role, Verdict, View, namespace_key, now
 from sleepmem.schema import migrations
+
+ARCHIVE = "the model was not sure; searched the archive"  # reason of the second decision in a turn
 
 APPLICATION_ID = 0x534C4550  # "SLEP", in the header of the file: tells our ledgers from other SQLite files
 
@@ -60,10 +61,10 @@ class Ledger:
 
     @property
     def model(self) -> str | None:
-        """The model this folder was last opened with; None for the embedded one."""
+        """The model this folder was last used with: a hub id, a folder, or "embedded"; None when none was loaded yet."""
         return self._rows("SELECT model FROM folder")[0]["model"] or None
 
-    def use_model(self, model: str | None) -> None:
+    def use_model(self, model: str) -> None:
         with self._write() as db:
             db.execute("UPDATE folder SET model = ?", [model])
 
@@ -208,12 +209,16 @@ class Ledger:
         return [{**dict(r), "episodes": json.loads(r["episodes"])} for r in rows]
 
     def turns(self, namespace: Namespace) -> list[dict[str, Any]]:
-        """The questions, oldest first: `at`, whether it `retrieved`, `tokens` of memories. A search of the archive belongs to the question before it."""
+        """The questions, oldest first: `question`, `at`, whether it `retrieved`, `tokens` of memories.
+
+        A search of the archive belongs to the question before it.
+        """
         out: list[dict[str, Any]] = []
-        for _, group in itertools.groupby(self.retrievals(namespace), key=lambda r: r["question"]):
-            decisions = list(group)
-            retrieved = any(d["view"] == View.RETRIEVAL.value for d in decisions)
-            out.append({"at": decisions[0]["at"], "retrieved": retrieved, "tokens": sum(d["tokens"] for d in decisions)})
+        for r in self.retrievals(namespace):
+            again = r["reason"] == ARCHIVE and out and out[-1]["question"] == r["question"]
+            turn = out.pop() if again else {"question": r["question"], "at": r["at"], "retrieved": False, "tokens": 0}
+            retrieved = turn["retrieved"] or r["view"] == View.RETRIEVAL.value
+            out.append({**turn, "retrieved": retrieved, "tokens": turn["tokens"] + r["tokens"]})
         return out
 
     def log_event(self, kind: str, **detail: Any) -> None:
@@ -408,8 +413,8 @@ def _explain(path: Path, error: sqlite3.Error) -> FolderError | LedgerError:
     text = str(error)
     if "readonly" in text or "unable to open" in text:
         return FolderError(f"{path} cannot be written ({text}); a memory must store what it is told. Make the folder writable or choose another.")
-    if "full" in text:
-        return FolderError(f"the disk that holds {path} is full; the last change was taken back. Free some space and try again.")
+    if "full" in text or "disk I/O error" in text:
+        return FolderError(f"the disk that holds {path} is full or failing ({text}); the last change was taken back. Free some space and try again.")
     if "not a database" in text or "malformed" in text:
         return LedgerError(f"{path} is not a ledger or is damaged ({text}); sleepmem will not change it. Restore it or choose another folder.")
     return FolderError(f"{path} could not be used ({text}). Check that no other program holds it, then try again.")

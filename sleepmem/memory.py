@@ -28,13 +28,14 @@ from sleepmem.buffer import Buffer
 from sleepmem.capture import said
 from sleepmem.config import MemoryConfig
 from sleepmem.embeddings import MiniLMEmbeddings, cosine
-from sleepmem.errors import EpisodeError, ExpertError, FolderError, FolderLocked
+from sleepmem.errors import EpisodeError, ExpertError, FolderError, FolderLocked, ModelError
 from sleepmem.gate import Near, choose, naming
-from sleepmem.ledger import Ledger
+from sleepmem.ledger import ARCHIVE, Ledger
 from sleepmem.prompts import closed_book, memory_line, memory_prompt
-from sleepmem.records import USER, Episode, Namespace, NightReport, Recall, Verdict, View, check_namespace, now
+from sleepmem.records import USER, Episode, Namespace, NightReport, Recall, Verdict, View, check_namespace, check_text, now
 from sleepmem.running import async_twin, current_namespace
 from sleepmem.tokens import context_length, count_tokens
+from sleepmem.weights import check_expert
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, BaseMessage
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from sleepmem.experts import LocalModel
     from sleepmem.seeding import Semantic
 
-EMBEDDED = Path(__file__).parent / "embedded" / "model"
+EMBEDDED = Path(__file__).resolve().parent / "embedded" / "model"
 DEFAULT_NAMESPACE: Namespace = ("default",)
 _NEIGHBOURS = 5  # times top_k that are looked at before the names decide
 _REPEATED = 0.3  # cosine at which a later episode is about the same thing, so that saying the earlier one again is news
@@ -57,18 +58,27 @@ class Answer(NamedTuple):
 
 
 def _model_of(ledger: Ledger, asked: str | Path | None) -> str | Path:
-    """The model this folder is opened with; the ledger keeps it for the next time."""
-    kept = ledger.model or EMBEDDED
-    if asked is None or (found := str(Path(asked).resolve() if Path(asked).exists() else asked)) == str(kept):
+    """The model this folder is opened with: the one asked for, or the one that was used last."""
+    kept = _named(ledger.model or "embedded", kept=True)
+    if not asked or (found := _named(asked)) == kept:
         return kept
-    if ledger.experts() and not (Path(kept).is_absolute() and not Path(kept).exists()):  # a folder that was moved keeps its experts
-        name = "the embedded model" if kept == EMBEDDED else repr(kept)
+    if ledger.model and ledger.experts() and not (Path(kept).is_absolute() and not Path(kept).exists()):  # a folder that was moved keeps its experts
         raise ExpertError(
-            f"the experts in {ledger.path.parent} were trained on {name} and do not fit {str(asked)!r}. Open the folder with that model, "
+            f"the experts in {ledger.path.parent} were trained on {ledger.model!r} and do not fit {str(asked)!r}. Open the folder with that model, "
             "or roll back to no expert first: what they hold goes back to the buffer, and the next night teaches the new model."
         )
-    ledger.use_model(None if found == str(EMBEDDED) else found)
     return found
+
+
+def _named(model: str | Path, kept: bool = False) -> str:
+    """A hub id, or the whole path of a folder; one that is gone since it was kept is told of when it is loaded."""
+    if model == "embedded":
+        return str(EMBEDDED)
+    if Path(model).exists():
+        return str(Path(model).resolve())
+    if not kept and (isinstance(model, Path) or model.startswith((".", "/", "~"))):
+        raise ModelError(f"there is no model folder {str(model)!r}. Pass a hub id, a folder made by save_pretrained, or 'embedded'.")
+    return str(model)
 
 
 class SleepMemory:
@@ -107,8 +117,8 @@ class SleepMemory:
 
         Args:
             folder: the memory folder.
-            model: hub id or folder of any causal language model with a chat template; by default the one this folder was last opened with, at first
-                the embedded model.
+            model: hub id or folder of any causal language model with a chat template, or "embedded"; by default the one this folder was last used
+                with, at first the embedded model.
             embeddings: any LangChain embeddings; all-MiniLM-L6-v2 by default.
             config: settings of gate and night.
             chroma_client: a client of your own Chroma server, instead of files in the folder.
@@ -121,6 +131,7 @@ class SleepMemory:
             FolderError: the folder cannot be created, read or written.
             FolderLocked: another process has it open for writing.
             LedgerError: the ledger is foreign, damaged or newer.
+            ModelError: there is no such model folder.
             ExpertError: a live expert is missing or damaged, or was trained on another model than `model`.
         """
         at = Path(folder)
@@ -197,7 +208,7 @@ class SleepMemory:
             message_id: of the message it came in; without one, saying the same again is one episode until something newer is said about it.
 
         Raises:
-            NamespaceError, EpisodeError, FolderError: the namespace is unsafe, the text empty or too long, the disk full.
+            NamespaceError, EpisodeError, FolderError: the namespace is unsafe, the text empty, no text or too long, the disk full.
         """
         episode = Episode(check_namespace(namespace), text.strip(), source, created_at or now(), message_id)
         self._check_length(episode)
@@ -215,9 +226,10 @@ class SleepMemory:
         """
         owner = check_namespace(namespace)
         for s in said(messages):
-            if not s.now and self.ledger.repeats(Episode(owner, s.text.strip(), s.source)):
-                continue  # history that a client sends again
             try:
+                episode = Episode(owner, s.text.strip(), s.source)
+                if self._repeat(episode) if s.now else self.ledger.repeats(episode):
+                    continue  # a turn, or its history, that a client sends again
                 self.observe(owner, s.text, s.source, message_id=s.message_id)
             except EpisodeError as e:
                 self.ledger.log_event("not stored", namespace=list(owner), source=s.source, reason=str(e))
@@ -225,23 +237,22 @@ class SleepMemory:
     def recall(self, namespace: Iterable[str], question: str, log: bool = True) -> Recall:
         """Let the gate choose how `question` is answered, and fetch what it needs. Every decision is logged with its reason."""
         owner = check_namespace(namespace)
+        check_text(question, "question")
         self._catch_up()
         vector = self.embeddings.embed_query(question)
         gate = self.config.gate
         buffered = [Near(*n) for n in self.buffer.near(owner, vector, gate.top_k * _NEIGHBOURS)]
         known = [Near(*n) for n in self.buffer.near_known(owner, vector, gate.top_k * _NEIGHBOURS)]
 
-        def similarity(text: str) -> float:
-            return cosine(vector, self.embeddings.embed_query(text))
-
-        view, reason, near = choose(question, known, buffered, similarity, gate)
+        view, reason, near, taught = choose(question, known, buffered, gate)
         episodes: tuple[Episode, ...] = ()
         if view is View.RETRIEVAL:
             by_id = {e.id: e for e in self.ledger.buffered(owner)}
             near_ones = [n for n in buffered if n.id in by_id and n.similarity >= gate.near]
             # Of those about equally near, the newest: it wins.
             near_ones.sort(key=lambda n: (round(n.similarity, 1), by_id[n.id].created_at), reverse=True)
-            episodes = self._fitting(by_id[n.id] for n in naming(question, near_ones, lambda n: n.text)[: gate.top_k])
+            found = [by_id[n.id] for n in naming(question, near_ones, lambda n: n.text)[: gate.top_k]]
+            episodes = self._fitting([*(e for e in self.ledger.learned(owner) if e.text == taught), *found])
             if not episodes:
                 episodes, reason = self._archived(owner, question), f"{reason}, nor is the buffer about it; searched the archive"
                 view = View.RETRIEVAL if episodes else View.BASE
@@ -250,7 +261,7 @@ class SleepMemory:
     def search_archive(self, namespace: Iterable[str], question: str, log: bool = True) -> Recall:
         """Full-text search over everything ever stored, learned or not: the last resort before "I do not know"."""
         owner = check_namespace(namespace)
-        found = Recall(View.RETRIEVAL, "the model was not sure; searched the archive", self._archived(owner, question))
+        found = Recall(View.RETRIEVAL, ARCHIVE, self._archived(owner, question))
         return self._log(owner, question, found, log)
 
     def context(self, recall: Recall, system: str = "") -> str:
@@ -288,6 +299,7 @@ class SleepMemory:
                 from sleepmem.experts import LocalModel
 
                 self._local = LocalModel(self.model)
+                self._keep_model()
             return self._local
 
     def chat_model(self, namespace: Iterable[str] | None = None) -> SleepChatModel:
@@ -309,7 +321,12 @@ class SleepMemory:
             self.local.load_expert(name, self.folder / "experts" / name)
         return experts
 
-    def sleep(self, namespace: Iterable[str] = DEFAULT_NAMESPACE, on_event: Callable[[dict[str, Any]], None] | None = None) -> NightReport:
+    def sleep(
+        self,
+        namespace: Iterable[str] = DEFAULT_NAMESPACE,
+        on_event: Callable[[dict[str, Any]], None] | None = None,
+        stop: threading.Event | None = None,
+    ) -> NightReport:
         """Consolidate the buffer of `namespace` into a new expert, if the exam says so; then, when a slower level is due
         (`SleepConfig.levels`), the experts of the faster one into one of its own. Goes on with an interrupted night.
 
@@ -318,6 +335,7 @@ class SleepMemory:
         Args:
             namespace: whose night.
             on_event: receives progress events, dicts with a `step`.
+            stop: when set, the night is interrupted at the next step of seeding or of the night, with KeyboardInterrupt; the next `sleep` goes on.
         """
         from sleepmem import night
         from sleepmem.experts import LocalModel
@@ -325,7 +343,9 @@ class SleepMemory:
 
         owner = check_namespace(namespace)
         self._catch_up()
-        bedroom = Night(self.ledger, self.buffer, LocalModel(self.model), self.folder, self.config.sleep, self._semantic or semantic(self.embeddings))
+        judge = self._semantic or semantic(self.embeddings)
+        bedroom = Night(self.ledger, self.buffer, LocalModel(self.model), self.folder, self.config.sleep, judge, stop=stop)
+        self._keep_model()
         with self._bed:  # one night at a time
             report = last = night.run(bedroom, owner, on_event)
             while last.verdict is Verdict.PROMOTED and (level := self._due(owner)):
@@ -339,6 +359,9 @@ class SleepMemory:
         known = {e.night_id for e in self.ledger.experts(owner, live=False)}
         if strange := sorted(set(nights) - known):
             raise ExpertError(f"night {', '.join(strange)} made no expert for {owner}; it has {', '.join(sorted(known)) or 'none'}.")
+        for e in self.ledger.experts(owner, live=False):
+            if e.night_id in nights:
+                check_expert(self.folder / "experts" / e.name)
         back = self.ledger.rollback(owner, nights)
         self.reconcile(check_experts=False)
         return back
@@ -383,6 +406,10 @@ class SleepMemory:
     arollback = async_twin(rollback)
 
     # Inside
+
+    def _keep_model(self) -> None:
+        """For the next opening, now that it is known to load."""
+        self.ledger.use_model("embedded" if self.model == str(EMBEDDED) else self.model)
 
     def _due(self, owner: Namespace) -> str | None:
         """The slower level whose turn it is: the one before it has made as many experts as it takes in."""

@@ -52,6 +52,18 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
+def check_text(text: str, what: str) -> None:
+    """Raise EpisodeError unless it is text that can be stored and read."""
+    if not text.strip():
+        raise EpisodeError(f"the {what} is empty; there is nothing to remember or to answer. Pass the text that was said.")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise EpisodeError(
+            f"the {what} {text!r:.60} is not valid Unicode, so no tokenizer can read it. Decode it with its own encoding first."
+        ) from None
+
+
 @dataclass(frozen=True, slots=True)
 class Episode:
     """One thing that was said, by whom, when. `id` is a hash of the rest, so the same episode is the same row everywhere."""
@@ -63,8 +75,7 @@ class Episode:
     message_id: str | None = None
 
     def __post_init__(self) -> None:
-        if not self.text.strip():
-            raise EpisodeError("the episode is empty; there is nothing to remember. Pass the text that was said.")
+        check_text(self.text, "episode")
         try:
             said_at = datetime.fromisoformat(self.created_at).astimezone(UTC)
         except ValueError:

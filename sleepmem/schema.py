@@ -92,4 +92,4 @@ def keep_readings(db: Database) -> None:
 
 @migrations()
 def keep_model(db: Database) -> None:
-    db.table("folder").add_column("model", str)  # hub id or folder; NULL for the embedded model
+    db.table("folder").add_column("model", str)  # hub id, folder or "embedded"; NULL until one was loaded

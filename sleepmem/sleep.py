@@ -10,6 +10,7 @@ import functools
 import hashlib
 import shutil
 import statistics
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -67,6 +68,13 @@ class Night:
     config: SleepConfig
     semantic: seeding.Semantic  # the frozen judge of the imitation reward
     emit: Callable[[dict[str, Any]], None] = lambda event: None
+    stop: threading.Event | None = None
+
+    def tell(self, **event: Any) -> None:
+        """Report progress; a night that was told to stop stops here."""
+        self.emit(event)
+        if self.stop and self.stop.is_set():
+            raise KeyboardInterrupt
 
     @property
     def experts_folder(self) -> Path:
@@ -179,7 +187,7 @@ def seed(night: Night, state: State) -> State:
         rows(night, state, before),
         replace(config, steps=max(config.steps, round(night.level(state).steps_per_episode * len(state["episodes"])))),
         night.semantic,
-        lambda step, steps, loss: night.emit({"step": "seed", "done": step, "of": steps, "loss": round(loss, 4)}),
+        lambda step, steps, loss: night.tell(step="seed", done=step, of=steps, loss=round(loss, 4)),
         absorbed=state["absorbed"],
     )
     at = night.pending(state["expert"])
@@ -255,7 +263,7 @@ STEPS: dict[str, Step] = {
 def run(step: str, night: Night, state: State) -> State:
     """One step, timed and announced."""
     began = time.time()
-    night.emit({"step": step, "state": "started"})
+    night.tell(step=step, state="started")
     added = STEPS[step](night, state)
     seconds = round(time.time() - began, 2)
     night.emit({"step": step, "state": "finished", "seconds": seconds})

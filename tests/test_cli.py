@@ -58,7 +58,7 @@ def test_observe_appends_beside_the_writer(folder: str) -> None:
         (["observe", "{folder}", "  "], "the episode is empty"),
         (["observe", "{folder}", "x", "-n", "../up"], "cannot name a folder"),
         (["observe", "{folder}", "word " * 2000], "Split it into several"),
-        (["ask", "{folder}", "Where?", "--model", "/nowhere/at/all"], "could not be loaded"),
+        (["ask", "{folder}", "Where?", "--model", "/nowhere/at/all"], "no model folder"),
         (["rollback", "{folder}", "--to", "night-0009"], "made no expert"),
     ],
 )
@@ -69,10 +69,9 @@ def test_a_fault_is_one_sentence_and_exit_code_1(folder: str, tmp_path: Path, ar
     assert "Traceback" not in done.stderr
 
 
-def test_sleep_on_an_empty_buffer_says_so(folder: str) -> None:
-    done = run(app, ["sleep", folder, "-n", "nobody", "--json"])
-    assert done.exit_code == 0
-    assert json.loads(done.stdout)[0]["verdict"] == "skipped"
+def test_sleep_for_somebody_unknown_says_so(folder: str) -> None:
+    done = run(app, ["sleep", folder, "-n", "nobody"])
+    assert (done.exit_code, "nothing was ever said to nobody" in " ".join(done.stderr.split())) == (1, True)
 
 
 def test_verify_finds_a_changed_ledger(folder: str) -> None:

@@ -10,7 +10,6 @@ from sleepmem import ConfigError, ExamConfig, GateConfig, Level, MemoryConfig, P
     [
         (GateConfig, "known", 1.1),
         (GateConfig, "known", -0.1),
-        (GateConfig, "margin", -1.1),
         (GateConfig, "top_k", 0),
         (ProbeConfig, "samples", 0),
         (ProbeConfig, "wordings", 1),

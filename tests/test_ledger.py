@@ -6,7 +6,7 @@ import pytest
 from given import probe
 
 from sleepmem.errors import FolderError, LedgerError
-from sleepmem.ledger import Ledger
+from sleepmem.ledger import ARCHIVE, Ledger
 from sleepmem.records import Episode, Expert, Kind, Recall, Role, Verdict, View
 
 TOLD = Episode(("alice",), "Mara moved to Brenport.", created_at="2030-01-02T03:04:05.000000+00:00", message_id="m1")
@@ -195,9 +195,10 @@ def test_the_gates_decisions_are_kept(ledger):
 
 def test_a_search_of_the_archive_belongs_to_its_question(ledger):
     ledger.log_recall(("alice",), "Where?", Recall(View.WEIGHTS, "known"), 0)
-    ledger.log_recall(("alice",), "Where?", Recall(View.RETRIEVAL, "not sure", (TOLD,)), 12)
+    ledger.log_recall(("alice",), "Where?", Recall(View.RETRIEVAL, ARCHIVE, (TOLD,)), 12)
     ledger.log_recall(("alice",), "Who?", Recall(View.WEIGHTS, "known"), 0)
-    assert [(t["retrieved"], t["tokens"]) for t in ledger.turns(("alice",))] == [(True, 12), (False, 0)]
+    ledger.log_recall(("alice",), "Who?", Recall(View.WEIGHTS, "known"), 0)
+    assert [(t["retrieved"], t["tokens"]) for t in ledger.turns(("alice",))] == [(True, 12), (False, 0), (False, 0)]
 
 
 # Nights and experts

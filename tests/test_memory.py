@@ -212,7 +212,7 @@ def test_the_length_of_the_embeddings_does_not_matter(tmp_path, tiny):
         assert memory.recall(ALICE, "Is it so that Mara moved to Brenport?").view is View.WEIGHTS
         fresher = memory.observe(ALICE, "Mara moved back to Brenport.")
         found = memory.recall(ALICE, "Is it so that Mara moved to Brenport?")
-        assert (found.view, found.episodes) == (View.RETRIEVAL, (fresher,))
+        assert (found.view, set(found.episodes)) == (View.RETRIEVAL, {told, fresher})  # the one that taught is read beside it
 
 
 def test_times_are_compared_whatever_their_zone(memory):
@@ -323,10 +323,33 @@ def test_an_unsafe_namespace_is_refused_everywhere(memory, namespace, verb):
 
 
 def test_an_unknown_model_folder_is_a_model_error(tmp_path, embeddings):
-    with SleepMemory.open(tmp_path / "m", tmp_path / "nowhere", embeddings) as memory:
+    with pytest.raises(ModelError, match=r"no model folder .*nowhere"):
+        SleepMemory.open(tmp_path / "m", tmp_path / "nowhere", embeddings)
+    with SleepMemory.open(tmp_path / "m", "nobody/nowhere", embeddings) as memory:
         memory.observe(ALICE, "Mara moved to Brenport.")  # the day goes on
-        with pytest.raises(ModelError, match="nowhere"):
+        with pytest.raises(ModelError, match="nobody/nowhere"):
             memory.chat_model(ALICE)
+    with SleepMemory.open(tmp_path / "m", embeddings=embeddings) as memory:
+        assert memory.model == str(EMBEDDED)  # a name that never loaded is not kept
+
+
+def test_what_is_no_unicode_is_refused(memory):
+    for tell in (memory.observe, memory.recall):
+        with pytest.raises(EpisodeError, match="not valid Unicode"):
+            tell(ALICE, "lone \ud800 surrogate")
+    with pytest.raises(EpisodeError, match="question is empty"):
+        memory.recall(ALICE, "  ")
+    assert memory.ledger.episodes() == []
+
+
+def test_rolling_forward_to_a_missing_expert_is_refused(memory):
+    told = memory.observe(ALICE, "Mara moved to Brenport.")
+    expert = put_expert(memory, ALICE, [told.id])
+    memory.rollback(ALICE, [])
+    shutil.rmtree(memory.folder / "experts" / expert.name)
+    with pytest.raises(ExpertError, match="missing"):
+        memory.rollback(ALICE, [expert.night_id])
+    assert memory.ledger.buffered(ALICE) == [told]
 
 
 def test_a_model_without_a_chat_template_is_a_model_error(tmp_path, tiny, embeddings):
@@ -556,11 +579,13 @@ def test_the_twin_keeps_the_callers_name():
 
 def test_a_folder_remembers_its_model(tmp_path, tiny):
     with SleepMemory.open(tmp_path / "m", tiny, HashedWords()) as memory:
-        assert memory.model == str(tiny)
+        assert memory.local.name == str(tiny)
+    with SleepMemory.open(tmp_path / "m", EMBEDDED, HashedWords()) as memory:
+        assert memory.model == str(EMBEDDED)  # but never loaded
     with SleepMemory.open(tmp_path / "m", embeddings=HashedWords()) as memory:
         assert memory.model == str(tiny)
-    with SleepMemory.open(tmp_path / "m", EMBEDDED, HashedWords()) as memory:
-        assert memory.model == str(EMBEDDED)
+    with SleepMemory.open(tmp_path / "m", "embedded", HashedWords()) as memory:
+        assert memory.local.name == str(EMBEDDED)
     with SleepMemory.open(tmp_path / "m", embeddings=HashedWords()) as memory:
         assert memory.model == str(EMBEDDED)
 
@@ -568,6 +593,7 @@ def test_a_folder_remembers_its_model(tmp_path, tiny):
 def test_experts_are_not_opened_with_another_model(tmp_path, tiny):
     other = shutil.copytree(tiny, tmp_path / "other")
     with SleepMemory.open(tmp_path / "m", other, HashedWords()) as memory:
+        memory.ledger.use_model(memory.model)
         memory.ledger.promote(Expert("e", ALICE, "night-0001", "fast", 4, "2030-01-01", (), True), [], [], [])
     with pytest.raises(ExpertError, match=r"trained on .*roll back"):
         SleepMemory.open(tmp_path / "m", tiny, HashedWords(), check_experts=False)

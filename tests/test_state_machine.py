@@ -25,7 +25,7 @@ class Life(RuleBasedStateMachine):
         self.open()
 
     def open(self):
-        self.memory = SleepMemory.open(self.folder, model=self.folder / "none", embeddings=HashedWords())
+        self.memory = SleepMemory.open(self.folder, model="nobody/nowhere", embeddings=HashedWords())
 
     def teardown(self):
         self.memory.close()
@@ -41,7 +41,7 @@ class Life(RuleBasedStateMachine):
     @rule(owner=st.sampled_from(OWNERS), text=TEXTS)
     def append_beside(self, owner, text):
         """Another process stored something and the writer has not looked since: what a crash before indexing leaves, too."""
-        with SleepMemory.open(self.folder, self.folder / "none", HashedWords(), append_only=True) as other:
+        with SleepMemory.open(self.folder, "nobody/nowhere", HashedWords(), append_only=True) as other:
             told = other.observe(owner, text, message_id=f"beside-{self.clock}")
         self.told[owner][told.id] = text
         self.memory.recall(owner, "Where does Mara live?")

@@ -52,18 +52,9 @@ def by_sdft(local: LocalModel, rows: list[seeding.Row], config: SeedingConfig) -
     facts = [r for r in rows if r.kind is seeding.RowKind.FACT]
     data = Dataset.from_list([{"prompt": render(r.student), "privileged_context": render(r.teacher)} for r in facts])
     with tempfile.TemporaryDirectory() as scratch, local.view((EXPERT,), training=EXPERT):
-        SDFTTrainer(
-            model=local.model,
-            processing_class=local.tokenizer,
-            train_dataset=data,
-            args=SDFTConfig(
-                teacher_prompt_template="{privileged_context}",
-                num_generations=2,
-                distillation_mode="full_logits",
-                max_completion_length=config.max_new_tokens,
-                **_common(scratch, config),
-            ),
-        ).train()
+        args = SDFTConfig(num_generations=2, distillation_mode="full_logits", max_completion_length=config.max_new_tokens, **_common(scratch, config))
+        args.teacher_prompt_template = "{privileged_context}"  # the whole chat: the student's prompt must not follow the teacher's
+        SDFTTrainer(model=local.model, processing_class=local.tokenizer, train_dataset=data, args=args).train()
     local.model.eval()
 
 
