@@ -28,7 +28,10 @@ def reconcile(folder: Path, ledger: Ledger, buffer: Buffer, check_experts: bool 
                 ledger.log_event("reconcile", removed=str(path.name))
     if check_experts:
         for e in ledger.experts():
-            check_expert(folder / "experts" / e.name)
+            try:
+                check_expert(folder / "experts" / e.name)
+            except ExpertError as error:
+                raise ExpertError(f"{error} It is an expert of {'/'.join(e.namespace)}.") from None
     for owner in ledger.namespaces():
         reconcile_index(ledger, buffer, owner)
 

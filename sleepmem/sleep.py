@@ -141,7 +141,8 @@ def probe(night: Night, state: State) -> State:
     namespace = tuple(state["namespace"])
     if state["absorbed"]:
         asked = [p for p in night.ledger.learned_probes(namespace) if p.episode_id in set(state["episodes"])]
-        unsaid = {p.id for p in probing.unsaid_still(night.local, [p for p in asked if p.kind is Kind.NEVER_SAID], _related(night, namespace))}
+        some = replay.evenly([p for p in asked if p.kind is Kind.NEVER_SAID], 2 * night.config.rehearse, night.config.seeding.seed)
+        unsaid = {p.id for p in probing.unsaid_still(night.local, some, _related(night, namespace))}
         kept = [p for p in asked if p.kind is not Kind.NEVER_SAID or p.id in unsaid]
         again = [replace(p, id=f"{state['night_id']}-{n:05d}", night_id=state["night_id"]) for n, p in enumerate(kept)]
         night.ledger.add_probes(namespace, again)

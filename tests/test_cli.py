@@ -74,6 +74,13 @@ def test_sleep_for_somebody_unknown_says_so(folder: str) -> None:
     assert (done.exit_code, "nothing was ever said to nobody" in " ".join(done.stderr.split())) == (1, True)
 
 
+def test_chat_goes_on_after_a_line_that_is_too_long(folder: str) -> None:
+    done = run(app, ["chat", folder], input="word " * 3000 + "\nHello.\n/quit\n")
+    assert done.exit_code == 0
+    assert "shorten it" in " ".join(done.stderr.split())
+    assert done.stdout.strip()
+
+
 def test_verify_finds_a_changed_ledger(folder: str) -> None:
     assert run(app, ["verify", folder]).exit_code == 0
     with SleepMemory.open(folder) as memory:

@@ -1,5 +1,7 @@
 """Nights of slower levels: several experts become one, and nothing that was learned is lost."""
 
+import threading
+
 import pytest
 from nights import ALICE, LEVELS, LOOSE, buffered, watched
 
@@ -141,6 +143,23 @@ def test_an_interrupted_slow_night_goes_on(opened, by_hand, monkeypatch):
     report, steps = watched(memory)
     assert (report.level, report.verdict, steps[0]) == ("slow", Verdict.PROMOTED, "seed")
     assert live(memory) == [("slow", 3)]
+
+
+def test_a_night_that_is_told_to_stop_stops_and_goes_on_later(opened, by_hand):
+    memory, stop, seen = opened(levels=SLOW), threading.Event(), []
+    memory.observe(ALICE, "Mara saw whale 1.")
+
+    def watch(event):
+        seen.append(event)
+        if event["step"] == "seed" and "loss" in event:
+            stop.set()
+
+    with pytest.raises(KeyboardInterrupt):
+        memory.sleep(ALICE, on_event=watch, stop=stop)
+    assert not any(e.get("state") == "finished" and e["step"] == "exam" for e in seen)
+    report, steps = watched(memory)
+    assert (report.night_id, report.verdict) == ("night-0001", Verdict.PROMOTED)
+    assert steps[0] in ("seed", "exam")
 
 
 def test_an_interrupted_night_of_an_unknown_level_says_so(opened, by_hand, monkeypatch):
