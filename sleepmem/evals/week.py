@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import typer
 from langchain.agents import create_agent
 
@@ -104,6 +105,7 @@ def live(week: Week, seed: int, model: str | Path = EMBEDDED, config: MemoryConf
         config: of the sleeping memory.
         say: receives progress events.
     """
+    torch.set_num_threads(1)  # the embedded model's matrices are small: a second thread costs more than it saves (LAB.md)
     settings = config or MemoryConfig()
     settings = replace(settings, sleep=replace(settings.sleep, seeding=replace(settings.sleep.seeding, seed=seed)))
     life, embeddings = Life(random.Random(seed)), MiniLMEmbeddings()
