@@ -185,9 +185,7 @@ def sleep(
     """Consolidate the buffer into the weights; goes on with an interrupted night. JSON: a list of reports."""
     _quieten()
     with _open(folder, model=model) as memory:
-        if namespace is not None and _namespace(namespace) not in memory.ledger.namespaces():
-            _fail(f"nothing was ever said to {namespace} in {folder}; it knows {_owners(memory) or 'nobody'}.")
-        owners = [_namespace(namespace)] if namespace is not None else [n for n in memory.ledger.namespaces() if memory.ledger.buffered(n)]
+        owners = [_known(memory, namespace)] if namespace is not None else [n for n in memory.ledger.namespaces() if memory.ledger.buffered(n)]
         reports = [_sleep(memory, owner) for owner in owners]
     if as_json:
         _print_json([r.as_dict() for r in reports])
@@ -199,8 +197,12 @@ def sleep(
     raise typer.Exit(max((_EXIT[r.verdict] for r in reports), default=0))
 
 
-def _owners(memory: SleepMemory) -> str:
-    return ", ".join("/".join(n) for n in memory.ledger.namespaces())
+def _known(memory: SleepMemory, namespace: str) -> Namespace:
+    """The namespace, when something was ever said to it: a mistyped one is no empty one."""
+    owners = memory.ledger.namespaces()
+    if (owner := _namespace(namespace)) not in owners:
+        _fail(f"nothing was ever said to {namespace} in {memory.folder}; it knows {', '.join(map('/'.join, owners)) or 'nobody'}.")
+    return owner
 
 
 def _sleep(memory: SleepMemory, owner: Namespace) -> NightReport:
@@ -276,9 +278,7 @@ def report(
     from sleepmem import report as drawing
 
     with _open(folder, append_only=True) as memory:
-        if _namespace(namespace) not in memory.ledger.namespaces():
-            _fail(f"nothing was ever said to {namespace} in {folder}; it knows {_owners(memory) or 'nobody'}.")
-        data = drawing.from_ledger(memory.ledger, _namespace(namespace))
+        data = drawing.from_ledger(memory.ledger, _known(memory, namespace))
         paths = drawing.write(data, to or folder / "report")
     if as_json:
         _print_json(data)

@@ -353,21 +353,26 @@ class Ledger:
         ]
 
     def rollback(self, namespace: Namespace, nights: Sequence[str]) -> list[str]:
-        """Make exactly the experts of these nights live; what the others taught goes back to the buffer. Returns those episode ids."""
+        """Make the experts of these nights live, but for those another of them absorbed. What no live one holds goes back to the buffer; returns those ids."""
         key = namespace_key(namespace)
-        keep = json.dumps(list(nights))
         with self._write() as db:
-            db.execute("UPDATE experts SET live = night_id IN (SELECT value FROM json_each(?)) WHERE namespace = ?", [keep, key])
+            db.execute("UPDATE experts SET live = night_id IN (SELECT value FROM json_each(?)) WHERE namespace = ?", [json.dumps(list(nights)), key])
+            db.execute(  # what a slower expert absorbed stays off beside it
+                "UPDATE experts SET live = 0 WHERE namespace = ? AND name IN "
+                "(SELECT value FROM experts AS slower, json_each(slower.lineage) WHERE slower.namespace = ? AND slower.live = 1)",
+                [key, key],
+            )
+            live = [r["night_id"] for r in db.execute("SELECT night_id FROM experts WHERE namespace = ? AND live = 1", [key]).fetchall()]
             back = [
                 r["id"]
                 for r in db.execute(
                     "SELECT id FROM episodes WHERE namespace = ? AND learned_in IS NOT NULL AND learned_in NOT IN (SELECT value FROM json_each(?))",
-                    [key, keep],
+                    [key, json.dumps(live)],
                 ).fetchall()
             ]
             for i in back:
                 db.table("episodes").update(i, {"learned_in": None, "superseded": 0, "indexed": 0})
-            for night_id in nights:  # forward again: what that night proved is in the weights again
+            for night_id in live:  # forward again: what that night proved is in the weights again
                 db.execute(
                     "UPDATE episodes SET learned_in = ? WHERE learned_in IS NULL AND id IN (SELECT episode_id FROM probes "
                     "WHERE night_id = ? AND kind = ? AND role = ? GROUP BY episode_id HAVING min(coalesce(passed, 0)) = 1)",

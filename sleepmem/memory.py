@@ -359,8 +359,10 @@ class SleepMemory:
         known = {e.night_id for e in self.ledger.experts(owner, live=False)}
         if strange := sorted(set(nights) - known):
             raise ExpertError(f"night {', '.join(strange)} made no expert for {owner}; it has {', '.join(sorted(known)) or 'none'}.")
-        for e in self.ledger.experts(owner, live=False):
-            if e.night_id in nights:
+        wanted = [e for e in self.ledger.experts(owner, live=False) if e.night_id in nights]
+        absorbed = {name for e in wanted for name in e.lineage}
+        for e in wanted:
+            if e.name not in absorbed:
                 check_expert(self.folder / "experts" / e.name)
         back = self.ledger.rollback(owner, nights)
         self.reconcile(check_experts=False)

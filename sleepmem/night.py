@@ -87,8 +87,8 @@ def run(night: sleep.Night, namespace: Namespace, on_event: Callable[[dict[str, 
 
 def _moved_on(night: sleep.Night, night_id: str, namespace: Namespace, values: dict[str, Any]) -> bool:
     """Whether other experts are live than when this night began (a rollback came between): then it ends here, without effect."""
-    live = [e.name for e in night.ledger.experts(namespace) if e.night_id != night_id]
-    if "before" not in values or values["before"] == live:
+    live = night.ledger.experts(namespace)
+    if "before" not in values or values["before"] == [e.name for e in live] or night_id in {e.night_id for e in live}:  # the last: it was promoted
         return False
     reason = "the live experts were changed while the night was interrupted; its episodes wait for the next one"
     report = NightReport(night_id, namespace, Verdict.FAILED, reason)

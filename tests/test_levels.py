@@ -121,6 +121,47 @@ def test_rolling_back_a_slow_night_brings_the_fast_experts_back(opened, by_hand)
     assert memory.verify() == []
 
 
+def test_rolling_back_to_a_night_after_a_slow_one_keeps_what_it_absorbed_off(opened, by_hand, monkeypatch):
+    memory = opened(levels=SLOW)
+    first, _, _ = learn(memory, 1)
+    recall = sleep.exams.recall
+
+    def forgetful(local, probes, experts):
+        score, passed = recall(local, probes, experts)
+        return score, passed - {p.id for p in probes if p.episode_id == first}
+
+    monkeypatch.setattr(sleep.exams, "recall", forgetful)
+    second, _, _ = learn(memory, 2)  # the slow night does not prove the first
+    nights = [e.night_id for e in memory.ledger.experts(ALICE, live=False)]
+    assert memory.rollback(ALICE, nights) == []
+    assert live(memory) == [("slow", 3)]
+    assert ([e.id for e in memory.ledger.learned(ALICE)], buffered(memory)) == ([second], [first])
+    assert memory.verify() == []
+
+
+def test_a_slow_night_that_dies_right_after_its_transaction_is_finished_as_promoted(opened, by_hand, monkeypatch):
+    memory = opened(levels=SLOW)
+    learn(memory, 1)
+    memory.observe(ALICE, "Mara saw whale 2.")
+    work = sleep.STEPS["promote"]
+
+    def die(night, state):
+        added = work(night, state)
+        if state["level"] == "slow":
+            raise KeyboardInterrupt
+        return added
+
+    with monkeypatch.context() as patch:
+        patch.setitem(sleep.STEPS, "promote", die)
+        with pytest.raises(KeyboardInterrupt):
+            memory.sleep(ALICE)
+    memory = opened(levels=SLOW)
+    report, steps = watched(memory)
+    assert (report.level, report.verdict, steps[0]) == ("slow", Verdict.PROMOTED, "promote")
+    assert live(memory) == [("slow", 3)]
+    assert memory.verify() == []
+
+
 def test_an_interrupted_slow_night_goes_on(opened, by_hand, monkeypatch):
     memory = opened(levels=SLOW)
     learn(memory, 1)
