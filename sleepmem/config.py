@@ -39,7 +39,7 @@ class ProbeConfig:
     checks: int = 2  # times a pair is asked again: once from its memory alone, then among others
     distractors: int = 3  # other episodes among which it is asked
     inventions: int = 8  # memories made up after each episode, for reading and for strangers
-    unsaid: int = 12  # questions without answer about each episode: so many written, so many with another known name, so many with a stranger's
+    unsaid: int = 8  # questions without answer about each episode: so many written, so many with another known name, so many with a stranger's
 
     def __post_init__(self) -> None:
         _check("ProbeConfig", "samples", self.samples, 1, 1000)

@@ -36,7 +36,7 @@ with warnings.catch_warnings():  # TRL warns that this module may move; the pin 
     warnings.simplefilter("ignore")
     from trl.experimental.gkd import GKDTrainer
 
-_TAUGHT_BYTES = 1 << 30  # most memory for the teacher's logits; a row's own are computed once, not at every step
+_TAUGHT_BYTES, _TAUGHT_AT_ONCE = 1 << 30, 64  # most memory for the teachers' logits, which are computed once and not at every step; rows in a pass
 Semantic = Callable[[str, str], float]  # (made, wanted) -> 1.0 when they mean the same, else 0.0; frozen
 Progress = Callable[[int, int, float], None]  # (step, steps, loss)
 
@@ -106,8 +106,7 @@ class SeedingTrainer(DistillationTrainer):  # type: ignore[misc]
         self.seeding, self.semantic = config, semantic
         self.rng = random.Random(config.seed)
         self.tokens_trained = 0
-        self.taught: dict[int, torch.Tensor] = {}  # by row: the teacher's logits_N_V of its whole answer
-        self.room = _TAUGHT_BYTES
+        self.taught: dict[int, torch.Tensor] = {}  # by row: the teacher's logits_N_V of its whole answer, as far as there is room
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         """Decide whether the student answers this batch itself, let it (TRL's rollout), reward it. Lists, one entry a row."""
@@ -166,23 +165,38 @@ class SeedingTrainer(DistillationTrainer):  # type: ignore[misc]
         entropy = -(log_N_V.exp() * log_N_V).sum().detach()
         return loss, entropy, count
 
-    def _teacher(self, inputs: dict[str, Any]) -> torch.Tensor:
-        """Logits_N_V of each row's own teacher: the base, or for rehearsal the model as it was this evening. Those of whole answers are computed once."""
-        rows = range(len(inputs["kind"]))
-        whole = [r for r in rows if inputs["cut"][r] < 0]
-        parts = {r: self.taught[inputs["row"][r]] for r in whole if inputs["row"][r] in self.taught}
-        of = [self.before if kind == RowKind.REHEARSAL else () for kind in inputs["kind"]]
+    @torch.no_grad()
+    def teach(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Have the teachers answer every distinct row once, rows of like length together, as many as there is room for."""
+        room = _TAUGHT_BYTES
+        distinct = sorted({x["row"]: x for x in rows}.values(), key=lambda x: len(x["teacher_ids"]))
         for experts in {(), self.before}:
-            if members := [r for r in rows if r not in parts and of[r] == experts]:
-                completions = [inputs["completion_ids"][r] for r in members]
-                with self.local.view(experts):
-                    logits = self.local.logits([inputs["teacher_ids"][r] for r in members], completions)
-                parts |= dict(zip(members, logits.split([len(c) for c in completions]), strict=True))
-        for r in whole:
-            if inputs["row"][r] not in self.taught and self.room >= parts[r].nbytes:
-                self.taught[inputs["row"][r]] = parts[r].clone()
-                self.room -= parts[r].nbytes
+            mine = [x for x in distinct if self._taught_by(x["kind"]) == experts]
+            for i in range(0, len(mine), _TAUGHT_AT_ONCE):
+                some = mine[i : i + _TAUGHT_AT_ONCE]
+                parts = self._logits(experts, [x["teacher_ids"] for x in some], [x["answer_ids"] for x in some])
+                room -= sum(p.nbytes for p in parts)
+                if room < 0:
+                    return
+                self.taught |= {x["row"]: p for x, p in zip(some, parts, strict=True)}
+
+    def _teacher(self, inputs: dict[str, Any]) -> torch.Tensor:
+        """Logits_N_V of each row's own teacher."""
+        rows = range(len(inputs["kind"]))
+        parts = {r: self.taught[inputs["row"][r]] for r in rows if inputs["cut"][r] < 0 and inputs["row"][r] in self.taught}
+        for experts in {(), self.before}:
+            if members := [r for r in rows if r not in parts and self._taught_by(inputs["kind"][r]) == experts]:
+                made = self._logits(experts, [inputs["teacher_ids"][r] for r in members], [inputs["completion_ids"][r] for r in members])
+                parts |= dict(zip(members, made, strict=True))
         return torch.cat([parts[r] for r in rows])
+
+    def _taught_by(self, kind: str) -> tuple[str, ...]:
+        """The base, or for rehearsal the model as it was this evening."""
+        return self.before if kind == RowKind.REHEARSAL else ()
+
+    def _logits(self, experts: tuple[str, ...], prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int]]) -> tuple[torch.Tensor, ...]:
+        with self.local.view(experts):
+            return torch.split(self.local.logits(prompts, completions), [len(c) for c in completions])
 
 
 class _Report(TrainerCallback):  # type: ignore[misc]
@@ -266,6 +280,7 @@ def seed(
             ),
         )
         trainer.remove_callback(PrinterCallback)
+        trainer.teach(list(made.values()))
         trainer.train()
     local.model.eval()
     return Seeded(tuple(report.curve), trainer.tokens_trained)

@@ -29,7 +29,7 @@ from sleepmem.experts import LocalModel
 from sleepmem.memory import EMBEDDED, SleepMemory
 from sleepmem.middleware import SleepMemoryMiddleware
 from sleepmem.prompts import closed_book, memory_line, open_book
-from sleepmem.records import View
+from sleepmem.records import View, now
 
 OWNER = ("demo",)
 ARMS = ("none", "retrieval", "sleepmem")
@@ -147,9 +147,9 @@ def _examine(agent: Any, memory: SleepMemory | None, asked: Sequence[tuple[str, 
     """Ask everything; a turn retrieves when any of its decisions did."""
     turns: list[dict[str, Any]] = []
     for question, answer, is_earlier in [*asked, *((q, None, False) for q in unsaid)]:
-        logged = len(memory.ledger.retrievals(OWNER)) if memory else 0
+        since = now()
         text = agent.invoke({"messages": [{"role": "user", "content": question}]})["messages"][-1].text
-        decisions = memory.ledger.retrievals(OWNER)[logged:] if memory else []
+        decisions = memory.ledger.retrievals(OWNER, since) if memory else []
         turns.append(
             {
                 "right": abstains(text) if answer is None else matches(text, answer),
