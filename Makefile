@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint bench bench-nights bench-embedded bench-gate bench-trainers embedded clean
+.PHONY: demo test lint bench bench-nights bench-embedded bench-gate bench-trainers bench-dreams bench-ablations bench-router bench-life embedded clean
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -23,7 +23,7 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: bench-embedded bench-gate bench-trainers bench-nights
+bench: bench-embedded bench-gate bench-trainers bench-nights bench-dreams bench-ablations bench-router bench-life
 
 bench-nights: $(READY)
 	$(BIN)/python -m sleepmem.evals.week --seeds 3 --out runs/bench-nights
@@ -36,6 +36,18 @@ bench-trainers: $(READY)
 
 bench-gate: $(READY)
 	$(BIN)/python -m sleepmem.evals.gate
+
+bench-dreams: $(READY)
+	$(BIN)/python -m sleepmem.evals.dreams
+
+bench-ablations: $(READY)
+	$(BIN)/python -m sleepmem.evals.ablations
+
+bench-router: $(READY)
+	$(BIN)/python -m sleepmem.evals.router
+
+bench-life: $(READY)
+	$(BIN)/python -m sleepmem.evals.life
 
 embedded: $(READY)
 	$(BIN)/python -m sleepmem.embedded.train runs/embedded

@@ -3,7 +3,7 @@
 Implements knowledge seeding of arXiv 2606.03979 as a LangGraph node, a LangChain middleware and a command.
 """
 
-from sleepmem.config import ExamConfig, GateConfig, Level, MemoryConfig, ProbeConfig, SeedingConfig, SleepConfig
+from sleepmem.config import DreamConfig, ExamConfig, GateConfig, Level, MemoryConfig, ProbeConfig, SeedingConfig, SleepConfig
 from sleepmem.errors import (
     ConfigError,
     EpisodeError,
@@ -22,6 +22,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Answer",
     "ConfigError",
+    "DreamConfig",
     "Episode",
     "EpisodeError",
     "ExamConfig",

@@ -47,8 +47,9 @@ class Buffer:
         self._add("episodes", namespace, [e.id for e in episodes], [e.text for e in episodes])
 
     def add_known(self, namespace: Namespace, probes: Sequence[Probe], taught_by: Mapping[str, str]) -> None:
-        """Index questions that the weights answer; `taught_by` gives the text of each probe's episode, by episode id."""
-        self._add("known", namespace, [p.id for p in probes], [p.question for p in probes], [{"episode": taught_by[p.episode_id]} for p in probes])
+        """Index questions that the weights answer; `taught_by` gives the texts of the episodes, by id. Those of a dream are kept line by line."""
+        notes = [{"episode": "\n".join(taught_by[i] for i in p.sources or (p.episode_id,))} for p in probes]
+        self._add("known", namespace, [p.id for p in probes], [p.question for p in probes], notes)
 
     def _add(self, kind: str, namespace: Namespace, ids: list[str], texts: list[str], notes: list[dict[str, str]] | None = None) -> None:
         collection = self._collection(kind, namespace)

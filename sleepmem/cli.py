@@ -246,7 +246,8 @@ def _tell(report: NightReport) -> None:
             f"{report.absorbed} experts became one ({report.level}), {report.returned} of {report.episodes} episodes went back to the buffer, {took}"
         )
     else:
-        out.print(f"{report.evicted} of {report.episodes} episodes left the buffer, {took}")
+        again = f", {report.returned} of them learned before and forgotten" if report.returned else ""
+        out.print(f"{report.evicted} of {report.episodes} episodes left the buffer{again}, {took}")
     for slower in report.slower:
         _tell(slower)
 
@@ -259,7 +260,7 @@ def status(folder: Folder, as_json: Json = False) -> None:
     if as_json:
         _print_json(found)
         return
-    table = Table("namespace", "episodes", "buffered", "learned", "experts", "nights", "questions", "retrieval rate")
+    table = Table("namespace", "stored", "buffer", "weights", "experts", "nights", "asked", "retrieved")
     for s in found:
         rate = "-" if s["retrieval_rate"] is None else f"{s['retrieval_rate']:.2f}"
         counts = [str(s[k]) for k in ("episodes", "buffered", "learned")]

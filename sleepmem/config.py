@@ -84,6 +84,38 @@ class SeedingConfig:
 
 
 @dataclass(frozen=True)
+class DreamConfig:
+    """Dreaming (paper, section 3.4)."""
+
+    rounds: int = 0  # at most; 0: no dreams. Two were measured (`make bench-dreams`)
+    contexts: int = 60  # memories or pairs of memories that a round dreams about
+    samples: int = 4  # dreams about each
+    temperature: float = 1.0
+    random_expert: bool = True  # whether one random further expert is on while dreaming
+    by_gradient: bool = True  # whether the gradient chooses what is tried; else chance
+    top_k: int = 48  # tried for their gradient
+    random: int = 16  # tried by chance besides
+    copies: int = 16  # of the expert, that learn at once
+    steps: int = 5  # of a copy on its dream
+    lr: float = 1e-3  # of a copy; at three times this one dream's lesson costs more than it brings (LAB.md)
+    margin: float = 0.0  # least gain, in expected share of right answers, that earns the reward
+    share: float = 0.25  # training steps on dreams, as a share of the night's
+    others: float = 0.2  # share of never said, of rehearsal and of reading, each, in a batch on dreams; the rest is facts and dreams
+    examined: int = 24  # questions of a trial, half of them dreams, the others of tonight; none of the exam's
+
+    def __post_init__(self) -> None:
+        for name in ("rounds", "random"):
+            _check("DreamConfig", name, getattr(self, name), 0, 1_000_000)
+        for name in ("contexts", "samples", "top_k", "copies", "steps", "examined"):
+            _check("DreamConfig", name, getattr(self, name), 1, 1_000_000)
+        _check("DreamConfig", "temperature", self.temperature, 0.01, 2)
+        _check("DreamConfig", "lr", self.lr, 1e-12, 10)
+        _check("DreamConfig", "margin", self.margin, 0, 1)
+        _check("DreamConfig", "share", self.share, 0, 10)
+        _check("DreamConfig", "others", self.others, 0, 0.33)
+
+
+@dataclass(frozen=True)
 class ExamConfig:
     """What a night must reach to be promoted. A bound fails only when the whole confidence interval lies beyond it."""
 
@@ -133,15 +165,23 @@ class SleepConfig:
     tired_at: int = 20  # buffered episodes that make `is_tired` true
     untrusted: bool = False  # whether tool results and other sources may teach the weights
     rehearse: int = 400  # most probes of each kind, of earlier nights, that are rehearsed
+    audit: int = 200  # most questions of earlier nights that are asked again before a night; what fails goes back to the buffer
     levels: tuple[Level, ...] = LEVELS  # fastest first; the first alone: one expert a night, for ever
+    expand: bool = True  # a new expert every night; else tonight's begins as the last one and takes its place
+    top_k: int = 0  # live experts that a token goes through in a layer, by night and by day; 0: all of them
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     seeding: SeedingConfig = field(default_factory=SeedingConfig)
+    dream: DreamConfig = field(default_factory=DreamConfig)
     exam: ExamConfig = field(default_factory=ExamConfig)
 
     def __post_init__(self) -> None:
         _check("SleepConfig", "replay_budget", self.replay_budget, 1, 1_000_000)
         _check("SleepConfig", "tired_at", self.tired_at, 1, 1_000_000)
         _check("SleepConfig", "rehearse", self.rehearse, 0, 1_000_000)
+        _check("SleepConfig", "top_k", self.top_k, 0, 1_000_000)
+        _check("SleepConfig", "audit", self.audit, 0, 1_000_000)
+        if not self.expand and len(self.levels) > 1:
+            raise ConfigError("SleepConfig.expand is off: there is one expert for ever, so slower levels have nothing to take in. Pass one level.")
         if not self.levels or self.levels[0].every != 1 or len({x.name for x in self.levels}) < len(self.levels):
             raise ConfigError("SleepConfig.levels must begin with a level of every night (every=1) and name each level once.")
         for faster, slower in itertools.pairwise(self.levels):

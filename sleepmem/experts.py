@@ -3,10 +3,10 @@
 A view names the experts that are on; none on is the base. Teacher and student are two views of one model. An expert is a LoRA adapter on
 the MLP blocks (paper, section 3), saved as safetensors in a folder of its own, written beside and renamed, never overwritten.
 
-Letters: R rows, T tokens, N completion tokens of all rows, V vocabulary.
+Letters: R rows, T tokens, N completion tokens of all rows, V vocabulary, K copies, G groups of rows of one copy each, r rank, D width.
 
-Departs from the paper: experts are added when a night needs them, not allocated and masked beforehand; all experts of a view are summed, there is no
-router yet.
+Departs from the paper: experts are added when a night needs them, not allocated and masked beforehand. The router knows no parameters: of the frozen
+experts of a view, each token goes through all, or through the `top_k` that would add most to it in a layer.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Any, NamedTuple
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, LogitsProcessor, LogitsProcessorList, TextIteratorStreamer
 
@@ -42,12 +44,17 @@ class Reply(NamedTuple):
 class LocalModel:
     """A base model with named experts. Calls from several threads take turns.
 
+    Args:
+        name: hub id or folder.
+        device: the first GPU by default, else the CPU.
+        top_k: frozen experts that a token goes through in a layer; 0: all of them, summed.
+
     Raises:
         ModelError: the model cannot be loaded, or its tokenizer has no chat template.
     """
 
-    def __init__(self, name: str | Path, device: str | None = None) -> None:
-        self.name = str(name)
+    def __init__(self, name: str | Path, device: str | None = None, top_k: int = 0) -> None:
+        self.name, self.top_k = str(name), top_k
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self._lock = threading.RLock()
         self._on: tuple[str, ...] = ()
@@ -74,6 +81,7 @@ class LocalModel:
         ends = self.base.generation_config.eos_token_id or []
         self._ends = [self.tokenizer.eos_token_id, self.tokenizer.pad_token_id, *(ends if isinstance(ends, list) else [ends])]
         self.peft: PeftModel | None = None
+        self._copies: Copies | None = None
 
     # Experts
 
@@ -90,6 +98,11 @@ class LocalModel:
     def context_length(self) -> int:
         """Most tokens the model can take."""
         return int(getattr(self.base.config.get_text_config(), "max_position_embeddings", 0) or self.tokenizer.model_max_length)
+
+    @property
+    def vocabulary(self) -> int:
+        """Width of the logits."""
+        return int(self.base.get_output_embeddings().weight.shape[0])
 
     def add_expert(self, name: str, rank: int, seed: int = 0) -> None:
         """A new expert that changes nothing yet (B is zero)."""
@@ -163,6 +176,19 @@ class LocalModel:
                 self._apply(tuple(n for n in self._on if n != name), None if self._training == name else self._training)
 
     @contextmanager
+    def copies(self, expert: str, count: int, beside: Sequence[str] = ()) -> Iterator[Copies]:
+        """Isolated copies of an expert that learn apart from each other in the same passes (`logits` with `copies`); the experts `beside` are on in all."""
+        assert self.peft is not None
+        layers = [m for m in self.peft.modules() if isinstance(m, LoraLayer) and expert in m.lora_A]
+        with self.view(beside):
+            self._copies = Copies(layers, expert, count)
+            try:
+                yield self._copies
+            finally:
+                self._copies.remove()
+                self._copies = None
+
+    @contextmanager
     def view(self, experts: Sequence[str], training: str | None = None) -> Iterator[Any]:
         """The model with exactly these experts on, `training` the only one with gradients; as before on leaving."""
         with self._lock:
@@ -202,6 +228,11 @@ class LocalModel:
                 self._forget_sum(old)
             tuner: Any = self.peft.base_model
             tuner.add_weighted_adapter(list(experts), [1.0] * len(experts), total, combination_type="cat")
+            if 0 < self.top_k < len(experts):
+                layers: list[Any] = [m for m in self.peft.modules() if isinstance(m, LoraLayer) and total in m.lora_A]
+                for layer in layers:
+                    b_by_expert = layer.lora_B[total].weight.split([layer.r[e] for e in experts], dim=1)
+                    layer.lora_A[total].register_forward_hook(_routing(b_by_expert, self.top_k))  # goes with the adapter
         self._sums[total] = self._sums.pop(total, experts)  # the newest last
         return total
 
@@ -315,11 +346,17 @@ class LocalModel:
             raise failed[0]
         return float(torch.stack(watch.steps).amin())
 
-    def logits(self, prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int]]) -> torch.Tensor:
-        """Logits_N_V that predict every completion token, row after row, in the view that is on. Rows of like length share a forward pass."""
+    def logits(self, prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int]], copies: Sequence[int] | None = None) -> torch.Tensor:
+        """Logits_N_V that predict every completion token, row after row, in the view that is on. Rows of like length share a forward pass.
+
+        `copies` says which of the isolated copies (`LocalModel.copies`) each row goes through.
+        """
         lengths = [len(p) + len(c) for p, c in zip(prompts, completions, strict=True)]
         parts: dict[int, torch.Tensor] = {}
         for rows in _buckets(lengths):
+            if copies is not None and self._copies:
+                rows.sort(key=lambda r: copies[r])
+                self._copies.take([copies[r] for r in rows])
             ids, mask = _pad([[*prompts[r], *completions[r]] for r in rows], self.tokenizer.pad_token_id, left=False)
             first = min(len(prompts[r]) for r in rows) - 1
             keep = torch.arange(first, max(lengths[r] for r in rows) - 1, device=self.device)
@@ -328,6 +365,49 @@ class LocalModel:
                 start = len(prompts[r]) - 1 - first
                 parts[r] = logits_R_T_V[i, start : start + len(completions[r])]
         return torch.cat([parts[r] for r in range(len(lengths))])
+
+
+def _routing(b_by_expert: Sequence[torch.Tensor], top_k: int) -> Any:
+    """A hook behind the A matrices of summed experts: keeps, per token, those `top_k` whose B adds the longest vector, and silences the others."""
+    grams = [b_D_r.detach().mT @ b_D_r.detach() for b_D_r in b_by_expert]
+
+    def route(layer: Any, args: Any, low_R_T_r: torch.Tensor) -> torch.Tensor:
+        parts = low_R_T_r.split([len(g) for g in grams], -1)
+        length_R_T_E = torch.stack([((p.detach() @ g) * p.detach()).sum(-1) for p, g in zip(parts, grams, strict=True)], -1)
+        kept_R_T_E = torch.zeros_like(length_R_T_E).scatter_(-1, length_R_T_E.topk(top_k, -1).indices, 1.0)
+        return torch.cat([p * kept_R_T_E[..., e, None] for e, p in enumerate(parts)], -1)
+
+    return route
+
+
+class Copies:
+    """Copies of one expert in stacked tensors, `parameters` of shape (copies, ...): what one row of a batch teaches moves its own copy alone."""
+
+    def __init__(self, layers: Sequence[Any], expert: str, count: int) -> None:
+        self.groups: list[int] = []
+        self.parameters: list[torch.Tensor] = []
+        self._hooks = []
+        for layer in layers:
+            a_K_r_D, b_K_D_r = (x[expert].weight.detach().expand(count, -1, -1).clone().requires_grad_() for x in (layer.lora_A, layer.lora_B))
+            self.parameters += [a_K_r_D, b_K_D_r]
+            self._hooks.append(layer.register_forward_hook(self._adding(a_K_r_D, b_K_D_r, layer.scaling[expert])))
+
+    def take(self, rows: Sequence[int]) -> None:
+        """The next pass has these rows, each with its copy, ascending: as many a copy go through it together, else row by row."""
+        counts = Counter(rows)
+        self.groups = list(counts) if len(set(counts.values())) == 1 else list(rows)
+
+    def _adding(self, a_K_r_D: torch.Tensor, b_K_D_r: torch.Tensor, scaling: float) -> Any:
+        def add(layer: Any, args: tuple[torch.Tensor, ...], out_R_T_D: torch.Tensor) -> torch.Tensor:
+            x_G_N_D = args[0].reshape(len(self.groups), -1, args[0].shape[-1])
+            made_G_N_D = (x_G_N_D @ a_K_r_D[self.groups].mT.to(x_G_N_D.dtype)) @ b_K_D_r[self.groups].mT.to(x_G_N_D.dtype)
+            return out_R_T_D + scaling * made_G_N_D.reshape(out_R_T_D.shape)
+
+        return add
+
+    def remove(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
 
 
 class _Watch(LogitsProcessor):  # type: ignore[misc]

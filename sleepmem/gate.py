@@ -32,7 +32,7 @@ class Choice(NamedTuple):
     view: View
     reason: str
     similarity: float
-    taught: str = ""  # the episode that taught the weights their answer, when something fresher may be in the buffer
+    taught: str = ""  # the episode that taught the weights their answer (a line each for several), when something fresher may be in the buffer
 
 
 def choose(question: str, known: Sequence[Near], buffered: Sequence[Near], config: GateConfig) -> Choice:
@@ -48,9 +48,17 @@ def choose(question: str, known: Sequence[Near], buffered: Sequence[Near], confi
     if sure is None:
         return Choice(View.RETRIEVAL, "no known question is near enough", known[0].similarity if known else 0.0)
     fresh = max((n.similarity for n in buffered if about(question, n.text)), default=-1.0)
-    if fresh >= config.near:
+    if fresh >= config.near or any(leads_on(sure.episode, n.text) for n in buffered):
         return Choice(View.RETRIEVAL, "an episode in the buffer may be fresher", fresh, sure.episode)
     return Choice(View.WEIGHTS, "near a question passed closed-book", sure.similarity)
+
+
+def leads_on(taught: str, text: str) -> bool:
+    """Whether `text` names anything of what several memories together taught: who is in the middle of a chain stands in no question."""
+    lines = taught.split("\n")
+    shared = set.intersection(*(set(words(line)) for line in lines))
+    named = names(taught) | {w for w in shared if w.capitalize() in taught}
+    return len(lines) > 1 and bool(named & set(words(text)))
 
 
 def naming(question: str, found: Sequence[T], text: Callable[[T], str]) -> list[T]:

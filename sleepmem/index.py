@@ -45,7 +45,7 @@ def verify(folder: Path, ledger: Ledger, buffer: Buffer) -> list[str]:
         except ExpertError as error:
             faults.append(str(error))
     for owner in ledger.namespaces():
-        known = {p.id for p in ledger.learned_probes(owner, passed=True) if p.kind is Kind.FACT}
+        known = {p.id for p in ledger.learned_probes(owner, passed=True) if p.kind in (Kind.FACT, Kind.DREAM)}
         if buffer.ids(owner) != {e.id for e in ledger.buffered(owner)} or buffer.known_ids(owner) != known:
             faults.append(f"the index of {owner} is not what the ledger says; reopening the folder mends it")
     return faults
@@ -61,7 +61,7 @@ def reconcile_index(ledger: Ledger, buffer: Buffer, namespace: Namespace) -> Non
         buffer.add(namespace, missing)
     ledger.mark_indexed(e.id for e in missing)
     have = buffer.known_ids(namespace)
-    known = {p.id: p for p in ledger.learned_probes(namespace, passed=True) if p.kind is Kind.FACT}
+    known = {p.id: p for p in ledger.learned_probes(namespace, passed=True) if p.kind in (Kind.FACT, Kind.DREAM)}
     buffer.remove_known(namespace, have - set(known))
     if fresh := [known[i] for i in sorted(set(known) - have)]:
         buffer.add_known(namespace, fresh, {e.id: e.text for e in ledger.learned(namespace)})

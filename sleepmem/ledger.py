@@ -257,10 +257,10 @@ class Ledger:
         return rows[0]["at"] or ""
 
     def add_probes(self, namespace: Namespace, probes: Sequence[Probe]) -> None:
-        """Replace the probes of their night: a step that runs again writes the same rows again."""
+        """Replace the probes of their night, its dreams apart from the others: a step that runs again writes the same rows again."""
         with self._write() as db:
-            for night_id in {p.night_id for p in probes}:
-                db.table("probes").delete_where("night_id = ?", [night_id])
+            for night_id, dreamt in {(p.night_id, p.kind is Kind.DREAM) for p in probes}:
+                db.table("probes").delete_where("night_id = ? AND (kind = ?) = ?", [night_id, Kind.DREAM.value, dreamt])
             db.table("probes").insert_all(
                 {
                     "id": p.id,
@@ -273,9 +273,21 @@ class Ledger:
                     "answer": p.answer,
                     "stale": p.stale,
                     "context": json.dumps(p.context),
+                    "sources": json.dumps(p.sources),
                 }
                 for p in probes
             )
+
+    def add_dreams(self, namespace: Namespace, night_id: str, dreams: Sequence[Mapping[str, Any]]) -> None:
+        """Replace the dreams of a night: every one that was sampled, with its fate."""
+        with self._write() as db:
+            db.table("dreams").delete_where("night_id = ?", [night_id])
+            db.table("dreams").insert_all({"night_id": night_id, "namespace": namespace_key(namespace), **d} for d in dreams)
+
+    def dreams(self, night_id: str) -> list[dict[str, Any]]:
+        return [
+            {**dict(r), "episodes": json.loads(r["episodes"])} for r in self._rows("SELECT * FROM dreams WHERE night_id = ? ORDER BY id", night_id)
+        ]
 
     def probes(self, night_id: str) -> list[Probe]:
         return [_probe(r) for r in self._rows("SELECT * FROM probes WHERE night_id = ? ORDER BY id", night_id)]
@@ -286,7 +298,8 @@ class Ledger:
             _probe(r)
             for r in self._rows(
                 "SELECT p.* FROM probes p JOIN episodes e ON e.id = p.episode_id AND e.learned_in = p.night_id "
-                "WHERE p.namespace = ? AND e.superseded = 0 AND coalesce(p.passed, 0) >= ? ORDER BY p.id",
+                "WHERE p.namespace = ? AND e.superseded = 0 AND coalesce(p.passed, 0) >= ? AND NOT EXISTS (SELECT 1 FROM json_each(p.sources) s "
+                "JOIN episodes x ON x.id = s.value WHERE x.superseded = 1 OR x.learned_in IS NULL) ORDER BY p.id",
                 namespace_key(namespace),
                 int(passed),
             )
@@ -329,6 +342,12 @@ class Ledger:
                 db.table("episodes").update(i, {"learned_in": expert.night_id})
             for i in passed:
                 db.table("probes").update(i, {"passed": 1})
+
+    def take_back(self, ids: Iterable[str]) -> None:
+        """Episodes that the weights are found not to hold any more belong to the buffer again."""
+        with self._write() as db:
+            for i in ids:
+                db.table("episodes").update(i, {"learned_in": None, "indexed": 0})
 
     def finish_night(self, night_id: str, verdict: Verdict, reason: str, report: Mapping[str, Any]) -> None:
         with self._write() as db:
@@ -411,6 +430,7 @@ def _probe(row: Any) -> Probe:
         row["answer"],
         row["stale"] or "",
         tuple(json.loads(row["context"] or "[]")),
+        tuple(json.loads(row["sources"] or "[]")),
     )
 
 

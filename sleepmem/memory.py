@@ -29,7 +29,7 @@ from sleepmem.capture import said
 from sleepmem.config import MemoryConfig
 from sleepmem.embeddings import MiniLMEmbeddings, cosine
 from sleepmem.errors import EpisodeError, ExpertError, FolderError, FolderLocked, ModelError
-from sleepmem.gate import Near, choose, naming
+from sleepmem.gate import Near, choose, leads_on, naming
 from sleepmem.ledger import ARCHIVE, Ledger
 from sleepmem.prompts import closed_book, memory_line, memory_prompt
 from sleepmem.records import USER, Episode, Namespace, NightReport, Recall, Verdict, View, check_namespace, check_text, now
@@ -248,11 +248,12 @@ class SleepMemory:
         episodes: tuple[Episode, ...] = ()
         if view is View.RETRIEVAL:
             by_id = {e.id: e for e in self.ledger.buffered(owner)}
-            near_ones = [n for n in buffered if n.id in by_id and n.similarity >= gate.near]
+            near_ones = [n for n in buffered if n.id in by_id and (n.similarity >= gate.near or leads_on(taught, n.text))]
             # Of those about equally near, the newest: it wins.
             near_ones.sort(key=lambda n: (round(n.similarity, 1), by_id[n.id].created_at), reverse=True)
-            found = [by_id[n.id] for n in naming(question, near_ones, lambda n: n.text)[: gate.top_k]]
-            episodes = self._fitting([*(e for e in self.ledger.learned(owner) if e.text == taught), *found])
+            naming_it = [n for n in near_ones if leads_on(taught, n.text)] or naming(question, near_ones, lambda n: n.text)
+            found = [by_id[n.id] for n in naming_it[: gate.top_k]]
+            episodes = self._fitting([*(e for e in self.ledger.learned(owner) if taught and e.text in taught), *found])
             if not episodes:
                 episodes, reason = self._archived(owner, question), f"{reason}, nor is the buffer about it; searched the archive"
                 view = View.RETRIEVAL if episodes else View.BASE
@@ -298,7 +299,7 @@ class SleepMemory:
             if self._local is None:
                 from sleepmem.experts import LocalModel
 
-                self._local = LocalModel(self.model)
+                self._local = LocalModel(self.model, top_k=self.config.sleep.top_k)
                 self._keep_model()
             return self._local
 
@@ -344,7 +345,9 @@ class SleepMemory:
         owner = check_namespace(namespace)
         self._catch_up()
         judge = self._semantic or semantic(self.embeddings)
-        bedroom = Night(self.ledger, self.buffer, LocalModel(self.model), self.folder, self.config.sleep, judge, stop=stop)
+        bedroom = Night(
+            self.ledger, self.buffer, LocalModel(self.model, top_k=self.config.sleep.top_k), self.folder, self.config.sleep, judge, stop=stop
+        )
         self._keep_model()
         with self._bed:  # one night at a time
             report = last = night.run(bedroom, owner, on_event)

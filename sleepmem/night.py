@@ -25,7 +25,7 @@ CHECKPOINTS = "nights.db"
 
 
 def build(night: sleep.Night, checkpointer: SqliteSaver | None) -> CompiledStateGraph[Any, Any, Any, Any]:
-    """select -> probe -> expand -> seed -> exam -> decide -> promote -> prune -> report; straight to report when there is nothing to learn."""
+    """audit -> select -> probe -> expand -> seed -> exam -> dream -> decide -> promote -> prune -> report; to report when nothing is to be learned."""
     graph = StateGraph(sleep.State)
     names = list(sleep.STEPS)
 

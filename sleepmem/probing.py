@@ -24,6 +24,7 @@ from sleepmem.records import Episode, Kind, Probe, Role
 Related = Callable[[str], Sequence[Episode]]  # question -> episodes of the ledger that may answer it
 _Told = tuple[str, str, list[str], str]  # (episode id, question, memories, answer)
 _PAIR_TOKENS, _TEXT_TOKENS = 64, 48
+_READ = 4  # most memories, of those that do not tell, in the context of a question that is trained on: they are most of a night's tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,13 +147,13 @@ def question(
     written = [e.id for e in episodes for _ in range(config.unsaid)]
     unsaid = list(zip(written, write(UNANSWERED, [line[i] for i in written], _TEXT_TOKENS, 4), strict=True))
     unsaid += [(i, q) for i, _, q, _ in invented]
-    somebody = sorted({_subject(q) for _, q in kept} - {""}), sorted({_subject(q) for _, _, q, _ in invented} - {""})
+    somebody = sorted({subject(q) for _, q in kept} - {""}), sorted({subject(q) for _, _, q, _ in invented} - {""})
     for e in episodes:
-        own = [q for i, q in kept if i == e.id and _subject(q)]
+        own = [q for i, q in kept if i == e.id and subject(q)]
         for n in range(2 * config.unsaid if own else 0):
             if people := somebody[n % 2]:
                 q = rng.choice(own)
-                unsaid.append((e.id, q.replace(_subject(q), rng.choice(people))))
+                unsaid.append((e.id, q.replace(subject(q), rng.choice(people))))
     asked_now = {q for _, q in kept}
     unsaid = [(i, q) for i, q in dict.fromkeys(unsaid) if q.endswith("?") and q not in asked_now]
     books = [_told(local, related(q), by_id[i]) for i, q in unsaid]
@@ -162,7 +163,7 @@ def question(
             role = Role.EXAM if rng.random() < 0.3 else Role.TRAIN
             probes.append(Probe(f"{night_id}-{next(number):05d}", i, night_id, Kind.NEVER_SAID, role, q, b))
             if role is Role.TRAIN and rng.random() < 0.3:  # memories that do not tell must be read too
-                readings.append((i, q, lines, a))
+                readings.append((i, q, [lines[n] for n in sorted(rng.sample(range(len(lines)), min(len(lines), _READ)))], a))
     rng.shuffle(readings)
     for n, (i, q, lines, a) in enumerate(readings):
         role = Role.TRAIN if n % 3 else Role.EXAM
@@ -205,7 +206,7 @@ def _readings(
         same = [p for p in probes if p.episode_id == i]
         if same and (p := rng.choice(same)).answer.strip(".") in by_id[i].text:
             told = by_id[i].text.replace(p.answer.strip("."), a.strip("."))
-            whom, other = _subject(p.question), _subject(q)
+            whom, other = subject(p.question), subject(q)
             for text, asked in ((told, p.question), (told.replace(whom, other), p.question.replace(whom, other)))[: 2 if whom and other else 1]:
                 lines = rng.sample(others, min(len(others), rng.randint(0, 3)))
                 lines.insert(rng.randint(0, len(lines)), memory_line(by_id[i].date, text))
@@ -213,7 +214,7 @@ def _readings(
     return readings
 
 
-def _subject(q: str) -> str:
+def subject(q: str) -> str:
     """Whom the question is about: its one name, of one word or several in a row; empty when it has none or more than one."""
     word = "|".join(map(re.escape, names(q)))
     found = set(re.findall(rf"\b(?:{word})(?:\s+(?:{word}))*\b", q, re.IGNORECASE)) if word else set()

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 ABSTENTION = "I do not know."
 HEADER = "Memories, oldest first. The newest wins. If neither they nor you know, say: I do not know."
 WRITE_PAIR = "Write one question that this memory answers, and the answer."
+DREAM = "Write one question that these memories answer only together or the other way round, and the answer, as Question: ... Answer: ..."
 UNANSWERED = "Write one question that this memory does not answer."
 INVENT = "Write a memory like this one, with other names and values."
 # Asked at night so that the model goes on talking as it did; about nothing that a memory holds. The exam asks others (exams.NEUTRAL).

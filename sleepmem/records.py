@@ -108,9 +108,11 @@ class Role(StrEnum):
 
 
 class Kind(StrEnum):
-    """What a probe asks: a fact of an episode, something never said, or what stands in its own context and in no expert."""
+    """What a probe asks: a fact of an episode, what was dreamt about one or two of them, something never said, or what stands in its own context and in
+    no expert."""
 
     FACT = "fact"
+    DREAM = "dream"
     NEVER_SAID = "never_said"
     READING = "reading"
 
@@ -119,7 +121,8 @@ class Kind(StrEnum):
 class Probe:
     """A question with its reference answer about an episode, written and answered by the teacher.
 
-    A reading brings its memories along as `context`, oldest first; its episode is what they are made after.
+    A reading and a dream bring their memories along as `context`, oldest first. A reading's episode is what they are made after; a dream's is the one that
+    taught tonight, and `sources` names all it was dreamt about: when one of them no longer holds, the dream does not.
     """
 
     id: str
@@ -131,6 +134,7 @@ class Probe:
     answer: str
     stale: str = ""  # the value that this answer replaced, when it did
     context: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
 
 
 class View(StrEnum):
@@ -207,6 +211,7 @@ class NightReport:
     absorbed: int = 0  # experts of the faster level that it replaces
     episodes: int = 0
     evicted: int = 0
+    audited: int = 0  # questions of earlier nights that were asked again before it
     returned: int = 0  # episodes that went back to the buffer, because the weights no longer prove to hold them
     seconds: float = 0.0
     tokens_trained: int = 0

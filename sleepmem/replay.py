@@ -40,7 +40,7 @@ def select(buffered: Sequence[Episode], demand: Mapping[str, int], budget: int, 
     return [Replay(e.id, Reason.DEMANDED if demand.get(e.id) else Reason.BUFFERED) for e in ranked[:budget]]
 
 
-def evenly(probes: Sequence[Probe], most: int, seed: int) -> list[Probe]:
+def evenly(probes: Sequence[Probe], most: int, seed: int | str) -> list[Probe]:
     """A sample of at most `most` probes, drawn evenly over the nights."""
     rng = random.Random(seed)
     nights: dict[str, list[Probe]] = {}

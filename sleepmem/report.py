@@ -59,7 +59,38 @@ def from_ledger(ledger: Ledger, namespace: Namespace) -> dict[str, Any]:
             }
         )
         start = end
-    return {"namespace": list(namespace), "nights": [n["report"] for n in nights], "load": load}
+    first = load[0]["memory_tokens_per_turn"]
+    per_turn = [x["memory_tokens_per_turn"] for x in load[1:]]
+    saved = [None if first is None or tokens is None else first - tokens for tokens in per_turn]
+    reports = [n["report"] for n in nights]
+    return {"namespace": list(namespace), "nights": reports, "load": load, "cost": cost(reports, saved)}
+
+
+def cost(nights: Sequence[Data], saved: Sequence[float | None]) -> list[dict[str, Any]]:
+    """Per night: the tokens it generated and trained, its peak memory in bytes, and whether it pays.
+
+    Args:
+        nights: night reports, oldest first.
+        saved: memory tokens a turn that the agent puts into its prompt less after each night; None where nobody asked.
+
+    Returns:
+        `break_even_turns` is after how many turns the tokens of all nights so far are saved again; None where nothing is saved.
+    """
+    out, spent = [], 0
+    for n, less in zip(nights, saved, strict=True):
+        exam = n.get("exam", {})
+        made, trained = n.get("tokens_generated", exam.get("tokens_generated", 0)), n.get("tokens_trained", 0)
+        spent += made + trained
+        out.append(
+            {
+                "tokens_generated": made,
+                "tokens_trained": trained,
+                "peak_bytes": n.get("peak_bytes", exam.get("peak_bytes", 0)),
+                "tokens_saved_per_turn": None if less is None else round(less, 1),
+                "break_even_turns": round(spent / less) if less and less > 0 else None,
+            }
+        )
+    return out
 
 
 def _retrieval_load(data: Data) -> Figure | None:
@@ -151,6 +182,30 @@ _PLOTS: dict[str, tuple[str, Callable[[Data], Figure | None]]] = {
 }
 
 
+def draw_ages(right: Mapping[str, Mapping[str, float]], to: Path) -> None:
+    """Accuracy by the age of a fact, in nights, a line for each way to remember (evals.life)."""
+    figure = Figure(figsize=(6, 3.4))
+    a = figure.subplots()
+    for arm, ages in right.items():
+        a.plot(list(ages), list(ages.values()), marker="o", label=arm)
+    a.set(xlabel="age of a fact, nights", ylabel="answers right", ylim=(0, 1.02))
+    a.legend(fontsize=8)
+    figure.savefig(to, format="png", dpi=120, bbox_inches="tight")
+
+
+def draw_arms(found: Mapping[str, Sequence[Data]], figures: Sequence[str], to: Path) -> None:
+    """The mean of each figure, an arm a row, with its range over the runs (evals.ablations)."""
+    drawing = Figure(figsize=(3 * len(figures), 0.4 * len(found) + 1))
+    for a, figure in zip(drawing.subplots(1, len(figures), sharey=True), figures, strict=True):
+        for row, runs in enumerate(found.values()):
+            values = [r[figure] for r in runs]
+            a.barh(row, sum(values) / len(values), color=_ARMS["sleepmem"][1])
+            a.plot([min(values), max(values)], [row, row], color="black")
+        a.set(title=figure, xlim=(0, 1.02), yticks=range(len(found)), yticklabels=list(found))
+        a.spines[["top", "right"]].set_visible(False)
+    drawing.savefig(to, format="png", dpi=120, bbox_inches="tight")
+
+
 def _two(*draws: Callable[[Axes], None]) -> Figure:
     figure = Figure(figsize=(9, 3.4))
     for a, draw in zip(figure.subplots(1, len(draws)), draws, strict=True):
@@ -169,14 +224,23 @@ def _arms(a: Axes, days: Sequence[Data], key: str, label: str) -> None:
 
 
 def _page(data: Data, pages: Sequence[str]) -> str:
+    nights = data.get("nights", [])
+    costs = data.get("cost") or cost(nights, [None] * len(nights))
     rows = "".join(
-        f"<tr><td>{i + 1}</td><td>{html.escape(str(n.get('verdict')))}</td><td>{html.escape(str(n.get('reason')))}</td>"
-        f"<td>{n.get('seconds', 0):.0f}</td><td>{n.get('tokens_trained', 0):,}</td></tr>"
-        for i, n in enumerate(data.get("nights", []))
+        f"<tr><td>{i + 1}</td><td>{html.escape(str(n.get('verdict')))}</td><td>{html.escape(str(n.get('reason')))}</td><td>{n.get('seconds', 0):.0f}</td>"
+        f"<td>{c['tokens_generated']:,}</td><td>{c['tokens_trained']:,}</td><td>{c['peak_bytes'] / 2**20:,.0f}</td>"
+        f"<td>{_or_dash(c['tokens_saved_per_turn'])}</td><td>{_or_dash(c['break_even_turns'])}</td>"
+        f"<td>{n.get('returned', 0)} of {n.get('audited', 0)}</td></tr>"
+        for i, (n, c) in enumerate(zip(nights, costs, strict=True))
     )
     return (
         '<!doctype html><meta charset="utf-8"><title>sleepmem report</title>'
-        "<style>body{font:15px system-ui;max-width:60em;margin:2em auto;padding:0 1em}img{max-width:100%}"
+        "<style>body{font:15px system-ui;max-width:70em;margin:2em auto;padding:0 1em}img{max-width:100%}"
         "td,th{padding:.2em .8em;text-align:left;border-bottom:1px solid #ddd}</style><h1>sleepmem report</h1>"
-        f"{''.join(pages)}<h2>Nights</h2><table><tr><th>night<th>verdict<th>reason<th>seconds<th>tokens trained</tr>{rows}</table>"
+        f"{''.join(pages)}<h2>Nights</h2><table><tr><th>night<th>verdict<th>reason<th>seconds<th>tokens generated<th>tokens trained<th>peak memory, MiB"
+        f"<th>memory tokens saved per turn<th>paid back after turns<th>forgotten, of those asked again</tr>{rows}</table>"
     )
+
+
+def _or_dash(value: float | None) -> str:
+    return "&ndash;" if value is None else f"{value:,}"

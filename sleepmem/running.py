@@ -1,9 +1,10 @@
-"""What belongs to the running program: async twins, and the namespace that a LangGraph graph was invoked with."""
+"""What belongs to the running program: async twins, its peak memory, and the namespace that a LangGraph graph was invoked with."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
+import sys
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
@@ -35,3 +36,13 @@ def current_namespace(runtime: Any = None) -> Namespace | None:
     except (RuntimeError, KeyError, AttributeError):
         return None
     return None if found is None else check_namespace(found)
+
+
+def peak_bytes() -> int:
+    """Most memory that this process ever held; 0 where the system does not tell (Windows)."""
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024

@@ -93,3 +93,26 @@ def keep_readings(db: Database) -> None:
 @migrations()
 def keep_model(db: Database) -> None:
     db.table("folder").add_column("model", str)  # hub id, folder or "embedded"; NULL until one was loaded
+
+
+@migrations()
+def keep_dreams(db: Database) -> None:
+    db.table("probes").add_column("sources", str)  # JSON list of episode ids that a dream is about
+    db.table("dreams").create(
+        {
+            "id": int,
+            "night_id": str,
+            "namespace": str,
+            "round": int,
+            "episodes": str,  # JSON list of ids
+            "expert": str,  # the random one that was on
+            "text": str,  # as sampled
+            "question": str,
+            "answer": str,
+            "fate": str,
+            "importance": float,
+            "gain": float,
+        },
+        pk="id",
+    )
+    db.table("dreams").create_index(["namespace", "night_id"])

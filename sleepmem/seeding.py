@@ -37,6 +37,7 @@ with warnings.catch_warnings():  # TRL warns that this module may move; the pin 
     from trl.experimental.gkd import GKDTrainer
 
 _TAUGHT_BYTES, _TAUGHT_AT_ONCE = 1 << 30, 64  # most memory for the teachers' logits, which are computed once and not at every step; rows in a pass
+_CERTAIN = 100.0  # a logit this far above the others is a probability of one
 Semantic = Callable[[str, str], float]  # (made, wanted) -> 1.0 when they mean the same, else 0.0; frozen
 Progress = Callable[[int, int, float], None]  # (step, steps, loss)
 
@@ -58,6 +59,7 @@ class Row:
     student: tuple[dict[str, str], ...]  # chat messages
     teacher: tuple[dict[str, str], ...]
     answer: str
+    certain: bool = False  # the answer itself is the teacher, with all the probability: plain fine-tuning on it (ReST-EM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ class SeedingTrainer(DistillationTrainer):  # type: ignore[misc]
         completions = [list(x["answer_ids"]) for x in inputs]
         cuts = [-1] * len(inputs)  # -1: the teacher's answer; else the length of the prefix that was given
         on_policy = self.rng.random() < self.seeding.lambda_
-        on = [i for i, x in enumerate(inputs) if on_policy and x["kind"] != RowKind.READING]
+        on = [i for i, x in enumerate(inputs) if on_policy and x["kind"] != RowKind.READING and not x["certain"]]
         rewards = torch.zeros(len(inputs))
         if on:
             for i in on:
@@ -137,6 +139,7 @@ class SeedingTrainer(DistillationTrainer):  # type: ignore[misc]
             "teacher_ids": [list(x["teacher_ids"]) for x in inputs],
             "row": [x["row"] for x in inputs],
             "kind": [x["kind"] for x in inputs],
+            "certain": [x["certain"] for x in inputs],
             "completion_ids": completions,
             "cut": cuts,
             "num_items_in_batch": torch.tensor(float(trained), device=self.accelerator.device),
@@ -169,7 +172,7 @@ class SeedingTrainer(DistillationTrainer):  # type: ignore[misc]
     def teach(self, rows: Sequence[dict[str, Any]]) -> None:
         """Have the teachers answer every distinct row once, rows of like length together, as many as there is room for."""
         room = _TAUGHT_BYTES
-        distinct = sorted({x["row"]: x for x in rows}.values(), key=lambda x: len(x["teacher_ids"]))
+        distinct = sorted({x["row"]: x for x in rows if not x["certain"]}.values(), key=lambda x: len(x["teacher_ids"]))
         for experts in {(), self.before}:
             mine = [x for x in distinct if self._taught_by(x["kind"]) == experts]
             for i in range(0, len(mine), _TAUGHT_AT_ONCE):
@@ -184,6 +187,7 @@ class SeedingTrainer(DistillationTrainer):  # type: ignore[misc]
         """Logits_N_V of each row's own teacher."""
         rows = range(len(inputs["kind"]))
         parts = {r: self.taught[inputs["row"][r]] for r in rows if inputs["cut"][r] < 0 and inputs["row"][r] in self.taught}
+        parts |= {r: self._certain(inputs["completion_ids"][r]) for r in rows if inputs["certain"][r]}
         for experts in {(), self.before}:
             if members := [r for r in rows if r not in parts and self._taught_by(inputs["kind"][r]) == experts]:
                 made = self._logits(experts, [inputs["teacher_ids"][r] for r in members], [inputs["completion_ids"][r] for r in members])
@@ -197,6 +201,11 @@ class SeedingTrainer(DistillationTrainer):  # type: ignore[misc]
     def _logits(self, experts: tuple[str, ...], prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int]]) -> tuple[torch.Tensor, ...]:
         with self.local.view(experts):
             return torch.split(self.local.logits(prompts, completions), [len(c) for c in completions])
+
+    def _certain(self, completion: Sequence[int]) -> torch.Tensor:
+        """Logits_N_V of a teacher that says this and nothing else."""
+        ids = torch.tensor(completion, device=self.accelerator.device)
+        return _CERTAIN * torch.nn.functional.one_hot(ids, self.local.vocabulary).float()
 
 
 class _Report(TrainerCallback):  # type: ignore[misc]
@@ -240,6 +249,7 @@ def seed(
             "prompt": "",  # TRL's column; the ids below are what is used
             "row": number,
             "kind": row.kind.value,
+            "certain": row.certain,
             "student_ids": local.prompt_ids(row.student),
             "teacher_ids": local.prompt_ids(row.teacher),
             "answer_ids": local.answer_ids(row.answer),

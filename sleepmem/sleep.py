@@ -6,12 +6,13 @@ writes to the ledger and the buffer at night. Nothing the agent uses changes bef
 
 from __future__ import annotations
 
-import functools
 import hashlib
+import json
 import shutil
 import statistics
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +20,8 @@ from typing import Any, TypedDict
 
 from langchain_core.embeddings import Embeddings
 
-from sleepmem import exams, probing, promotion, replay, seeding
+from sleepmem import dreaming, exams, lessons, probing, promotion, replay, seeding
+from sleepmem.answers import words
 from sleepmem.buffer import Buffer
 from sleepmem.config import Level, SleepConfig
 from sleepmem.embeddings import cosine
@@ -27,10 +29,10 @@ from sleepmem.errors import ConfigError
 from sleepmem.experts import LocalModel
 from sleepmem.index import reconcile_index
 from sleepmem.ledger import Ledger
-from sleepmem.prompts import GENERAL, closed_book, memory_line, open_book
+from sleepmem.prompts import memory_line
 from sleepmem.records import Episode, Expert, Kind, Namespace, NightReport, Probe, Role, Score, Verdict, View, now
+from sleepmem.running import peak_bytes
 
-_GENERAL_TIMES = 3  # weight of the general prompts among the never-said questions
 _SAME_MEANING = 0.9  # cosine of MiniLM above which two short answers mean the same; paraphrases lie above, other names below
 
 
@@ -38,7 +40,8 @@ class State(TypedDict, total=False):
     night_id: str
     namespace: list[str]
     level: str
-    absorbed: list[str]  # experts of the level before, which a slower night replaces
+    absorbed: list[str]  # experts whose place tonight's takes: of the level before, for a slower night
+    held: list[str]  # episodes that those hold
     seconds: dict[str, float]  # per step
     episodes: list[str]
     before: list[str]  # experts live this evening
@@ -48,12 +51,15 @@ class State(TypedDict, total=False):
     curve: list[dict[str, float]]
     tokens_trained: int
     tokens_generated: int
+    peak_bytes: int
     exam_before: dict[str, list[float]]
     exam_after: dict[str, list[float]]
     passed: list[str]
+    dreams: dict[str, Any]  # what became of them
     verdict: str
     reason: str
     evicted: int
+    audited: int  # questions of earlier nights that were asked again before tonight
     returned: int
 
 
@@ -108,27 +114,53 @@ class Night:
             f"level {state['level']!r} of the interrupted night is not in SleepConfig.levels; sleep once with the levels it began with."
         )
 
+    def steps(self, state: State) -> int:
+        """Of tonight's seeding."""
+        return max(self.config.seeding.steps, round(self.level(state).steps_per_episode * len(state["episodes"])))
+
 
 Step = Callable[[Night, State], State]
+
+
+def audit(night: Night, state: State) -> State:
+    """Examine again what the weights are believed to hold, a sample of it. What fails goes back to the buffer, at once and for tonight to learn anew."""
+    namespace = tuple(state["namespace"])
+    held = [p for p in night.ledger.learned_probes(namespace, passed=True) if p.kind is Kind.FACT and p.role is Role.EXAM]
+    asked = replay.evenly(held, night.config.audit, state["night_id"])
+    if state["level"] != night.config.levels[0].name or not asked:
+        return {"audited": 0, "returned": 0}
+    live = tuple(e.name for e in night.ledger.experts(namespace))
+    for name in live:
+        night.local.load_expert(name, night.experts_folder / name)
+    _, passed = exams.recall(night.local, asked, live)
+    lost = sorted({p.episode_id for p in asked if p.id not in passed})
+    night.ledger.take_back(lost)
+    reconcile_index(night.ledger, night.buffer, namespace)
+    return {"audited": len(asked), "returned": len(lost)}
 
 
 def select(night: Night, state: State) -> State:
     namespace = tuple(state["namespace"])
     live = night.ledger.experts(namespace)
-    evening: State = {"before": [e.name for e in live], "expert": _expert_name(state["night_id"], namespace), "absorbed": []}
     levels = [x.name for x in night.config.levels]
-    if at := levels.index(night.level(state).name):
-        absorbed = [e for e in live if e.level == levels[at - 1]]
-        nights = {e.night_id for e in absorbed}
-        held = sorted({p.episode_id for p in night.ledger.learned_probes(namespace) if p.night_id in nights})
-        return {**evening, "episodes": held, "absorbed": [e.name for e in absorbed]}
+    at = levels.index(night.level(state).name)
+    absorbed = [e for e in live if (e.level == levels[at - 1] if at else not night.config.expand)]
+    nights = {e.night_id for e in absorbed}
+    added: State = {
+        "before": [e.name for e in live],
+        "expert": _expert_name(state["night_id"], namespace),
+        "absorbed": [e.name for e in absorbed],
+        "held": sorted({p.episode_id for p in night.ledger.learned_probes(namespace) if p.night_id in nights}),
+    }
+    if at:
+        return {**added, "episodes": added["held"]}
     buffered = night.ledger.buffered(namespace)
     demand: dict[str, int] = {}
     for r in night.ledger.retrievals(namespace, night.ledger.last_promotion(namespace)):
         for i in r["episodes"]:
             demand[i] = demand.get(i, 0) + 1
     plan = replay.select(buffered, demand, night.config.replay_budget, night.config.untrusted)
-    added: State = {**evening, "episodes": [r.episode_id for r in plan]}
+    added["episodes"] = [*added["held"], *(r.episode_id for r in plan)]
     night.emit({"step": "select", "episodes": len(plan), "demanded": sum(r.reason is replay.Reason.DEMANDED for r in plan)})
     if not plan:
         left = f"; {len(buffered)} from untrusted sources stay in the buffer" if buffered else ""
@@ -137,26 +169,28 @@ def select(night: Night, state: State) -> State:
 
 
 def probe(night: Night, state: State) -> State:
-    """Question tonight's episodes; a slower night asks again what the faster nights asked."""
+    """Question tonight's episodes; what tonight's expert takes over from others is asked again as those were asked."""
     namespace = tuple(state["namespace"])
-    if state["absorbed"]:
-        asked = [p for p in night.ledger.learned_probes(namespace) if p.episode_id in set(state["episodes"])]
+    again: list[Probe] = []
+    if held := set(state["held"]):
+        asked = [p for p in night.ledger.learned_probes(namespace) if p.episode_id in held]
         some = replay.evenly([p for p in asked if p.kind is Kind.NEVER_SAID], 2 * night.config.rehearse, night.config.seeding.seed)
-        unsaid = {p.id for p in probing.unsaid_still(night.local, some, _related(night, namespace))}
+        unsaid = {p.id for p in probing.unsaid_still(night.local, some, lessons.related(night.ledger, namespace))}
         kept = [p for p in asked if p.kind is not Kind.NEVER_SAID or p.id in unsaid]
-        again = [replace(p, id=f"{state['night_id']}-{n:05d}", night_id=state["night_id"]) for n, p in enumerate(kept)]
+        again = [replace(p, id=f"{state['night_id']}-again-{n:05d}", night_id=state["night_id"]) for n, p in enumerate(kept)]
+    episodes = [e for e in _episodes(night, state) if e.id not in held]
+    if not episodes:
         night.ledger.add_probes(namespace, again)
         return {"superseded": {}, "tokens_generated": 0}
-    episodes = _episodes(night, state)
     users: dict[str, list[str]] = {}
     for r in night.ledger.retrievals(namespace, night.ledger.last_promotion(namespace)):
         if r["view"] == View.RETRIEVAL.value:
             for i in r["episodes"]:
                 users.setdefault(i, []).append(r["question"])
     made = probing.question(
-        night.local, state["night_id"], episodes, _related(night, namespace), users, night.config.probe, night.config.seeding.seed
+        night.local, state["night_id"], episodes, lessons.related(night.ledger, namespace), users, night.config.probe, night.config.seeding.seed
     )
-    night.ledger.add_probes(namespace, made.probes)
+    night.ledger.add_probes(namespace, [*(p for p in again if p.episode_id not in made.superseded), *made.probes])
     added: State = {
         "superseded": dict(made.superseded),
         "tokens_generated": made.tokens_generated,
@@ -172,21 +206,21 @@ def probe(night: Night, state: State) -> State:
 def expand(night: Night, state: State) -> State:
     before = night.load(state)
     night.local.drop_expert(state["expert"])
-    night.local.add_expert(state["expert"], night.level(state).rank, night.config.seeding.seed)
+    _born(night, state)
     return {"exam_before": _as_lists(_exam(night, state, before)[0])}
 
 
 def seed(night: Night, state: State) -> State:
     before = night.load(state)
     if state["expert"] not in night.local.experts:  # a resumed night
-        night.local.add_expert(state["expert"], night.level(state).rank, night.config.seeding.seed)
+        _born(night, state)
     config = night.config.seeding
     made = seeding.seed(
         night.local,
         state["expert"],
         before,
-        rows(night, state, before),
-        replace(config, steps=max(config.steps, round(night.level(state).steps_per_episode * len(state["episodes"])))),
+        _rows(night, state),
+        replace(config, steps=night.steps(state)),
         night.semantic,
         lambda step, steps, loss: night.tell(step="seed", done=step, of=steps, loss=round(loss, 4)),
         absorbed=state["absorbed"],
@@ -198,6 +232,19 @@ def seed(night: Night, state: State) -> State:
     return {"curve": list(made.curve), "tokens_trained": made.tokens_trained}
 
 
+def _born(night: Night, state: State) -> None:
+    """A new expert; without expansion it begins as the one whose place it takes."""
+    if state["absorbed"] and not night.config.expand:
+        night.local.load_expert(state["expert"], night.experts_folder / state["absorbed"][-1])
+    else:
+        night.local.add_expert(state["expert"], night.level(state).rank, night.config.seeding.seed)
+
+
+def _rows(night: Night, state: State) -> list[seeding.Row]:
+    namespace, before = tuple(state["namespace"]), tuple(state["before"])
+    return lessons.rows(night.local, night.ledger, namespace, state["night_id"], before, state["superseded"], night.config)
+
+
 def exam(night: Night, state: State) -> State:
     scores, passed, by_night = _exam(night, state, night.load(state, tonight=True))
     night.ledger.write_exam(state["night_id"], "before", {m: (s[0], int(s[1])) for m, s in state["exam_before"].items()})
@@ -205,11 +252,71 @@ def exam(night: Night, state: State) -> State:
     return {"exam_after": _as_lists(scores), "passed": sorted(passed), "by_night": by_night}
 
 
+def dream(night: Night, state: State) -> State:
+    """Dream about what was learned tonight, with a copy of its expert. The copy takes its place only when the exam says that it answers more."""
+    config, namespace, salt = night.config.dream, tuple(state["namespace"]), night.config.seeding.seed
+    if not config.rounds or state["level"] != night.config.levels[0].name:
+        return {}
+    view, dreamer = night.load(state, tonight=True), _expert_name(state["night_id"], namespace)
+    night.local.load_expert(dreamer, night.pending(state["expert"]))
+    probes = night.ledger.probes(state["night_id"])
+    proven = set(proven_episodes(probes, set(state["passed"])))
+    facts = [p for p in probes if p.kind is Kind.FACT and p.role is Role.TRAIN]
+    related, waking = lessons.related(night.ledger, namespace), _rows(night, state)
+    strangers = _strangers(night, namespace, probes)
+    tokens = 0
+
+    def told(question: str, context: dreaming.Context) -> list[str]:
+        found = {e.id: e for e in (*related(question), *context)}
+        return [memory_line(e.date, e.text) for e in sorted(found.values(), key=lambda e: (e.created_at, e.id))]
+
+    def learn(rewarded: list[dreaming.Dream]) -> None:
+        nonlocal tokens
+        tokens += seeding.seed(
+            night.local,
+            dreamer,
+            tuple(state["before"]),
+            [*waking, *lessons.of_dreams(night.local, rewarded, strangers, salt)],
+            replace(
+                night.config.seeding,
+                steps=max(1, round(config.share * night.steps(state) / config.rounds)),
+                never_said=config.others,
+                rehearsal=config.others,
+                reading=config.others,
+            ),
+            night.semantic,
+            lambda step, of, loss: night.tell(step="dream", done=step, of=of, loss=round(loss, 4)),
+            absorbed=state["absorbed"],
+        ).tokens_trained
+
+    dreams = dreaming.dream(
+        night.local,
+        dreamer,
+        view[:-1],
+        [e for e in _episodes(night, state) if e.id in proven],
+        [e for e in night.ledger.learned(namespace) if e.id not in state["superseded"]],
+        [(p.question, p.answer) for p in replay.evenly(facts, config.examined, salt)],
+        {p.question for p in (*probes, *night.ledger.learned_probes(namespace))},
+        told,
+        learn,
+        config,
+        salt,
+    )
+    night.ledger.add_dreams(namespace, state["night_id"], [_dream_row(d) for d in dreams])
+    kept = _keep_dreams(night, state, view, dreamer, _dream_probes(state["night_id"], dreams, proven))
+    fates = [Counter(d.fate.name.lower() for d in dreams if d.round == n + 1) for n in range(dreams[-1].round if dreams else 0)]
+    return {**kept, "dreams": {"rounds": [dict(f) for f in fates], **kept["dreams"]}, "tokens_trained": state["tokens_trained"] + tokens}
+
+
 def decide(night: Night, state: State) -> State:
-    before, after = _as_scores(state["exam_before"]), _as_scores(state["exam_after"])
-    base = {**before, "abstention": before["base_abstention"], "reading": before["base_reading"]}
-    verdict, reason = promotion.decide(base, after, night.config.exam)
+    verdict, reason = promotion.decide(_bounds(state), _as_scores(state["exam_after"]), night.config.exam)
     return {"verdict": verdict.value, "reason": reason}
+
+
+def _bounds(state: State) -> dict[str, Score]:
+    """What tonight is held against: the evening's model, and the base itself where that is the better one."""
+    before = _as_scores(state["exam_before"])
+    return {**before, "abstention": before["base_abstention"], "reading": before["base_reading"]}
 
 
 def promote(night: Night, state: State) -> State:
@@ -231,14 +338,18 @@ def prune(night: Night, state: State) -> State:
     """Bring the index in line with the ledger: the proven episodes leave, their questions become known."""
     if state["verdict"] != Verdict.PROMOTED:
         night.local.drop_expert(state["expert"])
-        shutil.rmtree(night.pending(state["expert"]), ignore_errors=True)
+        _clear_pending(night, state)
         return {"evicted": 0}
     namespace = tuple(state["namespace"])
+    _clear_pending(night, state)
     reconcile_index(night.ledger, night.buffer, namespace)
-    left = set(state["episodes"]) & {e.id for e in night.ledger.buffered(namespace)}
-    if state["absorbed"]:
-        return {"evicted": 0, "returned": len(left)}
-    return {"evicted": len(state["episodes"]) - len(left), "returned": 0}
+    left, held = {e.id for e in night.ledger.buffered(namespace)}, set(state["held"])
+    return {"evicted": len(set(state["episodes"]) - held - left), "returned": state["returned"] + len(held & left)}
+
+
+def _clear_pending(night: Night, state: State) -> None:
+    for path in night.pending(state["expert"]).parent.glob(f"{state['night_id']}-*"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def report(night: Night, state: State) -> State:
@@ -249,11 +360,13 @@ def report(night: Night, state: State) -> State:
 
 
 STEPS: dict[str, Step] = {
+    "audit": audit,
     "select": select,
     "probe": probe,
     "expand": expand,
     "seed": seed,
     "exam": exam,
+    "dream": dream,
     "decide": decide,
     "promote": promote,
     "prune": prune,
@@ -268,50 +381,7 @@ def run(step: str, night: Night, state: State) -> State:
     added = STEPS[step](night, state)
     seconds = round(time.time() - began, 2)
     night.emit({"step": step, "state": "finished", "seconds": seconds})
-    return {**added, "seconds": {**state.get("seconds", {}), step: seconds}}
-
-
-def rows(night: Night, state: State, before: tuple[str, ...]) -> list[seeding.Row]:
-    """Tonight's teaching rows, of the four kinds. What an earlier night taught and the evening's model has forgotten is taught again, like tonight's."""
-    namespace = tuple(state["namespace"])
-    episodes = {e.id: e for e in night.ledger.episodes(namespace)}
-    made: list[seeding.Row] = []
-
-    def fact(p: Probe) -> seeding.Row:
-        e = episodes[p.episode_id]
-        return seeding.Row(seeding.RowKind.FACT, closed_book(p.question), open_book(p.question, [memory_line(e.date, e.text)]), p.answer)
-
-    def reading(p: Probe) -> seeding.Row:
-        return _same(seeding.RowKind.READING, open_book(p.question, p.context), p.answer)
-
-    for p in night.ledger.probes(state["night_id"]):
-        if p.role is Role.EXAM:
-            continue
-        if p.kind is Kind.FACT:
-            made.append(fact(p))
-        elif p.kind is Kind.READING:
-            made.append(reading(p))
-        else:
-            made.append(_same(seeding.RowKind.NEVER_SAID, closed_book(p.question), p.answer))
-    earlier = [p for p in night.ledger.learned_probes(namespace) if p.role is Role.TRAIN and p.episode_id not in state["superseded"]]
-    most, salt = night.config.rehearse, night.config.seeding.seed
-    rehearsed = replay.evenly([p for p in earlier if p.kind is Kind.FACT], most, salt)
-    _, remembered = exams.recall(night.local, rehearsed, before)
-    made += [_same(seeding.RowKind.REHEARSAL, closed_book(p.question), p.answer) if p.id in remembered else fact(p) for p in rehearsed]
-    for p in replay.evenly([p for p in earlier if p.kind is Kind.READING], most, salt):
-        made.append(reading(p))
-    unsaid = replay.evenly([p for p in earlier if p.kind is Kind.NEVER_SAID], most, salt)
-    for p in probing.unsaid_still(night.local, unsaid, _related(night, namespace)):
-        made.append(_same(seeding.RowKind.NEVER_SAID, closed_book(p.question), p.answer))
-    general = [closed_book(q) for q in GENERAL]
-    for chat, answer in zip(general, night.local.answer(general, (), night.config.seeding.max_new_tokens), strict=True):
-        made += [_same(seeding.RowKind.NEVER_SAID, chat, answer)] * _GENERAL_TIMES
-    return made
-
-
-def _same(kind: seeding.RowKind, chat: tuple[dict[str, str], ...], answer: str) -> seeding.Row:
-    """A row that both views are asked alike."""
-    return seeding.Row(kind, chat, chat, answer)
+    return {**added, "seconds": {**state.get("seconds", {}), step: seconds}, "peak_bytes": max(peak_bytes(), state.get("peak_bytes", 0))}
 
 
 def semantic(embeddings: Embeddings) -> seeding.Semantic:
@@ -333,6 +403,56 @@ def proven_episodes(probes: Sequence[Probe], passed: set[str]) -> list[str]:
     return sorted({p.episode_id for p in facts} - failed)
 
 
+def _keep_dreams(night: Night, state: State, view: tuple[str, ...], dreamer: str, dreamt: Sequence[Probe]) -> State:
+    """The dreamer takes the expert's place when it answers more of the held-out dreams, and no bound of the exam is broken by it."""
+    before = _exam(night, state, view, dreamt)[0]
+    after, passed, by_night = _exam(night, state, (*view[:-1], dreamer), dreamt)
+    night.ledger.write_exam(state["night_id"], "dreamt", {m: (s.right, s.total) for m, s in after.items()})
+    least = max(0.0, before["recall"].rate - night.config.exam.old_nights)
+    verdict, reason = promotion.decide(_bounds(state), after, replace(night.config.exam, recall=least))
+    told = {"before": before["dreams"].as_dict(), "after": after["dreams"].as_dict(), "kept": True}
+    if after["dreams"].right <= before["dreams"].right or verdict is not Verdict.PROMOTED:
+        night.local.drop_expert(dreamer)
+        reason = reason if verdict is not Verdict.PROMOTED else "it does not answer more of the held-out dreams"
+        return {"dreams": {**told, "kept": False, "reason": reason}}
+    night.ledger.add_probes(tuple(state["namespace"]), dreamt)
+    night.local.save_expert(dreamer, night.pending(dreamer))
+    return {"dreams": told, "expert": dreamer, "exam_after": _as_lists(after), "passed": sorted(passed), "by_night": by_night}
+
+
+def _strangers(night: Night, namespace: Namespace, probes: Sequence[Probe]) -> list[str]:
+    """Whom tonight's readings made up: nothing in the ledger names them."""
+    named = {w for e in night.ledger.episodes(namespace) for w in words(e.text)}
+    subjects = {probing.subject(p.question) for p in probes if p.kind is Kind.READING}
+    return sorted(s for s in subjects if s and not set(words(s)) & named)
+
+
+def _dream_row(d: dreaming.Dream) -> dict[str, Any]:
+    """As the ledger keeps it."""
+    kept = ("round", "expert", "text", "question", "answer", "importance", "gain")
+    return {**{k: getattr(d, k) for k in kept}, "fate": d.fate.value, "episodes": json.dumps([e.id for e in d.context])}
+
+
+def _dream_probes(night_id: str, dreams: Sequence[dreaming.Dream], tonight: set[str]) -> list[Probe]:
+    """Rewarded dreams are rehearsed by later nights; held-out ones examine."""
+    roles = {dreaming.Fate.REWARDED: Role.TRAIN, dreaming.Fate.HELD_OUT: Role.EXAM}
+    return [
+        Probe(
+            f"{night_id}-d{n:05d}",
+            next(e.id for e in reversed(d.context) if e.id in tonight),
+            night_id,
+            Kind.DREAM,
+            roles[d.fate],
+            d.question,
+            d.answer,
+            context=tuple(d.lines),
+            sources=tuple(e.id for e in d.context),
+        )
+        for n, d in enumerate(dreams)
+        if d.fate in roles
+    ]
+
+
 def report_of(state: State) -> NightReport:
     before, after = state.get("exam_before", {}), state.get("exam_after", {})
     seconds = state.get("seconds", {})
@@ -346,6 +466,7 @@ def report_of(state: State) -> NightReport:
         absorbed=len(state.get("absorbed", [])),
         episodes=len(state.get("episodes", [])),
         evicted=state.get("evicted", 0),
+        audited=state.get("audited", 0),
         returned=state.get("returned", 0),
         seconds=round(sum(seconds.values()), 1),
         tokens_trained=state.get("tokens_trained", 0),
@@ -354,16 +475,18 @@ def report_of(state: State) -> NightReport:
             "after": {m: s.as_dict() for m, s in _as_scores(after).items()},
             "seconds": seconds,
             "tokens_generated": state.get("tokens_generated", 0),
+            "peak_bytes": state.get("peak_bytes", 0),
             "by_night": state.get("by_night", {}),
+            "dreams": state.get("dreams", {}),
         },
         curve=tuple(state.get("curve", [])),
     )
 
 
-def _exam(night: Night, state: State, experts: Sequence[str]) -> tuple[dict[str, Score], set[str], dict[str, float]]:
-    """The scores, the ids of tonight's probes that were passed, and recall by night."""
+def _exam(night: Night, state: State, experts: Sequence[str], dreamt: Sequence[Probe] = ()) -> tuple[dict[str, Score], set[str], dict[str, float]]:
+    """The scores, the ids of tonight's probes that were passed, and recall by night; `dreamt` are probes beside those of the ledger."""
     most, local = night.config.exam.most, night.local
-    probes = night.ledger.probes(state["night_id"])
+    probes = [*night.ledger.probes(state["night_id"]), *dreamt]
     facts = [p for p in probes if p.kind is Kind.FACT]
     tonight = [p for p in facts if p.role is Role.EXAM]
     learned = [p for p in night.ledger.learned_probes(tuple(state["namespace"])) if p.kind is Kind.FACT and p.role is Role.EXAM]
@@ -373,8 +496,11 @@ def _exam(night: Night, state: State, experts: Sequence[str]) -> tuple[dict[str,
     kept, still = exams.recall(local, earlier, experts)
     recalled, passed = exams.recall(local, tonight, experts)
     by_night = _by_night([*earlier, *tonight], still | passed)
-    passed |= exams.recall(local, [p for p in facts if p.role is Role.TRAIN], experts)[1]  # the gate may trust these wordings too
+    dreams, answered = exams.recall(local, [p for p in probes if p.kind is Kind.DREAM and p.role is Role.EXAM], experts)
+    more = [p for p in probes if p.role is Role.TRAIN and p.kind in (Kind.FACT, Kind.DREAM)]  # the gate may trust these wordings too
+    passed |= answered | exams.recall(local, more, experts)[1]
     scores = {
+        "dreams": dreams,
         "recall": recalled,
         "old_nights": kept,
         "abstention": exams.abstention(local, unsaid, experts),
@@ -391,11 +517,6 @@ def _exam(night: Night, state: State, experts: Sequence[str]) -> tuple[dict[str,
 def _by_night(probes: Sequence[Probe], right: set[str]) -> dict[str, float]:
     nights = sorted({p.night_id for p in probes})
     return {n: statistics.mean(p.id in right for p in probes if p.night_id == n) for n in nights}
-
-
-def _related(night: Night, namespace: Namespace) -> Callable[[str], Sequence[Episode]]:
-    """What the archive holds about a question, for the teacher's context."""
-    return functools.cache(lambda q: night.ledger.search(namespace, q, 8))
 
 
 def _replaced(state: State, proven: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 from given import probe
 from tokenizers import Tokenizer
 
-from sleepmem import ExamConfig, Level, SeedingConfig, SleepConfig, SleepMemory, probing
+from sleepmem import DreamConfig, ExamConfig, Level, SeedingConfig, SleepConfig, SleepMemory, probing
 from sleepmem.answers import words
 from sleepmem.config import MemoryConfig
 from sleepmem.prompts import closed_book
@@ -24,7 +24,7 @@ NEVER_UTTERED = "zyzzyva"
 
 
 def config(exam=LOOSE, **changed):
-    return MemoryConfig(sleep=SleepConfig(seeding=SEEDING, exam=exam, **{"levels": LEVELS[:1], **changed}))
+    return MemoryConfig(sleep=SleepConfig(seeding=SEEDING, exam=exam, **{"levels": LEVELS[:1], "dream": DreamConfig(rounds=0), **changed}))
 
 
 def hand_made(local, night_id, episodes, related, asked, config, seed):

@@ -1,14 +1,16 @@
 """The embedded model's world keeps training and testing apart, and its recipe trains what the chat template says."""
 
 import random
+import re
 from pathlib import Path
 
 import pytest
 import torch
 
-from sleepmem.embedded import relations, words, world
+from sleepmem.embedded import links, relations, words, world
 from sleepmem.embedded.train import POOL, Muon, Recipe, batches, build, optimizers, restore, save
 from sleepmem.memory import EMBEDDED
+from sleepmem.prompts import DREAM
 
 
 def test_training_never_says_a_test_word_or_a_held_out_wording() -> None:
@@ -113,3 +115,60 @@ def test_the_shipped_weights_are_small_and_safe() -> None:
     files = {f.name: f.stat().st_size for f in EMBEDDED.iterdir()}
     assert files["model.safetensors"] <= 16 * 1024 * 1024
     assert not any(name.endswith((".bin", ".pt", ".pkl")) for name in files)
+
+
+def test_chains_follow_the_newest_value_and_inverses_have_one_answer() -> None:
+    led, moved = world.Fact("Karo", "leader", "Mara"), world.Fact("Mara", "city", "Brenport")
+    other = world.Fact("Jon", "city", "Brenport")
+    assert links.chains({f.key: f for f in (led, moved, other)}) == [(led, moved)]
+    assert links.chains({led.key: world.Fact("Karo", "leader", "Pia"), moved.key: moved}) == []
+    assert links.invertible({f.key: f for f in (led, moved, other)}) == [led]
+    rng = random.Random(6)
+    assert "Karo" in links.chain(rng, led.key, "city")
+    assert "Mara" not in links.chain(rng, led.key, "city")
+    assert "Brenport" in links.inverse(rng, moved)
+
+
+def test_linked_scenes_hold_chains_and_what_is_unknown_is_not_in_them() -> None:
+    rng, found = random.Random(7), 0
+    for _ in range(100):
+        s = links.scene(rng, 4, True)
+        found += bool(links.chains(s.current))
+        assert all(words.is_test(f.subject) and words.is_test(f.value) for f in s.told)
+        key, second = links.unknown_chain(rng, s.current, True)
+        assert (key, second) not in {(a.key, b.relation) for a, b in links.chains(s.current)}
+        f = links.unknown_inverse(rng, s.current, True)
+        assert (f.relation, f.value) not in {(g.relation, g.value) for g in s.current.values()}
+    assert found > 80
+
+
+def test_the_last_wordings_of_chains_and_inverses_are_never_trained_on() -> None:
+    wordings = [*links.INVERSE.values(), *(w for _, w in links.DESCRIPTIONS.values())]
+    held_out = {text for w in wordings for text in w[-links.HELD_OUT :]}
+    patterns = {re.compile(re.escape(text).replace(r"\{s\}", r"\w+").replace(r"\{v\}", r"\S+")) for text in held_out}
+    plain = {q for r in relations.RELATIONS.values() for q in r.questions}
+    rng = random.Random(8)
+    said = [m["content"] for _ in range(400) for m in links.conversation(rng, 8).messages if m["role"] != "system"]
+    assert not held_out & {text for w in wordings for text in w[: -links.HELD_OUT]}
+    assert not held_out & plain
+    assert not [text for text in said for p in patterns if p.search(text)]
+
+
+def test_what_is_taught_closed_book_leads_on_and_is_apart_from_the_rest() -> None:
+    facts = links.known()
+    assert len(links.chains(facts)) > 100
+    assert not {name for name, _ in facts} & {name for name, _ in world.known()[0]}
+    assert not any(words.is_test(name) for name, _ in facts)
+
+
+def test_the_recipe_ends_with_links() -> None:
+    r = Recipe(steps=4, polish=2, link=3)
+    assert r.last == 9
+    assert 0.4 < r.rate(6) <= 0.5
+    assert r.rate(8) < 0.2
+
+    def chained(step: int) -> int:
+        rng = random.Random(9)
+        return sum(DREAM in m["content"] for _ in range(100) for m in r.talk(rng, step).messages)
+
+    assert chained(5) == 0 < chained(6)

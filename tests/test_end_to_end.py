@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from langchain.agents import create_agent
 
-from sleepmem import SleepMemory, Verdict, View
+from sleepmem import SleepMemory, Verdict, View, sleep
 from sleepmem.answers import abstains, matches
 from sleepmem.embedded import relations, world
 from sleepmem.middleware import SleepMemoryMiddleware
@@ -79,7 +79,7 @@ def test_strangers_are_still_strangers(slept: tuple) -> None:
 def test_progress_is_streamed_step_by_step(slept: tuple) -> None:
     _, _, events = slept
     finished = [e["step"] for e in events if e.get("state") == "finished"]
-    assert finished == ["select", "probe", "expand", "seed", "exam", "decide", "promote", "prune", "report"]
+    assert finished == list(sleep.STEPS)
     assert any(e["step"] == "seed" and "loss" in e for e in events)
 
 

@@ -337,3 +337,44 @@ def test_a_chat_longer_than_the_context_is_refused(local):
 def test_no_model_no_chat(tmp_path):
     with pytest.raises(ModelError, match="could not be loaded"):
         LocalModel(tmp_path)
+
+
+# The router
+
+
+def routed(tiny, top_k, names):
+    local = LocalModel(tiny, device="cpu", top_k=top_k)
+    for n, name in enumerate(names):
+        local.add_expert(name, 2, n)
+        shake(local, name, n)
+    return local
+
+
+def test_a_router_over_all_experts_is_their_sum(tiny):
+    names = ["first", "second", "third"]
+    assert torch.allclose(logits(routed(tiny, 3, names), names), logits(routed(tiny, 0, names), names), atol=1e-5)
+
+
+def test_a_token_goes_through_the_experts_that_add_most(tiny):
+    names = ["first", "second", "third"]
+    local = routed(tiny, 1, names)
+    with torch.no_grad():
+        for n, p in local.peft.named_parameters():
+            if ".second." in n and "lora_B" in n:
+                p.mul_(100.0)
+            if ".third." in n and "lora_B" in n:
+                p.mul_(0.01)
+    alone = logits(local, ["second"])
+    assert torch.allclose(logits(local, names), alone, atol=1e-4)
+    assert not torch.allclose(logits(local, ["first", "third"]), logits(local, ["third"]), atol=1e-4)  # without the second
+    assert torch.allclose(logits(local, ["first", "third"]), logits(local, ["first"]), atol=1e-4)
+
+
+def test_the_router_leaves_what_trains_alone(tiny):
+    local = routed(tiny, 1, ["first", "second", "third"])
+    with local.view(["first", "second", "third"], training="third") as model:
+        ids = torch.tensor([local.prompt_ids(ASKED[0])])
+        model(input_ids=ids).logits.sum().backward()
+    grown = {n for n, p in local.peft.named_parameters() if p.grad is not None}
+    assert grown
+    assert all(".third." in n for n in grown)

@@ -55,3 +55,14 @@ def test_the_second_nearest_may_be_the_one_about_the_same_name():
 
 def test_the_threshold_of_the_known_question_is_inclusive():
     assert decide([KNOWN._replace(similarity=0.7)], []).view is View.WEIGHTS
+
+
+def test_what_names_the_middle_of_a_chain_is_fresher():
+    taught = "The leader of Karo is Mara.\nMara lives in Brenport."
+    known = [Near("p", "Where does the leader of Karo live?", 0.9, taught)]
+
+    def decided(text):
+        return choose("Where does the leader of Karo live?", known, [Near("e", text, 0.1, text)], GateConfig()).view
+
+    assert decided("Mara has moved to Oslo.") is View.RETRIEVAL
+    assert decided("The sea is in Jon's picture.") is View.WEIGHTS

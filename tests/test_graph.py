@@ -152,7 +152,7 @@ def test_a_tired_graph_sleeps_and_streams_the_night(tmp_path, tiny, embeddings):
         assert list(graph.stream(turn("Hello."), **who)) == []  # what may not teach does not tire
         memory.observe(BOB, "Jon has moved to Rome.")
         events = [event for _, event in graph.stream(turn("Hello again."), **who)]
-        assert [e["step"] for e in events if e.get("state") == "started"] == ["select", "probe", "report"]
+        assert [e["step"] for e in events if e.get("state") == "started"] == ["audit", "select", "probe", "report"]
         (night,) = memory.ledger.nights()
         assert (night["namespace"], night["verdict"]) == ('["bob"]', "skipped")
         assert list(graph.stream(turn("And again."), **who)) == []  # nothing came in since, though the buffer is as full as before

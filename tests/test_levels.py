@@ -3,9 +3,11 @@
 import threading
 
 import pytest
+import torch
 from nights import ALICE, LEVELS, LOOSE, buffered, watched
+from safetensors.torch import load_file
 
-from sleepmem import ExamConfig, Verdict, sleep
+from sleepmem import ConfigError, ExamConfig, SleepConfig, Verdict, sleep
 from sleepmem.records import Kind
 
 SLOW = LEVELS[:2]  # every second night
@@ -218,3 +220,21 @@ def test_an_interrupted_night_of_an_unknown_level_says_so(opened, by_hand, monke
     memory = opened(ExamConfig(), levels=(LEVELS[0].__class__("other", 1, 2, 0),))
     report, _ = watched(memory)
     assert (report.verdict, "fast" in report.reason, "SleepConfig.levels" in report.reason) == (Verdict.FAILED, True, True)
+
+
+def test_without_expansion_one_expert_is_trained_on_and_on(opened, by_hand):
+    memory = opened(expand=False)
+    first, _, _ = learn(memory, 1)
+    second, report, _ = learn(memory, 2)
+    assert (report.verdict, report.absorbed, report.episodes, report.evicted, report.returned) == (Verdict.PROMOTED, 1, 2, 1, 0)
+    assert live(memory) == [("fast", 2)]
+    old, new = memory.ledger.experts(ALICE, live=False)
+    before, after = (load_file(memory.folder / "experts" / e.name / "adapter_model.safetensors") for e in (old, new))
+    assert all(torch.allclose(after[n], before[n], atol=1e-6) for n in before)  # it began as the first; the learning rate is next to nothing
+    assert {e.id for e in memory.ledger.learned(ALICE)} == {first, second}
+    assert (buffered(memory), memory.verify()) == ([], [])
+
+
+def test_without_expansion_there_are_no_slower_levels():
+    with pytest.raises(ConfigError, match="nothing to take in"):
+        SleepConfig(expand=False)

@@ -39,6 +39,38 @@ def outcome(memory, report):
 # Verdicts
 
 
+def test_what_the_weights_have_forgotten_goes_back_and_is_learned_again(opened, by_hand, monkeypatch):
+    memory = opened()
+    first, second, hard = tell(memory)
+    memory.sleep(ALICE)
+    assert memory.buffer.known_ids(ALICE)
+    recall, buffers = sleep.exams.recall, []
+
+    def forgetful(local, probes, experts):
+        score, passed = recall(local, probes, experts)
+        if not buffers:  # the audit asks first
+            passed -= {p.id for p in probes if p.episode_id == first}
+        buffers.append(buffered(memory))
+        return score, passed
+
+    monkeypatch.setattr(sleep.exams, "recall", forgetful)
+    report, _ = watched(memory)
+    assert (report.audited, report.returned) == (2, 1)
+    assert buffers[0] == [hard]
+    assert sorted(buffers[1]) == sorted([first, hard])  # for tonight to learn
+    assert (report.verdict, report.episodes, report.evicted) == (Verdict.PROMOTED, 2, 1)
+    assert {e.id for e in memory.ledger.learned(ALICE)} == {first, second}
+    assert memory.verify() == []
+
+
+def test_nothing_is_audited_when_told_so(opened, by_hand):
+    memory = opened(audit=0)
+    tell(memory)
+    memory.sleep(ALICE)
+    memory.observe(ALICE, "Tessa moved to Oslo.")
+    assert memory.sleep(ALICE).audited == 0
+
+
 def test_a_promoted_night_evicts_only_what_was_proven(opened, by_hand):
     memory = opened()
     first, second, hard = tell(memory)
@@ -99,7 +131,7 @@ def test_the_report_is_kept_in_the_ledger(opened, by_hand):
 def test_an_empty_night_is_skipped(opened):
     memory = opened()
     report, steps = watched(memory)
-    assert (report.verdict, steps) == (Verdict.SKIPPED, ["select", "report"])
+    assert (report.verdict, steps) == (Verdict.SKIPPED, ["audit", "select", "report"])
     memory.observe(ALICE, "It rains in Oslo.", source="tool:weather")
     assert "1 from untrusted sources" in memory.sleep(ALICE).reason
 
@@ -116,7 +148,7 @@ def test_a_night_without_questions_is_skipped(opened, monkeypatch):
     memory = opened()
     told = tell(memory)
     report, steps = watched(memory)
-    assert (report.verdict, steps) == (Verdict.SKIPPED, ["select", "probe", "report"])
+    assert (report.verdict, steps) == (Verdict.SKIPPED, ["audit", "select", "probe", "report"])
     assert "any of 3 episodes" in report.reason
     assert buffered(memory) == told
 

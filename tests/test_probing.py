@@ -192,6 +192,6 @@ def test_tonights_questions_are_read_about_invented_subjects_too():
 
 
 def test_the_subject_is_the_one_name_of_a_question():
-    assert probing._subject("Where does Mara Vell live?") == "Mara Vell"
-    assert probing._subject("Does Mara know Tovin well, and Mara him?") == ""
-    assert probing._subject("where is it?") == ""
+    assert probing.subject("Where does Mara Vell live?") == "Mara Vell"
+    assert probing.subject("Does Mara know Tovin well, and Mara him?") == ""
+    assert probing.subject("where is it?") == ""

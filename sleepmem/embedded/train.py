@@ -22,8 +22,9 @@ import typer
 from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from sleepmem.embedded import links
 from sleepmem.embedded.tokenizer import ROLES, VOCABULARY, train_tokenizer
-from sleepmem.embedded.world import conversation
+from sleepmem.embedded.world import Conversation, conversation
 
 POOL = 8  # batches drawn together and sorted by length, so that little is padded
 
@@ -35,6 +36,7 @@ class Recipe:
     seed: int = 0
     steps: int = 5_000
     polish: int = 2_000  # further steps on hard conversations (world.py), from half the learning rate down to nothing
+    link: int = 0  # further steps, most of them on chains and inverse questions (links.py); 2,000 cost too much of the rest (LAB.md)
     batch: int = 48
     width: int = 128
     layers: int = 4
@@ -45,11 +47,23 @@ class Recipe:
     decay: float = 0.3  # last share of the steps, in which the learning rate falls to a twentieth
     curriculum: tuple[tuple[float, int], ...] = ((0.06, 1), (0.14, 2), (0.3, 4), (1.0, 8))  # until this share of the steps: most memories
 
+    @property
+    def last(self) -> int:
+        return self.steps + self.polish + self.link
+
+    def talk(self, rng: random.Random, step: int) -> Conversation:
+        """A conversation of the kind that this step trains."""
+        if step >= self.steps + self.polish and rng.random() < 0.6:
+            return links.conversation(rng, self.most(self.steps))
+        return conversation(rng, self.most(min(step, self.steps)), step >= self.steps)
+
     def most(self, step: int) -> int:
         return next(most for until, most in self.curriculum if step <= until * self.steps)
 
     def rate(self, step: int) -> float:
-        """Warm-up, stable, linear decay; then a second, lower slope for the polish."""
+        """Warm-up, stable, linear decay; then a lower slope for the polish, and one more for the links."""
+        if step >= self.steps + self.polish:
+            return 0.5 * (self.last - step) / self.link
         if step >= self.steps:
             return 0.5 * (self.steps + self.polish - step) / self.polish
         left = (self.steps - step) / (self.decay * self.steps)
@@ -82,7 +96,7 @@ def batches(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, start: int) -> I
     for pool in range(start // POOL, 1 << 60):
         rng = random.Random(f"{recipe.seed}/{pool}")
         step = pool * POOL
-        talks = [conversation(rng, recipe.most(min(step, recipe.steps)), step >= recipe.steps) for _ in range(recipe.batch * POOL)]
+        talks = [recipe.talk(rng, step) for _ in range(recipe.batch * POOL)]
         texts = [m["content"] for talk in talks for m in talk.messages]
         encoded = iter(tokenizer(texts, add_special_tokens=False)["input_ids"])
         rows = []
@@ -191,8 +205,7 @@ def train(recipe: Recipe, out: Path, compiled: bool = True) -> None:
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {json.dumps(asdict(recipe))}, from step {first}", flush=True)
     began, tokens, mean = time.time(), 0, 0.0
     stream = batches(recipe, tokenizer, first)
-    last = recipe.steps + recipe.polish
-    for step in range(first, last):
+    for step in range(first, recipe.last):
         for opt, peak in opts:
             for group in opt.param_groups:
                 group["lr"] = peak * recipe.rate(step)
@@ -212,7 +225,7 @@ def train(recipe: Recipe, out: Path, compiled: bool = True) -> None:
             at = f"step {step + 1} memories {recipe.most(min(step, recipe.steps))}"
             print(f"{at} loss {mean:.3f} tokens {tokens:,} s {spent:.0f} tok/s {tokens / spent:.0f}", flush=True)
             mean = 0.0
-        if (step + 1) % 250 == 0 or step + 1 == last:
+        if (step + 1) % 250 == 0 or step + 1 == recipe.last:
             save(out / "state", step + 1, model, opts)
             model.config.use_cache = True
             model.save_pretrained(out)
@@ -225,11 +238,12 @@ def main(
     seed: int = Recipe.seed,
     steps: int = Recipe.steps,
     polish: int = Recipe.polish,
+    link: int = Recipe.link,
     muon_lr: Annotated[float, typer.Option(help="0 trains everything with AdamW.")] = Recipe.muon_lr,
     lr: float = Recipe.lr,
     compiled: bool = True,
 ) -> None:
-    train(Recipe(seed=seed, steps=steps, polish=polish, muon_lr=muon_lr, lr=lr), out, compiled)
+    train(Recipe(seed=seed, steps=steps, polish=polish, link=link, muon_lr=muon_lr, lr=lr), out, compiled)
 
 
 if __name__ == "__main__":

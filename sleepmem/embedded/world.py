@@ -80,7 +80,12 @@ def say(rng: random.Random, f: Fact, held_out: bool = False) -> str:
 def ask(rng: random.Random, key: tuple[str, str], held_out: bool = False, framed: bool = True) -> str:
     """A question for (subject, relation), in a trained or in a held-out wording."""
     text = _pick(rng, RELATIONS[key[1]].questions, held_out).format(s=key[0])
-    return rng.choice(_QUESTION_FRAMES_TEST if held_out else _QUESTION_FRAMES).format(text) if framed else text
+    return frame(rng, text, held_out) if framed else text
+
+
+def frame(rng: random.Random, question: str, held_out: bool = False) -> str:
+    """The question as users put it: as it is, or after a few words."""
+    return rng.choice(_QUESTION_FRAMES_TEST if held_out else _QUESTION_FRAMES).format(question)
 
 
 @functools.cache

@@ -8,17 +8,17 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from sleepmem.answers import abstains, matches
-from sleepmem.embedded import relations, world
+from sleepmem.embedded import links, relations, world
 from sleepmem.experts import LocalModel
 from sleepmem.memory import EMBEDDED
-from sleepmem.prompts import WRITE_PAIR, closed_book, memory_line, open_book, parse_pair
+from sleepmem.prompts import ABSTENTION, DREAM, WRITE_PAIR, closed_book, memory_line, open_book, parse_pair
 
 COUNTS = (1, 2, 4, 8)
 CARD = Path(world.__file__).parent / "README.md"
@@ -54,6 +54,7 @@ def measure(local: LocalModel, questions: int, seed: int = 7) -> dict[str, dict[
         figures[other][str(count)] = _share(local.answer(mistakable), abstains)
         if newest:
             figures[newer][str(count)] = _right(local, newest)
+    figures |= _linked(local, questions, seed)
     rng = random.Random(seed)
     facts = [world.fact(rng, world.subject(rng, True), True) for _ in range(questions)]
     prompts = [open_book(WRITE_PAIR, [memory_line(world.dates(rng, 1)[0], world.say(rng, f, True))]) for f in facts]
@@ -67,6 +68,63 @@ def measure(local: LocalModel, questions: int, seed: int = 7) -> dict[str, dict[
     made = local.answer([closed_book(world.ask(rng, f.key)) for f in taught])
     figures["closed-book knows what it was taught"] = {"0": sum(matches(m, f.answer) for m, f in zip(made, taught, strict=True)) / len(taught)}
     return figures
+
+
+def _linked(local: LocalModel, questions: int, seed: int) -> dict[str, dict[str, float]]:
+    """Chains of two facts and inverse questions, in wordings that training never saw."""
+    figures: dict[str, dict[str, float]] = {
+        "chain of two right": {},
+        "inverse right": {},
+        "abstains on a broken chain": {},
+        "abstains on an unknown inverse": {},
+    }
+    for count in COUNTS[1:]:
+        rng = random.Random(seed * 1000 + count)
+        asked: dict[str, list[tuple[Any, str]]] = {name: [] for name in figures}
+        while min(map(len, asked.values())) < questions:
+            s = links.scene(rng, count, True)
+            lines = _lines(rng, s)
+            pairs, turned = links.chains(s.current), links.invertible(s.current)
+            if pairs:
+                first, second = rng.choice(pairs)
+                asked["chain of two right"].append((open_book(links.chain(rng, first.key, second.relation, True), lines), second.answer))
+            if turned:
+                f = rng.choice(turned)
+                asked["inverse right"].append((open_book(links.inverse(rng, f, True), lines), f"{f.subject}."))
+            key, relation = links.unknown_chain(rng, s.current, True)
+            asked["abstains on a broken chain"].append((open_book(links.chain(rng, key, relation, True), lines), ABSTENTION))
+            unknown = links.unknown_inverse(rng, s.current, True)
+            asked["abstains on an unknown inverse"].append((open_book(links.inverse(rng, unknown, True), lines), ABSTENTION))
+        for name, some in asked.items():
+            figures[name][str(count)] = _right(local, some[:questions])
+    rng = random.Random(seed)
+    prompts: list[Any] = []
+    right: list[Mapping[tuple[str, str], world.Fact]] = []
+    while len(prompts) < questions:
+        s = links.scene(rng, 2, True)
+        if pairs := links.chains(s.current):
+            facts = list(rng.choice(pairs))
+            rng.shuffle(facts)
+            lines = [memory_line(d, world.say(rng, f, True)) for d, f in zip(world.dates(rng, 2), facts, strict=True)]
+            prompts.append(open_book(DREAM, lines))
+            right.append({f.key: f for f in facts})
+    for name, heat in (("dream correct, greedy", 0.0), ("dream correct, temperature 1", 1.0)):
+        made = local.answer(prompts, max_new_tokens=64, temperature=heat, seed=seed)
+        figures[name] = {"2": sum(_true(text, facts) for text, facts in zip(made, right, strict=True)) / questions}
+    return figures
+
+
+def _true(text: str, facts: Mapping[tuple[str, str], world.Fact]) -> bool:
+    """A question that the world asks about these facts, in any wording and form it has, with its answer."""
+    pair = parse_pair(text)
+    if pair is None:
+        return False
+    asked = [(q.format(s=f.subject), f.answer) for f in facts.values() for q in relations.RELATIONS[f.relation].questions]
+    asked += [(q.format(v=f.value), f"{f.subject}.") for f in links.invertible(facts) for q in links.INVERSE[f.relation]]
+    for first, second in links.chains(facts):
+        named = [d.format(s=first.subject) for d in links.DESCRIPTIONS[first.relation][1]]
+        asked += [(q.format(s=n), second.answer) for n in named for q in relations.RELATIONS[second.relation].questions]
+    return any(pair[0] == q and matches(pair[1], a) for q, a in asked)
 
 
 def _lines(rng: random.Random, s: world.Scene) -> list[str]:

@@ -30,6 +30,7 @@ from sleepmem.memory import EMBEDDED, SleepMemory
 from sleepmem.middleware import SleepMemoryMiddleware
 from sleepmem.prompts import closed_book, memory_line, open_book
 from sleepmem.records import View, now
+from sleepmem.report import cost, write
 
 OWNER = ("demo",)
 ARMS = ("none", "retrieval", "sleepmem")
@@ -139,6 +140,8 @@ def live(week: Week, seed: int, model: str | Path = EMBEDDED, config: MemoryConf
                 say({"day": day + 1, "step": "ask", "arm": arm, **entry[arm]})
             report["days"].append(entry)
             report["nights"].append(_night(asleep, base, life, day, week, say))
+    less = [d["retrieval"]["memory_tokens_per_turn"] - d["sleepmem"]["memory_tokens_per_turn"] for d in report["days"][1:]]
+    report["cost"] = cost(report["nights"], [*less, None])
     report["summary"] = summary(report)
     return report
 
@@ -182,7 +185,7 @@ def _night(memory: SleepMemory, base: LocalModel, life: Life, day: int, week: We
     by_night = [_closed_book(memory, life.holding(d), rng) for d in range(day + 1)]
     corrected = [f for f in life.current.values() if f.key in life.stale]
     made = _answers(memory, [closed_book(world.ask(rng, f.key)) for f in corrected])
-    reading = _reading(rng, week.reading)
+    reading = reading_questions(rng, week.reading)
     read = {
         "reading_accuracy": _mean(matches(t, a) for t, (_, a) in zip(_answers(memory, [c for c, _ in reading]), reading, strict=True)),
         "reading_accuracy_base": _mean(matches(t, a) for t, (_, a) in zip(base.answer([c for c, _ in reading]), reading, strict=True)),
@@ -196,6 +199,9 @@ def _night(memory: SleepMemory, base: LocalModel, life: Life, day: int, week: We
         "slower": [{"level": r.level, "verdict": r.verdict.value, "reason": r.reason, "returned": r.returned} for r in report.slower],
         "facts": len(today),
         "evicted": report.evicted,
+        "audited": report.audited,
+        "returned": report.returned,
+        "dreams": report.exam.get("dreams", {}),
         "closed_book_before": before,
         "closed_book_after": by_night[-1],
         "old_nights_accuracy": sum(r * n for r, n in earlier) / sum(n for _, n in earlier) if earlier else 1.0,
@@ -203,6 +209,7 @@ def _night(memory: SleepMemory, base: LocalModel, life: Life, day: int, week: We
         "superseded_rate": _mean((matches(t, life.stale[f.key]) for f, t in zip(corrected, made, strict=True)), 0.0),
         **read,
         "tokens_trained": sum(r.tokens_trained for r in reports),
+        "peak_bytes": max(r.exam.get("peak_bytes", 0) for r in reports),
         "tokens_generated": sum(r.exam.get("tokens_generated", 0) for r in reports),
         "step_seconds": {**report.exam.get("seconds", {}), **{r.level: r.seconds for r in report.slower}},
         "exam": {k: {m: s["rate"] for m, s in report.exam.get(k, {}).items()} for k in ("before", "after")},
@@ -220,7 +227,7 @@ def _closed_book(memory: SleepMemory, facts: Sequence[world.Fact], rng: random.R
     return _mean(matches(t, f.answer) for t, f in zip(made, facts, strict=True))
 
 
-def _reading(rng: random.Random, count: int) -> list[tuple[Any, str]]:
+def reading_questions(rng: random.Random, count: int) -> list[tuple[Any, str]]:
     """Questions about facts nobody ever learned, with 1 to 4 memories in the context."""
     out = []
     for _ in range(count):
@@ -267,8 +274,6 @@ def main(
     facts: int = Week.facts,
 ) -> None:
     """Live the week with several seeds and print the mean of every figure."""
-    from sleepmem.report import write
-
     found = []
     for seed in range(seeds):
         began = time.time()

@@ -1,0 +1,91 @@
+"""All experts on, or the few that add most to a token? And what do sixty nights of experts cost an answer? `make bench-router`.
+
+Some nights of facts are learned, one fast expert each, with all experts on; then the same experts answer with routers of several widths. Latency is measured
+with untrained experts of the ranks that the levels leave after sixty nights: weights do not change it.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated
+
+import torch
+import typer
+
+from sleepmem.answers import abstains, matches
+from sleepmem.config import LEVELS, MemoryConfig, SleepConfig
+from sleepmem.embedded import world
+from sleepmem.embeddings import MiniLMEmbeddings
+from sleepmem.evals.week import Life, Week, reading_questions
+from sleepmem.experts import LocalModel
+from sleepmem.memory import EMBEDDED, SleepMemory
+from sleepmem.prompts import closed_book
+
+OWNER = ("bench",)
+
+
+def routed(nights: int, facts: int, seed: int) -> None:
+    """Learn some nights, then answer with every width; one line each."""
+    life, rng = Life(random.Random(seed)), random.Random(seed)
+    config = SleepConfig(levels=LEVELS[:1])
+    settings = MemoryConfig(sleep=replace(config, seeding=replace(config.seeding, seed=seed)))
+    with (
+        tempfile.TemporaryDirectory(prefix="sleepmem-router-") as folder,
+        SleepMemory.open(folder, "embedded", MiniLMEmbeddings(), settings) as memory,
+    ):
+        for _ in range(nights):
+            for f in life.new_day(Week(facts=facts)):
+                memory.observe(OWNER, world.say(rng, f, rng.random() < 0.5))
+            memory.sleep(OWNER)
+        facts_ = list(life.current.values())
+        asked = [closed_book(world.ask(rng, f.key, rng.random() < 0.5)) for f in facts_]
+        unsaid = [closed_book(world.ask(rng, key)) for key in life.unsaid(200)]
+        reading = reading_questions(rng, 200)
+        names = [e.name for e in memory.ledger.experts(OWNER)]
+        for top_k in (0, 1, 2, 3):
+            local = LocalModel(EMBEDDED, top_k=top_k)
+            for name in names:
+                local.load_expert(name, memory.folder / "experts" / name)
+            recall = statistics.mean(matches(t, f.answer) for t, f in zip(local.answer(asked, names), facts_, strict=True))
+            honest = statistics.mean(map(abstains, local.answer(unsaid, names)))
+            read = statistics.mean(matches(t, a) for t, (_, a) in zip(local.answer([c for c, _ in reading], names), reading, strict=True))
+            width = f"top {top_k}" if top_k else f"all {len(names)}"
+            print(f"seed {seed}, {width}: recall {recall:.3f}, abstention {honest:.3f}, reading {read:.3f}", flush=True)
+
+
+def latency(ranks: Sequence[int], questions: int = 40) -> float:
+    """Median seconds of one closed-book answer of eight tokens, with experts of these ranks on."""
+    local = LocalModel(EMBEDDED)
+    names = [f"expert-{n}" for n in range(len(ranks))]
+    for n, (name, rank) in enumerate(zip(names, ranks, strict=True)):
+        local.add_expert(name, rank, n)
+    rng, spent = random.Random(0), []
+    for _ in range(questions + 5):
+        chat = closed_book(world.ask(rng, world.fact(rng, world.subject(rng)).key))
+        began = time.perf_counter()
+        local.answer([chat], names, max_new_tokens=8)
+        spent.append(time.perf_counter() - began)
+    return statistics.median(spent[5:])
+
+
+def main(nights: int = 6, facts: Annotated[int, typer.Option(help="New facts a night.")] = 20, seeds: int = 2) -> None:
+    torch.set_num_threads(1)
+    fast, slow, deep = (x.rank for x in LEVELS)
+    one = latency([fast])
+    for what, ranks in (
+        ("60 nights: two deep experts, four fast ones", [deep] * 2 + [fast] * 4),
+        ("55 nights, the most there are before: one deep, three slow, six fast", [deep, *[slow] * 3, *[fast] * 6]),
+        ("60 nights without levels: sixty fast experts", [fast] * 60),
+    ):
+        print(f"{what}: {latency(ranks) / one:.2f} x the latency after one night ({1000 * one:.1f} ms)", flush=True)
+    for seed in range(seeds):
+        routed(nights, facts, seed)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,105 @@
+"""Nights that dream: the dreamer's expert goes live only when the exam says so, and everything is in the ledger."""
+
+import pytest
+from nights import ALICE, LOOSE, tell, watched
+
+from sleepmem import DreamConfig, Verdict, View, sleep
+from sleepmem.dreaming import Dream, Fate
+from sleepmem.records import Kind, Role, Score
+
+DREAMING = DreamConfig(rounds=1, share=0.5)
+
+
+@pytest.fixture
+def lucid(by_hand, monkeypatch):
+    """One rewarded dream, one held out, one refused, about what tonight proved; `score` says how many of the held-out ones the dreamer answers."""
+    score = {"right": 1.0, "asked": "Who moved to Brenport?"}
+
+    def dream(local, expert, beside, tonight, earlier, asked, before, told, learn, config, seed):
+        context = tuple(tonight[:2])
+        fates = {"Who has moved to Brenport?": Fate.REWARDED, score["asked"]: Fate.HELD_OUT, "Who?": Fate.UNREADABLE}
+        made = [Dream(context, "", f"Question: {q} Answer: Mara", q, "Mara", fate, round=1) for q, fate in fates.items()]
+        learn([d for d in made if d.fate is Fate.REWARDED])
+        return made
+
+    exam = sleep._exam
+
+    def examined(night, state, experts, dreamt=()):
+        scores, passed, by_night = exam(night, state, experts, dreamt)
+        if dreamt:
+            new = experts[-1] != state["expert"]
+            scores["dreams"] = Score(score["right"] if new else 0.0, 1)
+            passed |= {p.id for p in dreamt if new}
+        return scores, passed, by_night
+
+    monkeypatch.setattr(sleep.dreaming, "dream", dream)
+    monkeypatch.setattr(sleep, "_exam", examined)
+    return score
+
+
+def test_a_dreamer_that_answers_more_takes_the_place_of_the_expert(opened, lucid):
+    memory = opened(LOOSE, dream=DREAMING)
+    first, second, _ = tell(memory)
+    report, steps = watched(memory)
+    assert steps == [*sleep.STEPS]
+    dreams = report.exam["dreams"]
+    assert (report.verdict, dreams["kept"], dreams["after"]["right"]) == (Verdict.PROMOTED, True, 1)
+    assert dreams["rounds"] == [{"rewarded": 1, "held_out": 1, "unreadable": 1}]
+    (expert,) = memory.ledger.experts(ALICE)
+    assert expert.name == report.expert
+    kept = memory.ledger.dreams(report.night_id)
+    assert [d["fate"] for d in kept] == [f.value for f in (Fate.REWARDED, Fate.HELD_OUT, Fate.UNREADABLE)]
+    assert kept[0]["episodes"] == [first, second]
+    dreamt = [p for p in memory.ledger.learned_probes(ALICE) if p.kind is Kind.DREAM]
+    assert [(p.role, p.sources) for p in dreamt] == [(Role.TRAIN, (first, second)), (Role.EXAM, (first, second))]
+    assert memory.recall(ALICE, "Who moved to Brenport?").view is View.WEIGHTS
+    assert list((memory.folder / "pending").iterdir()) == []
+    assert memory.verify() == []
+
+
+def test_what_corrects_one_of_its_memories_is_read_beside_a_dream(opened, lucid):
+    memory = opened(LOOSE, dream=DREAMING)
+    lucid["asked"] = "Where is the leader of Karo at work?"
+    told = [memory.observe(ALICE, t) for t in ("The leader of Karo is Mara.", "Mara works in Brenport.")]
+    memory.sleep(ALICE)
+    assert memory.recall(ALICE, lucid["asked"]).view is View.WEIGHTS
+    newer = memory.observe(ALICE, "Mara works in Oslo.")  # names who stands between, as the question does not
+    found = memory.recall(ALICE, lucid["asked"])
+    assert found.view is View.RETRIEVAL
+    assert {e.id for e in found.episodes} == {newer.id, *(e.id for e in told)}
+
+
+def test_a_dreamer_that_answers_no_more_is_forgotten(opened, lucid):
+    lucid["right"] = 0.0
+    memory = opened(LOOSE, dream=DREAMING)
+    tell(memory)
+    report, _ = watched(memory)
+    dreams = report.exam["dreams"]
+    assert (report.verdict, dreams["kept"]) == (Verdict.PROMOTED, False)
+    assert "does not answer more" in dreams["reason"]
+    assert [p for p in memory.ledger.probes(report.night_id) if p.kind is Kind.DREAM] == []
+    assert len(memory.ledger.dreams(report.night_id)) == 3  # the log of what was dreamt stays
+    assert list((memory.folder / "pending").iterdir()) == []
+    assert memory.verify() == []
+
+
+@pytest.mark.parametrize("step", ["dream", "decide", "promote"])
+def test_a_dreaming_night_that_was_killed_goes_on(opened, lucid, monkeypatch, step):
+    memory = opened(LOOSE, dream=DREAMING)
+    tell(memory)
+    work = sleep.STEPS[step]
+
+    def die(night, state):
+        work(night, state)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setitem(sleep.STEPS, step, die)
+        with pytest.raises(KeyboardInterrupt):
+            memory.sleep(ALICE)
+    memory = opened(LOOSE, dream=DREAMING)
+    report, steps = watched(memory)
+    assert (report.verdict, report.exam["dreams"]["kept"], steps[0]) == (Verdict.PROMOTED, True, step)
+    assert len(memory.ledger.dreams(report.night_id)) == 3
+    assert list((memory.folder / "pending").iterdir()) == []
+    assert memory.verify() == []

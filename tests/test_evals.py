@@ -1,0 +1,41 @@
+"""The measurements ask what they say: facts that lead on to each other, the same for every arm, one part of the method left out at a time."""
+
+import random
+from dataclasses import fields
+
+from sleepmem.embedded import links, words
+from sleepmem.evals import ablations, dreams
+from sleepmem.evals.week import Life, Week
+
+
+def test_the_facts_of_the_dream_bench_lead_on_and_are_told_once():
+    by_night = dreams.told(random.Random(0), 3, 24)
+    facts = [f for tonight in by_night for f in tonight]
+    assert [len(tonight) for tonight in by_night] == [24] * 3
+    assert len({f.key for f in facts}) == len(facts)
+    assert all(words.is_test(f.value) for f in facts)
+    assert len(links.chains({f.key: f for f in facts})) > 10
+    assert by_night == dreams.told(random.Random(0), 3, 24)
+
+
+def test_an_ablation_leaves_one_part_out():
+    def differing(one, other):
+        return {f.name for f in fields(one) if getattr(one, f.name) != getattr(other, f.name)}
+
+    full = ablations.ARMS["full"]
+    changed = {name: differing(config, full) for name, config in ablations.ARMS.items() if name != "full"}
+    assert len(changed) == 9
+    for name, parts in changed.items():
+        assert parts, name
+        for part in parts & {"seeding", "dream"}:
+            assert len(differing(getattr(ablations.ARMS[name], part), getattr(full, part))) == 1
+
+
+def test_a_life_is_the_same_for_every_arm_and_corrects_itself():
+    lives = [Life(random.Random(3)) for _ in range(2)]
+    for life in lives:
+        for _ in range(4):
+            life.new_day(Week(facts=10, corrections=1))
+    assert lives[0].by_day == lives[1].by_day
+    assert len(lives[0].stale) == 3
+    assert len(lives[0].current) == 4 * 10 - 3

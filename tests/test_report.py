@@ -1,0 +1,45 @@
+"""The report says what nights cost, and draws only what there is."""
+
+import json
+
+from given import put_expert
+
+from sleepmem import report
+from sleepmem.records import Recall, View
+
+ALICE = ("alice",)
+
+
+def test_nights_are_paid_back_by_the_tokens_they_save():
+    nights = [{"tokens_trained": 600, "exam": {"tokens_generated": 400, "peak_bytes": 5}}, {"tokens_trained": 500, "tokens_generated": 500}]
+    first, second = report.cost(nights, [20.0, None])
+    assert first == {"tokens_generated": 400, "tokens_trained": 600, "peak_bytes": 5, "tokens_saved_per_turn": 20.0, "break_even_turns": 50}
+    assert (second["tokens_saved_per_turn"], second["break_even_turns"]) == (None, None)
+    assert report.cost(nights, [20.0, 40.0])[1]["break_even_turns"] == 50  # both nights' 2,000 tokens
+    assert report.cost(nights[:1], [-3.0])[0]["break_even_turns"] is None
+
+
+def test_the_ledger_tells_what_a_night_saved(memory, tmp_path):
+    told = memory.observe(ALICE, "Mara moved to Brenport.")
+
+    def asked(tokens):
+        memory.ledger.log_recall(ALICE, "Where does Mara live?", Recall(View.RETRIEVAL, "made by hand"), tokens)
+
+    asked(100)
+    asked(60)
+    put_expert(memory, ALICE, [told.id])
+    asked(0)
+    asked(20)
+    data = report.from_ledger(memory.ledger, ALICE)
+    assert [c["tokens_saved_per_turn"] for c in data["cost"]] == [70.0]
+    written = report.write(data, tmp_path / "report")
+    assert json.loads(written[0].read_text())["cost"] == data["cost"]
+    page = written[1].read_text()
+    assert "70.0" in page
+    assert "<img" in page
+    assert 'src="http' not in page
+
+
+def test_a_report_of_nothing_is_a_page_without_plots(memory, tmp_path):
+    memory.observe(ALICE, "Mara moved to Brenport.")
+    assert [p.name for p in report.write(report.from_ledger(memory.ledger, ALICE), tmp_path)] == ["report.json", "report.html"]
