@@ -182,7 +182,7 @@ def measure(arm: Remembering, life: Life, seed: int, each: int) -> dict[str, Any
     read = [matches(t, a) for t, a in zip(arm.local.answer(chats, arm.live), answers, strict=True)]
     base = [matches(t, a) for t, a in zip(arm.local.answer(chats), answers, strict=True)]
     seconds = []
-    for q in [world.ask(rng, f.key) for f in rng.sample(list(life.current.values()), 20)]:
+    for q in [world.ask(rng, f.key) for f in rng.sample(list(life.current.values()), min(20, len(life.current)))]:
         began = time.perf_counter()
         arm.local.answer([closed_book(q)], arm.live)
         seconds.append(time.perf_counter() - began)
