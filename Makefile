@@ -28,26 +28,8 @@ bench: bench-embedded bench-gate bench-trainers bench-nights bench-dreams bench-
 bench-nights: $(READY)
 	$(BIN)/python -m sleepmem.evals.week --seeds 3 --out runs/bench-nights
 
-bench-embedded: $(READY)
-	$(BIN)/python -m sleepmem.evals.embedded
-
-bench-trainers: $(READY)
-	$(BIN)/python -m sleepmem.evals.trainers
-
-bench-gate: $(READY)
-	$(BIN)/python -m sleepmem.evals.gate
-
-bench-dreams: $(READY)
-	$(BIN)/python -m sleepmem.evals.dreams
-
-bench-ablations: $(READY)
-	$(BIN)/python -m sleepmem.evals.ablations
-
-bench-router: $(READY)
-	$(BIN)/python -m sleepmem.evals.router
-
-bench-life: $(READY)
-	$(BIN)/python -m sleepmem.evals.life
+bench-embedded bench-trainers bench-gate bench-dreams bench-ablations bench-router bench-life: bench-%: $(READY)
+	$(BIN)/python -m sleepmem.evals.$*
 
 embedded: $(READY)
 	$(BIN)/python -m sleepmem.embedded.train runs/embedded

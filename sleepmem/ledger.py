@@ -257,10 +257,10 @@ class Ledger:
         return rows[0]["at"] or ""
 
     def add_probes(self, namespace: Namespace, probes: Sequence[Probe]) -> None:
-        """Replace the probes of their night, its dreams apart from the others: a step that runs again writes the same rows again."""
+        """Replace the probes of their night: a step that runs again writes the same rows again."""
         with self._write() as db:
-            for night_id, dreamt in {(p.night_id, p.kind is Kind.DREAM) for p in probes}:
-                db.table("probes").delete_where("night_id = ? AND (kind = ?) = ?", [night_id, Kind.DREAM.value, dreamt])
+            for night_id in {p.night_id for p in probes}:
+                db.table("probes").delete_where("night_id = ?", [night_id])
             db.table("probes").insert_all(
                 {
                     "id": p.id,

@@ -259,7 +259,8 @@ def dream(night: Night, state: State) -> State:
         return {}
     view, dreamer = night.load(state, tonight=True), _expert_name(state["night_id"], namespace)
     night.local.load_expert(dreamer, night.pending(state["expert"]))
-    probes = night.ledger.probes(state["night_id"])
+    probes = [p for p in night.ledger.probes(state["night_id"]) if not p.id.startswith(_dreamt_id(state["night_id"]))]
+    night.ledger.add_probes(namespace, probes)  # without what a killed run of this step has left
     proven = set(proven_episodes(probes, set(state["passed"])))
     facts = [p for p in probes if p.kind is Kind.FACT and p.role is Role.TRAIN]
     related, waking = lessons.related(night.ledger, namespace), _rows(night, state)
@@ -415,7 +416,7 @@ def _keep_dreams(night: Night, state: State, view: tuple[str, ...], dreamer: str
         night.local.drop_expert(dreamer)
         reason = reason if verdict is not Verdict.PROMOTED else "it does not answer more of the held-out dreams"
         return {"dreams": {**told, "kept": False, "reason": reason}}
-    night.ledger.add_probes(tuple(state["namespace"]), dreamt)
+    night.ledger.add_probes(tuple(state["namespace"]), [*night.ledger.probes(state["night_id"]), *dreamt])
     night.local.save_expert(dreamer, night.pending(dreamer))
     return {"dreams": told, "expert": dreamer, "exam_after": _as_lists(after), "passed": sorted(passed), "by_night": by_night}
 
@@ -433,12 +434,17 @@ def _dream_row(d: dreaming.Dream) -> dict[str, Any]:
     return {**{k: getattr(d, k) for k in kept}, "fate": d.fate.value, "episodes": json.dumps([e.id for e in d.context])}
 
 
+def _dreamt_id(night_id: str) -> str:
+    """How the ids of a night's own dreams begin."""
+    return f"{night_id}-dream-"
+
+
 def _dream_probes(night_id: str, dreams: Sequence[dreaming.Dream], tonight: set[str]) -> list[Probe]:
     """Rewarded dreams are rehearsed by later nights; held-out ones examine."""
     roles = {dreaming.Fate.REWARDED: Role.TRAIN, dreaming.Fate.HELD_OUT: Role.EXAM}
     return [
         Probe(
-            f"{night_id}-d{n:05d}",
+            f"{_dreamt_id(night_id)}{n:05d}",
             next(e.id for e in reversed(d.context) if e.id in tonight),
             night_id,
             Kind.DREAM,

@@ -13,10 +13,11 @@ DREAMING = DreamConfig(rounds=1, share=0.5)
 @pytest.fixture
 def lucid(by_hand, monkeypatch):
     """One rewarded dream, one held out, one refused, about what tonight proved; `score` says how many of the held-out ones the dreamer answers."""
-    score = {"right": 1.0, "asked": "Who moved to Brenport?"}
+    score = {"right": 1.0, "asked": "Who moved to Brenport?", "before": []}
 
     def dream(local, expert, beside, tonight, earlier, asked, before, told, learn, config, seed):
         context = tuple(tonight[:2])
+        score["before"].append(sorted(before))
         fates = {"Who has moved to Brenport?": Fate.REWARDED, score["asked"]: Fate.HELD_OUT, "Who?": Fate.UNREADABLE}
         made = [Dream(context, "", f"Question: {q} Answer: Mara", q, "Mara", fate, round=1) for q, fate in fates.items()]
         learn([d for d in made if d.fate is Fate.REWARDED])
@@ -101,5 +102,7 @@ def test_a_dreaming_night_that_was_killed_goes_on(opened, lucid, monkeypatch, st
     report, steps = watched(memory)
     assert (report.verdict, report.exam["dreams"]["kept"], steps[0]) == (Verdict.PROMOTED, True, step)
     assert len(memory.ledger.dreams(report.night_id)) == 3
+    assert len([p for p in memory.ledger.probes(report.night_id) if p.kind is Kind.DREAM]) == 2
+    assert len({tuple(questions) for questions in lucid["before"]}) == 1  # what the killed run dreamt was not asked before
     assert list((memory.folder / "pending").iterdir()) == []
     assert memory.verify() == []

@@ -8,8 +8,8 @@ Every day brings new facts, some of them corrections; a few facts are asked ofte
     sdft       one LoRA, trained on by TRL's SDFT every night
     scratch    one LoRA, retrained by SFT from scratch on everything that holds, when it is measured
 
-The LoRAs get question/answer pairs in the world's own wordings, as many steps as a night of sleepmem, and answer closed-book. A life that was
-interrupted goes on where it was; every arm writes its own file.
+The LoRAs get question/answer pairs in the world's own wordings, as many steps as a night of sleepmem, and answer closed-book. Every arm writes its
+own file. A memory whose life was interrupted goes on where it was; a LoRA lives it again; what was measured is not measured again.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ class Remembering:
         self.local = LocalModel(EMBEDDED)
 
     def day(self, number: int, said: Said, asked: Sequence[str]) -> dict[str, Any]:
-        raise NotImplementedError
+        """Hear a day and spend the night; what there is to say of it. The plain model remembers nothing."""
+        return {}
 
     def ready(self, holding: Sequence[Fact]) -> None:
         """Called before it is measured."""
@@ -225,21 +226,25 @@ def live(name: str, seed: int, nights: int, facts: int, every: int, each: int, o
     folder.mkdir(parents=True, exist_ok=True)
     arm = ARMS[name](folder, seed, facts)
     life, week = Life(random.Random(seed)), Week(facts=facts, corrections=max(1, facts // 10))
-    found: dict[str, Any] = {"arm": name, "seed": seed, "nights": [], "checkpoints": []}
+    file = out / f"{name}-{seed}.json"
+    found: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {"arm": name, "seed": seed, "nights": [], "checkpoints": []}
+    measured = {c["night"] for c in found["checkpoints"]}
     try:
         for number in range(nights):
             today, rng = life.new_day(week), random.Random(f"{seed}/{number}")
             said = [(f, world.say(rng, f, rng.random() < 0.5)) for f in today]
             popular = [f for f in life.current.values() if random.Random(f"{seed}/{f.key}").random() < 0.1]
             asked = [world.ask(rng, f.key, rng.random() < 0.5) for f in rng.sample(popular, min(len(popular), 20))]
-            found["nights"].append(arm.day(number, said, asked))
-            say(f"{name} {seed} night {number + 1}: {json.dumps(found['nights'][-1])}")
-            if number + 1 in (1, nights) or (number + 1) % every == 0:
+            lived = arm.day(number, said, asked)
+            if number >= len(found["nights"]):
+                found["nights"].append(lived)
+            say(f"{name} {seed} night {number + 1}: {json.dumps(found['nights'][number])}")
+            if number + 1 not in measured and (number + 1 in (1, nights) or (number + 1) % every == 0):
                 holding = list(life.current.values())
                 arm.ready(holding)
                 found["checkpoints"].append(measure(arm, life, seed, each))
                 say(f"{name} {seed} {json.dumps(found['checkpoints'][-1])}")
-                (out / f"{name}-{seed}.json").write_text(json.dumps(found, indent=1))
+            file.write_text(json.dumps(found, indent=1))
     finally:
         arm.close()
     return found
