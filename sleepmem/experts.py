@@ -3,7 +3,7 @@
 A view names the experts that are on; none on is the base. Teacher and student are two views of one model. An expert is a LoRA adapter on
 the MLP blocks (paper, section 3), saved as safetensors in a folder of its own, written beside and renamed, never overwritten.
 
-Letters: R rows, T tokens, N completion tokens of all rows, V vocabulary, K copies, G groups of rows of one copy each, r rank, D width.
+Letters: R rows, T tokens, N completion tokens of all rows, V vocabulary.
 
 Departs from the paper: experts are added when a night needs them, not allocated and masked beforehand. The router knows no parameters: of the frozen
 experts of a view, each token goes through all, or through the `top_k` that would add most to it in a layer.
@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +25,7 @@ from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, LogitsProcessor, LogitsProcessorList, TextIteratorStreamer
 
+from sleepmem.adapters import Copies, routing
 from sleepmem.errors import EpisodeError, ExpertError, FolderError, ModelError
 from sleepmem.weights import check_expert, write_checksums
 
@@ -232,7 +232,7 @@ class LocalModel:
                 layers: list[Any] = [m for m in self.peft.modules() if isinstance(m, LoraLayer) and total in m.lora_A]
                 for layer in layers:
                     b_by_expert = layer.lora_B[total].weight.split([layer.r[e] for e in experts], dim=1)
-                    layer.lora_A[total].register_forward_hook(_routing(b_by_expert, self.top_k))  # goes with the adapter
+                    layer.lora_A[total].register_forward_hook(routing(b_by_expert, self.top_k))  # goes with the adapter
         self._sums[total] = self._sums.pop(total, experts)  # the newest last
         return total
 
@@ -365,49 +365,6 @@ class LocalModel:
                 start = len(prompts[r]) - 1 - first
                 parts[r] = logits_R_T_V[i, start : start + len(completions[r])]
         return torch.cat([parts[r] for r in range(len(lengths))])
-
-
-def _routing(b_by_expert: Sequence[torch.Tensor], top_k: int) -> Any:
-    """A hook behind the A matrices of summed experts: keeps, per token, those `top_k` whose B adds the longest vector, and silences the others."""
-    grams = [b_D_r.detach().mT @ b_D_r.detach() for b_D_r in b_by_expert]
-
-    def route(layer: Any, args: Any, low_R_T_r: torch.Tensor) -> torch.Tensor:
-        parts = low_R_T_r.split([len(g) for g in grams], -1)
-        length_R_T_E = torch.stack([((p.detach() @ g) * p.detach()).sum(-1) for p, g in zip(parts, grams, strict=True)], -1)
-        kept_R_T_E = torch.zeros_like(length_R_T_E).scatter_(-1, length_R_T_E.topk(top_k, -1).indices, 1.0)
-        return torch.cat([p * kept_R_T_E[..., e, None] for e, p in enumerate(parts)], -1)
-
-    return route
-
-
-class Copies:
-    """Copies of one expert in stacked tensors, `parameters` of shape (copies, ...): what one row of a batch teaches moves its own copy alone."""
-
-    def __init__(self, layers: Sequence[Any], expert: str, count: int) -> None:
-        self.groups: list[int] = []
-        self.parameters: list[torch.Tensor] = []
-        self._hooks = []
-        for layer in layers:
-            a_K_r_D, b_K_D_r = (x[expert].weight.detach().expand(count, -1, -1).clone().requires_grad_() for x in (layer.lora_A, layer.lora_B))
-            self.parameters += [a_K_r_D, b_K_D_r]
-            self._hooks.append(layer.register_forward_hook(self._adding(a_K_r_D, b_K_D_r, layer.scaling[expert])))
-
-    def take(self, rows: Sequence[int]) -> None:
-        """The next pass has these rows, each with its copy, ascending: as many a copy go through it together, else row by row."""
-        counts = Counter(rows)
-        self.groups = list(counts) if len(set(counts.values())) == 1 else list(rows)
-
-    def _adding(self, a_K_r_D: torch.Tensor, b_K_D_r: torch.Tensor, scaling: float) -> Any:
-        def add(layer: Any, args: tuple[torch.Tensor, ...], out_R_T_D: torch.Tensor) -> torch.Tensor:
-            x_G_N_D = args[0].reshape(len(self.groups), -1, args[0].shape[-1])
-            made_G_N_D = (x_G_N_D @ a_K_r_D[self.groups].mT.to(x_G_N_D.dtype)) @ b_K_D_r[self.groups].mT.to(x_G_N_D.dtype)
-            return out_R_T_D + scaling * made_G_N_D.reshape(out_R_T_D.shape)
-
-        return add
-
-    def remove(self) -> None:
-        for hook in self._hooks:
-            hook.remove()
 
 
 class _Watch(LogitsProcessor):  # type: ignore[misc]

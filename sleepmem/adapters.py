@@ -1,0 +1,55 @@
+"""What is hung onto the layers of experts while they work: isolated copies side by side, and a router. Hooks; knows torch alone.
+
+Letters: R rows, T tokens, K copies, G groups of rows of one copy each, E experts, r rank, D width.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+
+def routing(b_by_expert: Sequence[torch.Tensor], top_k: int) -> Any:
+    """A hook behind the A matrices of summed experts: keeps, per token, those `top_k` whose B adds the longest vector, and silences the others."""
+    grams = [b_D_r.detach().mT @ b_D_r.detach() for b_D_r in b_by_expert]
+
+    def route(layer: Any, args: Any, low_R_T_r: torch.Tensor) -> torch.Tensor:
+        parts = low_R_T_r.split([len(g) for g in grams], -1)
+        length_R_T_E = torch.stack([((p.detach() @ g) * p.detach()).sum(-1) for p, g in zip(parts, grams, strict=True)], -1)
+        kept_R_T_E = torch.zeros_like(length_R_T_E).scatter_(-1, length_R_T_E.topk(top_k, -1).indices, 1.0)
+        return torch.cat([p * kept_R_T_E[..., e, None] for e, p in enumerate(parts)], -1)
+
+    return route
+
+
+class Copies:
+    """Copies of one expert in stacked tensors, `parameters` of shape (copies, ...): what one row of a batch teaches moves its own copy alone."""
+
+    def __init__(self, layers: Sequence[Any], expert: str, count: int) -> None:
+        self.groups: list[int] = []
+        self.parameters: list[torch.Tensor] = []
+        self._hooks = []
+        for layer in layers:
+            a_K_r_D, b_K_D_r = (x[expert].weight.detach().expand(count, -1, -1).clone().requires_grad_() for x in (layer.lora_A, layer.lora_B))
+            self.parameters += [a_K_r_D, b_K_D_r]
+            self._hooks.append(layer.register_forward_hook(self._adding(a_K_r_D, b_K_D_r, layer.scaling[expert])))
+
+    def take(self, rows: Sequence[int]) -> None:
+        """The next pass has these rows, each with its copy, ascending: as many a copy go through it together, else row by row."""
+        counts = Counter(rows)
+        self.groups = list(counts) if len(set(counts.values())) == 1 else list(rows)
+
+    def _adding(self, a_K_r_D: torch.Tensor, b_K_D_r: torch.Tensor, scaling: float) -> Any:
+        def add(layer: Any, args: tuple[torch.Tensor, ...], out_R_T_D: torch.Tensor) -> torch.Tensor:
+            x_G_N_D = args[0].reshape(len(self.groups), -1, args[0].shape[-1])
+            made_G_N_D = (x_G_N_D @ a_K_r_D[self.groups].mT.to(x_G_N_D.dtype)) @ b_K_D_r[self.groups].mT.to(x_G_N_D.dtype)
+            return out_R_T_D + scaling * made_G_N_D.reshape(out_R_T_D.shape)
+
+        return add
+
+    def remove(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
