@@ -1,4 +1,4 @@
-"""What is hung onto the layers of experts while they work: isolated copies side by side, and a router. Hooks; knows torch alone.
+"""What is done to the layers of experts while they work: isolated copies side by side, a router, sums made small. Knows torch alone.
 
 Letters: R rows, T tokens, K copies, G groups of rows of one copy each, E experts, r rank, D width.
 """
@@ -23,6 +23,15 @@ def routing(b_by_expert: Sequence[torch.Tensor], top_k: int) -> Any:
         return torch.cat([p * kept_R_T_E[..., e, None] for e, p in enumerate(parts)], -1)
 
     return route
+
+
+def multiply_out(layer: Any, adapter: str) -> None:
+    """Put the product of A and B in their place where it is smaller: many experts then cost an answer no more than one matrix of the layer's size."""
+    a_r_D, b_D_r = layer.lora_A[adapter].weight, layer.lora_B[adapter].weight
+    if a_r_D.numel() + b_D_r.numel() > b_D_r.shape[0] * a_r_D.shape[1]:
+        product = torch.nn.Linear(a_r_D.shape[1], b_D_r.shape[0], bias=False, device=a_r_D.device, dtype=a_r_D.dtype)
+        product.weight = torch.nn.Parameter((b_D_r @ a_r_D).detach(), requires_grad=False)
+        layer.lora_A[adapter], layer.lora_B[adapter] = product, torch.nn.Identity()
 
 
 class Copies:

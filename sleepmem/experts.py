@@ -25,7 +25,7 @@ from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, LogitsProcessor, LogitsProcessorList, TextIteratorStreamer
 
-from sleepmem.adapters import Copies, routing
+from sleepmem.adapters import Copies, multiply_out, routing
 from sleepmem.errors import EpisodeError, ExpertError, FolderError, ModelError
 from sleepmem.weights import check_expert, write_checksums
 
@@ -59,6 +59,9 @@ class LocalModel:
         self._lock = threading.RLock()
         self._on: tuple[str, ...] = ()
         self._training: str | None = None
+        self._told: tuple[tuple[str, ...], str | None] | None = (
+            None  # the view that PEFT was told last: telling it walks every weight of every expert
+        )
         self._sums: dict[str, tuple[str, ...]] = {}  # adapters that stand for several frozen experts: one low-rank product, not one for each
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(self.name, padding_side="left", trust_remote_code=False)
@@ -92,6 +95,8 @@ class LocalModel:
 
     @property
     def model(self) -> Any:
+        """The model in the view that is on."""
+        self._tell()
         return self.peft or self.base
 
     @property
@@ -113,7 +118,7 @@ class LocalModel:
                 self.peft = get_peft_model(self.base, config, adapter_name=name)
             else:
                 self.peft.add_adapter(name, config)
-            self._apply(self._on, self._training)
+            self._told = None
 
     def load_expert(self, name: str, folder: Path) -> None:
         """Load the expert that `save_expert` wrote; nothing to do when it is in memory.
@@ -134,7 +139,7 @@ class LocalModel:
                 raise ExpertError(
                     f"expert {name} does not fit model {self.name!r} ({str(e).splitlines()[0]}); it was trained on another. Open the folder with that model."
                 ) from e
-            self._apply(self._on, self._training)
+            self._told = None
 
     def save_expert(self, name: str, folder: Path) -> None:
         """Write it to a temporary folder beside `folder`, then rename: there is a whole expert, or none.
@@ -170,7 +175,7 @@ class LocalModel:
             if self.experts == (name,):
                 self.base = self.peft.unload()
                 self.peft = None
-                self._on, self._training = (), None
+                self._on, self._training, self._told = (), None, None
             else:
                 self._delete(name)
                 self._apply(tuple(n for n in self._on if n != name), None if self._training == name else self._training)
@@ -198,26 +203,32 @@ class LocalModel:
                 yield self.model
             finally:
                 self._apply(*before)
+                if self._on:  # else the next to ask for the model will tell
+                    self._tell()
 
     def _apply(self, experts: tuple[str, ...], training: str | None) -> None:
-        if self.peft is None:
-            if experts:
-                raise ExpertError(f"no expert is loaded, yet {', '.join(experts)} should be on. Load them first.")
-            self._on, self._training = (), None
-            return
+        if experts and self.peft is None:
+            raise ExpertError(f"no expert is loaded, yet {', '.join(experts)} should be on. Load them first.")
         if missing := [n for n in experts if n not in self.experts]:
             raise ExpertError(f"expert {', '.join(missing)} is not in memory. Load it first.")
         self._on, self._training = experts, training
+
+    def _tell(self) -> None:
+        """Bring PEFT into the view that is on, if it is in another."""
+        if self.peft is None or self._told == (self._on, self._training):
+            return
         tuner: Any = self.peft.base_model
-        if experts:
+        if self._on:
+            frozen = tuple(n for n in self._on if n != self._training)
+            trained = [n for n in self._on if n == self._training]
+            tuner.set_adapter([*([self._sum(frozen)] if len(frozen) > 1 else frozen), *trained], inference_mode=True)
             tuner.enable_adapter_layers()
-            frozen = tuple(n for n in experts if n != training)
-            tuner.set_adapter([*([self._sum(frozen)] if len(frozen) > 1 else frozen), *(n for n in experts if n == training)], inference_mode=True)
+            tuner.set_requires_grad(tuner.active_adapters, False)
+            if trained:
+                tuner.set_requires_grad(trained)
         else:
             tuner.disable_adapter_layers()
-        for name, p in self.peft.named_parameters():
-            if "lora_" in name:
-                p.requires_grad_(training is not None and f".{training}." in name)
+        self._told = self._on, self._training
 
     def _sum(self, experts: tuple[str, ...]) -> str:
         """The adapter that does what these do together, their matrices side by side; the last few are kept."""
@@ -228,9 +239,11 @@ class LocalModel:
                 self._forget_sum(old)
             tuner: Any = self.peft.base_model
             tuner.add_weighted_adapter(list(experts), [1.0] * len(experts), total, combination_type="cat")
-            if 0 < self.top_k < len(experts):
-                layers: list[Any] = [m for m in self.peft.modules() if isinstance(m, LoraLayer) and total in m.lora_A]
-                for layer in layers:
+            layers: list[Any] = [m for m in self.peft.modules() if isinstance(m, LoraLayer) and total in m.lora_A]
+            for layer in layers:
+                if not 0 < self.top_k < len(experts):
+                    multiply_out(layer, total)
+                else:
                     b_by_expert = layer.lora_B[total].weight.split([layer.r[e] for e in experts], dim=1)
                     layer.lora_A[total].register_forward_hook(routing(b_by_expert, self.top_k))  # goes with the adapter
         self._sums[total] = self._sums.pop(total, experts)  # the newest last
@@ -243,6 +256,7 @@ class LocalModel:
     def _delete(self, adapter: str) -> None:
         """Another is made active first: PEFT warns when the active one goes."""
         assert self.peft is not None
+        self._told = None
         tuner: Any = self.peft.base_model
         tuner.set_adapter(next(n for n in self.peft.peft_config if n != adapter), inference_mode=True)
         self.peft.delete_adapter(adapter)

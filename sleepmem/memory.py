@@ -340,7 +340,8 @@ class SleepMemory:
         """
         from sleepmem import night
         from sleepmem.experts import LocalModel
-        from sleepmem.sleep import Night, semantic
+        from sleepmem.night_state import Night
+        from sleepmem.sleep import semantic
 
         owner = check_namespace(namespace)
         self._catch_up()

@@ -19,14 +19,15 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
 from sleepmem import sleep
+from sleepmem.night_state import Night, State
 from sleepmem.records import Namespace, NightReport, Verdict
 
 CHECKPOINTS = "nights.db"
 
 
-def build(night: sleep.Night, checkpointer: SqliteSaver | None) -> CompiledStateGraph[Any, Any, Any, Any]:
+def build(night: Night, checkpointer: SqliteSaver | None) -> CompiledStateGraph[Any, Any, Any, Any]:
     """audit -> select -> probe -> expand -> seed -> exam -> dream -> decide -> promote -> prune -> report; to report when nothing is to be learned."""
-    graph = StateGraph(sleep.State)
+    graph = StateGraph(State)
     names = list(sleep.STEPS)
 
     def node(name: str) -> Any:
@@ -46,7 +47,7 @@ def build(night: sleep.Night, checkpointer: SqliteSaver | None) -> CompiledState
     return graph.compile(checkpointer=checkpointer)
 
 
-def run(night: sleep.Night, namespace: Namespace, on_event: Callable[[dict[str, Any]], None] | None = None, level: str | None = None) -> NightReport:
+def run(night: Night, namespace: Namespace, on_event: Callable[[dict[str, Any]], None] | None = None, level: str | None = None) -> NightReport:
     """Sleep once, going on with an unfinished night if there is one.
 
     Args:
@@ -69,7 +70,7 @@ def run(night: sleep.Night, namespace: Namespace, on_event: Callable[[dict[str, 
             night_id, values = "", {}
         night_id = night_id or night.ledger.start_night(namespace)
         config: RunnableConfig = {"configurable": {"thread_id": night_id}}
-        first: sleep.State = {"night_id": night_id, "namespace": list(namespace), "level": level or night.config.levels[0].name}
+        first: State = {"night_id": night_id, "namespace": list(namespace), "level": level or night.config.levels[0].name}
         start = None if values else first  # None resumes
         try:
             for event in graph.stream(start, config, stream_mode="custom", durability="sync"):
@@ -85,7 +86,7 @@ def run(night: sleep.Night, namespace: Namespace, on_event: Callable[[dict[str, 
         connection.close()
 
 
-def _moved_on(night: sleep.Night, night_id: str, namespace: Namespace, values: dict[str, Any]) -> bool:
+def _moved_on(night: Night, night_id: str, namespace: Namespace, values: dict[str, Any]) -> bool:
     """Whether other experts are live than when this night began (a rollback came between): then it ends here, without effect."""
     live = night.ledger.experts(namespace)
     if "before" not in values or values["before"] == [e.name for e in live] or night_id in {e.night_id for e in live}:  # the last: it was promoted
@@ -96,7 +97,7 @@ def _moved_on(night: sleep.Night, night_id: str, namespace: Namespace, values: d
     return True
 
 
-def _failed(night: sleep.Night, night_id: str, namespace: Namespace, error: Exception) -> NightReport:
+def _failed(night: Night, night_id: str, namespace: Namespace, error: Exception) -> NightReport:
     """End the night with its reason. What was promoted before the fault stays so: that transaction was whole."""
     live = [e.name for e in night.ledger.experts(namespace) if e.night_id == night_id]
     reason = f"{type(error).__name__}: {error}"

@@ -10,6 +10,7 @@ import base64
 import html
 import io
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -161,16 +162,36 @@ def _cost(data: Data) -> Figure | None:
         return None
     spent = [n.get("step_seconds") or n["exam"]["seconds"] for n in nights]
     figure = Figure(figsize=(6, 3.4))
-    a = figure.subplots()
-    base = [0.0] * len(nights)
-    for step in dict.fromkeys(s for x in spent for s in x):
-        heights = [x.get(step, 0.0) for x in spent]
-        if max(heights) > 0.02 * max(map(sum, (x.values() for x in spent))):
-            a.bar([str(i + 1) for i in range(len(nights))], heights, bottom=base, label=step)
-            base = [b + h for b, h in zip(base, heights, strict=True)]
-    a.set(xlabel="night", ylabel="seconds")
-    a.legend(fontsize=7)
+    _stacked(figure.subplots(), spent, "seconds")
     return figure
+
+
+def _dreams(data: Data) -> Figure | None:
+    nights = [n for n in data.get("nights", []) if n.get("exam", {}).get("dreams", {}).get("rounds")]
+    if not nights:
+        return None
+    told = [n["exam"]["dreams"] for n in nights]
+    fates = [sum(map(Counter, d["rounds"]), Counter[str]()) for d in told]
+
+    def answered(a: Axes) -> None:
+        for when in ("before", "after"):
+            a.plot([str(i + 1) for i in range(len(told))], [d[when]["rate"] for d in told], marker="o", label=f"{when} dreaming")
+        a.set(xlabel="dreaming night", ylabel="held-out dreams answered", ylim=(0, 1.02))
+        a.legend(fontsize=7)
+
+    return _two(lambda a: _stacked(a, fates, "dreams, by what became of them"), answered)
+
+
+def _stacked(a: Axes, by_night: Sequence[Mapping[str, float]], label: str) -> None:
+    """A bar a night, a colour a part; parts below 2 % of the tallest bar are left out."""
+    base, tallest = [0.0] * len(by_night), max(sum(x.values()) for x in by_night)
+    for part in dict.fromkeys(p for x in by_night for p in x):
+        heights = [x.get(part, 0.0) for x in by_night]
+        if max(heights) > 0.02 * tallest:
+            a.bar([str(i + 1) for i in range(len(by_night))], heights, bottom=base, label=part.replace("_", " "))
+            base = [b + h for b, h in zip(base, heights, strict=True)]
+    a.set(xlabel="night", ylabel=label)
+    a.legend(fontsize=7)
 
 
 _PLOTS: dict[str, tuple[str, Callable[[Data], Figure | None]]] = {
@@ -178,6 +199,7 @@ _PLOTS: dict[str, tuple[str, Callable[[Data], Figure | None]]] = {
     "accuracy": ("Accuracy and honesty", _accuracy),
     "by-night": ("Accuracy by the night a fact was learned", _by_age),
     "seeding": ("Seeding curves", _curves),
+    "dreams": ("Dreams", _dreams),
     "cost": ("Cost of the nights", _cost),
 }
 

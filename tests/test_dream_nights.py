@@ -3,7 +3,7 @@
 import pytest
 from nights import ALICE, LOOSE, tell, watched
 
-from sleepmem import DreamConfig, Verdict, View, sleep
+from sleepmem import DreamConfig, Verdict, View, night_dream, night_exam, sleep
 from sleepmem.dreaming import Dream, Fate
 from sleepmem.records import Kind, Role, Score
 
@@ -23,7 +23,7 @@ def lucid(by_hand, monkeypatch):
         learn([d for d in made if d.fate is Fate.REWARDED])
         return made
 
-    exam = sleep._exam
+    exam = night_exam.examine
 
     def examined(night, state, experts, dreamt=()):
         scores, passed, by_night = exam(night, state, experts, dreamt)
@@ -33,8 +33,8 @@ def lucid(by_hand, monkeypatch):
             passed |= {p.id for p in dreamt if new}
         return scores, passed, by_night
 
-    monkeypatch.setattr(sleep.dreaming, "dream", dream)
-    monkeypatch.setattr(sleep, "_exam", examined)
+    monkeypatch.setattr(night_dream.dreaming, "dream", dream)
+    monkeypatch.setattr(night_exam, "examine", examined)
     return score
 
 

@@ -121,6 +121,27 @@ def test_dropping_one_leaves_the_other(local):
     assert torch.equal(logits(local, ["second"]), kept)
 
 
+def test_experts_of_many_ranks_are_one_matrix(tiny, monkeypatch):
+    names = [f"night-{n}" for n in range(3)]
+    factors, product = (LocalModel(tiny, device="cpu") for _ in range(2))
+    for local in (factors, product):
+        for n, name in enumerate(names):
+            local.add_expert(name, 48, n)
+            shake(local, name, n)
+    made = logits(product, names)
+    with monkeypatch.context() as patch:
+        patch.setattr("sleepmem.experts.multiply_out", lambda layer, adapter: None)
+        assert torch.allclose(logits(factors, names), made, atol=1e-4)
+
+    def held(local):
+        return sum(p.numel() for n, p in local.peft.named_parameters() if ".night-0+night-1+night-2." in n)
+
+    assert held(product) < held(factors)
+    product.drop_expert("night-1")  # the sum goes with it
+    assert not held(product)
+    assert torch.allclose(logits(product, ["night-0", "night-2"]), logits(factors, ["night-0", "night-2"]), atol=1e-4)
+
+
 # Views
 
 

@@ -7,7 +7,7 @@ import torch
 from nights import ALICE, LEVELS, LOOSE, buffered, watched
 from safetensors.torch import load_file
 
-from sleepmem import ConfigError, ExamConfig, SleepConfig, Verdict, sleep
+from sleepmem import ConfigError, ExamConfig, SleepConfig, Verdict, exams, night_exam, sleep
 from sleepmem.records import Kind
 
 SLOW = LEVELS[:2]  # every second night
@@ -80,8 +80,8 @@ def test_levels_stack(opened, by_hand):
 def test_what_a_slow_night_does_not_prove_goes_back_to_the_buffer(opened, by_hand, monkeypatch):
     memory = opened(levels=SLOW)
     first, _, _ = learn(memory, 1)
-    proven = sleep.proven_episodes
-    monkeypatch.setattr(sleep, "proven_episodes", lambda probes, passed: [i for i in proven(probes, passed) if i != first])
+    proven = night_exam.proven_episodes
+    monkeypatch.setattr(night_exam, "proven_episodes", lambda probes, passed: [i for i in proven(probes, passed) if i != first])
     second, report, _ = learn(memory, 2)
     (slow,) = report.slower
     assert (slow.verdict, slow.returned) == (Verdict.PROMOTED, 1)
@@ -126,13 +126,13 @@ def test_rolling_back_a_slow_night_brings_the_fast_experts_back(opened, by_hand)
 def test_rolling_back_to_a_night_after_a_slow_one_keeps_what_it_absorbed_off(opened, by_hand, monkeypatch):
     memory = opened(levels=SLOW)
     first, _, _ = learn(memory, 1)
-    recall = sleep.exams.recall
+    recall = exams.recall
 
     def forgetful(local, probes, experts):
         score, passed = recall(local, probes, experts)
         return score, passed - {p.id for p in probes if p.episode_id == first}
 
-    monkeypatch.setattr(sleep.exams, "recall", forgetful)
+    monkeypatch.setattr(exams, "recall", forgetful)
     second, _, _ = learn(memory, 2)  # the slow night does not prove the first
     nights = [e.night_id for e in memory.ledger.experts(ALICE, live=False)]
     assert memory.rollback(ALICE, nights) == []

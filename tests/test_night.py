@@ -13,7 +13,7 @@ import sys
 import pytest
 from nights import ALICE, buffered, config, hand_made, tell, watched
 
-from sleepmem import ExamConfig, SleepMemory, Verdict, View, probing, sleep
+from sleepmem import ExamConfig, SleepMemory, Verdict, View, exams, probing, sleep
 from sleepmem.prompts import closed_book, open_book
 from sleepmem.records import Kind, Role
 
@@ -44,7 +44,7 @@ def test_what_the_weights_have_forgotten_goes_back_and_is_learned_again(opened, 
     first, second, hard = tell(memory)
     memory.sleep(ALICE)
     assert memory.buffer.known_ids(ALICE)
-    recall, buffers = sleep.exams.recall, []
+    recall, buffers = exams.recall, []
 
     def forgetful(local, probes, experts):
         score, passed = recall(local, probes, experts)
@@ -53,7 +53,7 @@ def test_what_the_weights_have_forgotten_goes_back_and_is_learned_again(opened, 
         buffers.append(buffered(memory))
         return score, passed
 
-    monkeypatch.setattr(sleep.exams, "recall", forgetful)
+    monkeypatch.setattr(exams, "recall", forgetful)
     report, _ = watched(memory)
     assert (report.audited, report.returned) == (2, 1)
     assert buffers[0] == [hard]

@@ -43,3 +43,10 @@ def test_the_ledger_tells_what_a_night_saved(memory, tmp_path):
 def test_a_report_of_nothing_is_a_page_without_plots(memory, tmp_path):
     memory.observe(ALICE, "Mara moved to Brenport.")
     assert [p.name for p in report.write(report.from_ledger(memory.ledger, ALICE), tmp_path)] == ["report.json", "report.html"]
+
+
+def test_dreams_are_drawn_by_what_became_of_them(tmp_path):
+    score = {"right": 1, "total": 2, "rate": 0.5}
+    dreams = {"rounds": [{"rewarded": 3, "idle": 2}, {"rewarded": 1}], "before": {**score, "rate": 0.0}, "after": score, "kept": True}
+    nights = [{"exam": {"dreams": dreams}}, {"exam": {"dreams": {}}}]
+    assert "dreams.png" in {p.name for p in report.write({"nights": nights}, tmp_path)}

@@ -1,7 +1,7 @@
 """All experts on, or the few that add most to a token? And what do sixty nights of experts cost an answer? `make bench-router`.
 
-Some nights of facts are learned, one fast expert each, with all experts on; then the same experts answer with routers of several widths. Latency is measured
-with untrained experts of the ranks that the levels leave after sixty nights: weights do not change it.
+Some nights of facts are learned, one fast expert each, with all experts on or with a router; then the same experts answer with routers of several
+widths. Latency is measured with untrained experts of the ranks that the levels leave after sixty nights: weights do not change it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated
 
@@ -29,10 +29,10 @@ from sleepmem.prompts import closed_book
 OWNER = ("bench",)
 
 
-def routed(nights: int, facts: int, seed: int) -> None:
-    """Learn some nights, then answer with every width; one line each."""
+def routed(nights: int, facts: int, seed: int, trained: int) -> None:
+    """Learn some nights with a router of width `trained`, 0 for none, then answer with every width; one line each."""
     life, rng = Life(random.Random(seed)), random.Random(seed)
-    config = SleepConfig(levels=LEVELS[:1])
+    config = SleepConfig(levels=LEVELS[:1], top_k=trained)
     settings = MemoryConfig(sleep=replace(config, seeding=replace(config.seeding, seed=seed)))
     with (
         tempfile.TemporaryDirectory(prefix="sleepmem-router-") as folder,
@@ -55,36 +55,45 @@ def routed(nights: int, facts: int, seed: int) -> None:
             honest = statistics.mean(map(abstains, local.answer(unsaid, names)))
             read = statistics.mean(matches(t, a) for t, (_, a) in zip(local.answer([c for c, _ in reading], names), reading, strict=True))
             width = f"top {top_k}" if top_k else f"all {len(names)}"
-            print(f"seed {seed}, {width}: recall {recall:.3f}, abstention {honest:.3f}, reading {read:.3f}", flush=True)
+            print(
+                f"seed {seed}, learned with {trained or 'all'}, {width}: recall {recall:.3f}, abstention {honest:.3f}, reading {read:.3f}", flush=True
+            )
 
 
-def latency(ranks: Sequence[int], questions: int = 40) -> float:
-    """Median seconds of one closed-book answer of eight tokens, with experts of these ranks on."""
-    local = LocalModel(EMBEDDED)
-    names = [f"expert-{n}" for n in range(len(ranks))]
-    for n, (name, rank) in enumerate(zip(names, ranks, strict=True)):
-        local.add_expert(name, rank, n)
-    rng, spent = random.Random(0), []
+def latency(by_view: Mapping[str, Sequence[int]], questions: int = 60) -> dict[str, float]:
+    """Median seconds of one closed-book answer of eight tokens, by view: the ranks of its experts. The views answer in turn."""
+    views: dict[str, tuple[LocalModel, list[str]]] = {}
+    for view, ranks in by_view.items():
+        local, names = LocalModel(EMBEDDED), [f"expert-{n}" for n in range(len(ranks))]
+        for n, (name, rank) in enumerate(zip(names, ranks, strict=True)):
+            local.add_expert(name, rank, n)
+        views[view] = local, names
+    rng, spent = random.Random(0), {view: list[float]() for view in views}
     for _ in range(questions + 5):
         chat = closed_book(world.ask(rng, world.fact(rng, world.subject(rng)).key))
-        began = time.perf_counter()
-        local.answer([chat], names, max_new_tokens=8)
-        spent.append(time.perf_counter() - began)
-    return statistics.median(spent[5:])
+        for view, (local, names) in views.items():
+            began = time.perf_counter()
+            local.answer([chat], names, max_new_tokens=8)
+            spent[view].append(time.perf_counter() - began)
+    return {view: statistics.median(some[5:]) for view, some in spent.items()}
 
 
 def main(nights: int = 6, facts: Annotated[int, typer.Option(help="New facts a night.")] = 20, seeds: int = 2) -> None:
     torch.set_num_threads(1)
     fast, slow, deep = (x.rank for x in LEVELS)
-    one = latency([fast])
-    for what, ranks in (
-        ("60 nights: two deep experts, four fast ones", [deep] * 2 + [fast] * 4),
-        ("55 nights, the most there are before: one deep, three slow, six fast", [deep, *[slow] * 3, *[fast] * 6]),
-        ("60 nights without levels: sixty fast experts", [fast] * 60),
-    ):
-        print(f"{what}: {latency(ranks) / one:.2f} x the latency after one night ({1000 * one:.1f} ms)", flush=True)
+    seconds = latency(
+        {
+            "one night": [fast],
+            "60 nights: two deep experts, four fast ones": [deep] * 2 + [fast] * 4,
+            "55 nights, the most there are before: one deep, three slow, six fast": [deep, *[slow] * 3, *[fast] * 6],
+            "60 nights without levels: sixty fast experts": [fast] * 60,
+        }
+    )
+    for view, some in seconds.items():
+        print(f"{view}: {some / seconds['one night']:.2f} x the latency after one night ({1000 * some:.1f} ms)", flush=True)
     for seed in range(seeds):
-        routed(nights, facts, seed)
+        for trained in (0, 2):
+            routed(nights, facts, seed, trained)
 
 
 if __name__ == "__main__":

@@ -32,18 +32,18 @@ from sleepmem.prompts import closed_book, memory_line, open_book
 from sleepmem.sleep import semantic
 
 EXPERT = "tonight"
-Train = Callable[[LocalModel, list[seeding.Row], SeedingConfig], None]
+Train = Callable[[LocalModel, list[seeding.Row], SeedingConfig, tuple[str, ...]], None]  # the last: experts beside; SFT and SDFT have none
 
 
-def by_seeding(local: LocalModel, rows: list[seeding.Row], config: SeedingConfig) -> None:
-    seeding.seed(local, EXPERT, (), rows, config, semantic(MiniLMEmbeddings()))
+def by_seeding(local: LocalModel, rows: list[seeding.Row], config: SeedingConfig, before: tuple[str, ...] = ()) -> None:
+    seeding.seed(local, EXPERT, before, rows, config, semantic(MiniLMEmbeddings()))
 
 
-def by_facts_only(local: LocalModel, rows: list[seeding.Row], config: SeedingConfig) -> None:
-    by_seeding(local, [r for r in rows if r.kind is seeding.RowKind.FACT], config)
+def by_facts_only(local: LocalModel, rows: list[seeding.Row], config: SeedingConfig, before: tuple[str, ...] = ()) -> None:
+    by_seeding(local, [r for r in rows if r.kind is seeding.RowKind.FACT], config, before)
 
 
-def by_sdft(local: LocalModel, rows: list[seeding.Row], config: SeedingConfig) -> None:
+def by_sdft(local: LocalModel, rows: list[seeding.Row], config: SeedingConfig, before: tuple[str, ...] = ()) -> None:
     from trl.experimental.sdft import SDFTConfig, SDFTTrainer
 
     def render(messages: Sequence[dict[str, str]]) -> str:
@@ -58,7 +58,7 @@ def by_sdft(local: LocalModel, rows: list[seeding.Row], config: SeedingConfig) -
     local.model.eval()
 
 
-def by_sft(local: LocalModel, rows: list[seeding.Row], config: SeedingConfig) -> None:
+def by_sft(local: LocalModel, rows: list[seeding.Row], config: SeedingConfig, before: tuple[str, ...] = ()) -> None:
     from trl.trainer.sft_config import SFTConfig
     from trl.trainer.sft_trainer import SFTTrainer
 
@@ -118,19 +118,19 @@ def teach(rng: random.Random, facts: int) -> tuple[list[world.Fact], list[seedin
     return list(told.values()), rows
 
 
-def examine(local: LocalModel, told: Sequence[world.Fact], rng: random.Random) -> dict[str, float]:
-    made = local.answer([closed_book(world.ask(rng, f.key, True)) for f in told], [EXPERT])
+def examine(local: LocalModel, told: Sequence[world.Fact], rng: random.Random, experts: Sequence[str] = (EXPERT,)) -> dict[str, float]:
+    made = local.answer([closed_book(world.ask(rng, f.key, True)) for f in told], experts)
     known = {f.key for f in told}
     unsaid = [
         (s, r) for s, k in {(f.subject, relations.RELATIONS[f.relation].kind) for f in told} for r in relations.KINDS[k][0] if (s, r) not in known
     ][:100]
-    honest = local.answer([closed_book(world.ask(rng, k)) for k in unsaid], [EXPERT])
+    honest = local.answer([closed_book(world.ask(rng, k)) for k in unsaid], experts)
     reading = []
     for _ in range(100):
         scene = world.scene(rng, 3, True)
         f = rng.choice(list(scene.current.values()))
         reading.append((open_book(world.ask(rng, f.key), world.memories(rng, scene)), f.answer))
-    read = local.answer([c for c, _ in reading], [EXPERT])
+    read = local.answer([c for c, _ in reading], experts)
     base = local.answer([c for c, _ in reading])
     return {
         "recall": sum(matches(m, f.answer) for m, f in zip(made, told, strict=True)) / len(told),
@@ -153,7 +153,7 @@ def main(
             config = SeedingConfig(steps=steps, seed=seed)
             local.add_expert(EXPERT, LEVELS[0].rank, seed)
             began = time.time()
-            train(local, rows, config)
+            train(local, rows, config, ())
             seconds = time.time() - began
             found[name].append({**examine(local, told, random.Random(99)), "seconds": seconds})
             print(seed, name, json.dumps({k: round(v, 3) for k, v in found[name][-1].items()}), flush=True)

@@ -1,0 +1,119 @@
+"""What recall costs: seconds until 95 % of 100 new facts are answered closed-book, and what is left of earlier ones then. `make bench-cost`.
+
+An earlier night comes first, learned by the same trainer. Then the new facts, with more and more steps, each run from the same evening and with its own whole
+schedule, until one reaches the aim. SFT and SDFT train one LoRA on; seeding adds an expert and rehearses. Rows and questions are those of `evals.trainers`.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+
+from sleepmem.config import LEVELS, SeedingConfig
+from sleepmem.embedded.world import Fact
+from sleepmem.evals.trainers import EXPERT, Train, by_sdft, by_seeding, by_sft, examine, teach
+from sleepmem.experts import LocalModel
+from sleepmem.memory import EMBEDDED
+from sleepmem.seeding import Row, RowKind
+
+LADDER = (20, 30, 45, 70, 105, 160, 240, 360, 540, 800)  # steps
+EARLIER = "earlier"
+PLAIN = SeedingConfig()
+SHARES = replace(PLAIN, never_said=0.1, rehearsal=0.13, reading=0.1)
+
+
+@dataclass(frozen=True)
+class Arm:
+    train: Train
+    config: SeedingConfig = PLAIN
+    grows: bool = False  # adds an expert; else trains the earlier one on
+
+
+ARMS = {
+    "SFT": Arm(by_sft),
+    "SDFT": Arm(by_sdft),
+    "seeding": Arm(by_seeding, grows=True),
+    "seeding, off-policy": Arm(by_seeding, replace(PLAIN, lambda_=0.0), grows=True),
+    "seeding, two thirds facts": Arm(by_seeding, SHARES, grows=True),
+    "seeding, two thirds facts, off-policy": Arm(by_seeding, replace(SHARES, lambda_=0.0), grows=True),
+}
+
+
+def evening(arm: Arm, folder: Path, rows: Sequence[Row], seed: int, steps: int) -> None:
+    """Learn the earlier night, and save its expert."""
+    local = LocalModel(EMBEDDED)
+    local.add_expert(EXPERT, LEVELS[0].rank, seed)
+    arm.train(local, list(rows), replace(arm.config, steps=steps, seed=seed), ())
+    local.save_expert(EXPERT, folder)
+
+
+def race(arm: Arm, earlier: tuple[list[Fact], list[Row]], new: tuple[list[Fact], list[Row]], seed: int, limit: float) -> dict[str, Any]:
+    """The first run of the ladder that reaches 95 %, or the last one below `limit` seconds."""
+    rehearsed = [Row(RowKind.REHEARSAL, r.student, r.student, r.answer) for r in earlier[1] if r.kind is RowKind.FACT]
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(prefix="sleepmem-cost-") as scratch:
+        folder = Path(scratch) / EARLIER
+        evening(arm, folder, earlier[1], seed, LADDER[3] if not arm.grows else max(PLAIN.steps, round(LEVELS[0].steps_per_episode * len(earlier[0]))))
+        for steps in LADDER:
+            local = LocalModel(EMBEDDED)
+            before = (EARLIER,) if arm.grows else ()
+            local.load_expert(EARLIER if arm.grows else EXPERT, folder)
+            held = examine(local, earlier[0], random.Random(98), before or (EXPERT,))["recall"]
+            if arm.grows:
+                local.add_expert(EXPERT, LEVELS[0].rank, seed + 1)
+            began = time.perf_counter()
+            arm.train(local, [*new[1], *rehearsed], replace(arm.config, steps=steps, seed=seed), before)
+            seconds = time.perf_counter() - began
+            view = (*before, EXPERT)
+            made = examine(local, new[0], random.Random(99), view)
+            kept = examine(local, earlier[0], random.Random(98), view)["recall"]
+            found = {**made, "steps": steps, "seconds": seconds, "earlier before": held, "earlier after": kept}
+            if made["recall"] >= 0.95 or seconds > limit:
+                break
+    return {k: round(v, 3) for k, v in found.items()}
+
+
+def table(found: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
+    """Markdown: medians over the seeds, seconds also as a ratio to SFT's of the same seed."""
+    columns = ("recall", "steps", "seconds", "abstention", "reading / base", "earlier before", "earlier after")
+    lines = ["| trainer | " + " | ".join(columns) + " | seconds, ratio to SFT |", "|---" * (len(columns) + 2) + "|"]
+    for name, runs in found.items():
+        ratios = [r["seconds"] / s["seconds"] for r, s in zip(runs, found["SFT"], strict=False)]
+        values = [f"{statistics.median(r[c] for r in runs):.{0 if c == 'steps' else 2}f}" for c in columns]
+        lines.append(f"| {name} | {' | '.join(values)} | {statistics.median(ratios):.1f} ({' '.join(f'{x:.1f}' for x in ratios)}) |")
+    return "\n".join(lines)
+
+
+def main(
+    seeds: int = 3,
+    facts: Annotated[int, typer.Option(help="New facts.")] = 100,
+    earlier: Annotated[int, typer.Option(help="Facts of the night before.")] = 50,
+    limit: Annotated[float, typer.Option(help="Seconds of one run after which no longer one is tried.")] = 240,
+    out: Annotated[Path, typer.Option(help="Folder for the numbers.")] = Path("runs/bench-cost"),
+) -> None:
+    """Race all trainers to 95 %, and print what each took and kept."""
+    torch.set_num_threads(1)
+    out.mkdir(parents=True, exist_ok=True)
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in ARMS}
+    for seed in range(seeds):
+        rng = random.Random(seed)
+        before, new = teach(rng, earlier), teach(rng, facts)
+        for name, arm in ARMS.items():
+            found[name].append(race(arm, before, new, seed, limit))
+            print(seed, name, json.dumps(found[name][-1]), flush=True)
+            (out / "cost.json").write_text(json.dumps(found, indent=1))
+    print(table(found))
+
+
+if __name__ == "__main__":
+    typer.run(main)
