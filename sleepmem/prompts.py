@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 ABSTENTION = "I do not know."
 HEADER = "Memories, oldest first. The newest wins. If neither they nor you know, say: I do not know."
-WRITE_PAIR = "Write one question that this memory answers, and the answer."
+WRITE_PAIR = "Write one question that this memory answers, and the answer, as Question: ... Answer: ..."
 DREAM = "Write one question that these memories answer only together or the other way round, and the answer, as Question: ... Answer: ..."
 UNANSWERED = "Write one question that this memory does not answer."
 INVENT = "Write a memory like this one, with other names and values."

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 from sleepmem.embedded import world
 from sleepmem.embedded.relations import KINDS, RELATIONS
@@ -355,7 +355,7 @@ def conversation(rng: random.Random, most: int) -> Conversation:
     else:
         s = scene(rng, min(rng.randint(2, most), rng.randint(2, most)))
         c.system(memory_prompt(world.memories(rng, s)))
-        _questions(rng, c, s.current, rng.randint(3, 4 + len(s.told)), closed=False)
+        _questions(rng, c, s.current, rng.randint(3, 4 + len(s.told)), closed=False, stale=s.stale)
     return c
 
 
@@ -371,7 +371,9 @@ def dream(rng: random.Random, facts: Mapping[tuple[str, str], Fact]) -> tuple[st
     return world.ask(rng, f.key, framed=False), f.answer
 
 
-def _questions(rng: random.Random, c: Conversation, facts: Mapping[tuple[str, str], Fact], count: int, closed: bool) -> None:
+def _questions(
+    rng: random.Random, c: Conversation, facts: Mapping[tuple[str, str], Fact], count: int, closed: bool, stale: Set[tuple[str, str]] = frozenset()
+) -> None:
     pairs, turned, asked = chains(facts), invertible(facts), set[str]()
     for _ in range(count):
         kind_ = rng.random()
@@ -382,7 +384,8 @@ def _questions(rng: random.Random, c: Conversation, facts: Mapping[tuple[str, st
             f = rng.choice(turned)
             question, answer = inverse(rng, f), f"{f.subject}."
         elif kind_ < 0.74:
-            f = rng.choice(list(facts.values()))
+            corrected = [f for f in facts.values() if f.key in stale]
+            f = rng.choice(corrected if corrected and rng.random() < 0.6 else list(facts.values()))
             question, answer = world.ask(rng, f.key), f.answer
         elif kind_ < 0.88:
             key, relation = unknown_chain(rng, facts)

@@ -36,7 +36,7 @@ class Recipe:
     seed: int = 0
     steps: int = 5_000
     polish: int = 2_000  # further steps on hard conversations (world.py), from half the learning rate down to nothing
-    link: int = 0  # further steps, most of them on chains and inverse questions (links.py); 2,000 cost too much of the rest (LAB.md)
+    link: int = 4_000  # further steps, half of them on chains and inverse questions (links.py), with the same slope
     batch: int = 48
     width: int = 128
     layers: int = 4
@@ -53,7 +53,7 @@ class Recipe:
 
     def talk(self, rng: random.Random, step: int) -> Conversation:
         """A conversation of the kind that this step trains."""
-        if step >= self.steps + self.polish and rng.random() < 0.6:
+        if step >= self.steps + self.polish and rng.random() < 0.5:
             return links.conversation(rng, self.most(self.steps))
         return conversation(rng, self.most(min(step, self.steps)), step >= self.steps)
 
