@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint bench bench-nights bench-embedded bench-gate bench-trainers bench-dreams bench-ablations bench-router bench-cost bench-life embedded clean
+.PHONY: demo test lint bench bench-nights bench-embedded bench-gate bench-trainers bench-dreams bench-ablations bench-router bench-copies bench-cost bench-life embedded clean
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -23,12 +23,12 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: bench-embedded bench-gate bench-trainers bench-nights bench-dreams bench-ablations bench-router bench-cost bench-life
+bench: bench-embedded bench-gate bench-trainers bench-nights bench-dreams bench-ablations bench-router bench-copies bench-cost bench-life
 
 bench-nights: $(READY)
 	$(BIN)/python -m sleepmem.evals.week --seeds 3 --out runs/bench-nights
 
-bench-embedded bench-trainers bench-gate bench-dreams bench-ablations bench-router bench-cost bench-life: bench-%: $(READY)
+bench-embedded bench-trainers bench-gate bench-dreams bench-ablations bench-router bench-copies bench-cost bench-life: bench-%: $(READY)
 	$(BIN)/python -m sleepmem.evals.$*
 
 embedded: $(READY)

@@ -44,6 +44,18 @@ def names(text: str) -> set[str]:
     return found
 
 
+def subject(question: str) -> str:
+    """Whom the question is about: its one name, of one word or several in a row; empty when it has none or more than one."""
+    word = "|".join(map(re.escape, names(question)))
+    found = set(re.findall(rf"\b(?:{word})(?:\s+(?:{word}))*\b", question, re.IGNORECASE)) if word else set()
+    return found.pop() if len(found) == 1 else ""
+
+
+def about_another(question: str, who: str) -> str:
+    """The question asked of `who` instead; empty when it has not one name."""
+    return question.replace(name, who) if (name := subject(question)) else ""
+
+
 def sentences(text: str) -> list[str]:
     """The sentences of a text, as their closing marks tell."""
     return [s for s in re.split(r"(?<=[.!?])\s+|\n+", text.strip()) if s]

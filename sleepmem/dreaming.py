@@ -11,22 +11,24 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Collection, Sequence
+import statistics
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import torch
 
-from sleepmem.answers import abstains, matches, names, words
+from sleepmem.answers import about_another, abstains, matches, names, words
 from sleepmem.config import DreamConfig
 from sleepmem.experts import LocalModel
 from sleepmem.prompts import DREAM, closed_book, memory_line, open_book, parse_pair
-from sleepmem.records import Episode
+from sleepmem.records import Episode, Probe
 
 Context = tuple[Episode, ...]  # told oldest first
 Asked = tuple[str, str]  # question, answer
+Tokens = tuple[list[int], list[int]]  # of a prompt and of its answer
 Told = Callable[[str, Context], Sequence[str]]  # memory lines, oldest first, that may answer a question, the context's own among them
-_TOKENS = 64
+_TOKENS, _STRANGERS = 64, 3  # most of a dream; whom a sound one is asked about instead
 
 
 class Fate(StrEnum):
@@ -37,11 +39,12 @@ class Fate(StrEnum):
     MIXED = "its memories have several owners"
     REPEATED = "was asked before"
     CONTRADICTS = "the memories answer otherwise"
+    LOOSE = "is answered alike about somebody else"
+    APART = "needs two memories of which neither leads to the other"
     IDLE = "teaches the expert less than others"
-    USELESS = "did not help on questions it had not seen"
-    REWARDED = "helped on questions it had not seen"
+    USELESS = "did not help on other questions"
+    REWARDED = "helped on other questions"
     HELD_OUT = "another wording of the same, kept for the exam"
-    JUDGE = "another wording of the same, kept for the trials"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +72,10 @@ def dream(
     beside: tuple[str, ...],
     tonight: Sequence[Episode],
     earlier: Sequence[Episode],
-    asked: Sequence[Asked],
+    facts: Sequence[Probe],
     before: Collection[str],
     told: Told,
+    strangers: Sequence[str],
     learn: Callable[[list[Dream]], None],
     config: DreamConfig,
     seed: int,
@@ -84,9 +88,10 @@ def dream(
         beside: the experts that are on beside it; one of them, at random, leaks into each context's dreams.
         tonight: episodes that tonight learned.
         earlier: episodes that the weights held before.
-        asked: questions with answers that the trials examine, beside dreams kept for them; none of the exam's.
+        facts: what was asked about the episodes; tonight's are examined in the trials, beside other dreams about the same. None of the exam's.
         before: all questions that were asked already.
         told: memory lines, oldest first, that may answer a question, a context's own among them.
+        strangers: names of nobody.
         learn: teaches the expert the rewarded dreams of all rounds so far.
         config: how many, how strict.
         seed: of every choice.
@@ -95,17 +100,17 @@ def dream(
         Every dream, with its fate.
     """
     everything: list[Dream] = []
+    new, lead = {e.id for e in tonight}, leads(facts)
+    asked = [(f.question, f.answer) for f in facts if f.episode_id in new]
     for n in range(config.rounds):
-        about = contexts(tonight, earlier, config.contexts, seed + n)
+        rng = random.Random(seed + n)
+        about = contexts(tonight, earlier, lead, config.contexts, seed + n)
         sampled = sample(local, about, (expert,), beside, config, seed + n)
         known = {*before, *(d.question for d in everything if d.fate is not Fate.IDLE)}
-        sound, refused = guard(local, sampled, known, told)
-        held, sound = hold_out(sound, random.Random(seed + n))
+        sound, refused = guard(local, sampled, known, told, lead, rng.sample(list(strangers), min(len(strangers), _STRANGERS)))
+        held, sound = hold_out(sound, rng)
         tried, idle = select(importance(local, expert, beside, sound), config, seed + n)
-        unseen = [(d.question, d.answer) for d in (*everything, *held) if d.fate is Fate.JUDGE]
-        half = config.examined // 2
-        exam = [*random.Random(seed + n).sample(unseen, min(len(unseen), half)), *asked[: config.examined - half]]
-        judged = trial(local, expert, beside, tried, exam, config)
+        judged = trial(local, expert, beside, tried, [_exam(d, sound, asked, config.examined, rng) for d in tried], config)
         everything += [replace(d, round=n + 1) for d in (*refused, *held, *idle, *judged)]
         if not any(d.fate is Fate.REWARDED for d in judged):
             break
@@ -114,32 +119,65 @@ def dream(
 
 
 def hold_out(dreams: Sequence[Dream], rng: random.Random) -> tuple[list[Dream], list[Dream]]:
-    """Keep one wording of what was dreamt in several, for the exam and for the trials in turn; the others may teach."""
+    """Of every second thing that was dreamt in several wordings keep one for the exam; the others may teach."""
     groups: dict[tuple[Context, str], list[Dream]] = {}
     for d in dreams:
         groups.setdefault((d.context, d.answer), []).append(d)
-    held = [rng.choice(group) for group in groups.values() if len(group) > 1]
-    kept = {d.question: (Fate.HELD_OUT, Fate.JUDGE)[n % 2] for n, d in enumerate(held)}
-    return [replace(d, fate=kept[d.question]) for d in held], [d for d in dreams if d.question not in kept]
+    several = [group for group in groups.values() if len(group) > 1]
+    held = [replace(rng.choice(group), fate=Fate.HELD_OUT) for group in several[::2]]
+    kept = {d.question for d in held}
+    return held, [d for d in dreams if d.question not in kept]
 
 
-def contexts(tonight: Sequence[Episode], earlier: Sequence[Episode], most: int, seed: int) -> list[Context]:
-    """What to dream about, at most `most`: memories that share a name, then single ones and unrelated pairs in turn; one of tonight's in each."""
+def _exam(d: Dream, dreams: Sequence[Dream], asked: Sequence[Asked], most: int, rng: random.Random) -> list[Asked]:
+    """What a trial of this dream is scored on: at most half of it other dreams about the same, the rest other questions of tonight."""
+    same = {e.id for e in d.context}
+    near = [(x.question, x.answer) for x in dreams if x.question != d.question and same & {e.id for e in x.context}]
+    near = rng.sample(near, min(len(near), most // 2))
+    others = [pair for pair in asked if pair[0] != d.question and pair not in near]
+    return [*near, *rng.sample(others, min(len(others), most - len(near)))]
+
+
+def leads(facts: Sequence[Probe]) -> set[frozenset[str]]:
+    """Pairs of episodes, by id, of which the one answers whom the other is about."""
+    about: dict[str, set[str]] = {}
+    for f in facts:
+        for name in names(f.question):
+            about.setdefault(name, set()).add(f.episode_id)
+    found = {frozenset((f.episode_id, other)) for f in facts for word in words(f.answer) for other in about.get(word, ())}
+    return {pair for pair in found if len(pair) == 2}
+
+
+def contexts(tonight: Sequence[Episode], earlier: Sequence[Episode], lead: Collection[frozenset[str]], most: int, seed: int) -> list[Context]:
+    """What to dream about, at most `most`, one of tonight's memories in each: up to two fifths are pairs that lead to each other, up to two fifths
+    single ones; then pairs that share a name and unrelated pairs, in turn.
+
+    Args:
+        tonight: episodes that tonight learned.
+        earlier: episodes that the weights held before.
+        lead: pairs of ids, see `leads`.
+    """
     rng = random.Random(seed)
-    everything = [*tonight, *earlier]
-    named = {e.id: names(e.text) for e in everything}
-    of: dict[str, list[Episode]] = {}
-    for e in everything:
-        for word in words(e.text):
-            of.setdefault(word, []).append(e)
-    both = ((e, o) for e in everything for name in sorted(named[e.id]) for o in of[name] if o.id != e.id)
-    linked = {frozenset((e.id, o.id)): (e, o) for e, o in both if {e.id, o.id} & {t.id for t in tonight}}
-    chosen: list[tuple[Episode, ...]] = rng.sample(list(linked.values()), min(len(linked), most * 2 // 3))
-    singles = rng.sample(list(tonight), len(tonight))
-    pairs = [(e, o) for e in singles for o in rng.sample(everything, min(len(everything), 8)) if not named[e.id] & named[o.id]]
-    for single, pair in itertools.zip_longest(((e,) for e in singles), rng.sample(pairs, min(len(pairs), len(singles)))):
-        chosen += [c for c in (single, pair) if c]
-    return [tuple(sorted(c, key=lambda e: (e.created_at, e.id))) for c in chosen[:most]]
+    everything = {e.id: e for e in (*tonight, *earlier)}
+    new = {e.id for e in tonight}
+    naming: dict[str, set[str]] = {}
+    for e in everything.values():
+        for name in names(e.text):
+            naming.setdefault(name, set()).add(e.id)
+
+    def some(pairs: Iterable[Iterable[str]]) -> list[Context]:
+        distinct = {tuple(sorted(p)) for p in pairs}
+        fit = sorted(p for p in distinct if len(set(p)) == 2 and new & set(p) and set(p) <= everything.keys())
+        return [tuple(everything[i] for i in p) for p in rng.sample(fit, len(fit))]
+
+    linked = some(lead)
+    share = some((a, b) for ids in naming.values() for a in ids & new for b in ids)
+    apart = some((a, b) for a in sorted(new) for b in rng.sample(list(everything), min(len(everything), 8)))
+    singles: list[Context] = [(e,) for e in rng.sample(list(tonight), len(tonight))]
+    two_fifths = most * 2 // 5
+    rest = (c for c in itertools.chain.from_iterable(itertools.zip_longest(share, apart)) if c)
+    chosen = [*linked[:two_fifths], *singles[:two_fifths], *rest, *linked, *singles]
+    return [tuple(sorted(c, key=lambda e: (e.created_at, e.id))) for c in dict.fromkeys(chosen)][:most]
 
 
 def sample(
@@ -157,51 +195,70 @@ def sample(
     return made
 
 
-def guard(local: LocalModel, dreams: Sequence[Dream], before: Collection[str], told: Told) -> tuple[list[Dream], list[Dream]]:
+def guard(
+    local: LocalModel,
+    dreams: Sequence[Dream],
+    before: Collection[str],
+    told: Told,
+    lead: Collection[frozenset[str]] = (),
+    strangers: Sequence[str] = (),
+) -> tuple[list[Dream], list[Dream]]:
     """Split dreams into sound and refused ones, each refused one with its fate.
 
     Args:
         local: its base answers again, from the dream's own memories and among others of the ledger.
         before: questions that were asked already.
         told: memory lines, oldest first, of the ledger that may answer a question, with the context's own among them.
+        lead: pairs of ids, see `leads`: only they may be needed both.
+        strangers: names of nobody. What needs one memory only and is answered alike about them is answered without looking whom it is about.
     """
     sound: list[Dream] = []
     refused: list[Dream] = []
-    asked = set(before)
+    asked = {_plain(q) for q in before}
     for d in dreams:
         pair = parse_pair(d.text)
         fate = None
-        if not pair or abstains(pair[1]) or not pair[0].endswith("?") or not words(pair[1]):
+        if not pair or abstains(pair[1]) or not pair[0].endswith("?") or not words(pair[1]) or _stammers(pair[0]):
             fate = Fate.UNREADABLE
         elif len({e.namespace for e in d.context}) > 1:
             fate = Fate.MIXED
         elif not names(pair[0]) | set(words(pair[1])) <= {w for e in d.context for w in words(e.text)}:
             fate = Fate.FOREIGN
-        elif pair[0] in asked:
+        elif _plain(pair[0]) in asked:
             fate = Fate.REPEATED
         if fate or not pair:
             refused.append(replace(d, fate=fate or Fate.UNREADABLE))
         else:
-            asked.add(pair[0])
+            asked.add(_plain(pair[0]))
             sound.append(replace(d, question=pair[0], answer=pair[1]))
     alone = local.answer([open_book(d.question, d.lines) for d in sound])
     among = local.answer([open_book(d.question, told(d.question, d.context)) for d in sound])
+    apart = iter(local.answer([open_book(d.question, [line]) for d in sound if len(d.context) > 1 for line in d.lines]))
+    needed = [len(d.context) > 1 and all([not _same(next(apart), d.answer) for _ in d.context]) for d in sound]  # noqa: C419  both are read
+    elsewhere = [[q for s in strangers if not both and (q := about_another(d.question, s))] for d, both in zip(sound, needed, strict=True)]
+    anybody = iter(local.answer([open_book(q, d.lines) for d, some in zip(sound, elsewhere, strict=True) for q in some]))
     kept = []
-    for d, own, other in zip(sound, alone, among, strict=True):
-        if _same(own, d.answer) and (abstains(other) or _same(other, d.answer)):
-            kept.append(d)
-        else:
+    for d, own, other, both, some in zip(sound, alone, among, needed, elsewhere, strict=True):
+        alike = [_same(next(anybody), d.answer) for _ in some]
+        if not _same(own, d.answer) or not (abstains(other) or _same(other, d.answer)):
             refused.append(replace(d, fate=Fate.CONTRADICTS))
+        elif both and frozenset(e.id for e in d.context) not in lead:
+            refused.append(replace(d, fate=Fate.APART))
+        elif alike and all(alike):
+            refused.append(replace(d, fate=Fate.LOOSE))
+        else:
+            kept.append(d)
     return kept, refused
 
 
 def importance(local: LocalModel, expert: str, beside: Sequence[str], dreams: Sequence[Dream], at_once: int = 32) -> list[Dream]:
     """The dreams, each with the norm of its gradient on the expert's parameters."""
     out: list[Dream] = []
+    lessons = _as_tokens(local, [(d.question, d.answer) for d in dreams])
     for i in range(0, len(dreams), at_once):
         some = dreams[i : i + at_once]
         with local.copies(expert, len(some), beside) as copies:
-            loss = -likelihoods(local, [(d.question, d.answer) for d in some], range(len(some))).sum()
+            loss = -likelihoods(local, lessons[i : i + at_once], range(len(some))).sum()
             gradients = torch.autograd.grad(loss, copies.parameters)
         norms = torch.stack([g.flatten(1).square().sum(1) for g in gradients]).sum(0).sqrt()
         out += [replace(d, importance=float(n)) for d, n in zip(some, norms, strict=True)]
@@ -219,53 +276,70 @@ def select(dreams: Sequence[Dream], config: DreamConfig, seed: int) -> tuple[lis
     return ranked[: config.top_k] + [rest[i] for i in sorted(lucky)], [d for i, d in enumerate(rest) if i not in lucky]
 
 
-def trial(local: LocalModel, expert: str, beside: Sequence[str], dreams: Sequence[Dream], exam: Sequence[Asked], config: DreamConfig) -> list[Dream]:
-    """Try each dream on an isolated copy of the expert; the gain is that of the expected share of right answers in `exam`.
+def trial(
+    local: LocalModel, expert: str, beside: Sequence[str], dreams: Sequence[Dream], exams: Sequence[Sequence[Asked]], config: DreamConfig
+) -> list[Dream]:
+    """Try each dream on an isolated copy of the expert; the gain is that of the expected share of right answers in its exam.
 
     Args:
         local: the model.
         expert: tonight's; it stays as it is.
         beside: the experts that are on beside it.
         dreams: each is one copy's only lesson.
-        exam: questions with answers; the ones equal to a dream's own are left out of its score.
+        exams: for each dream, questions with answers, its own not among them.
         config: steps, learning rate, copies at once.
     """
     out: list[Dream] = []
-    if not exam:
-        return [replace(d, fate=Fate.USELESS) for d in dreams]
-    with local.copies(expert, 1, beside):
-        before_E = _right(local, exam, 1)[0]
+    lessons = _as_tokens(local, [(d.question, d.answer) for d in dreams])
+    distinct = {pair: n for n, pair in enumerate(dict.fromkeys(pair for exam in exams for pair in exam))}
+    questions = _as_tokens(local, list(distinct))
+    asked = [[distinct[pair] for pair in exam] for exam in exams]
+    if distinct:
+        with local.copies(expert, 1, beside):
+            before_E = _right(local, questions, [0] * len(questions))
     for i in range(0, len(dreams), config.copies):
         some = dreams[i : i + config.copies]
         with local.copies(expert, len(some), beside) as copies:
             optimizer = torch.optim.Adam(copies.parameters, lr=config.lr)
             for _ in range(config.steps):
                 optimizer.zero_grad()
-                (-likelihoods(local, [(d.question, d.answer) for d in some], range(len(some)))).sum().backward()
+                (-likelihoods(local, lessons[i : i + len(some)], range(len(some)))).sum().backward()
                 optimizer.step()
-            gains_K_E = _right(local, exam, len(some)) - before_E
-        for d, gain_E in zip(some, gains_K_E, strict=True):
-            unseen = torch.tensor([q != d.question for q, _ in exam], device=gain_E.device)
-            gain = float(gain_E[unseen].mean()) if unseen.any() else 0.0
+            rows = [(copy, n) for copy in range(len(some)) for n in asked[i + copy]]
+            after_R = _right(local, [questions[n] for _, n in rows], [copy for copy, _ in rows]) if rows else torch.zeros(0)
+        for copy, d in enumerate(some):
+            gains = [float(after_R[r] - before_E[n]) for r, (c, n) in enumerate(rows) if c == copy]
+            gain = statistics.mean(gains) if gains else 0.0
             out.append(replace(d, gain=gain, fate=Fate.REWARDED if gain > config.margin else Fate.USELESS))
     return out
 
 
-def likelihoods(local: LocalModel, asked: Sequence[Asked], copies: Sequence[int] | range) -> torch.Tensor:
+def _as_tokens(local: LocalModel, asked: Sequence[Asked]) -> list[Tokens]:
+    return [(local.prompt_ids(closed_book(q)), local.answer_ids(a)) for q, a in asked]
+
+
+def likelihoods(local: LocalModel, rows: Sequence[Tokens], copies: Sequence[int] | range) -> torch.Tensor:
     """Log-likelihood_R of every answer, closed-book, each row through its own copy."""
-    prompts = [local.prompt_ids(closed_book(q)) for q, _ in asked]
-    answers = [local.answer_ids(a) for _, a in asked]
-    log_N_V = local.logits(prompts, answers, list(copies)).float().log_softmax(-1)
-    said_N = torch.tensor([t for a in answers for t in a], device=log_N_V.device)
+    log_N_V = local.logits([p for p, _ in rows], [a for _, a in rows], list(copies)).float().log_softmax(-1)
+    said_N = torch.tensor([t for _, a in rows for t in a], device=log_N_V.device)
     log_N = log_N_V.gather(-1, said_N[:, None])[:, 0]
-    return torch.stack([part.sum() for part in log_N.split([len(a) for a in answers])])
+    return torch.stack([part.sum() for part in log_N.split([len(a) for _, a in rows])])
 
 
 @torch.no_grad()
-def _right(local: LocalModel, exam: Sequence[Asked], copies: int) -> torch.Tensor:
-    """Probability_K_E that each copy gives the reference answer to each question."""
-    rows = [(n, pair) for n in range(copies) for pair in exam]
-    return likelihoods(local, [pair for _, pair in rows], [n for n, _ in rows]).exp().reshape(copies, len(exam))
+def _right(local: LocalModel, rows: Sequence[Tokens], copies: Sequence[int]) -> torch.Tensor:
+    """Probability_R of the reference answer, each row through its own copy."""
+    return likelihoods(local, rows, copies).exp()
+
+
+def _plain(question: str) -> str:
+    return " ".join(words(question))
+
+
+def _stammers(question: str) -> bool:
+    """Whether the same words come again and again."""
+    said = words(question)
+    return len(set(said)) < 0.7 * len(said)
 
 
 def _same(a: str, b: str) -> bool:

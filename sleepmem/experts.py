@@ -59,6 +59,7 @@ class LocalModel:
         self._lock = threading.RLock()
         self._on: tuple[str, ...] = ()
         self._training: str | None = None
+        self._views = 0  # inside each other
         self._told: tuple[tuple[str, ...], str | None] | None = (
             None  # the view that PEFT was told last: telling it walks every weight of every expert
         )
@@ -91,7 +92,8 @@ class LocalModel:
     @property
     def experts(self) -> tuple[str, ...]:
         """Names of the experts in memory."""
-        return tuple(n for n in self.peft.peft_config if n not in self._sums) if self.peft else ()
+        held = list(self.peft.peft_config) if self.peft else []  # a copy: another thread may add one
+        return tuple(n for n in held if n not in self._sums)
 
     @property
     def model(self) -> Any:
@@ -179,6 +181,8 @@ class LocalModel:
             else:
                 self._delete(name)
                 self._apply(tuple(n for n in self._on if n != name), None if self._training == name else self._training)
+                if self._views:
+                    self._tell()
 
     @contextmanager
     def copies(self, expert: str, count: int, beside: Sequence[str] = ()) -> Iterator[Copies]:
@@ -199,11 +203,13 @@ class LocalModel:
         with self._lock:
             before = self._on, self._training
             self._apply(tuple(experts), training)
+            self._views += 1
             try:
                 yield self.model
             finally:
+                self._views -= 1
                 self._apply(*before)
-                if self._on:  # else the next to ask for the model will tell
+                if self._views:  # else the next to ask for the model will tell
                     self._tell()
 
     def _apply(self, experts: tuple[str, ...], training: str | None) -> None:
@@ -238,20 +244,27 @@ class LocalModel:
             for old in list(self._sums)[: len(self._sums) + 1 - _SUMS]:
                 self._forget_sum(old)
             tuner: Any = self.peft.base_model
-            tuner.add_weighted_adapter(list(experts), [1.0] * len(experts), total, combination_type="cat")
-            layers: list[Any] = [m for m in self.peft.modules() if isinstance(m, LoraLayer) and total in m.lora_A]
-            for layer in layers:
-                if not 0 < self.top_k < len(experts):
-                    multiply_out(layer, total)
-                else:
-                    b_by_expert = layer.lora_B[total].weight.split([layer.r[e] for e in experts], dim=1)
-                    layer.lora_A[total].register_forward_hook(routing(b_by_expert, self.top_k))  # goes with the adapter
+            self._sums[total] = experts
+            try:
+                tuner.add_weighted_adapter(list(experts), [1.0] * len(experts), total, combination_type="cat")
+                layers: list[Any] = [m for m in self.peft.modules() if isinstance(m, LoraLayer) and total in m.lora_A]
+                for layer in layers:
+                    if not 0 < self.top_k < len(experts):
+                        multiply_out(layer, total)
+                    else:
+                        b_by_expert = layer.lora_B[total].weight.split([layer.r[e] for e in experts], dim=1)
+                        layer.lora_A[total].register_forward_hook(routing(b_by_expert, self.top_k))  # goes with the adapter
+            except BaseException:  # half a sum must not pass for a whole one
+                self._forget_sum(total)
+                raise
         self._sums[total] = self._sums.pop(total, experts)  # the newest last
         return total
 
     def _forget_sum(self, total: str) -> None:
+        assert self.peft is not None
         del self._sums[total]
-        self._delete(total)
+        if total in self.peft.peft_config:
+            self._delete(total)
 
     def _delete(self, adapter: str) -> None:
         """Another is made active first: PEFT warns when the active one goes."""

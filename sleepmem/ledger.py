@@ -344,10 +344,11 @@ class Ledger:
                 db.table("probes").update(i, {"passed": 1})
 
     def take_back(self, ids: Iterable[str]) -> None:
-        """Episodes that the weights are found not to hold any more belong to the buffer again."""
+        """Episodes that the weights are found not to hold any more belong to the buffer again; what they passed counts no longer."""
         with self._write() as db:
             for i in ids:
                 db.table("episodes").update(i, {"learned_in": None, "indexed": 0})
+                db.execute("UPDATE probes SET passed = 0 WHERE episode_id = ?", [i])
 
     def finish_night(self, night_id: str, verdict: Verdict, reason: str, report: Mapping[str, Any]) -> None:
         with self._write() as db:

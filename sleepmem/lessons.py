@@ -7,16 +7,17 @@ import random
 from collections.abc import Callable, Collection, Sequence
 
 from sleepmem import exams, probing, replay
-from sleepmem.answers import abstains
+from sleepmem.answers import about_another, abstains
 from sleepmem.config import SleepConfig
 from sleepmem.dreaming import Dream
 from sleepmem.experts import LocalModel
 from sleepmem.ledger import Ledger
-from sleepmem.prompts import DREAM, GENERAL, closed_book, memory_line, open_book
+from sleepmem.prompts import DREAM, GENERAL, closed_book, format_pair, memory_line, open_book
 from sleepmem.records import Episode, Kind, Namespace, Probe, Role
 from sleepmem.seeding import Row, RowKind
 
-_GENERAL_TIMES = 3  # weight of the general prompts among the never-said questions
+_STRANGERS = 2  # of whom a dream's question is asked too; with one abstention fell 11 points (LAB.md)
+_GENERAL = 0.15  # of the rows without memories and facts are general talk; with sixteen prompts at a fixed weight the model drifted (LAB.md)
 
 
 def rows(
@@ -53,38 +54,43 @@ def rows(
         else:
             made.append(fact(p))
     earlier = [p for p in ledger.learned_probes(namespace) if p.role is Role.TRAIN and not {p.episode_id, *p.sources} & set(superseded)]
-    most, salt = config.rehearse, config.seeding.seed
-    rehearsed = replay.evenly([p for p in earlier if p.kind in (Kind.FACT, Kind.DREAM)], most, salt)
+    salt = f"{config.seeding.seed}/{night_id}"  # other questions every night
+    rehearsed = replay.evenly([p for p in earlier if p.kind in (Kind.FACT, Kind.DREAM)], config.rehearse, salt)
     _, remembered = exams.recall(local, rehearsed, before)
     made += [_same(RowKind.REHEARSAL, closed_book(p.question), p.answer) if p.id in remembered else fact(p) for p in rehearsed]
-    for p in replay.evenly([p for p in earlier if p.kind is Kind.READING], most, salt):
+    for p in replay.evenly([p for p in earlier if p.kind is Kind.READING], config.reread, salt):
         made.append(reading(p))
-    unsaid = replay.evenly([p for p in earlier if p.kind is Kind.NEVER_SAID], most, salt)
+    unsaid = replay.evenly([p for p in earlier if p.kind is Kind.NEVER_SAID], config.reread, salt)
     for p in probing.unsaid_still(local, unsaid, related(ledger, namespace)):
         made.append(_same(RowKind.NEVER_SAID, closed_book(p.question), p.answer))
     general = [closed_book(q) for q in GENERAL]
+    times = max(1, round(_GENERAL / (1 - _GENERAL) * sum(r.kind is RowKind.NEVER_SAID for r in made) / len(general)))
     for chat, answer in zip(general, local.answer(general, (), config.seeding.max_new_tokens), strict=True):
-        made += [_same(RowKind.NEVER_SAID, chat, answer)] * _GENERAL_TIMES
+        made += [_same(RowKind.NEVER_SAID, chat, answer)] * times
     return made
 
 
-def of_dreams(local: LocalModel, dreams: Sequence[Dream], strangers: Sequence[str], seed: int) -> list[Row]:
-    """Rewarded dreams teach what they ask, and how to dream (ReST-EM); the same asked of a stranger stays unanswered."""
+def of_dreams(local: LocalModel, dreams: Sequence[Dream], waking: Sequence[Row], strangers: Sequence[str], seed: int) -> list[Row]:
+    """Rewarded dreams teach what they ask, and half of them how to dream (ReST-EM); the same asked of strangers stays unanswered.
+
+    Args:
+        local: the model; its base, experts off, says what is asked of strangers is not known.
+        dreams: the rewarded ones.
+        waking: what tonight taught; half as many of its facts as there are dreams are taught again, and all of its other rows.
+        strangers: names of nobody.
+        seed: of every choice.
+    """
     rng = random.Random(seed)
-    made: list[Row] = []
-    for d in dreams:
-        made.append(Row(RowKind.FACT, closed_book(d.question), open_book(d.question, d.lines), d.answer))
-        made.append(Row(RowKind.FACT, open_book(DREAM, d.lines), open_book(DREAM, d.lines), d.text, certain=True))
-    asked = [q for d in dreams if (q := _of_a_stranger(d.question, strangers, rng))]
+    facts = [r for r in waking if r.kind is RowKind.FACT]
+    made = [*(r for r in waking if r.kind is not RowKind.FACT), *rng.sample(facts, min(len(facts), len(dreams) // 2 + 1))]
+    made += [Row(RowKind.FACT, closed_book(d.question), open_book(d.question, d.lines), d.answer) for d in dreams]
+    for d in rng.sample(list(dreams), len(dreams) // 2):
+        made.append(Row(RowKind.FACT, open_book(DREAM, d.lines), open_book(DREAM, d.lines), format_pair(d.question, d.answer), certain=True))
+    asked = sorted({q for d in dreams for _ in range(_STRANGERS) if strangers and (q := about_another(d.question, rng.choice(strangers)))})
     for q, answer in zip(asked, local.answer([closed_book(q) for q in asked]), strict=True):
         if abstains(answer):
             made.append(_same(RowKind.NEVER_SAID, closed_book(q), answer))
     return made
-
-
-def _of_a_stranger(question: str, strangers: Sequence[str], rng: random.Random) -> str:
-    subject = probing.subject(question)
-    return question.replace(subject, rng.choice(strangers)) if subject and strangers else ""
 
 
 def related(ledger: Ledger, namespace: Namespace) -> Callable[[str], Sequence[Episode]]:

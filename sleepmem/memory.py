@@ -28,7 +28,7 @@ from sleepmem.buffer import Buffer
 from sleepmem.capture import said
 from sleepmem.config import MemoryConfig
 from sleepmem.embeddings import MiniLMEmbeddings, cosine
-from sleepmem.errors import EpisodeError, ExpertError, FolderError, FolderLocked, ModelError
+from sleepmem.errors import ConfigError, EpisodeError, ExpertError, FolderError, FolderLocked, ModelError
 from sleepmem.gate import Near, choose, leads_on, naming
 from sleepmem.ledger import ARCHIVE, Ledger
 from sleepmem.prompts import closed_book, memory_line, memory_prompt
@@ -128,12 +128,15 @@ class SleepMemory:
             reconcile: bring ledger, index and experts to agree; off for a look at what does not.
 
         Raises:
+            ConfigError: `config` is the settings of one phase, not of the memory.
             FolderError: the folder cannot be created, read or written.
             FolderLocked: another process has it open for writing.
             LedgerError: the ledger is foreign, damaged or newer.
             ModelError: there is no such model folder.
             ExpertError: a live expert is missing or damaged, or was trained on another model than `model`.
         """
+        if not isinstance(config, MemoryConfig | None):
+            raise ConfigError(f"config is a {type(config).__name__}; it must be a MemoryConfig, such as MemoryConfig(sleep=SleepConfig()).")
         at = Path(folder)
         try:
             at.mkdir(parents=True, exist_ok=True)

@@ -8,30 +8,40 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sleepmem import dreaming, lessons, night_exam, probing, promotion, replay, seeding
-from sleepmem.answers import words
+from sleepmem import dreaming, lessons, night_exam, promotion, seeding
+from sleepmem.answers import names, subject, words
 from sleepmem.night_state import Night, State, expert_name
 from sleepmem.prompts import memory_line
-from sleepmem.records import Kind, Namespace, Probe, Role, Verdict
+from sleepmem.records import Episode, Kind, Namespace, Probe, Role, Verdict
 
 
 def dream(night: Night, state: State) -> State:
     """Dream about what was learned tonight, with a copy of its expert. The copy takes its place only when the exam says that it answers more."""
     config, namespace, salt = night.config.dream, tuple(state["namespace"]), night.config.seeding.seed
-    if not config.rounds or state["level"] != night.config.levels[0].name:
+    budget = round(config.share * night.steps(state))  # steps
+    rounds = min(config.rounds, budget)
+    if not rounds or state["level"] != night.config.levels[0].name:
         return {}
     view, dreamer = night.load(state, tonight=True), expert_name(state)
     night.local.load_expert(dreamer, night.pending(state["expert"]))
     probes = [p for p in night.ledger.probes(state["night_id"]) if not p.id.startswith(_dreamt_id(state["night_id"]))]
     night.ledger.add_probes(namespace, probes)  # without what a killed run of this step has left
     proven = set(night_exam.proven_episodes(probes, set(state["passed"])))
-    facts = [p for p in probes if p.kind is Kind.FACT and p.role is Role.TRAIN]
+    learned = night.ledger.learned_probes(namespace)
     related, waking = lessons.related(night.ledger, namespace), night.rows(state)
     strangers = _strangers(night, namespace, probes)
     tokens = 0
 
+    def fits(e: Episode) -> bool:  # two of them leave room for what else is told
+        return night.local.count_tokens(e.text) <= night.local.context_length // 8
+
     def told(question: str, context: dreaming.Context) -> list[str]:
-        found = {e.id: e for e in (*related(question), *context)}
+        named = names(question)
+        found, room = {e.id: e for e in context}, night.local.context_length // 4
+        for e in related(question):
+            room -= night.local.count_tokens(e.text)
+            if room > 0 and (not named or named & set(words(e.text))):
+                found[e.id] = e
         return [memory_line(e.date, e.text) for e in sorted(found.values(), key=lambda e: (e.created_at, e.id))]
 
     def learn(rewarded: list[dreaming.Dream]) -> None:
@@ -40,10 +50,10 @@ def dream(night: Night, state: State) -> State:
             night.local,
             dreamer,
             tuple(state["before"]),
-            [*waking, *lessons.of_dreams(night.local, rewarded, strangers, salt)],
+            lessons.of_dreams(night.local, rewarded, waking, strangers, salt),
             replace(
                 night.config.seeding,
-                steps=max(1, round(config.share * night.steps(state) / config.rounds)),
+                steps=budget // rounds,
                 never_said=config.others,
                 rehearsal=config.others,
                 reading=config.others,
@@ -57,13 +67,14 @@ def dream(night: Night, state: State) -> State:
         night.local,
         dreamer,
         view[:-1],
-        [e for e in night.episodes(state) if e.id in proven],
-        [e for e in night.ledger.learned(namespace) if e.id not in state["superseded"]],
-        [(p.question, p.answer) for p in replay.evenly(facts, config.examined, salt)],
-        {p.question for p in (*probes, *night.ledger.learned_probes(namespace))},
+        [e for e in night.episodes(state) if e.id in proven and fits(e)],
+        [e for e in night.ledger.learned(namespace) if e.id not in state["superseded"] and fits(e)],
+        [p for p in (*probes, *learned) if p.kind is Kind.FACT and p.role is Role.TRAIN],
+        {p.question for p in (*probes, *learned)},
         told,
+        strangers,
         learn,
-        config,
+        replace(config, rounds=rounds),
         salt,
     )
     night.ledger.add_dreams(namespace, state["night_id"], [_dream_row(d) for d in dreams])
@@ -77,12 +88,17 @@ def _keep_dreams(night: Night, state: State, view: tuple[str, ...], dreamer: str
     before = night_exam.examine(night, state, view, dreamt)[0]
     after, passed, by_night = night_exam.examine(night, state, (*view[:-1], dreamer), dreamt)
     night.ledger.write_exam(state["night_id"], "dreamt", {m: (s.right, s.total) for m, s in after.items()})
-    least = max(0.0, before["recall"].rate - night.config.exam.old_nights)
+    least = max(night.config.exam.recall, before["recall"].rate - night.config.exam.old_nights)
     verdict, reason = promotion.decide(night_exam.bounds(state), after, replace(night.config.exam, recall=least))
     told = {"before": before["dreams"].as_dict(), "after": after["dreams"].as_dict(), "kept": True}
     if after["dreams"].right <= before["dreams"].right or verdict is not Verdict.PROMOTED:
         night.local.drop_expert(dreamer)
-        reason = reason if verdict is not Verdict.PROMOTED else "it does not answer more of the held-out dreams"
+        if verdict is Verdict.PROMOTED:
+            reason = (
+                "it does not answer more of the held-out dreams"
+                if before["dreams"].total
+                else "nothing was dreamt in two wordings, so no dream could examine it"
+            )
         return {"dreams": {**told, "kept": False, "reason": reason}}
     night.ledger.add_probes(tuple(state["namespace"]), [*night.ledger.probes(state["night_id"]), *dreamt])
     night.local.save_expert(dreamer, night.pending(dreamer))
@@ -92,7 +108,7 @@ def _keep_dreams(night: Night, state: State, view: tuple[str, ...], dreamer: str
 def _strangers(night: Night, namespace: Namespace, probes: Sequence[Probe]) -> list[str]:
     """Whom tonight's readings made up: nothing in the ledger names them."""
     named = {w for e in night.ledger.episodes(namespace) for w in words(e.text)}
-    subjects = {probing.subject(p.question) for p in probes if p.kind is Kind.READING}
+    subjects = {subject(p.question) for p in probes if p.kind is Kind.READING}
     return sorted(s for s in subjects if s and not set(words(s)) & named)
 
 

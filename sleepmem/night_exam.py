@@ -17,7 +17,7 @@ def examine(night: Night, state: State, experts: Sequence[str], dreamt: Sequence
     facts = [p for p in probes if p.kind is Kind.FACT]
     tonight = [p for p in facts if p.role is Role.EXAM]
     learned = [p for p in night.ledger.learned_probes(tuple(state["namespace"])) if p.kind is Kind.FACT and p.role is Role.EXAM]
-    earlier = replay.evenly([p for p in learned if p.episode_id not in state["superseded"]], most, night.config.seeding.seed)
+    earlier = replay.evenly([p for p in learned if p.episode_id not in state["superseded"]], most, state["night_id"])
     unsaid = [p.question for p in probes if p.kind is Kind.NEVER_SAID and p.role is Role.EXAM][:most]
     readings = [p for p in probes if p.kind is Kind.READING and p.role is Role.EXAM][:most]
     kept, still = exams.recall(local, earlier, experts)

@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import itertools
 import random
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sleepmem.answers import abstains, matches, names, words
+from sleepmem.answers import abstains, matches, names, subject, words
 from sleepmem.config import ProbeConfig
 from sleepmem.experts import LocalModel
 from sleepmem.prompts import INVENT, UNANSWERED, WRITE_PAIR, closed_book, memory_line, open_book, parse_pair
@@ -212,13 +211,6 @@ def _readings(
                 lines.insert(rng.randint(0, len(lines)), memory_line(by_id[i].date, text))
                 readings.append((i, asked, lines, a))
     return readings
-
-
-def subject(q: str) -> str:
-    """Whom the question is about: its one name, of one word or several in a row; empty when it has none or more than one."""
-    word = "|".join(map(re.escape, names(q)))
-    found = set(re.findall(rf"\b(?:{word})(?:\s+(?:{word}))*\b", q, re.IGNORECASE)) if word else set()
-    return found.pop() if len(found) == 1 else ""
 
 
 def _earlier(episode: Episode, q: str, found: Sequence[Episode]) -> list[Episode]:

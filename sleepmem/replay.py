@@ -41,14 +41,15 @@ def select(buffered: Sequence[Episode], demand: Mapping[str, int], budget: int, 
 
 
 def evenly(probes: Sequence[Probe], most: int, seed: int | str) -> list[Probe]:
-    """A sample of at most `most` probes, drawn evenly over the nights."""
+    """A sample of at most `most` probes, drawn evenly over the episodes they are about."""
     rng = random.Random(seed)
-    nights: dict[str, list[Probe]] = {}
+    by_episode: dict[str, list[Probe]] = {}
     for p in probes:
-        nights.setdefault(p.night_id, []).append(p)
-    for drawn in nights.values():
-        rng.shuffle(drawn)
+        by_episode.setdefault(p.episode_id, []).append(p)
+    decks = rng.sample(list(by_episode.values()), len(by_episode))
+    for deck in decks:
+        rng.shuffle(deck)
     picked: list[Probe] = []
-    while len(picked) < most and any(nights.values()):
-        picked += [drawn.pop() for drawn in nights.values() if drawn]
+    while len(picked) < most and any(decks):
+        picked += [deck.pop() for deck in decks if deck]
     return picked[:most]

@@ -174,20 +174,21 @@ def _dreams(data: Data) -> Figure | None:
     fates = [sum(map(Counter, d["rounds"]), Counter[str]()) for d in told]
 
     def answered(a: Axes) -> None:
+        asked = [(str(i + 1), d) for i, d in enumerate(told) if d["before"]["total"]]
         for when in ("before", "after"):
-            a.plot([str(i + 1) for i in range(len(told))], [d[when]["rate"] for d in told], marker="o", label=f"{when} dreaming")
+            a.plot([i for i, _ in asked], [d[when]["rate"] for _, d in asked], marker="o", label=f"{when} dreaming")
         a.set(xlabel="dreaming night", ylabel="held-out dreams answered", ylim=(0, 1.02))
         a.legend(fontsize=7)
 
-    return _two(lambda a: _stacked(a, fates, "dreams, by what became of them"), answered)
+    return _two(lambda a: _stacked(a, fates, "dreams, by what became of them", 0.0), answered)
 
 
-def _stacked(a: Axes, by_night: Sequence[Mapping[str, float]], label: str) -> None:
-    """A bar a night, a colour a part; parts below 2 % of the tallest bar are left out."""
+def _stacked(a: Axes, by_night: Sequence[Mapping[str, float]], label: str, least: float = 0.02) -> None:
+    """A bar a night, a colour a part; parts that are nowhere more than `least` of the tallest bar are left out."""
     base, tallest = [0.0] * len(by_night), max(sum(x.values()) for x in by_night)
     for part in dict.fromkeys(p for x in by_night for p in x):
         heights = [x.get(part, 0.0) for x in by_night]
-        if max(heights) > 0.02 * tallest:
+        if max(heights) > least * tallest:
             a.bar([str(i + 1) for i in range(len(by_night))], heights, bottom=base, label=part.replace("_", " "))
             base = [b + h for b, h in zip(base, heights, strict=True)]
     a.set(xlabel="night", ylabel=label)
@@ -252,7 +253,7 @@ def _page(data: Data, pages: Sequence[str]) -> str:
         f"<tr><td>{i + 1}</td><td>{html.escape(str(n.get('verdict')))}</td><td>{html.escape(str(n.get('reason')))}</td><td>{n.get('seconds', 0):.0f}</td>"
         f"<td>{c['tokens_generated']:,}</td><td>{c['tokens_trained']:,}</td><td>{c['peak_bytes'] / 2**20:,.0f}</td>"
         f"<td>{_or_dash(c['tokens_saved_per_turn'])}</td><td>{_or_dash(c['break_even_turns'])}</td>"
-        f"<td>{n.get('returned', 0)} of {n.get('audited', 0)}</td></tr>"
+        f"<td>{n.get('returned', 0)} of {n.get('audited', 0)}</td><td>{_dreamt(n.get('exam', {}).get('dreams') or {})}</td></tr>"
         for i, (n, c) in enumerate(zip(nights, costs, strict=True))
     )
     return (
@@ -260,8 +261,14 @@ def _page(data: Data, pages: Sequence[str]) -> str:
         "<style>body{font:15px system-ui;max-width:70em;margin:2em auto;padding:0 1em}img{max-width:100%}"
         "td,th{padding:.2em .8em;text-align:left;border-bottom:1px solid #ddd}</style><h1>sleepmem report</h1>"
         f"{''.join(pages)}<h2>Nights</h2><table><tr><th>night<th>verdict<th>reason<th>seconds<th>tokens generated<th>tokens trained<th>peak memory, MiB"
-        f"<th>memory tokens saved per turn<th>paid back after turns<th>forgotten, of those asked again</tr>{rows}</table>"
+        f"<th>memory tokens saved per turn<th>paid back after turns<th>forgotten, of those asked again<th>dreams</tr>{rows}</table>"
     )
+
+
+def _dreamt(dreams: Data) -> str:
+    if not dreams:
+        return "&ndash;"
+    return "kept" if dreams["kept"] else f"not kept: {html.escape(dreams['reason'])}"
 
 
 def _or_dash(value: float | None) -> str:

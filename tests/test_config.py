@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from sleepmem import ConfigError, ExamConfig, GateConfig, Level, MemoryConfig, ProbeConfig, SeedingConfig, SleepConfig
+from sleepmem import ConfigError, DreamConfig, ExamConfig, GateConfig, Level, MemoryConfig, ProbeConfig, SeedingConfig, SleepConfig
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,9 @@ from sleepmem import ConfigError, ExamConfig, GateConfig, Level, MemoryConfig, P
         (SleepConfig, "replay_budget", 0),
         (SleepConfig, "tired_at", 0),
         (SleepConfig, "rehearse", -1),
+        (SleepConfig, "reread", -1),
+        (DreamConfig, "samples", 1),
+        (DreamConfig, "share", 10),
         (MemoryConfig, "max_new_tokens", 0),
     ],
 )
@@ -44,6 +47,21 @@ def test_a_setting_outside_its_range_is_named_with_its_value(config, name, value
         config(**{name: value})
     assert name.replace("_", " ") in str(raised.value).replace("_", " ")
     assert str(value) in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "name", "value"),
+    [
+        (DreamConfig, "rounds", 1.5),
+        (DreamConfig, "rounds", "2"),
+        (SleepConfig, "audit", None),
+        (SleepConfig, "rehearse", 1e3),
+        (DreamConfig, "share", "1"),
+    ],
+)
+def test_a_setting_of_the_wrong_type_is_named_with_its_value(config, name, value):
+    with pytest.raises(ConfigError, match=rf"{name} is .*number"):
+        config(**{name: value})
 
 
 def test_tonights_facts_keep_a_share_of_the_batch():

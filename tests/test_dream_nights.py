@@ -15,7 +15,7 @@ def lucid(by_hand, monkeypatch):
     """One rewarded dream, one held out, one refused, about what tonight proved; `score` says how many of the held-out ones the dreamer answers."""
     score = {"right": 1.0, "asked": "Who moved to Brenport?", "before": []}
 
-    def dream(local, expert, beside, tonight, earlier, asked, before, told, learn, config, seed):
+    def dream(local, expert, beside, tonight, earlier, facts, before, told, strangers, learn, config, seed):
         context = tuple(tonight[:2])
         score["before"].append(sorted(before))
         fates = {"Who has moved to Brenport?": Fate.REWARDED, score["asked"]: Fate.HELD_OUT, "Who?": Fate.UNREADABLE}

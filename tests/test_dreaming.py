@@ -11,7 +11,7 @@ from sleepmem.config import DreamConfig
 from sleepmem.dreaming import Dream, Fate
 from sleepmem.experts import LocalModel
 from sleepmem.prompts import ABSTENTION, closed_book
-from sleepmem.records import Episode
+from sleepmem.records import Episode, Kind, Probe, Role
 
 ALICE = ("alice",)
 LESSONS = [("Where does Mara live?", "Brenport."), ("Who owns the red boat?", "Jon Aldous."), ("Who leads Karo?", "Mara.")]
@@ -23,6 +23,10 @@ def episode(text, day=1, owner=ALICE):
 
 
 LEADS, LIVES, BOAT = episode("The leader of Karo is Mara.", 1), episode("Back home Mara lives in Brenport.", 2), episode("The boat of Jon is red.", 3)
+
+
+def asks(about, question, answer):
+    return Probe(question, about.id, "night-0001", Kind.FACT, Role.TRAIN, question, answer)
 
 
 def dreamt(question="", answer="", context=(LEADS,), **more):
@@ -117,12 +121,18 @@ def test_importance_is_the_norm_of_the_gradient_on_the_expert(local):
 
 def test_contexts_link_what_shares_a_name_and_hold_something_of_tonight():
     earlier = [LIVES, BOAT, episode("In winter Tessa skates.", 4)]
-    found = dreaming.contexts([LEADS], earlier, 10, seed=0)
+    facts = [asks(LEADS, "Who leads Karo?", "Mara."), asks(LIVES, "Where does Mara live?", "Brenport.")]
+    lead = dreaming.leads(facts)
+    assert lead == {frozenset((LEADS.id, LIVES.id))}
+    found = dreaming.contexts([LEADS], earlier, lead, 10, seed=0)
     assert (LEADS, LIVES) in found  # both name Mara; told oldest first
     assert (LEADS,) in found
     assert all(LEADS in c and len(c) <= 2 for c in found)
     assert any(len(c) == 2 and LIVES not in c for c in found)  # two unrelated ones
-    assert len(dreaming.contexts([LEADS, LIVES, BOAT], [], 2, seed=0)) == 2
+    assert len(dreaming.contexts([LEADS, LIVES, BOAT], [], [], 2, seed=0)) == 2
+    first, *others = dreaming.contexts([LEADS, BOAT], earlier, lead, 10, seed=0)  # whom the one answers the other is about
+    assert first == (LEADS, LIVES)
+    assert others
 
 
 def test_one_random_expert_leaks_into_the_dreams_about_a_context():
@@ -138,9 +148,9 @@ def test_one_random_expert_leaks_into_the_dreams_about_a_context():
     assert {d.expert for d in made} == {"one", "two"}
     assert dict(views).keys() == {("tonight", "one"), ("tonight", "two")}
     assert len(made) == 2 * len(about)
-    alone = dreaming.sample(Recorder(), about, ("tonight",), ["one"], DreamConfig(samples=1, random_expert=False), seed=0)
+    alone = dreaming.sample(Recorder(), about, ("tonight",), ["one"], DreamConfig(samples=2, random_expert=False), seed=0)
     assert {d.expert for d in alone} == {""}
-    assert views[-1] == (("tonight",), len(about))
+    assert views[-1] == (("tonight",), 2 * len(about))
 
 
 # The guard
@@ -164,6 +174,8 @@ class Scripted:
         ("Question: Who leads Zorin? Answer: Mara.", Fate.FOREIGN),
         ("Question: Who leads Karo? Answer: Pia.", Fate.FOREIGN),
         ("Question: What does Mara lead? Answer: Karo.", Fate.REPEATED),
+        ("Question: what does  Mara lead ? Answer: Karo.", Fate.REPEATED),
+        ("Question: Who who who leads leads Karo? Answer: Mara.", Fate.UNREADABLE),
         ("Question: Who is led by Karo? Answer: Mara.", Fate.CONTRADICTS),
     ],
 )
@@ -194,6 +206,24 @@ def test_the_guard_refuses_what_the_ledger_contradicts_and_what_mixes_owners():
     assert [x.fate for x in refused] == [Fate.MIXED]
 
 
+def test_the_guard_refuses_what_is_answered_alike_about_somebody_else():
+    good = Dream((LEADS,), "", "Question: Who leads Karo? Answer: Mara.")
+    deaf, honest = Scripted(**{"Who leads Karo?": "Mara.", "Who leads Vosk?": "Mara."}), Scripted(**{"Who leads Karo?": "Mara."})
+    assert [d.fate for d in dreaming.guard(deaf, [good], (), lambda q, c: [], (), ["Vosk"])[1]] == [Fate.LOOSE]
+    assert len(dreaming.guard(honest, [good], (), lambda q, c: [], (), ["Vosk"])[0]) == 1
+
+
+def test_a_question_that_needs_both_memories_is_believed_only_where_one_leads_to_the_other():
+    class Reader(Scripted):
+        def answer(self, chats, *more, **named):
+            return ["Brenport." if "leader of Karo is" in c[0]["content"] and "Brenport" in c[0]["content"] else ABSTENTION for c in chats]
+
+    chained = Dream((LEADS, LIVES), "", "Question: Where does the leader of Karo live? Answer: Brenport.")
+    sound, _ = dreaming.guard(Reader(), [chained], (), lambda q, c: [], {frozenset((LEADS.id, LIVES.id))}, ["Vosk"])
+    assert len(sound) == 1
+    assert [d.fate for d in dreaming.guard(Reader(), [chained], (), lambda q, c: [], (), ["Vosk"])[1]] == [Fate.APART]
+
+
 # Choice and trial
 
 
@@ -212,14 +242,22 @@ def test_a_dream_is_rewarded_when_unseen_questions_get_likelier_answers(local):
     helpful, harmful = dreamt("Who is it that lives in Brenport?", "Mara."), dreamt("Who lives in Brenport now?", "Zorin Blap.")
     exam = [("Who lives in Brenport?", "Mara."), ("Who is at home in Brenport?", "Mara.")]
     before = [p.detach().clone() for p in expert(local).values()]
-    good, bad = dreaming.trial(local, "tonight", ["evening"], [helpful, harmful], exam, dataclasses.replace(CONFIG, steps=60, lr=3e-2))
+    good, bad = dreaming.trial(local, "tonight", ["evening"], [helpful, harmful], [exam] * 2, dataclasses.replace(CONFIG, steps=60, lr=3e-2))
     assert good.fate is Fate.REWARDED
     assert good.gain > 1e-5 > bad.gain
     strict = dataclasses.replace(CONFIG, steps=60, lr=3e-2, margin=1e-5)
-    assert [d.fate for d in dreaming.trial(local, "tonight", ["evening"], [helpful, harmful], exam, strict)] == [Fate.REWARDED, Fate.USELESS]
+    assert [d.fate for d in dreaming.trial(local, "tonight", ["evening"], [helpful, harmful], [exam] * 2, strict)] == [Fate.REWARDED, Fate.USELESS]
     assert all(torch.equal(a, b) for a, b in zip(before, expert(local).values(), strict=True))
-    (blind,) = dreaming.trial(local, "tonight", ["evening"], [helpful], [(helpful.question, helpful.answer)], CONFIG)
-    assert (blind.gain, blind.fate) == (0.0, Fate.USELESS)  # its own question is no exam
+    (blind,) = dreaming.trial(local, "tonight", ["evening"], [helpful], [[]], CONFIG)
+    assert (blind.gain, blind.fate) == (0.0, Fate.USELESS)  # nothing says that it helped
+
+
+def test_a_trial_is_scored_on_other_questions_about_the_same_and_of_tonight():
+    own, near, far = dreamt("Who leads Karo?", "Mara."), dreamt("Whom does Karo follow?", "Mara."), dreamt("Who sails?", "Jon.", (BOAT,))
+    asked = [("Who leads Karo?", "Mara."), ("Where does Mara live?", "Brenport."), ("Who owns the red boat?", "Jon.")]
+    exam = dreaming._exam(own, [own, near, far], asked, 3, random.Random(0))
+    assert exam[0] == ("Whom does Karo follow?", "Mara.")
+    assert set(exam[1:]) == set(asked[1:])
 
 
 def test_what_was_dreamt_in_several_wordings_keeps_one_for_the_exam():
@@ -230,7 +268,7 @@ def test_what_was_dreamt_in_several_wordings_keeps_one_for_the_exam():
     assert len(rest) == 2
     again = [dreamt("Where does Mara live?", "Brenport."), dreamt("Where is Mara at home?", "Brenport.")]
     held, rest = dreaming.hold_out([*twice, *again], random.Random(0))
-    assert ([d.fate for d in held], len(rest)) == ([Fate.HELD_OUT, Fate.JUDGE], 2)  # what examines does not choose
+    assert (len(held), len(rest)) == (1, 3)
 
 
 # Rounds
@@ -243,11 +281,14 @@ def lucid(monkeypatch, gains):
     monkeypatch.setattr(
         dreaming,
         "guard",
-        lambda local, dreams, known, told: ([dataclasses.replace(d, question=f"{len(known)} {n}?") for n, d in enumerate(dreams)], []),
+        lambda local, dreams, known, told, lead, strangers: (
+            [dataclasses.replace(d, question=f"{len(known)} {n}?") for n, d in enumerate(dreams)],
+            [],
+        ),
     )
     monkeypatch.setattr(dreaming, "importance", lambda local, expert, beside, dreams: dreams)
 
-    def trial(local, expert, beside, dreams, exam, config):
+    def trial(local, expert, beside, dreams, exams, config):
         fate = Fate.REWARDED if next(rounds) else Fate.USELESS
         return [dataclasses.replace(d, fate=fate) for d in dreams]
 
@@ -256,7 +297,7 @@ def lucid(monkeypatch, gains):
 
 def rounds(config):
     taught = []
-    made = dreaming.dream(None, "tonight", (), [LEADS, LIVES], [], [], (), lambda q, c: [], lambda d: taught.append(len(d)), config, 0)
+    made = dreaming.dream(None, "tonight", (), [LEADS, LIVES], [], [], (), lambda q, c: [], [], lambda d: taught.append(len(d)), config, 0)
     return made, taught
 
 

@@ -145,6 +145,38 @@ def test_experts_of_many_ranks_are_one_matrix(tiny, monkeypatch):
 # Views
 
 
+def test_a_view_holds_whatever_happens_inside(local):
+    for n, name in enumerate((*TWO, "third")):
+        local.add_expert(name, 4)
+        shake(local, name, n)
+    ids = torch.tensor([local.prompt_ids(ASKED[0])])
+    with torch.no_grad(), local.view(()) as model:
+        base = model(input_ids=ids).logits
+        with local.view(["first"]):
+            pass
+        assert torch.equal(model(input_ids=ids).logits, base)
+    with torch.no_grad(), local.view(TWO) as model:
+        both = model(input_ids=ids).logits
+        local.drop_expert("third")
+        assert torch.allclose(model(input_ids=ids).logits, both, atol=1e-5)
+
+
+def test_half_a_sum_is_no_sum(local, monkeypatch):
+    for n, name in enumerate(TWO):
+        local.add_expert(name, 4)
+        shake(local, name, n)
+
+    def full(layer, adapter):
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sleepmem.experts.multiply_out", full)
+        with pytest.raises(MemoryError):
+            logits(local, TWO)
+    assert local.experts == tuple(TWO)
+    assert torch.allclose(logits(local, TWO), logits(local, TWO[::-1]), atol=1e-4)
+
+
 def test_a_view_restores_on_leaving(local):
     local.add_expert("e", 4)
     shake(local, "e")

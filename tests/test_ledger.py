@@ -297,3 +297,19 @@ def test_verify_notices_an_episode_whose_expert_is_not_live(ledger):
     ledger.db["episodes"].update(TOLD.id, {"learned_in": "night-0007"})
     (fault,) = ledger.verify()
     assert "night-0007" in fault
+
+
+def test_what_was_taken_back_has_passed_nothing_any_more(ledger):
+    told = Episode(("alice",), "Mara moved to Brenport.")
+    ledger.add_episode(told)
+    night_id = ledger.start_night(("alice",))
+    asked = probe(1, told.id, "Where does Mara live?", "Brenport.", night_id=night_id)
+    ledger.add_probes(("alice",), [asked])
+    expert = Expert(f"{night_id}-x", ("alice",), night_id, "fast", 4, told.created_at, (told.id,), True)
+    ledger.promote(expert, [told.id], [], [asked.id])
+    ledger.finish_night(night_id, Verdict.PROMOTED, "good", {})
+    assert ledger.learned_probes(("alice",), passed=True) == [asked]
+    ledger.take_back([told.id])
+    assert [e.id for e in ledger.buffered(("alice",))] == [told.id]
+    ledger.rollback(("alice",), [night_id])  # the same nights: what failed an audit does not come back with them
+    assert [e.id for e in ledger.buffered(("alice",))] == [told.id]

@@ -600,3 +600,9 @@ def test_experts_are_not_opened_with_another_model(tmp_path, tiny):
     shutil.move(other, tmp_path / "moved")
     with SleepMemory.open(tmp_path / "m", tmp_path / "moved", HashedWords(), check_experts=False) as memory:
         assert memory.model == str(tmp_path / "moved")
+
+
+def test_the_settings_of_one_phase_are_not_those_of_the_memory(tmp_path):
+    with pytest.raises(ConfigError, match=r"SleepConfig; it must be a MemoryConfig"):
+        SleepMemory.open(tmp_path / "m", config=SleepConfig())
+    assert not (tmp_path / "m").exists()

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from sleepmem import probing
-from sleepmem.answers import words
+from sleepmem.answers import subject, words
 from sleepmem.config import ProbeConfig
 from sleepmem.prompts import ABSTENTION, INVENT, UNANSWERED, WRITE_PAIR
 from sleepmem.records import Episode, Kind, Role
@@ -192,6 +192,6 @@ def test_tonights_questions_are_read_about_invented_subjects_too():
 
 
 def test_the_subject_is_the_one_name_of_a_question():
-    assert probing.subject("Where does Mara Vell live?") == "Mara Vell"
-    assert probing.subject("Does Mara know Tovin well, and Mara him?") == ""
-    assert probing.subject("where is it?") == ""
+    assert subject("Where does Mara Vell live?") == "Mara Vell"
+    assert subject("Does Mara know Tovin well, and Mara him?") == ""
+    assert subject("where is it?") == ""

@@ -26,21 +26,28 @@ def test_untrusted_sources_stay_out_unless_let_in():
     assert select([*DAYS, TOOL], {}, 9, untrusted=True)[0].episode_id == TOOL.id
 
 
-def taught(night, count, **changed):
-    return [probe(n, "e", f"q{n}", "a", night_id=f"night-{night}", **{"role": Role.TRAIN, **changed}) for n in range(count)]
+def taught(episode, count, **changed):
+    return [probe(n, episode, f"q{n} of {episode}", "a", night_id=f"night-{episode}", role=Role.TRAIN, **changed) for n in range(count)]
 
 
-def test_a_sample_draws_evenly_over_nights():
-    picked = evenly([*taught(1, 20), *taught(2, 3), *taught(3, 20)], 9, seed=0)
-    assert sorted(p.night_id for p in picked) == ["night-1"] * 3 + ["night-2"] * 3 + ["night-3"] * 3
+def test_a_sample_draws_evenly_over_episodes():
+    picked = evenly([*taught("a", 20), *taught("b", 3), *taught("c", 20)], 9, seed=0)
+    assert sorted(p.episode_id for p in picked) == ["a"] * 3 + ["b"] * 3 + ["c"] * 3
     assert len({p.id for p in picked}) == 9
 
 
+def test_a_small_sample_prefers_no_episode():
+    deck = [p for e in range(40) for p in taught(f"e{e:02d}", 3)]
+    picked = [p.episode_id for seed in range(20) for p in evenly(deck, 4, seed)]
+    assert {e < "e20" for e in picked} == {True, False}
+    assert len(set(picked)) > 20
+
+
 def test_a_sample_takes_all_when_there_is_little():
-    assert len(evenly(taught(1, 4), 100, seed=0)) == 4
+    assert len(evenly(taught("a", 4), 100, seed=0)) == 4
     assert evenly([], 5, seed=0) == []
 
 
 def test_a_sample_depends_on_the_seed_alone():
-    deck = taught(1, 30)
+    deck = taught("a", 30)
     assert evenly(deck, 5, seed=1) == evenly(deck, 5, seed=1) != evenly(deck, 5, seed=2)

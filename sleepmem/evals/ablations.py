@@ -19,7 +19,7 @@ ARMS = {
     "without imitation": replace(FULL, seeding=replace(SEEDING, alpha=1.0)),
     "without semantic reward": replace(FULL, seeding=replace(SEEDING, gamma=0.0)),
     "without expansion": replace(FULL, expand=False, levels=LEVELS[:1]),
-    "without rehearsal": replace(FULL, rehearse=0, seeding=replace(SEEDING, rehearsal=0.0)),
+    "without rehearsal": replace(FULL, rehearse=0, reread=0, seeding=replace(SEEDING, rehearsal=0.0)),
     "without dreaming": replace(FULL, dream=replace(DREAM, rounds=0)),
     "dreaming without gradient selection": replace(FULL, dream=replace(DREAM, by_gradient=False)),
     "dreaming without the random expert": replace(FULL, dream=replace(DREAM, random_expert=False)),

@@ -1,0 +1,61 @@
+"""Isolated copies: how much faster many trials of dreams are at once than one by one. `make bench-copies`.
+
+Made-up dreams about facts that the model never saw: only the time counts here.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+from dataclasses import replace
+from typing import Annotated
+
+import torch
+import typer
+
+from sleepmem import dreaming
+from sleepmem.config import LEVELS, DreamConfig
+from sleepmem.embedded import world
+from sleepmem.experts import LocalModel
+from sleepmem.memory import EMBEDDED
+
+
+def pair(rng: random.Random) -> dreaming.Asked:
+    f = world.fact(rng, world.subject(rng, True), True)
+    return world.ask(rng, f.key), f.answer
+
+
+def main(
+    copies: Annotated[int, typer.Option(help="Trials at once.")] = 16,
+    repeats: Annotated[int, typer.Option(help="Times that both are timed, in turn.")] = 7,
+    threads: int = 1,
+) -> None:
+    """Print the median ratio of seconds, for gradients, trials without an exam, and whole trials."""
+    torch.set_num_threads(threads)
+    local, rng = LocalModel(EMBEDDED), random.Random(0)
+    for n, name in enumerate(("evening", "tonight")):
+        local.add_expert(name, LEVELS[0].rank, n)
+    dreams = [dreaming.Dream((), "", "", *pair(rng)) for _ in range(copies)]
+    config = DreamConfig()
+    print(f"{copies} copies of rank {LEVELS[0].rank}, {config.steps} steps each, {threads} thread(s), median of {repeats}:", flush=True)
+
+    def timed(examined: int, at_once: int) -> float:
+        began = time.perf_counter()
+        exams = [[pair(rng) for _ in range(examined)] for _ in dreams]
+        dreaming.trial(local, "tonight", ["evening"], dreams, exams, replace(config, copies=at_once))
+        return time.perf_counter() - began
+
+    def gradients(at_once: int) -> float:
+        began = time.perf_counter()
+        dreaming.importance(local, "tonight", ["evening"], dreams, at_once)
+        return time.perf_counter() - began
+
+    print(f"gradients: {statistics.median(gradients(1) / gradients(copies) for _ in range(repeats)):.1f} x as fast at once", flush=True)
+    for examined in (0, 4, config.examined, 24):
+        ratio = statistics.median(timed(examined, 1) / timed(examined, copies) for _ in range(repeats))
+        print(f"trials scored on {examined} questions: {ratio:.1f} x as fast at once", flush=True)
+
+
+if __name__ == "__main__":
+    typer.run(main)
