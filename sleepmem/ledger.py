@@ -350,6 +350,12 @@ class Ledger:
                 db.table("episodes").update(i, {"learned_in": None, "indexed": 0})
                 db.execute("UPDATE probes SET passed = 0 WHERE episode_id = ?", [i])
 
+    def distrust(self, probe_ids: Iterable[str]) -> None:
+        """These questions are not answered right closed-book any more."""
+        with self._write() as db:
+            for i in probe_ids:
+                db.table("probes").update(i, {"passed": 0})
+
     def finish_night(self, night_id: str, verdict: Verdict, reason: str, report: Mapping[str, Any]) -> None:
         with self._write() as db:
             db.table("nights").update(night_id, {"finished_at": now(), "verdict": verdict.value, "reason": reason, "report": json.dumps(report)})

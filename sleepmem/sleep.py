@@ -25,16 +25,19 @@ Step = Callable[[Night, State], State]
 
 
 def audit(night: Night, state: State) -> State:
-    """Examine again what the weights are believed to hold, a sample of it. What fails goes back to the buffer, at once and for tonight to learn anew."""
+    """Examine again what the weights are believed to hold, a sample of it. A fact that fails goes back to the buffer, at once and for tonight to learn
+    anew; a dream that fails is no longer answered from the weights."""
     namespace = tuple(state["namespace"])
-    held = [p for p in night.ledger.learned_probes(namespace, passed=True) if p.kind is Kind.FACT and p.role is Role.EXAM]
-    asked = replay.evenly(held, night.config.audit, state["night_id"])
+    held = night.ledger.learned_probes(namespace, passed=True)
+    asked = replay.evenly([p for p in held if p.kind is Kind.FACT and p.role is Role.EXAM], night.config.audit, state["night_id"])
+    dreamt = replay.evenly([p for p in held if p.kind is Kind.DREAM], night.config.audit, state["night_id"])
     if state["level"] != night.config.levels[0].name or not asked:
         return {"audited": 0, "returned": 0}
     live = tuple(e.name for e in night.ledger.experts(namespace))
     for name in live:
         night.local.load_expert(name, night.experts_folder / name)
-    _, passed = exams.recall(night.local, asked, live)
+    _, passed = exams.recall(night.local, [*asked, *dreamt], live)
+    night.ledger.distrust(p.id for p in dreamt if p.id not in passed)
     lost = sorted({p.episode_id for p in asked if p.id not in passed})
     night.ledger.take_back(lost)
     reconcile_index(night.ledger, night.buffer, namespace)

@@ -3,7 +3,7 @@
 import pytest
 from nights import ALICE, LOOSE, tell, watched
 
-from sleepmem import DreamConfig, Verdict, View, night_dream, night_exam, sleep
+from sleepmem import DreamConfig, Verdict, View, exams, night_dream, night_exam, sleep
 from sleepmem.dreaming import Dream, Fate
 from sleepmem.records import Kind, Role, Score
 
@@ -105,4 +105,23 @@ def test_a_dreaming_night_that_was_killed_goes_on(opened, lucid, monkeypatch, st
     assert len([p for p in memory.ledger.probes(report.night_id) if p.kind is Kind.DREAM]) == 2
     assert len({tuple(questions) for questions in lucid["before"]}) == 1  # what the killed run dreamt was not asked before
     assert list((memory.folder / "pending").iterdir()) == []
+    assert memory.verify() == []
+
+
+def test_a_dream_that_was_forgotten_is_not_answered_from_the_weights(opened, lucid, monkeypatch):
+    memory = opened(LOOSE, dream=DREAMING)
+    tell(memory)
+    memory.sleep(ALICE)
+    assert memory.recall(ALICE, lucid["asked"]).view is View.WEIGHTS
+    recall = exams.recall
+
+    def forgetful(local, probes, experts):
+        score, right = recall(local, probes, experts)
+        return score, right - {p.id for p in probes if p.kind is Kind.DREAM}
+
+    monkeypatch.setattr(exams, "recall", forgetful)
+    held = {e.id for e in memory.ledger.learned(ALICE)}
+    assert memory.sleep(ALICE).returned == 0  # the facts are held as before
+    assert {e.id for e in memory.ledger.learned(ALICE)} == held
+    assert not [p for p in memory.ledger.learned_probes(ALICE, passed=True) if p.kind is Kind.DREAM]
     assert memory.verify() == []
