@@ -18,6 +18,7 @@ def lucid(by_hand, monkeypatch):
     def dream(local, expert, beside, tonight, earlier, facts, before, told, strangers, learn, config, seed):
         context = tuple(tonight[:2])
         score["before"].append(sorted(before))
+        score["about"] = [e.text for e in tonight]
         fates = {"Who has moved to Brenport?": Fate.REWARDED, score["asked"]: Fate.HELD_OUT, "Who?": Fate.UNREADABLE}
         made = [Dream(context, "", f"Question: {q} Answer: Mara", q, "Mara", fate, round=1) for q, fate in fates.items()]
         learn([d for d in made if d.fate is Fate.REWARDED])
@@ -125,3 +126,20 @@ def test_a_dream_that_was_forgotten_is_not_answered_from_the_weights(opened, luc
     assert {e.id for e in memory.ledger.learned(ALICE)} == held
     assert not [p for p in memory.ledger.learned_probes(ALICE, passed=True) if p.kind is Kind.DREAM]
     assert memory.verify() == []
+
+
+def test_no_share_no_dreams(opened, lucid):
+    memory = opened(LOOSE, dream=DreamConfig(rounds=2, share=0))
+    tell(memory)
+    assert memory.sleep(ALICE).exam["dreams"] == {}
+    assert lucid["before"] == []
+
+
+def test_nothing_is_dreamt_about_a_memory_that_fills_the_context(opened, lucid):
+    memory = opened(LOOSE, dream=DREAMING)
+    tell(memory)
+    long = "Mara moved to Brenport. " * 20
+    memory.observe(ALICE, long)
+    assert memory.sleep(ALICE).verdict is Verdict.PROMOTED
+    assert lucid["about"]
+    assert long.strip() not in [text.strip() for text in lucid["about"]]
