@@ -1,8 +1,8 @@
 """Dreaming: synthetic questions about what was said, kept only when they measurably help (paper, section 3.4; paper.md, section 5).
 
 A round: sample dreams about one or two memories with one random further expert on; drop what the guard refuses; keep the ones with the largest
-gradient and a few at random; try each on an isolated copy of tonight's expert, with reward 1 when questions it has not seen get likelier answers; the
-rewarded ones teach the dreamer and the expert (ReST-EM). Values in, values out: touches no store.
+gradient and a few at random; try each on an isolated copy of tonight's expert, with reward 1 when other questions get likelier answers; the rewarded
+ones teach the dreamer and the expert (ReST-EM). Values in, values out: touches no store.
 
 Departs from the paper: a dream is a question with its answer, tried by some steps of plain fine-tuning of the expert; all copies learn in the same passes.
 """
@@ -109,7 +109,7 @@ def dream(
         known = {*before, *(d.question for d in everything if d.fate is not Fate.IDLE)}
         sound, refused = guard(local, sampled, known, told, lead, rng.sample(list(strangers), min(len(strangers), _STRANGERS)))
         held, sound = hold_out(sound, rng)
-        tried, idle = select(importance(local, expert, beside, sound), config, seed + n)
+        tried, idle = select(importance(local, expert, beside, sound, config.copies), config, seed + n)
         judged = trial(local, expert, beside, tried, [_exam(d, sound, asked, config.examined, rng) for d in tried], config)
         everything += [replace(d, round=n + 1) for d in (*refused, *held, *idle, *judged)]
         if not any(d.fate is Fate.REWARDED for d in judged):
@@ -216,42 +216,51 @@ def guard(
     refused: list[Dream] = []
     asked = {_plain(q) for q in before}
     for d in dreams:
-        pair = parse_pair(d.text)
-        fate = None
-        if not pair or abstains(pair[1]) or not pair[0].endswith("?") or not words(pair[1]) or _stammers(pair[0]):
-            fate = Fate.UNREADABLE
-        elif len({e.namespace for e in d.context}) > 1:
-            fate = Fate.MIXED
-        elif not names(pair[0]) | set(words(pair[1])) <= {w for e in d.context for w in words(e.text)}:
-            fate = Fate.FOREIGN
-        elif _plain(pair[0]) in asked:
-            fate = Fate.REPEATED
-        if fate or not pair:
-            refused.append(replace(d, fate=fate or Fate.UNREADABLE))
+        question, answer = parse_pair(d.text) or ("", "")
+        read = replace(d, question=question, answer=answer)
+        if fate := _fault(read, asked):
+            refused.append(replace(d, fate=fate))
         else:
-            asked.add(_plain(pair[0]))
-            sound.append(replace(d, question=pair[0], answer=pair[1]))
-    alone = local.answer([open_book(d.question, d.lines) for d in sound])
-    among = local.answer([open_book(d.question, told(d.question, d.context)) for d in sound])
-    apart = iter(local.answer([open_book(d.question, [line]) for d in sound if len(d.context) > 1 for line in d.lines]))
-    needed = [len(d.context) > 1 and all([not _same(next(apart), d.answer) for _ in d.context]) for d in sound]  # noqa: C419  both are read
-    elsewhere = [[q for s in strangers if not both and (q := about_another(d.question, s))] for d, both in zip(sound, needed, strict=True)]
-    anybody = iter(local.answer([open_book(q, d.lines) for d, some in zip(sound, elsewhere, strict=True) for q in some]))
+            asked.add(_plain(question))
+            sound.append(read)
+    alone = _again(local, [[(d.question, d.lines)] for d in sound])
+    among = _again(local, [[(d.question, told(d.question, d.context))] for d in sound])
+    apart = _again(local, [[(d.question, [line]) for line in d.lines] if len(d.context) > 1 else [] for d in sound])
+    both = [bool(some) and not any(_same(a, d.answer) for a in some) for d, some in zip(sound, apart, strict=True)]
+    strange = [[q for s in strangers if not b and (q := about_another(d.question, s))] for d, b in zip(sound, both, strict=True)]
+    elsewhere = _again(local, [[(q, d.lines) for q in some] for d, some in zip(sound, strange, strict=True)])
     kept = []
-    for d, own, other, both, some in zip(sound, alone, among, needed, elsewhere, strict=True):
-        alike = [_same(next(anybody), d.answer) for _ in some]
+    for d, (own,), (other,), needed, others in zip(sound, alone, among, both, elsewhere, strict=True):
         if not _same(own, d.answer) or not (abstains(other) or _same(other, d.answer)):
             refused.append(replace(d, fate=Fate.CONTRADICTS))
-        elif both and frozenset(e.id for e in d.context) not in lead:
+        elif needed and frozenset(e.id for e in d.context) not in lead:
             refused.append(replace(d, fate=Fate.APART))
-        elif alike and all(alike):
+        elif others and all(_same(a, d.answer) for a in others):
             refused.append(replace(d, fate=Fate.LOOSE))
         else:
             kept.append(d)
     return kept, refused
 
 
-def importance(local: LocalModel, expert: str, beside: Sequence[str], dreams: Sequence[Dream], at_once: int = 32) -> list[Dream]:
+def _fault(d: Dream, asked: Collection[str]) -> Fate | None:
+    """What can be held against a dream without asking the model."""
+    told = {w for e in d.context for w in words(e.text)}
+    if not d.question.endswith("?") or not words(d.answer) or abstains(d.answer) or _stammers(d.question):
+        return Fate.UNREADABLE
+    if len({e.namespace for e in d.context}) > 1:
+        return Fate.MIXED
+    if not names(d.question) | set(words(d.answer)) <= told:
+        return Fate.FOREIGN
+    return Fate.REPEATED if _plain(d.question) in asked else None
+
+
+def _again(local: LocalModel, asked: Sequence[Sequence[tuple[str, Sequence[str]]]]) -> list[list[str]]:
+    """The base's answers to each dream's questions, each over its memory lines."""
+    answers = iter(local.answer([open_book(q, lines) for some in asked for q, lines in some]))
+    return [list(itertools.islice(answers, len(some))) for some in asked]
+
+
+def importance(local: LocalModel, expert: str, beside: Sequence[str], dreams: Sequence[Dream], at_once: int) -> list[Dream]:
     """The dreams, each with the norm of its gradient on the expert's parameters."""
     out: list[Dream] = []
     lessons = _as_tokens(local, [(d.question, d.answer) for d in dreams])

@@ -17,28 +17,22 @@ import threading
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, LogitsProcessor, LogitsProcessorList, TextIteratorStreamer
+from transformers import AutoModelForCausalLM, AutoTokenizer, LogitsProcessorList, TextIteratorStreamer
 
 from sleepmem.adapters import Copies, multiply_out, routing
 from sleepmem.errors import EpisodeError, ExpertError, FolderError, ModelError
+from sleepmem.generation import Reply, Watch, buckets, pad
 from sleepmem.weights import check_expert, write_checksums
 
 Messages = Sequence[dict[str, str]]
 _SUMS = 4  # evening and night of one owner, or the owners who talk at the moment
 _MLP = ("mlp", "feed_forward", "ffn", "block_sparse_moe")
-
-
-class Reply(NamedTuple):
-    """An answer, and how sure the model was: the probability of the likeliest token where it was lowest, in (0, 1]."""
-
-    text: str
-    confidence: float
 
 
 class LocalModel:
@@ -321,8 +315,8 @@ class LocalModel:
             torch.manual_seed(seed)
             for i in range(0, len(order), batch):
                 rows = order[i : i + batch]
-                ids, mask = _pad([prompts[r] for r in rows], self.tokenizer.pad_token_id, left=True)
-                watch = _Watch()
+                ids, mask = pad([prompts[r] for r in rows], self.tokenizer.pad_token_id, left=True)
+                watch = Watch()
                 made = model.generate(
                     input_ids=ids.to(self.device),
                     attention_mask=mask.to(self.device),
@@ -341,7 +335,7 @@ class LocalModel:
         streamer = TextIteratorStreamer(self.tokenizer, skip_prompt=True, skip_special_tokens=True)
         ids = torch.tensor([self.prompt_ids(chat)], device=self.device)
         failed: list[BaseException] = []
-        watch = _Watch()
+        watch = Watch()
 
         def make() -> None:
             try:
@@ -380,11 +374,11 @@ class LocalModel:
         """
         lengths = [len(p) + len(c) for p, c in zip(prompts, completions, strict=True)]
         parts: dict[int, torch.Tensor] = {}
-        for rows in _buckets(lengths):
+        for rows in buckets(lengths):
             if copies is not None and self._copies:
                 rows.sort(key=lambda r: copies[r])
                 self._copies.take([copies[r] for r in rows])
-            ids, mask = _pad([[*prompts[r], *completions[r]] for r in rows], self.tokenizer.pad_token_id, left=False)
+            ids, mask = pad([[*prompts[r], *completions[r]] for r in rows], self.tokenizer.pad_token_id, left=False)
             first = min(len(prompts[r]) for r in rows) - 1
             keep = torch.arange(first, max(lengths[r] for r in rows) - 1, device=self.device)
             logits_R_T_V = self.model(input_ids=ids.to(self.device), attention_mask=mask.to(self.device), logits_to_keep=keep, use_cache=False).logits
@@ -394,47 +388,8 @@ class LocalModel:
         return torch.cat([parts[r] for r in range(len(lengths))])
 
 
-class _Watch(LogitsProcessor):  # type: ignore[misc]
-    """Changes no score; keeps the probability of the likeliest token at every step."""
-
-    def __init__(self) -> None:
-        self.steps: list[torch.Tensor] = []
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        self.steps.append(scores.float().softmax(-1).amax(-1))
-        return scores
-
-    def confidence(self, made_R_T: torch.Tensor, ends: Sequence[int]) -> list[float]:
-        """Per row, the least of these up to the end of its answer."""
-        end_R_T = torch.isin(made_R_T, torch.tensor(ends, device=made_R_T.device)).int()
-        over_R_T = end_R_T.cumsum(-1) - end_R_T > 0  # after the first end
-        return [float(x) for x in torch.stack(self.steps, -1).masked_fill(over_R_T, 1.0).amin(-1)]
-
-
 def _mlp_layers(base: torch.nn.Module) -> list[str] | str:
     """The linear layers of the MLP blocks; every linear layer where no block can be told by its name."""
     names = [n for n, m in base.named_modules() if isinstance(m, torch.nn.Linear)]
     inside = sorted({n.rsplit(".", 1)[-1] for n in names if any(part in _MLP for part in n.split("."))})
     return inside or "all-linear"
-
-
-def _pad(rows: Sequence[Sequence[int]], value: int, left: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """(ids_R_T, mask_R_T)"""
-    width = max(map(len, rows))
-    ids, mask = torch.full((len(rows), width), value), torch.zeros(len(rows), width, dtype=torch.long)
-    for i, row in enumerate(rows):
-        at = slice(width - len(row), width) if left else slice(0, len(row))
-        ids[i, at] = torch.tensor(row, dtype=torch.long)
-        mask[i, at] = 1
-    return ids, mask
-
-
-def _buckets(lengths: Sequence[int]) -> list[list[int]]:
-    """Row numbers in groups of like length, so that a long row does not make short ones expensive."""
-    groups: list[list[int]] = []
-    for r in sorted(range(len(lengths)), key=lambda r: lengths[r]):
-        if groups and lengths[r] <= 1.5 * lengths[groups[-1][0]] + 16:
-            groups[-1].append(r)
-        else:
-            groups.append([r])
-    return groups

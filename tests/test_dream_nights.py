@@ -1,5 +1,7 @@
 """Nights that dream: the dreamer's expert goes live only when the exam says so, and everything is in the ledger."""
 
+import dataclasses
+
 import pytest
 from nights import ALICE, LOOSE, tell, watched
 
@@ -31,6 +33,8 @@ def lucid(by_hand, monkeypatch):
         if dreamt:
             new = experts[-1] != state["expert"]
             scores["dreams"] = Score(score["right"] if new else 0.0, 1)
+            if new and "recall" in score:
+                scores["recall"] = score["recall"]
             passed |= {p.id for p in dreamt if new}
         return scores, passed, by_night
 
@@ -126,6 +130,15 @@ def test_a_dream_that_was_forgotten_is_not_answered_from_the_weights(opened, luc
     assert {e.id for e in memory.ledger.learned(ALICE)} == held
     assert not [p for p in memory.ledger.learned_probes(ALICE, passed=True) if p.kind is Kind.DREAM]
     assert memory.verify() == []
+
+
+def test_a_dreamer_below_the_exams_own_bound_does_not_replace_a_good_expert(opened, lucid):
+    lucid["recall"] = Score(13, 20)
+    memory = opened(dataclasses.replace(LOOSE, recall=0.9), dream=DREAMING)
+    tell(memory)
+    report = memory.sleep(ALICE)
+    assert (report.verdict, report.exam["dreams"]["kept"]) == (Verdict.PROMOTED, False)
+    assert "closed-book recall" in report.exam["dreams"]["reason"]
 
 
 def test_no_share_no_dreams(opened, lucid):

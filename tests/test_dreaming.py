@@ -5,6 +5,7 @@ import random
 
 import pytest
 import torch
+from shaken import shake
 
 from sleepmem import dreaming
 from sleepmem.config import DreamConfig
@@ -38,11 +39,7 @@ def local(tiny):
     model = LocalModel(tiny, device="cpu")
     for n, name in enumerate(("evening", "tonight")):
         model.add_expert(name, 4, n)
-    torch.manual_seed(3)
-    with torch.no_grad():
-        for n, p in model.peft.named_parameters():
-            if "lora_" in n:
-                p.normal_(std=0.1)
+        shake(model, name, n, std=0.1)
     return model
 
 
@@ -286,7 +283,7 @@ def lucid(monkeypatch, gains):
             [],
         ),
     )
-    monkeypatch.setattr(dreaming, "importance", lambda local, expert, beside, dreams: dreams)
+    monkeypatch.setattr(dreaming, "importance", lambda local, expert, beside, dreams, at_once: dreams)
 
     def trial(local, expert, beside, dreams, exams, config):
         fate = Fate.REWARDED if next(rounds) else Fate.USELESS

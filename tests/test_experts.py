@@ -7,26 +7,22 @@ from pathlib import Path
 
 import pytest
 import torch
+from shaken import ASKED, logits, shake
 
 from sleepmem.config import SeedingConfig
 from sleepmem.errors import EpisodeError, ExpertError, FolderError, ModelError
-from sleepmem.experts import LocalModel, _Watch
+from sleepmem.experts import LocalModel
+from sleepmem.generation import Watch
 from sleepmem.prompts import closed_book
 from sleepmem.seeding import Row, RowKind, seed
 from sleepmem.weights import check_expert, write_checksums
 
-ASKED = [closed_book("Where does Mara live?"), closed_book("Who owns the red boat?")]
 TWO = ["first", "second"]
 
 
 @pytest.fixture
 def local(tiny):
     return LocalModel(tiny, device="cpu")
-
-
-def logits(local, experts=()):
-    with local.view(experts), torch.no_grad():
-        return local.logits([local.prompt_ids(c) for c in ASKED], [local.answer_ids("In Brenport.")] * 2).clone()
 
 
 def weights(local, expert):
@@ -37,15 +33,6 @@ def base(local):
     """The frozen weights, by the names they have without adapters."""
     clean = ((n.replace("base_model.model.", "").replace("base_layer.", ""), p) for n, p in local.model.named_parameters())
     return {n: p.detach().clone() for n, p in clean if "lora_" not in n}
-
-
-def shake(local, expert, seed=1):
-    """Give the expert weights that change something."""
-    torch.manual_seed(seed)
-    with torch.no_grad():
-        for n, p in local.peft.named_parameters():
-            if f".{expert}." in n:
-                p.normal_(std=0.3)
 
 
 def same(one, other):
@@ -121,27 +108,6 @@ def test_dropping_one_leaves_the_other(local):
     assert torch.equal(logits(local, ["second"]), kept)
 
 
-def test_experts_of_many_ranks_are_one_matrix(tiny, monkeypatch):
-    names = [f"night-{n}" for n in range(3)]
-    factors, product = (LocalModel(tiny, device="cpu") for _ in range(2))
-    for local in (factors, product):
-        for n, name in enumerate(names):
-            local.add_expert(name, 48, n)
-            shake(local, name, n)
-    made = logits(product, names)
-    with monkeypatch.context() as patch:
-        patch.setattr("sleepmem.experts.multiply_out", lambda layer, adapter: None)
-        assert torch.allclose(logits(factors, names), made, atol=1e-4)
-
-    def held(local):
-        return sum(p.numel() for n, p in local.peft.named_parameters() if ".night-0+night-1+night-2." in n)
-
-    assert held(product) < held(factors)
-    product.drop_expert("night-1")  # the sum goes with it
-    assert not held(product)
-    assert torch.allclose(logits(product, ["night-0", "night-2"]), logits(factors, ["night-0", "night-2"]), atol=1e-4)
-
-
 # Views
 
 
@@ -159,22 +125,6 @@ def test_a_view_holds_whatever_happens_inside(local):
         both = model(input_ids=ids).logits
         local.drop_expert("third")
         assert torch.allclose(model(input_ids=ids).logits, both, atol=1e-5)
-
-
-def test_half_a_sum_is_no_sum(local, monkeypatch):
-    for n, name in enumerate(TWO):
-        local.add_expert(name, 4)
-        shake(local, name, n)
-
-    def full(layer, adapter):
-        raise MemoryError
-
-    with monkeypatch.context() as patch:
-        patch.setattr("sleepmem.experts.multiply_out", full)
-        with pytest.raises(MemoryError):
-            logits(local, TWO)
-    assert local.experts == tuple(TWO)
-    assert torch.allclose(logits(local, TWO), logits(local, TWO[::-1]), atol=1e-4)
 
 
 def test_a_view_restores_on_leaving(local):
@@ -362,7 +312,7 @@ def test_confidence_is_the_probability_where_the_answer_was_least_certain(local)
 
 
 def test_confidence_ends_with_the_answer():
-    watch = _Watch()
+    watch = Watch()
     for p in (0.9, 0.8, 0.6):
         watch(torch.zeros(2, 1), torch.log(torch.tensor([[p, 1 - p], [p, 1 - p]])))
     assert watch.confidence(torch.tensor([[5, 7, 0], [5, 6, 6]]), [7, 0]) == pytest.approx([0.8, 0.6])
@@ -390,44 +340,3 @@ def test_a_chat_longer_than_the_context_is_refused(local):
 def test_no_model_no_chat(tmp_path):
     with pytest.raises(ModelError, match="could not be loaded"):
         LocalModel(tmp_path)
-
-
-# The router
-
-
-def routed(tiny, top_k, names):
-    local = LocalModel(tiny, device="cpu", top_k=top_k)
-    for n, name in enumerate(names):
-        local.add_expert(name, 2, n)
-        shake(local, name, n)
-    return local
-
-
-def test_a_router_over_all_experts_is_their_sum(tiny):
-    names = ["first", "second", "third"]
-    assert torch.allclose(logits(routed(tiny, 3, names), names), logits(routed(tiny, 0, names), names), atol=1e-5)
-
-
-def test_a_token_goes_through_the_experts_that_add_most(tiny):
-    names = ["first", "second", "third"]
-    local = routed(tiny, 1, names)
-    with torch.no_grad():
-        for n, p in local.peft.named_parameters():
-            if ".second." in n and "lora_B" in n:
-                p.mul_(100.0)
-            if ".third." in n and "lora_B" in n:
-                p.mul_(0.01)
-    alone = logits(local, ["second"])
-    assert torch.allclose(logits(local, names), alone, atol=1e-4)
-    assert not torch.allclose(logits(local, ["first", "third"]), logits(local, ["third"]), atol=1e-4)  # without the second
-    assert torch.allclose(logits(local, ["first", "third"]), logits(local, ["first"]), atol=1e-4)
-
-
-def test_the_router_leaves_what_trains_alone(tiny):
-    local = routed(tiny, 1, ["first", "second", "third"])
-    with local.view(["first", "second", "third"], training="third") as model:
-        ids = torch.tensor([local.prompt_ids(ASKED[0])])
-        model(input_ids=ids).logits.sum().backward()
-    grown = {n for n, p in local.peft.named_parameters() if p.grad is not None}
-    assert grown
-    assert all(".third." in n for n in grown)

@@ -1,0 +1,276 @@
+"""Whole nights on the tiny model. It speaks gibberish, so the questions are made by hand; everything else is real.
+
+What the tiny model happens to answer without memories is what it "knows": an episode that is asked for it is proven, any other is not.
+The learning rate is next to nothing, so that this stays so after seeding.
+"""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from nights import ALICE, buffered, config, hand_made, tell, watched
+
+from sleepmem import SleepMemory, Verdict, probing, sleep
+
+BOB = ("bob",)
+STEPS = list(sleep.STEPS)
+
+
+def outcome(memory, report):
+    """All that a night leaves behind, but for names, times and seconds."""
+    (expert,) = memory.ledger.experts(ALICE)
+    weights = (memory.folder / "experts" / expert.name / "adapter_model.safetensors").read_bytes()
+    exams = [tuple(r) for r in memory.ledger.db.execute('SELECT stage, measure, "right", total FROM exams WHERE night_id = ?', [report.night_id])]
+    return {
+        "report": (report.night_id, report.verdict, report.reason, report.episodes, report.evicted, report.tokens_trained, len(report.curve)),
+        "scores": (report.exam["before"], report.exam["after"], sorted(exams)),
+        "expert": (expert.lineage, expert.rank, expert.level, weights),
+        "ledger": (buffered(memory), [e.id for e in memory.ledger.learned(ALICE)], memory.ledger.probes(report.night_id)),
+        "index": (memory.buffer.ids(ALICE), memory.buffer.known_ids(ALICE)),
+        "pending": sorted(p.name for p in (memory.folder / "pending").iterdir()),
+    }
+
+
+# Nights that are killed
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory, brief, embeddings):
+    """What the same night leaves when nobody kills it."""
+    with pytest.MonkeyPatch.context() as patch, SleepMemory.open(tmp_path_factory.mktemp("whole"), brief, embeddings, config()) as memory:
+        patch.setattr(probing, "question", hand_made)
+        tell(memory)
+        return outcome(memory, memory.sleep(ALICE))
+
+
+def sleep_killed(memory, step, after=False):
+    """Let the night die right before this step, or when its work is done and not yet checkpointed."""
+    work = sleep.STEPS[step]
+
+    def die(night, state):
+        if after:
+            work(night, state)
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sleep.STEPS, step, die)
+        with pytest.raises(KeyboardInterrupt):
+            memory.sleep(ALICE)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("step", STEPS[:-1])
+def test_a_killed_night_is_resumed_where_it_was(opened, by_hand, uninterrupted, step, after):
+    memory = opened()
+    tell(memory)
+    sleep_killed(memory, step, after)
+    memory = opened()
+    assert memory.verify() == []
+    assert memory.ledger.unfinished_night(ALICE) == "night-0001"
+    report, steps = watched(memory)
+    assert (report.night_id, steps) == ("night-0001", STEPS[STEPS.index(step) :])
+    assert outcome(memory, report) == uninterrupted
+    assert memory.verify() == []
+    assert memory.ledger.unfinished_night(ALICE) is None
+
+
+def test_a_night_killed_before_its_report_is_resumed(opened, by_hand, uninterrupted):
+    memory = opened()
+    tell(memory)
+    sleep_killed(memory, "report")
+    memory = opened()
+    report, steps = watched(memory)
+    assert (report.night_id, steps) == ("night-0001", ["report"])
+    assert outcome(memory, report) == uninterrupted
+
+
+def test_a_night_killed_after_its_report_is_over(opened, by_hand):
+    memory = opened()
+    *_, hard = tell(memory)
+    sleep_killed(memory, "report", after=True)
+    memory = opened()
+    assert memory.verify() == []
+    assert memory.ledger.unfinished_night(ALICE) is None
+    report, steps = watched(memory)
+    assert (report.night_id, report.episodes, steps) == ("night-0002", 1, STEPS)
+    assert buffered(memory) == [hard]
+
+
+def test_a_night_killed_before_its_first_checkpoint_is_begun_again(opened, by_hand):
+    memory = opened()
+    tell(memory)
+    assert memory.ledger.start_night(ALICE) == "night-0001"
+    memory = opened()
+    report, steps = watched(memory)
+    assert (report.night_id, report.verdict, steps) == ("night-0001", Verdict.PROMOTED, STEPS)
+
+
+def test_what_is_told_after_the_kill_waits_for_the_next_night(opened, by_hand):
+    memory = opened()
+    tell(memory)
+    sleep_killed(memory, "seed")
+    memory = opened()
+    told = memory.observe(ALICE, "Mara moved on to Oslo.")
+    assert memory.sleep(ALICE).episodes == 3
+    assert told.id in buffered(memory)
+    assert memory.sleep(ALICE).night_id == "night-0002"
+
+
+DIE = """
+import os, sys
+import sleepmem.ledger, nights
+from given import HashedWords
+from sleepmem import SleepMemory, probing
+probing.question = nights.hand_made
+sleepmem.ledger.Ledger.promote = lambda *given: os._exit(9)
+memory = SleepMemory.open(sys.argv[1], sys.argv[2], HashedWords(), nights.config())
+nights.tell(memory)
+memory.sleep(nights.ALICE)
+"""
+
+
+def test_a_process_that_dies_between_rename_and_transaction(opened, by_hand, uninterrupted, tmp_path, brief):
+    start = [sys.executable, "-c", DIE, str(tmp_path / "m"), str(brief)]
+    died = subprocess.run(start, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    assert died.returncode == 9, died.stderr
+    (renamed,) = (tmp_path / "m" / "experts").iterdir()
+    memory = opened()
+    assert memory.verify() == []
+    assert memory.ledger.experts(live=False) == []
+    assert len(buffered(memory)) == 3
+    report, steps = watched(memory)
+    assert (report.night_id, report.expert, steps) == ("night-0001", renamed.name, ["promote", "prune", "report"])
+    assert outcome(memory, report) == uninterrupted
+
+
+# Nights that break
+
+
+def sleep_broken(memory, step):
+    """Let this step raise; the report, and the names of the steps that were started."""
+
+    def breaks(night, state):
+        raise OSError("the disk is on fire")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sleep.STEPS, step, breaks)
+        return watched(memory)
+
+
+@pytest.mark.parametrize("step", STEPS[: STEPS.index("promote") + 1])
+def test_a_broken_step_fails_the_night_and_changes_nothing(opened, by_hand, step):
+    memory = opened()
+    told = tell(memory)
+    report, steps = sleep_broken(memory, step)
+    assert (report.verdict, report.reason) == (Verdict.FAILED, "OSError: the disk is on fire")
+    assert steps == STEPS[: STEPS.index(step) + 1]
+    assert buffered(memory) == told
+    assert memory.ledger.experts(live=False) == []
+    assert memory.buffer.known_ids(ALICE) == set()
+    assert memory.verify() == []
+    (night,) = memory.ledger.nights(ALICE)
+    assert (night["id"], night["verdict"], night["reason"]) == ("night-0001", "failed", report.reason)
+
+
+@pytest.mark.parametrize("step", ["prune", "report"])
+def test_a_night_that_breaks_after_its_promotion_is_not_called_failed(opened, by_hand, step):
+    """The expert is live by then: a verdict that says otherwise would be untrue."""
+    memory = opened()
+    *_, hard = tell(memory)
+    report, _ = sleep_broken(memory, step)
+    assert [e.night_id for e in memory.ledger.experts(ALICE)] == ["night-0001"]
+    assert report.verdict is Verdict.PROMOTED
+    assert "the disk is on fire" in report.reason
+    memory = opened()
+    assert memory.verify() == []
+    assert buffered(memory) == [hard]
+
+
+def test_a_failed_night_is_followed_by_a_new_one(opened, by_hand):
+    memory = opened()
+    tell(memory)
+    sleep_broken(memory, "exam")
+    report, steps = watched(memory)
+    assert (report.night_id, report.verdict, steps) == ("night-0002", Verdict.PROMOTED, STEPS)
+
+
+def test_a_failed_second_night_keeps_the_first(opened, by_hand):
+    memory = opened()
+    *_, hard = tell(memory)
+    first = memory.sleep(ALICE)
+    assert sleep_broken(memory, "decide")[0].verdict is Verdict.FAILED
+    assert [e.name for e in memory.ledger.experts(ALICE)] == [first.expert]
+    assert buffered(memory) == [hard]
+    assert memory.chat_model(ALICE).invoke("Hello.").response_metadata["experts"] == [first.expert]
+
+
+def test_an_expert_that_vanished_fails_the_night_with_the_way_out(opened, by_hand):
+    memory = opened()
+    tell(memory)
+    first = memory.sleep(ALICE)
+    (memory.folder / "experts" / first.expert / "adapter_model.safetensors").unlink()
+    report = memory.sleep(ALICE)
+    assert report.verdict is Verdict.FAILED
+    assert "rollback" in report.reason
+
+
+# Strays
+
+
+def strays(folder):
+    return sorted(p.name for kind in ("pending", "experts") if (folder / kind).exists() for p in (folder / kind).iterdir())
+
+
+def test_strays_of_killed_and_failed_nights_are_cleaned_at_open(opened, by_hand):
+    memory = opened()
+    tell(memory)
+    sleep_broken(memory, "exam")
+    (left,) = strays(memory.folder)
+    assert left.startswith("night-0001-")
+    (memory.folder / "experts").mkdir()
+    for stray in ("pending/.night-0001-x.tmp", "experts/.night-0001-y.tmp", "experts/night-0001-z"):
+        (memory.folder / stray).mkdir()
+        (memory.folder / stray / "adapter_model.safetensors").write_text("half an expert")
+    memory = opened()
+    assert strays(memory.folder) == []
+    removed = [json.loads(r["detail"])["removed"] for r in memory.ledger.db["events"].rows if r["kind"] == "reconcile"]
+    assert sorted(removed) == sorted([".night-0001-x.tmp", ".night-0001-y.tmp", "night-0001-z", left])
+    assert memory.verify() == []
+
+
+def test_an_unfinished_nights_expert_is_no_stray(opened, by_hand):
+    memory = opened()
+    tell(memory)
+    sleep_killed(memory, "exam")
+    pending = strays(memory.folder)
+    assert len(pending) == 1
+    assert strays(opened().folder) == pending
+
+
+def test_rolled_back_experts_are_no_strays(opened, by_hand):
+    memory = opened()
+    tell(memory)
+    report = memory.sleep(ALICE)
+    memory.rollback(ALICE, [])
+    memory = opened()
+    assert strays(memory.folder) == [report.expert]
+    memory.rollback(ALICE, [report.night_id])  # any version can be made live again
+    assert memory.chat_model(ALICE).invoke("Hello.").response_metadata["experts"] == [report.expert]
+
+
+def test_a_night_that_a_rollback_overtook_ends_and_a_new_one_begins(opened, by_hand):
+    memory = opened()
+    memory.observe(ALICE, "Mara lives in Brenport.")
+    first = memory.sleep(ALICE)
+    assert first.verdict is Verdict.PROMOTED
+    memory.observe(ALICE, "Jon lives in Oslo.")
+    sleep_killed(memory, "exam")
+    memory.rollback(ALICE, [])
+    report = memory.sleep(ALICE)
+    assert report.verdict is Verdict.PROMOTED
+    assert [n["verdict"] for n in memory.ledger.nights(ALICE)] == ["promoted", "failed", "promoted"]
+    assert "changed while the night was interrupted" in memory.ledger.nights(ALICE)[1]["reason"]
+    assert [e.night_id for e in memory.ledger.experts(ALICE)] == [report.night_id]
+    assert memory.verify() == []

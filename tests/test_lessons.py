@@ -1,0 +1,60 @@
+"""What a night teaches: general talk keeps its share, and dreams teach themselves, dreaming, and silence about strangers."""
+
+from given import probe
+
+from sleepmem import lessons
+from sleepmem.config import SleepConfig
+from sleepmem.dreaming import Dream
+from sleepmem.ledger import Ledger
+from sleepmem.prompts import ABSTENTION, DREAM, GENERAL, closed_book, open_book
+from sleepmem.records import Episode, Kind, Role
+from sleepmem.seeding import Row, RowKind
+
+ALICE = ("alice",)
+TOLD = Episode(ALICE, "Mara moved to Brenport.", created_at="2030-01-01T00:00:00.000000+00:00")
+QUESTIONS = ["Who moved to Brenport?", "Whose home is in Brenport?", "Who lives in Brenport?", "Who has gone to Brenport?"]
+DREAMS = [Dream((TOLD,), "", f"And then. Question: {q} Answer: Mara.", q, "Mara.") for q in QUESTIONS]
+WAKING = [Row(kind, closed_book(f"{kind} {n}?"), closed_book(f"{kind} {n}?"), "A.") for kind in RowKind for n in range(9)]
+
+
+class Honest:
+    """Knows Zorin, and nothing of anybody else."""
+
+    def answer(self, chats, *more, **named):
+        return ["Yes." if "Zorin" in c[-1]["content"] else ABSTENTION for c in chats]
+
+
+def test_dreams_teach_what_they_ask_how_to_dream_and_silence_about_strangers():
+    made = lessons.of_dreams(Honest(), DREAMS, WAKING, ["Vosk", "Zorin"], seed=0)
+    taught = [r for r in made if r.kind is RowKind.FACT]
+    assert {r.student[0]["content"] for r in taught} >= set(QUESTIONS)
+    assert all(r.teacher == open_book(r.student[0]["content"], DREAMS[0].lines) for r in taught if r.student[0]["content"] in QUESTIONS)
+    dreamer = [r for r in taught if r.student == open_book(DREAM, DREAMS[0].lines)]
+    assert len(dreamer) == len(DREAMS) // 2
+    assert all(r.certain and r.answer.startswith("Question: ") for r in dreamer)  # not what stood around it
+    silent = [r for r in made if r.kind is RowKind.NEVER_SAID and r not in WAKING]
+    assert silent
+    assert all("Vosk" in r.student[0]["content"] and r.answer == ABSTENTION for r in silent)  # the base knows Zorin
+
+
+def test_dreams_come_with_half_as_many_waking_facts_and_all_other_rows():
+    made = lessons.of_dreams(Honest(), DREAMS, WAKING, [], seed=0)
+    assert sum(r in WAKING for r in made if r.kind is RowKind.FACT) == len(DREAMS) // 2 + 1
+    assert all(r in made for r in WAKING if r.kind is not RowKind.FACT)
+    assert not [r for r in made if r.kind is RowKind.NEVER_SAID and r not in WAKING]  # nobody to be silent about
+
+
+def test_general_talk_keeps_its_share_of_the_rows_without_facts(tmp_path):
+    ledger = Ledger(tmp_path / "ledger.db")
+    ledger.add_episode(TOLD)
+    night_id = ledger.start_night(ALICE)
+    unsaid = [
+        probe(n, TOLD.id, f"Who is number {n}?", ABSTENTION, night_id=night_id, kind=Kind.NEVER_SAID, role=Role.TRAIN)
+        for n in range(20 * len(GENERAL))
+    ]
+    ledger.add_probes(ALICE, unsaid)
+    made = [r for r in lessons.rows(Honest(), ledger, ALICE, night_id, (), (), SleepConfig()) if r.kind is RowKind.NEVER_SAID]
+    general = [r for r in made if r.student[0]["content"] in GENERAL]
+    assert {r.student[0]["content"] for r in general} == set(GENERAL)
+    assert 0.13 < len(general) / len(made) < 0.17
+    ledger.close()

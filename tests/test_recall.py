@@ -1,0 +1,279 @@
+import os
+import subprocess
+import sys
+
+import pytest
+from given import HashedWords, put_expert
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+
+from sleepmem import (
+    EpisodeError,
+    FolderError,
+    Recall,
+    SleepConfig,
+    SleepMemory,
+    View,
+)
+from sleepmem.config import MemoryConfig
+
+ALICE, BOB = ("alice",), ("bob",)
+DAYS = [f"2030-01-0{n}T00:00:00.000000+00:00" for n in range(1, 10)]
+
+
+# Observe and recall
+
+
+def test_what_was_told_is_recalled(memory):
+    told = memory.observe(ALICE, " Mara moved to Brenport. ", created_at=DAYS[0])
+    found = memory.recall(ALICE, "Where did Mara move?")
+    assert (told.text, told.source, told.created_at) == ("Mara moved to Brenport.", "user", DAYS[0])
+    assert found.view is View.RETRIEVAL
+    assert found.episodes == (told,)
+    assert "2030-01-01: Mara moved to Brenport." in memory.context(found, "You are kind.")
+    assert memory.context(found, "You are kind.").startswith("You are kind.")
+
+
+def test_namespaces_never_mix(memory):
+    hers = memory.observe(ALICE, "Mara moved to Brenport.")
+    his = memory.observe(BOB, "Mara moved to Oslo.")
+    same = memory.observe(BOB, "Mara moved to Brenport.")
+    assert memory.recall(ALICE, "Where did Mara move?").episodes == (hers,)
+    assert set(memory.recall(BOB, "Where did Mara move?").episodes) == {his, same}
+    assert memory.search_archive(ALICE, "Where did Mara move?").episodes == (hers,)
+    assert memory.recall(("carol",), "Where did Mara move?").episodes == ()
+    assert memory.search_archive(("carol",), "Mara").episodes == ()
+
+
+def test_a_longer_namespace_is_another_one(memory):
+    told = memory.observe(("org", "alice"), "Mara moved to Brenport.")
+    assert memory.recall(("org",), "Where did Mara move?").episodes == ()
+    assert memory.recall(("org", "alice"), "Where did Mara move?").episodes == (told,)
+
+
+def test_recall_takes_at_most_top_k(memory):
+    for n in range(9):
+        memory.observe(ALICE, f"Mara saw whale {n}.")
+    assert len(memory.recall(ALICE, "Which whale did Mara see?").episodes) == memory.config.gate.top_k
+
+
+def test_nothing_stored_about_it_is_left_to_the_base(memory):
+    memory.observe(ALICE, "Mara moved to Brenport.")
+    found = memory.recall(ALICE, "Where did Jon move?")
+    assert (found.view, found.episodes) == (View.BASE, ())
+    assert memory.context(found, "You are kind.") == "You are kind."
+
+
+def test_an_episode_about_the_named_person_comes_first(memory):
+    for n in range(5):
+        memory.observe(ALICE, f"We asked where Jon{n} did move.")
+    told = memory.observe(ALICE, "Mara did in the end move to Brenport.")
+    assert memory.recall(ALICE, "So where did Mara move?").episodes[0] == told
+
+
+def test_recall_fits_half_of_the_models_context(memory):
+    for n in range(4):
+        memory.observe(ALICE, f"Mara {n} " + "moved to Brenport " * 60)
+    found = memory.recall(ALICE, "Where did Mara move to Brenport?")
+    assert 0 < len(found.episodes) < 4
+
+
+def test_every_decision_is_logged_with_its_reason(memory):
+    told = memory.observe(ALICE, "Mara moved to Brenport.")
+    memory.recall(ALICE, "Where did Mara move?")
+    memory.search_archive(ALICE, "Mara")
+    memory.recall(ALICE, "Where did Mara move?", log=False)
+    rows = memory.ledger.retrievals(ALICE)
+    assert [r["episodes"] for r in rows] == [[told.id], [told.id]]
+    assert "archive" in rows[1]["reason"]
+    assert all(r["tokens"] > 0 for r in rows)
+
+
+def test_the_archive_is_searched_once(memory):
+    memory.observe(ALICE, "Mara moved to Brenport.")
+    found = memory.recall(ALICE, "Where did Mara move?")
+    assert memory.should_search_archive(found, AIMessage("I do not know."))
+    assert not memory.should_search_archive(found, AIMessage("Brenport."))
+    assert not memory.should_search_archive(memory.search_archive(ALICE, "Mara"), AIMessage("I do not know."))
+
+
+@pytest.mark.parametrize(("view", "confidence", "searched"), [(View.WEIGHTS, 0.3, True), (View.WEIGHTS, 0.9, False), (View.RETRIEVAL, 0.3, False)])
+def test_an_unsure_answer_from_the_weights_is_looked_up(memory, view, confidence, searched):
+    said = AIMessage("Brenport.", response_metadata={"confidence": confidence})
+    assert memory.should_search_archive(Recall(view, "near", (), 0.9), said) is searched
+
+
+def test_learned_episodes_leave_the_buffer_and_stay_in_the_archive(memory):
+    told = memory.observe(ALICE, "Mara moved to Brenport.")
+    put_expert(memory, ALICE, [told.id])
+    assert memory.recall(ALICE, "Is it so that Mara moved to Brenport?").view is View.WEIGHTS
+    unsure = memory.recall(ALICE, "Where did Mara move?")
+    assert (unsure.view, unsure.episodes) == (View.RETRIEVAL, (told,))
+    assert "archive" in unsure.reason
+    assert memory.ledger.buffered(ALICE) == []
+    assert memory.verify() == []
+
+
+def test_tired_when_the_buffer_is_full(tmp_path, tiny, embeddings):
+    with SleepMemory.open(tmp_path, tiny, embeddings, MemoryConfig(sleep=SleepConfig(tired_at=2))) as memory:
+        memory.observe(ALICE, "Mara moved to Brenport.")
+        assert not memory.is_tired(ALICE)
+        memory.observe(ALICE, "Jon moved to Oslo.")
+        assert memory.is_tired(ALICE)
+        assert not memory.is_tired(BOB)
+
+
+def test_status_counts(memory):
+    told = memory.observe(ALICE, "Mara moved to Brenport.")
+    memory.observe(ALICE, "Jon moved to Oslo.")
+    memory.recall(ALICE, "Where did Jon move?")
+    expert = put_expert(memory, ALICE, [told.id])
+    assert memory.status() == [
+        {
+            "namespace": ["alice"],
+            "episodes": 2,
+            "buffered": 1,
+            "learned": 1,
+            "experts": [expert.name],
+            "nights": 1,
+            "questions": 1,
+            "retrieval_rate": 1.0,
+        }
+    ]
+
+
+# The same thing said again
+
+
+def test_the_same_text_twice_is_one_episode(memory):
+    first = memory.observe(ALICE, "Mara moved to Brenport.", created_at=DAYS[0])
+    assert memory.observe(ALICE, "Mara moved to Brenport.", created_at=DAYS[1]) == first
+    assert memory.ledger.episodes() == [first]
+
+
+def test_moving_away_and_back_is_three_episodes(memory):
+    for day, town in zip(DAYS, ("Brenport", "Oslo", "Brenport"), strict=False):
+        memory.observe(ALICE, f"Mara now lives in {town}.", created_at=day)
+    assert [e.text[-9:-1] for e in memory.ledger.episodes()] == ["Brenport", " in Oslo", "Brenport"]
+
+
+def test_something_else_said_between_is_no_news(memory):
+    first = memory.observe(ALICE, "Mara now lives in Brenport.", created_at=DAYS[0])
+    memory.observe(ALICE, "We bought seven green pears.", created_at=DAYS[1])
+    assert memory.observe(ALICE, "Mara now lives in Brenport.", created_at=DAYS[2]) == first
+
+
+def test_another_persons_words_are_no_repetition(memory):
+    memory.observe(ALICE, "Mara moved to Brenport.")
+    memory.observe(BOB, "Mara moved to Brenport.")
+    memory.observe(ALICE, "Mara moved to Brenport.", source="tool:search")
+    assert len(memory.ledger.episodes()) == 3
+
+
+def test_a_message_is_stored_once_however_often_it_is_seen(memory):
+    for _ in range(3):
+        memory.observe(ALICE, "Mara moved to Brenport.", message_id="m1")
+    memory.observe(ALICE, "Mara moved to Brenport.", message_id="m2")
+    assert [e.message_id for e in memory.ledger.episodes()] == ["m1", "m2"]
+
+
+class Loud(HashedWords):
+    """Vectors of length 7: not every embedding model normalises."""
+
+    def embed_query(self, text):
+        return [7 * x for x in super().embed_query(text)]
+
+
+def test_the_length_of_the_embeddings_does_not_matter(tmp_path, tiny):
+    with SleepMemory.open(tmp_path, tiny, Loud()) as memory:
+        told = memory.observe(ALICE, "Mara moved to Brenport.", created_at=DAYS[0])
+        memory.observe(ALICE, "We bought seven green pears for Mara.", created_at=DAYS[1])
+        assert memory.observe(ALICE, "Mara moved to Brenport.", created_at=DAYS[2]) == told
+        put_expert(memory, ALICE, [told.id])
+        assert memory.recall(ALICE, "Is it so that Mara moved to Brenport?").view is View.WEIGHTS
+        fresher = memory.observe(ALICE, "Mara moved back to Brenport.")
+        found = memory.recall(ALICE, "Is it so that Mara moved to Brenport?")
+        assert (found.view, set(found.episodes)) == (View.RETRIEVAL, {told, fresher})  # the one that taught is read beside it
+
+
+def test_times_are_compared_whatever_their_zone(memory):
+    late = memory.observe(ALICE, "Mara lives in Oslo.", created_at="2030-01-01T23:30:00+00:00")
+    early = memory.observe(ALICE, "Mara lives in Brenport.", created_at="2030-01-02T01:00:00+02:00")
+    assert memory.recall(ALICE, "Where does Mara live?").oldest_first == (early, late)
+    with pytest.raises(EpisodeError, match="next tuesday"):
+        memory.observe(ALICE, "Mara lives in Rome.", created_at="next tuesday")
+
+
+def test_the_newest_of_many_values_is_recalled(memory):
+    told = [memory.observe(ALICE, f"The build of Atlas has number 100{n}.", created_at=DAYS[n]) for n in range(9)]
+    assert told[-1] in memory.recall(ALICE, "Which number does the build of Atlas have?").episodes
+
+
+def test_a_question_may_name_more_than_the_memory_does(memory):
+    told = memory.observe(ALICE, "The Atlas project builds on Jenkins.")
+    memory.observe(ALICE, "Mara builds boats in Brenport.")
+    assert memory.recall(ALICE, "Which CI builds the Atlas project?").episodes == (told,)
+
+
+def test_history_that_is_sent_again_is_not_stored_again(memory):
+    talk = []
+    for n, text in enumerate(["Mara lives in Oslo.", "Mara lives in Brenport.", "Jon lives in Rome."]):
+        talk.append(HumanMessage(text))
+        memory.observe_messages(ALICE, [m.model_copy(update={"id": f"turn {n} message {i}"}) for i, m in enumerate(talk)])
+        talk.append(AIMessage("Noted."))
+    assert [e.text for e in memory.ledger.episodes()] == [m.text for m in talk[::2]]
+
+
+def test_what_is_too_long_to_store_is_logged_and_the_turn_goes_on(memory):
+    tool = ToolMessage("word " * 4000, tool_call_id="c", name="search")
+    memory.observe_messages(ALICE, [tool, HumanMessage("Mara lives in Oslo.")])
+    assert [e.text for e in memory.ledger.episodes()] == ["Mara lives in Oslo."]
+    (event,) = memory.ledger.events("not stored")
+    assert "tokens" in event["reason"]
+
+
+OPENING = """
+import sys
+from pathlib import Path
+from sleepmem.ledger import Ledger
+for _ in range(20):
+    Ledger(Path(sys.argv[1])).close()
+"""
+
+
+def test_processes_may_open_a_new_ledger_at_once(tmp_path):
+    start = [sys.executable, "-c", OPENING, str(tmp_path / "ledger.db")]
+    running = [subprocess.Popen(start, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}) for _ in range(3)]
+    assert [p.communicate()[1].decode()[-300:] for p in running] == [""] * 3
+
+
+def test_two_folders_share_a_chroma_client(tmp_path, tiny):
+    import chromadb
+
+    client = chromadb.EphemeralClient()
+    for name in ("one", "two"):
+        with SleepMemory.open(tmp_path / name, tiny, HashedWords(), chroma_client=client) as memory:
+            told = memory.observe(ALICE, f"Mara lives in {name}.")
+            assert memory.recall(ALICE, "Where does Mara live?").episodes == (told,)
+            assert memory.verify() == []
+
+
+def test_other_embeddings_than_the_index_was_made_with_are_named(tmp_path, tiny):
+    class Short(HashedWords):
+        def embed_query(self, text):
+            return super().embed_query(text)[:9]
+
+    with SleepMemory.open(tmp_path, tiny, HashedWords()) as memory:
+        memory.observe(ALICE, "Mara lives in Oslo.")
+    with SleepMemory.open(tmp_path, tiny, Short()) as memory, pytest.raises(FolderError, match="embeddings it was made with"):
+        memory.recall(ALICE, "Where does Mara live?")
+
+
+def test_forward_again_after_a_rollback(memory):
+    told = memory.observe(ALICE, "Mara lives in Oslo.")
+    night = put_expert(memory, ALICE, [told.id]).night_id
+    assert memory.rollback(ALICE, []) == [told.id]
+    assert memory.ledger.buffered(ALICE) == [told]
+    memory.rollback(ALICE, [night])
+    assert (memory.ledger.buffered(ALICE), memory.ledger.learned(ALICE)) == ([], [told])
+    assert memory.recall(ALICE, "Is it so that Mara lives in Oslo?").view is View.WEIGHTS
+    assert memory.verify() == []
