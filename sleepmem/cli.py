@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from sleepmem.config import read_config
 from sleepmem.errors import EpisodeError, FolderLocked, SleepmemError
 from sleepmem.memory import SleepMemory
 from sleepmem.records import USER, Episode, Namespace, NightReport, Verdict, check_namespace
@@ -36,6 +37,7 @@ Folder = Annotated[Path, typer.Argument(help="The memory folder.", show_default=
 Owner = Annotated[str, typer.Option("--namespace", "-n", help="Whose memory; parts are separated by '/'.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Model = Annotated[str | None, typer.Option(help="Hub id or folder of a causal language model; the embedded one by default.")]
+Config = Annotated[Path | None, typer.Option(help="TOML file with settings that differ from the defaults, such as rounds = 2 under [sleep.dream].")]
 _TURNS = 8  # messages that `chat` keeps in the context; what was told before is in the memory
 _EXIT = {Verdict.PROMOTED: 0, Verdict.SKIPPED: 0, Verdict.REJECTED: 3, Verdict.FAILED: 4}
 
@@ -65,11 +67,12 @@ def _sentences() -> Iterator[None]:
 
 
 @contextmanager
-def _open(folder: Path, must_exist: bool = True, **kwargs: Any) -> Iterator[SleepMemory]:
+def _open(folder: Path, must_exist: bool = True, config: Path | None = None, **kwargs: Any) -> Iterator[SleepMemory]:
     with _sentences():
+        settings = read_config(config) if config else None
         if must_exist and not (folder / "ledger.db").exists():
             _fail(f"there is no memory in {folder}. Create one with `sleepmem observe {folder} TEXT`.")
-        with SleepMemory.open(folder, **kwargs) as memory:
+        with SleepMemory.open(folder, config=settings, **kwargs) as memory:
             yield memory
 
 
@@ -120,11 +123,12 @@ def ask(
     question: Annotated[str, typer.Argument(help="What to ask.", show_default=False)],
     namespace: Owner = "default",
     model: Model = None,
+    config: Config = None,
     as_json: Json = False,
 ) -> None:
     """Answer from the weights or from the buffer; prints the answer alone."""
     _quieten()
-    with _open(folder, model=model) as memory:
+    with _open(folder, model=model, config=config) as memory:
         answer = memory.ask(_namespace(namespace), question)
         if as_json:
             found = answer.recall
@@ -142,7 +146,7 @@ def ask(
 
 
 @app.command()
-def chat(folder: Folder, namespace: Owner = "default", model: Model = None) -> None:
+def chat(folder: Folder, namespace: Owner = "default", model: Model = None, config: Config = None) -> None:
     """Talk to an agent with this memory. `/sleep` consolidates, `/quit` or end of input leaves."""
     from langchain.agents import create_agent
 
@@ -151,7 +155,7 @@ def chat(folder: Folder, namespace: Owner = "default", model: Model = None) -> N
     _quieten()
     with _sentences():
         owner = _namespace(namespace)
-    with _open(folder, must_exist=False, model=model) as memory:
+    with _open(folder, must_exist=False, model=model, config=config) as memory:
         agent = create_agent(memory.chat_model(), middleware=[SleepMemoryMiddleware(memory, owner)])
         messages: list[Any] = []
         while (line := _read()) not in (None, "/quit"):
@@ -180,11 +184,12 @@ def sleep(
         str | None, typer.Option("--namespace", "-n", help="Whose night; every namespace with something buffered by default.")
     ] = None,
     model: Model = None,
+    config: Config = None,
     as_json: Json = False,
 ) -> None:
     """Consolidate the buffer into the weights; goes on with an interrupted night. JSON: a list of reports."""
     _quieten()
-    with _open(folder, model=model) as memory:
+    with _open(folder, model=model, config=config) as memory:
         owners = [_known(memory, namespace)] if namespace is not None else [n for n in memory.ledger.namespaces() if memory.ledger.buffered(n)]
         reports = [_sleep(memory, owner) for owner in owners]
     if as_json:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import json
+import tomllib
 from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from sleepmem.errors import ConfigError
 
@@ -17,8 +22,12 @@ def _check(settings: object, name: str, low: float, high: float) -> None:
         raise ConfigError(f"{owner}.{name} is {value}; it must lie between {low:g} and {high:g}.")
 
 
+class _Strict:
+    __pydantic_config__ = ConfigDict(extra="forbid")  # a mistyped name in a file is a fault, no default
+
+
 @dataclass(frozen=True)
-class GateConfig:
+class GateConfig(_Strict):
     """When to answer from the weights. Similarities are cosines; the defaults were read off `make bench-gate` (LAB.md)."""
 
     known: float = 0.80  # at least this near to a question that was passed closed-book
@@ -34,7 +43,7 @@ class GateConfig:
 
 
 @dataclass(frozen=True)
-class ProbeConfig:
+class ProbeConfig(_Strict):
     """How the teacher questions itself (design, step 2)."""
 
     samples: int = 12  # question/answer pairs sampled per episode; repeated wordings fall together
@@ -56,7 +65,7 @@ class ProbeConfig:
 
 
 @dataclass(frozen=True)
-class SeedingConfig:
+class SeedingConfig(_Strict):
     """Knowledge seeding (paper, section 4)."""
 
     steps: int = 120  # the loss is flat after half of them on 20 facts (LAB.md); the rest keeps earlier nights and reading
@@ -88,7 +97,7 @@ class SeedingConfig:
 
 
 @dataclass(frozen=True)
-class DreamConfig:
+class DreamConfig(_Strict):
     """Dreaming (paper, section 3.4)."""
 
     rounds: int = 0  # at most; 0: no dreams. Two were measured (`make bench-dreams`)
@@ -121,7 +130,7 @@ class DreamConfig:
 
 
 @dataclass(frozen=True)
-class ExamConfig:
+class ExamConfig(_Strict):
     """What a night must reach to be promoted. A bound fails only when the whole confidence interval lies beyond it."""
 
     recall: float = 0.8  # tonight's facts, held-out wordings
@@ -144,7 +153,7 @@ class ExamConfig:
 
 
 @dataclass(frozen=True)
-class Level:
+class Level(_Strict):
     """A level of the continuum memory (paper, section 2): its experts are born every so many nights, out of those of the level before."""
 
     name: str
@@ -163,7 +172,7 @@ LEVELS = (Level("fast", 1, 16, 6.0), Level("slow", 7, 48, 2.0), Level("deep", 28
 
 
 @dataclass(frozen=True)
-class SleepConfig:
+class SleepConfig(_Strict):
     """One night, and when an agent is tired."""
 
     replay_budget: int = 200  # most episodes one night may replay
@@ -200,7 +209,7 @@ class SleepConfig:
 
 
 @dataclass(frozen=True)
-class MemoryConfig:
+class MemoryConfig(_Strict):
     """Everything, as `SleepMemory.open(config=...)` takes it."""
 
     gate: GateConfig = field(default_factory=GateConfig)
@@ -209,3 +218,21 @@ class MemoryConfig:
 
     def __post_init__(self) -> None:
         _check(self, "max_new_tokens", 1, 1_000_000)
+
+
+def read_config(path: Path) -> MemoryConfig:
+    """The settings in a TOML file; tables are named like the fields, `[sleep.dream]` for one, and what it leaves out keeps its default.
+
+    Raises:
+        ConfigError: the file is not TOML, names what there is not, or holds a value that cannot be.
+        OSError: the file cannot be read.
+    """
+    try:
+        return TypeAdapter(MemoryConfig).validate_json(json.dumps(tomllib.loads(path.read_text()), default=str), strict=True)
+    except ValidationError as e:
+        fault = e.errors()[0]
+        raise ConfigError(
+            f"{path}, {'.'.join(map(str, fault['loc'])) or 'top level'}: {fault['msg'].removeprefix('Value error, ').rstrip('.')}."
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        raise ConfigError(f"{path} is not TOML: {e}. Write tables like [sleep.dream] with lines like rounds = 2.") from None

@@ -41,6 +41,8 @@ class State(TypedDict, total=False):
     verdict: str
     reason: str
     evicted: int
+    expert_bytes: int  # of the live experts on disk, after tonight
+    text_bytes: int  # of the episodes that they hold
     audited: int  # questions of earlier nights that were asked again before tonight
     returned: int
 

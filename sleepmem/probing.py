@@ -186,9 +186,16 @@ def _told(local: LocalModel, episodes: Sequence[Episode], own: Episode | None) -
 
 
 def unsaid_still(local: LocalModel, probes: Sequence[Probe], related: Related) -> list[Probe]:
-    """Those never-said probes of earlier nights that the memories still do not answer."""
-    made = local.answer([book(local, p.question, related(p.question)) for p in probes])
-    return [p for p, text in zip(probes, made, strict=True) if abstains(text)]
+    """Those never-said probes of earlier nights that the memories still do not answer. Not asked where no memory has a name of the question."""
+
+    def may_be_told(p: Probe) -> bool:
+        asked = names(p.question)
+        return not asked or any(asked & set(words(e.text)) for e in related(p.question))
+
+    asked = [p for p in probes if may_be_told(p)]
+    made = local.answer([book(local, p.question, related(p.question)) for p in asked])
+    said = {p.id for p, text in zip(asked, made, strict=True) if not abstains(text)}
+    return [p for p in probes if p.id not in said]
 
 
 def _readings(

@@ -94,6 +94,22 @@ def cost(nights: Sequence[Data], saved: Sequence[float | None]) -> list[dict[str
     return out
 
 
+def sizes(nights: Sequence[Data]) -> str:
+    """One sentence: what the live experts take on disk, what the text they hold would take, and which of the two grows slower."""
+    held = [(x["expert_bytes"], x["text_bytes"]) for n in nights if (x := n.get("exam", {})).get("expert_bytes") and x.get("text_bytes")]
+    if not held:
+        return ""
+    (first_experts, first_text), (experts, text) = held[0], held[-1]
+    said = f"The live experts take {experts:,} bytes on disk, the episodes they hold {text:,} bytes of text: {experts / text:,.1f} times as much."
+    if len(held) == 1:
+        return said
+    slower = "slower" if experts - first_experts < text - first_text else "not slower"
+    return (
+        f"{said} Since the first promoted night the experts grew by {experts - first_experts:,} bytes, the text by {text - first_text:,}: "
+        f"{slower} than what they replace ({experts / first_experts:.1f} and {text / first_text:.1f} times what they were)."
+    )
+
+
 def _retrieval_load(data: Data) -> Figure | None:
     if days := data.get("days"):
         return _two(
@@ -261,7 +277,7 @@ def _page(data: Data, pages: Sequence[str]) -> str:
         "<style>body{font:15px system-ui;max-width:70em;margin:2em auto;padding:0 1em}img{max-width:100%}"
         "td,th{padding:.2em .8em;text-align:left;border-bottom:1px solid #ddd}</style><h1>sleepmem report</h1>"
         f"{''.join(pages)}<h2>Nights</h2><table><tr><th>night<th>verdict<th>reason<th>seconds<th>tokens generated<th>tokens trained<th>peak memory, MiB"
-        f"<th>memory tokens saved per turn<th>paid back after turns<th>forgotten, of those asked again<th>dreams</tr>{rows}</table>"
+        f"<th>memory tokens saved per turn<th>paid back after turns<th>forgotten, of those asked again<th>dreams</tr>{rows}</table><p>{sizes(nights)}</p>"
     )
 
 

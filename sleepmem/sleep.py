@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from langchain_core.embeddings import Embeddings
 
-from sleepmem import exams, lessons, night_dream, night_exam, probing, promotion, replay, seeding
+from sleepmem import exams, lessons, night_dream, night_exam, probing, promotion, replay, seeding, weights
 from sleepmem.embeddings import cosine
 from sleepmem.index import reconcile_index
 from sleepmem.night_state import Night, State, expert_name
@@ -182,7 +182,12 @@ def prune(night: Night, state: State) -> State:
     _clear_pending(night, state)
     reconcile_index(night.ledger, night.buffer, namespace)
     left, held = {e.id for e in night.ledger.buffered(namespace)}, set(state["held"])
-    return {"evicted": len(set(state["episodes"]) - held - left), "returned": state["returned"] + len(held & left)}
+    return {
+        "evicted": len(set(state["episodes"]) - held - left),
+        "returned": state["returned"] + len(held & left),
+        "expert_bytes": sum(weights.size(night.experts_folder / e.name) for e in night.ledger.experts(namespace)),
+        "text_bytes": sum(len(e.text.encode()) for e in night.ledger.learned(namespace)),
+    }
 
 
 def _clear_pending(night: Night, state: State) -> None:
@@ -262,6 +267,8 @@ def report_of(state: State) -> NightReport:
             "seconds": seconds,
             "tokens_generated": state.get("tokens_generated", 0),
             "peak_bytes": state.get("peak_bytes", 0),
+            "expert_bytes": state.get("expert_bytes", 0),
+            "text_bytes": state.get("text_bytes", 0),
             "by_night": state.get("by_night", {}),
             "dreams": state.get("dreams", {}),
         },

@@ -31,5 +31,10 @@ def check_expert(folder: Path) -> None:
         )
 
 
+def size(folder: Path) -> int:
+    """Bytes on disk."""
+    return sum(f.stat().st_size for f in folder.iterdir() if f.is_file())
+
+
 def _checksums(folder: Path) -> dict[str, str]:
     return {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in sorted(folder.iterdir()) if f.is_file() and f.name != CHECKSUM}

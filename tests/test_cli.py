@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from sleepmem import SleepMemory
+from sleepmem import ConfigError, SleepMemory
 from sleepmem.cli import app
 
 run = CliRunner().invoke
@@ -67,6 +67,20 @@ def test_a_fault_is_one_sentence_and_exit_code_1(folder: str, tmp_path: Path, ar
     assert done.exit_code == 1
     assert sentence in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
+
+
+def test_sleep_takes_its_settings_from_a_file(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def sleep(memory: SleepMemory, owner: tuple[str, ...], **more: object) -> None:
+        raise ConfigError(f"{memory.config.sleep.dream.rounds} rounds for {owner[0]}")
+
+    monkeypatch.setattr(SleepMemory, "sleep", sleep)
+    settings = tmp_path / "settings.toml"
+    settings.write_text("[sleep.dream]\nrounds = 2")
+    assert "2 rounds for alice" in run(app, ["sleep", folder, "--config", str(settings)]).stderr
+    assert "0 rounds for alice" in run(app, ["sleep", folder]).stderr
+    settings.write_text("[sleep.dream]\nrounds = -2")
+    assert "DreamConfig.rounds is -2" in run(app, ["sleep", folder, "--config", str(settings)]).stderr
+    assert "could not be used" in run(app, ["sleep", folder, "--config", str(tmp_path / "none.toml")]).stderr
 
 
 def test_sleep_for_somebody_unknown_says_so(folder: str) -> None:

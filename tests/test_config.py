@@ -1,8 +1,10 @@
 import dataclasses
+import re
 
 import pytest
 
 from sleepmem import ConfigError, DreamConfig, ExamConfig, GateConfig, Level, MemoryConfig, ProbeConfig, SeedingConfig, SleepConfig
+from sleepmem.config import read_config
 
 
 @pytest.mark.parametrize(
@@ -84,3 +86,33 @@ def test_defaults_hold_and_cannot_be_changed(config):
     assert made == config()
     with pytest.raises(dataclasses.FrozenInstanceError):
         setattr(made, dataclasses.fields(made)[0].name, 1)
+
+
+def test_a_file_gives_the_settings_that_differ(tmp_path):
+    file = tmp_path / "settings.toml"
+    levels = '[[sleep.levels]]\nname = "fast"\nevery = 1\nrank = 8\nsteps_per_episode = 2'
+    file.write_text(f"[gate]\nknown = 0.9\n[sleep.dream]\nrounds = 2\n{levels}")
+    wanted = SleepConfig(dream=DreamConfig(rounds=2), levels=(Level("fast", 1, 8, 2),))
+    assert read_config(file) == MemoryConfig(gate=GateConfig(known=0.9), sleep=wanted)
+    file.write_text("")
+    assert read_config(file) == MemoryConfig()
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[sleep.dream]\nround = 2", "sleep.dream.round: Unexpected keyword argument."),
+        ("[sleep.dream]\nrounds = -2", "sleep.dream: DreamConfig.rounds is -2; it must lie between"),
+        ("[sleep.dream]\nrounds = 2.5", "sleep.dream.rounds: Input should be a valid integer"),
+        ("[gate]\nknown = true", "gate.known: Input should be a valid number"),
+        ("[gate]\nknown = 2026-01-01", "gate.known: Input should be a valid number"),
+        ("[sleep]\nlevels = 3", "sleep.levels: Input should be a valid"),
+        ("rounds =", "is not TOML"),
+    ],
+)
+def test_a_fault_in_the_file_is_named_with_its_place(tmp_path, text, sentence):
+    file = tmp_path / "settings.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=re.escape(sentence)) as raised:
+        read_config(file)
+    assert "settings.toml" in str(raised.value)

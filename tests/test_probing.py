@@ -141,6 +141,15 @@ def test_never_said_is_asked_again_until_somebody_says_it():
     assert len(left) < len(probes)
 
 
+def test_never_said_is_not_asked_again_where_no_memory_has_the_name():
+    teacher, probes = Teacher(), of(ask(Teacher(), told("Mara lives in Brenport."), unsaid=8), Kind.NEVER_SAID)
+    about_mara = [p for p in probes if "Mara" in p.question]
+    assert about_mara
+    assert len(about_mara) < len(probes)
+    assert probing.unsaid_still(teacher, probes, lambda q: told("Mara eats plums.")) == probes
+    assert [asked for _, asked in teacher.asked] == [p.question for p in about_mara]
+
+
 def test_never_said_asks_tonights_questions_about_others_but_never_what_was_told():
     tonight = told("Mara lives in Brenport.", "Tovin eats plums.")
     earlier = told("Zeno lives in Rome.", "Mara eats pears.")

@@ -40,6 +40,17 @@ def test_the_ledger_tells_what_a_night_saved(memory, tmp_path):
     assert 'src="http' not in page
 
 
+def test_the_page_says_when_experts_grow_faster_than_the_text_they_replace(tmp_path):
+    def nights(*sizes):
+        return [{"exam": {"expert_bytes": e, "text_bytes": t}} for e, t in sizes]
+
+    assert report.sizes(nights((0, 0))) == ""  # nothing promoted
+    assert "5.0 times as much" in report.sizes(nights((1000, 200)))
+    assert ": slower than what they replace (1.1 and 10.0" in report.sizes(nights((1000, 200), (0, 0), (1100, 2000)))
+    report.write({"nights": nights((1000, 200), (5000, 2000))}, tmp_path)
+    assert "by 4,000 bytes, the text by 1,800: not slower" in (tmp_path / "report.html").read_text()
+
+
 def test_a_report_of_nothing_is_a_page_without_plots(memory, tmp_path):
     memory.observe(ALICE, "Mara moved to Brenport.")
     assert [p.name for p in report.write(report.from_ledger(memory.ledger, ALICE), tmp_path)] == ["report.json", "report.html"]
