@@ -1,15 +1,16 @@
 """The gate: answer from the weights, or retrieve. Pure.
 
 From the weights only when the question is near one that the weights answered in an exam, with the same names in it, and no episode in the buffer names the
-same: that one may be fresher, so both it and the episode that taught the answer are read, and the newest wins. Everything else retrieves: a needless
-retrieval costs tokens, a wrong "I know" costs the answer.
+same: that one may be fresher, so both it and the episode that taught the answer are read, and the newest wins. One that the weights held and forgot is no
+fresher, and is read only when it is nearer to the question than the episode that taught the answer. Everything else retrieves: a needless retrieval
+costs tokens, a wrong "I know" costs the answer.
 
 Fixed thresholds (`GateConfig`). They are read off a benchmark, not yet calibrated to a bound.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple, TypeVar
 
 from sleepmem.answers import names, words
@@ -35,7 +36,14 @@ class Choice(NamedTuple):
     taught: str = ""  # the episode that taught the weights their answer (a line each for several), when something fresher may be in the buffer
 
 
-def choose(question: str, known: Sequence[Near], buffered: Sequence[Near], config: GateConfig) -> Choice:
+def choose(
+    question: str,
+    known: Sequence[Near],
+    buffered: Sequence[Near],
+    config: GateConfig,
+    forgotten: Collection[str] = (),
+    similarity: Callable[[str], float] = lambda text: 1.0,
+) -> Choice:
     """Choose the view that answers `question`.
 
     Args:
@@ -43,13 +51,19 @@ def choose(question: str, known: Sequence[Near], buffered: Sequence[Near], confi
         known: nearest questions that were passed closed-book, nearest first.
         buffered: nearest episodes of the buffer, nearest first.
         config: the thresholds.
+        forgotten: ids of buffered episodes that the weights held once.
+        similarity: of an episode's text to the question, as those in `buffered`.
     """
     sure = next((n for n in known if n.similarity >= config.known and about(question, n.text)), None)
     if sure is None:
         return Choice(View.RETRIEVAL, "no known question is near enough", known[0].similarity if known else 0.0)
-    fresh = max((n.similarity for n in buffered if about(question, n.text)), default=-1.0)
-    if fresh >= config.near or any(leads_on(sure.episode, n.text) for n in buffered):
+    news = [n for n in buffered if n.id not in forgotten]
+    fresh = max((n.similarity for n in news if about(question, n.text)), default=-1.0)
+    if fresh >= config.near or any(leads_on(sure.episode, n.text) for n in news):
         return Choice(View.RETRIEVAL, "an episode in the buffer may be fresher", fresh, sure.episode)
+    again = max((n.similarity for n in buffered if n.id in forgotten and about(question, n.text)), default=-1.0)
+    if again >= config.near and again >= similarity(sure.episode):
+        return Choice(View.RETRIEVAL, "an episode that was forgotten is nearer", again, sure.episode)
     return Choice(View.WEIGHTS, "near a question passed closed-book", sure.similarity)
 
 

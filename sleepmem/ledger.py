@@ -155,6 +155,13 @@ class Ledger:
             )
         ]
 
+    def forgotten(self, namespace: Namespace) -> set[str]:
+        """Ids of buffered episodes that the weights held once: what has been learned since had them beside it, so they are no news."""
+        return {
+            r["id"]
+            for r in self._rows("SELECT id FROM episodes WHERE namespace = ? AND learned_in IS NULL AND forgotten = 1", namespace_key(namespace))
+        }
+
     def episodes(self, namespace: Namespace | None = None) -> list[Episode]:
         """Everything that was ever stored, oldest first."""
         where, values = ("WHERE namespace = ?", [namespace_key(namespace)]) if namespace else ("", [])
@@ -321,7 +328,7 @@ class Ledger:
             for name in absorbed:
                 night_id = db.table("experts").get(name)["night_id"]
                 db.table("experts").update(name, {"live": 0})
-                db.execute("UPDATE episodes SET learned_in = NULL, indexed = 0 WHERE superseded = 0 AND learned_in = ?", [night_id])
+                db.execute("UPDATE episodes SET learned_in = NULL, indexed = 0, forgotten = 1 WHERE superseded = 0 AND learned_in = ?", [night_id])
                 db.execute("UPDATE episodes SET learned_in = ? WHERE superseded = 1 AND learned_in = ?", [expert.night_id, night_id])
             db.table("experts").insert(
                 {
@@ -339,7 +346,7 @@ class Ledger:
             for i in superseded:
                 db.table("episodes").update(i, {"superseded": 1, "learned_in": expert.night_id})
             for i in proven:
-                db.table("episodes").update(i, {"learned_in": expert.night_id})
+                db.table("episodes").update(i, {"learned_in": expert.night_id, "forgotten": 0})
             for i in passed:
                 db.table("probes").update(i, {"passed": 1})
 
@@ -347,7 +354,7 @@ class Ledger:
         """Episodes that the weights are found not to hold any more belong to the buffer again; what they passed counts no longer."""
         with self._write() as db:
             for i in ids:
-                db.table("episodes").update(i, {"learned_in": None, "indexed": 0})
+                db.table("episodes").update(i, {"learned_in": None, "indexed": 0, "forgotten": 1})
                 db.execute("UPDATE probes SET passed = 0 WHERE episode_id = ?", [i])
 
     def distrust(self, probe_ids: Iterable[str]) -> None:
@@ -396,6 +403,7 @@ class Ledger:
                     [key, json.dumps(live)],
                 ).fetchall()
             ]
+            db.execute("UPDATE episodes SET forgotten = 0 WHERE namespace = ?", [key])  # what corrected something may be newer than the weights again
             for i in back:
                 db.table("episodes").update(i, {"learned_in": None, "superseded": 0, "indexed": 0})
             for night_id in live:  # forward again: what that night proved is in the weights again

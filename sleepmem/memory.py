@@ -247,7 +247,10 @@ class SleepMemory:
         buffered = [Near(*n) for n in self.buffer.near(owner, vector, gate.top_k * _NEIGHBOURS)]
         known = [Near(*n) for n in self.buffer.near_known(owner, vector, gate.top_k * _NEIGHBOURS)]
 
-        view, reason, near, taught = choose(question, known, buffered, gate)
+        def similarity(text: str) -> float:
+            return cosine(vector, self.embeddings.embed_documents([text])[0])
+
+        view, reason, near, taught = choose(question, known, buffered, gate, self.ledger.forgotten(owner), similarity)
         episodes: tuple[Episode, ...] = ()
         if view is View.RETRIEVAL:
             by_id = {e.id: e for e in self.ledger.buffered(owner)}

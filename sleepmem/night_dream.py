@@ -80,7 +80,12 @@ def dream(night: Night, state: State) -> State:
     night.ledger.add_dreams(namespace, state["night_id"], [_dream_row(d) for d in dreams])
     kept = _keep_dreams(night, state, view, dreamer, _dream_probes(state["night_id"], dreams, proven))
     fates = [Counter(d.fate.name.lower() for d in dreams if d.round == n + 1) for n in range(dreams[-1].round if dreams else 0)]
-    return {**kept, "dreams": {"rounds": [dict(f) for f in fates], **kept["dreams"]}, "tokens_trained": state["tokens_trained"] + tokens}
+    return {
+        **kept,
+        "dreams": {"rounds": [dict(f) for f in fates], **kept["dreams"]},
+        "tokens_trained": state["tokens_trained"] + tokens,
+        "tokens_generated": state["tokens_generated"] + sum(night.local.count_tokens(d.text) for d in dreams),
+    }
 
 
 def _keep_dreams(night: Night, state: State, view: tuple[str, ...], dreamer: str, dreamt: Sequence[Probe]) -> State:

@@ -116,3 +116,9 @@ def keep_dreams(db: Database) -> None:
         pk="id",
     )
     db.table("dreams").create_index(["namespace", "night_id"])
+
+
+@migrations()
+def tell_forgotten(db: Database) -> None:
+    # 1 when the weights held it and were found to hold it no more: in the buffer again, but nothing new
+    db.table("episodes").add_column("forgotten", int, not_null_default=0)

@@ -39,7 +39,9 @@ def probe(number: int, episode_id: str, question: str, answer: str, **changed: A
     return Probe(id=f"{night_id}-{number:05d}", episode_id=episode_id, night_id=night_id, question=question, answer=answer, **values)
 
 
-def put_expert(memory: SleepMemory, namespace: tuple[str, ...], proven: Iterable[str], rank: int = 1, files: bool = True) -> Expert:
+def put_expert(
+    memory: SleepMemory, namespace: tuple[str, ...], proven: Iterable[str], rank: int = 1, files: bool = True, superseded: Iterable[str] = ()
+) -> Expert:
     """What a promoted night leaves: a sound expert folder (without weights), a passed probe an episode, the ledger's transaction, the eviction."""
     proven = tuple(proven)
     night_id = memory.ledger.start_night(namespace)
@@ -52,7 +54,7 @@ def put_expert(memory: SleepMemory, namespace: tuple[str, ...], proven: Iterable
     text = {e.id: e.text for e in memory.ledger.episodes(namespace)}
     probes = [probe(n, i, f"Is it so that {text[i]}", text[i], night_id=night_id) for n, i in enumerate(proven)]
     memory.ledger.add_probes(namespace, probes)
-    memory.ledger.promote(expert, proven, [], [p.id for p in probes])
+    memory.ledger.promote(expert, proven, superseded, [p.id for p in probes])
     memory.ledger.finish_night(night_id, Verdict.PROMOTED, "made by hand", {})
     reconcile_index(memory.ledger, memory.buffer, namespace)
     return expert

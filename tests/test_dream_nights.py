@@ -63,6 +63,17 @@ def test_a_dreamer_that_answers_more_takes_the_place_of_the_expert(opened, lucid
     assert memory.verify() == []
 
 
+def test_dreams_count_among_the_tokens_that_a_night_generates(opened, lucid, monkeypatch):
+    made, work = [], sleep.probing.question
+    monkeypatch.setattr(sleep.probing, "question", lambda *args: made.append(work(*args)) or made[-1])
+    memory = opened(LOOSE, dream=DREAMING)
+    tell(memory)
+    report, _ = watched(memory)
+    dreams = sum(memory.local.count_tokens(d["text"]) for d in memory.ledger.dreams(report.night_id))
+    assert dreams > 0
+    assert report.exam["tokens_generated"] == made[0].tokens_generated + dreams
+
+
 def test_what_corrects_one_of_its_memories_is_read_beside_a_dream(opened, lucid):
     memory = opened(LOOSE, dream=DREAMING)
     lucid["asked"] = "Where is the leader of Karo at work?"

@@ -57,6 +57,18 @@ def test_the_threshold_of_the_known_question_is_inclusive():
     assert decide([KNOWN._replace(similarity=0.7)], []).view is View.WEIGHTS
 
 
+def test_what_was_forgotten_is_no_news_and_read_only_when_it_is_nearer_than_what_taught_the_answer():
+    def decide_beside(own: float, *more: Near) -> Choice:
+        return choose(ASKED, [KNOWN], [FRESH, *more], GATE, forgotten={FRESH.id}, similarity={TAUGHT: own}.__getitem__)
+
+    assert decide_beside(0.6).view is View.WEIGHTS
+    nearer = decide_beside(0.4)
+    assert (nearer.view, nearer.similarity, nearer.taught) == (View.RETRIEVAL, 0.5, TAUGHT)
+    assert "forgotten" in nearer.reason
+    news = decide_beside(0.6, FRESH._replace(id="n", similarity=0.3))
+    assert (news.view, news.similarity) == (View.RETRIEVAL, 0.3)
+
+
 def test_what_names_the_middle_of_a_chain_is_fresher():
     taught = "The leader of Karo is Mara.\nMara lives in Brenport."
     known = [Near("p", "Where does the leader of Karo live?", 0.9, taught)]

@@ -15,6 +15,7 @@ from sleepmem import (
     View,
 )
 from sleepmem.config import MemoryConfig
+from sleepmem.index import reconcile_index
 
 ALICE, BOB = ("alice",), ("bob",)
 DAYS = [f"2030-01-0{n}T00:00:00.000000+00:00" for n in range(1, 10)]
@@ -277,3 +278,27 @@ def test_forward_again_after_a_rollback(memory):
     assert (memory.ledger.buffered(ALICE), memory.ledger.learned(ALICE)) == ([], [told])
     assert memory.recall(ALICE, "Is it so that Mara lives in Oslo?").view is View.WEIGHTS
     assert memory.verify() == []
+
+
+def test_what_the_weights_forgot_keeps_no_other_question_from_them(memory):
+    told = [memory.observe(ALICE, t) for t in ("Mara lives in Oslo.", "Mara eats plums.")]
+    put_expert(memory, ALICE, [e.id for e in told])
+    memory.ledger.take_back([told[1].id])
+    reconcile_index(memory.ledger, memory.buffer, ALICE)
+    assert memory.recall(ALICE, "Is it so that Mara lives?").view is View.WEIGHTS
+    assert told[1] in memory.recall(ALICE, "Is it so that Mara eats plums?").episodes
+    memory.observe(ALICE, "Mara lives in Rome.")
+    assert memory.recall(ALICE, "Is it so that Mara lives?").view is View.RETRIEVAL
+
+
+def test_after_a_rollback_what_was_forgotten_may_be_news(memory):
+    old = memory.observe(ALICE, "Mara lives in Oslo.", created_at=DAYS[0])
+    first = put_expert(memory, ALICE, [old.id]).night_id
+    new = memory.observe(ALICE, "Mara lives in Rome.", created_at=DAYS[1])
+    put_expert(memory, ALICE, [new.id], superseded=[old.id])
+    memory.ledger.take_back([new.id])
+    assert memory.ledger.forgotten(ALICE) == {new.id}
+    memory.rollback(ALICE, [first])
+    assert memory.ledger.forgotten(ALICE) == set()
+    found = memory.recall(ALICE, "Is it so that Mara lives?")
+    assert (found.view, found.episodes) == (View.RETRIEVAL, (old, new))
