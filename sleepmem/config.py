@@ -112,7 +112,8 @@ class DreamConfig(_Strict):
     steps: int = 5  # of a copy on its dream
     lr: float = 1e-3  # of a copy; at three times this one dream's lesson costs more than it brings (LAB.md)
     margin: float = 0.0  # least gain, in expected share of right answers, that earns the reward
-    share: float = 0.25  # training steps on dreams, as a share of the night's
+    lesson_lr: float = 2e-3  # of the rewarded dreams' lessons; at the night's own the gains are larger and plain recall suffers (LAB.md)
+    share: float = 0.35  # training steps on dreams, as a share of the night's
     others: float = 0.2  # share of never said, of rehearsal and of reading, each, in a batch on dreams; the rest is facts and dreams
     examined: int = 8  # questions of a trial: other dreams about the same, at most half, and of tonight; none of the exam's
 
@@ -124,6 +125,7 @@ class DreamConfig(_Strict):
         _check(self, "samples", 2, 1_000_000)  # one of two about the same is kept for the exam
         _check(self, "temperature", 0.01, 2)
         _check(self, "lr", 1e-12, 10)
+        _check(self, "lesson_lr", 1e-12, 10)
         _check(self, "margin", 0, 1)
         _check(self, "share", 0, 1)
         _check(self, "others", 0, 0.33)

@@ -16,7 +16,9 @@ from sleepmem.prompts import DREAM, GENERAL, closed_book, format_pair, memory_li
 from sleepmem.records import Episode, Kind, Namespace, Probe, Role
 from sleepmem.seeding import Row, RowKind
 
-_STRANGERS = 2  # of whom a dream's question is asked too; with one abstention fell 11 points (LAB.md)
+_STRANGERS = (
+    4  # of whom a dream's question is asked too; with two of them, lost among all that was never said, chains nobody told were guessed (LAB.md)
+)
 _GENERAL = 0.15  # of the rows without memories and facts are general talk; with sixteen prompts at a fixed weight the model drifted (LAB.md)
 
 
@@ -76,21 +78,23 @@ def of_dreams(local: LocalModel, dreams: Sequence[Dream], waking: Sequence[Row],
     Args:
         local: the model; its base, experts off, says what is asked of strangers is not known.
         dreams: the rewarded ones.
-        waking: what tonight taught; half as many of its facts as there are dreams are taught again, and all of its other rows.
+        waking: what tonight taught; as many of its facts as there are dreams are taught again, as many of its rows without answer as there are strangers'
+            questions, and all of its other rows.
         strangers: names of nobody.
         seed: of every choice.
     """
     rng = random.Random(seed)
-    facts = [r for r in waking if r.kind is RowKind.FACT]
-    made = [*(r for r in waking if r.kind is not RowKind.FACT), *rng.sample(facts, min(len(facts), len(dreams) // 2 + 1))]
+    facts, unsaid = ([r for r in waking if r.kind is kind] for kind in (RowKind.FACT, RowKind.NEVER_SAID))
+    made = [r for r in waking if r.kind not in (RowKind.FACT, RowKind.NEVER_SAID)]
+    made += rng.sample(facts, min(len(facts), len(dreams)))
     made += [Row(RowKind.FACT, closed_book(d.question), open_book(d.question, d.lines), d.answer) for d in dreams]
     for d in rng.sample(list(dreams), len(dreams) // 2):
         made.append(Row(RowKind.FACT, open_book(DREAM, d.lines), open_book(DREAM, d.lines), format_pair(d.question, d.answer), certain=True))
-    asked = sorted({q for d in dreams for _ in range(_STRANGERS) if strangers and (q := about_another(d.question, rng.choice(strangers)))})
-    for q, answer in zip(asked, local.answer([closed_book(q) for q in asked]), strict=True):
-        if abstains(answer):
-            made.append(_same(RowKind.NEVER_SAID, closed_book(q), answer))
-    return made
+    some = [(d, who) for d in dreams for who in rng.sample(list(strangers), min(len(strangers), _STRANGERS))]
+    asked = sorted({q for d, who in some if (q := about_another(d.question, who))})
+    answers = local.answer([closed_book(q) for q in asked])
+    strange = [_same(RowKind.NEVER_SAID, closed_book(q), a) for q, a in zip(asked, answers, strict=True) if abstains(a)]
+    return [*made, *strange, *(rng.sample(unsaid, min(len(unsaid), len(strange))) if strange else unsaid)]
 
 
 def related(ledger: Ledger, namespace: Namespace) -> Callable[[str], Sequence[Episode]]:

@@ -54,6 +54,7 @@ def dream(night: Night, state: State) -> State:
             replace(
                 night.config.seeding,
                 steps=budget // rounds,
+                lr=config.lesson_lr,
                 never_said=config.others,
                 rehearsal=config.others,
                 reading=config.others,

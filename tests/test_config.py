@@ -41,6 +41,7 @@ from sleepmem.config import read_config
         (SleepConfig, "reread", -1),
         (DreamConfig, "samples", 1),
         (DreamConfig, "share", 10),
+        (DreamConfig, "lesson_lr", 0.0),
         (MemoryConfig, "max_new_tokens", 0),
     ],
 )

@@ -35,11 +35,12 @@ def test_dreams_teach_what_they_ask_how_to_dream_and_silence_about_strangers():
     silent = [r for r in made if r.kind is RowKind.NEVER_SAID and r not in WAKING]
     assert silent
     assert all("Vosk" in r.student[0]["content"] and r.answer == ABSTENTION for r in silent)  # the base knows Zorin
+    assert sum(r in WAKING for r in made if r.kind is RowKind.NEVER_SAID) == len(silent)  # half of what is never said is about strangers
 
 
-def test_dreams_come_with_half_as_many_waking_facts_and_all_other_rows():
+def test_dreams_come_with_as_many_waking_facts_and_all_other_rows():
     made = lessons.of_dreams(Honest(), DREAMS, WAKING, [], seed=0)
-    assert sum(r in WAKING for r in made if r.kind is RowKind.FACT) == len(DREAMS) // 2 + 1
+    assert sum(r in WAKING for r in made if r.kind is RowKind.FACT) == len(DREAMS)
     assert all(r in made for r in WAKING if r.kind is not RowKind.FACT)
     assert not [r for r in made if r.kind is RowKind.NEVER_SAID and r not in WAKING]  # nobody to be silent about
 
