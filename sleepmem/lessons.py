@@ -6,8 +6,8 @@ import functools
 import random
 from collections.abc import Callable, Collection, Sequence
 
-from sleepmem import exams, probing, replay
-from sleepmem.answers import about_another, abstains
+from sleepmem import probing, replay
+from sleepmem.answers import about_another, abstains, matches
 from sleepmem.config import SleepConfig
 from sleepmem.dreaming import Dream
 from sleepmem.experts import LocalModel
@@ -18,6 +18,9 @@ from sleepmem.seeding import Row, RowKind
 
 _STRANGERS = (
     4  # of whom a dream's question is asked too; with two of them, lost among all that was never said, chains nobody told were guessed (LAB.md)
+)
+_SURE = (
+    0.8  # what the evening's model answers right, but with a less likely token than this, is rehearsed as if it were sure: it fades night by night
 )
 _GENERAL = 0.15  # of the rows without memories and facts are general talk; with sixteen prompts at a fixed weight the model drifted (LAB.md)
 
@@ -58,8 +61,9 @@ def rows(
     earlier = [p for p in ledger.learned_probes(namespace) if p.role is Role.TRAIN and not {p.episode_id, *p.sources} & set(superseded)]
     salt = f"{config.seeding.seed}/{night_id}"  # other questions every night
     rehearsed = replay.evenly([p for p in earlier if p.kind in (Kind.FACT, Kind.DREAM)], config.rehearse, salt)
-    _, remembered = exams.recall(local, rehearsed, before)
-    made += [_same(RowKind.REHEARSAL, closed_book(p.question), p.answer) if p.id in remembered else fact(p) for p in rehearsed]
+    for p, said in zip(rehearsed, local.reply([closed_book(p.question) for p in rehearsed], before), strict=True):
+        again = _same(RowKind.REHEARSAL, closed_book(p.question), p.answer, certain=said.confidence < _SURE)
+        made.append(again if matches(said.text, p.answer) else fact(p))
     for p in replay.evenly([p for p in earlier if p.kind is Kind.READING], config.reread, salt):
         made.append(reading(p))
     unsaid = replay.evenly([p for p in earlier if p.kind is Kind.NEVER_SAID], config.reread, salt)
@@ -102,6 +106,6 @@ def related(ledger: Ledger, namespace: Namespace) -> Callable[[str], Sequence[Ep
     return functools.cache(lambda q: ledger.search(namespace, q, 8))
 
 
-def _same(kind: RowKind, chat: tuple[dict[str, str], ...], answer: str) -> Row:
+def _same(kind: RowKind, chat: tuple[dict[str, str], ...], answer: str, certain: bool = False) -> Row:
     """A row that both views are asked alike."""
-    return Row(kind, chat, chat, answer)
+    return Row(kind, chat, chat, answer, certain)

@@ -1,10 +1,11 @@
 """What a night teaches: general talk keeps its share, and dreams teach themselves, dreaming, and silence about strangers."""
 
-from given import probe
+from given import probe, put_expert
 
 from sleepmem import lessons
 from sleepmem.config import SleepConfig
 from sleepmem.dreaming import Dream
+from sleepmem.generation import Reply
 from sleepmem.ledger import Ledger
 from sleepmem.prompts import ABSTENTION, DREAM, GENERAL, closed_book, open_book
 from sleepmem.records import Episode, Kind, Role
@@ -20,8 +21,11 @@ WAKING = [Row(kind, closed_book(f"{kind} {n}?"), closed_book(f"{kind} {n}?"), "A
 class Honest:
     """Knows Zorin, and nothing of anybody else."""
 
+    def reply(self, chats, *more, **named):
+        return [Reply("Yes.", 0.9) if "Zorin" in c[-1]["content"] else Reply(ABSTENTION, 0.9) for c in chats]
+
     def answer(self, chats, *more, **named):
-        return ["Yes." if "Zorin" in c[-1]["content"] else ABSTENTION for c in chats]
+        return [r.text for r in self.reply(chats)]
 
 
 def test_dreams_teach_what_they_ask_how_to_dream_and_silence_about_strangers():
@@ -43,6 +47,29 @@ def test_dreams_come_with_as_many_waking_facts_and_all_other_rows():
     assert sum(r in WAKING for r in made if r.kind is RowKind.FACT) == len(DREAMS)
     assert all(r in made for r in WAKING if r.kind is not RowKind.FACT)
     assert not [r for r in made if r.kind is RowKind.NEVER_SAID and r not in WAKING]  # nobody to be silent about
+
+
+class Fading(Honest):
+    """Remembers the first question, is unsure of the second, has forgotten the third."""
+
+    def reply(self, chats, *more, **named):
+        said = {"Who is number 0?": Reply("Mara.", 0.9), "Who is number 1?": Reply("Mara.", 0.7), "Who is number 2?": Reply("Vosk.", 0.9)}
+        return [said.get(c[-1]["content"], Reply(ABSTENTION, 0.9)) for c in chats]
+
+
+def test_what_fades_is_rehearsed_as_if_it_were_sure_and_what_is_forgotten_is_taught_again(memory):
+    told = memory.observe(ALICE, TOLD.text, created_at=TOLD.created_at)
+    night_id = put_expert(memory, ALICE, [told.id]).night_id
+    asked = [probe(n, told.id, f"Who is number {n}?", "Mara.", night_id=night_id, role=Role.TRAIN) for n in range(3)]
+    memory.ledger.add_probes(ALICE, asked)
+    made = lessons.rows(Fading(), memory.ledger, ALICE, memory.ledger.start_night(ALICE), (), (), SleepConfig())
+    sure, fading, forgotten = ([r for r in made if r.student == closed_book(p.question)] for p in asked)
+    assert [(r.kind, r.certain) for r in (*sure, *fading, *forgotten)] == [
+        (RowKind.REHEARSAL, False),
+        (RowKind.REHEARSAL, True),
+        (RowKind.FACT, False),
+    ]
+    assert forgotten[0].teacher == open_book(asked[2].question, DREAMS[0].lines)
 
 
 def test_general_talk_keeps_its_share_of_the_rows_without_facts(tmp_path):

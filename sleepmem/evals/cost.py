@@ -44,8 +44,8 @@ ARMS = {
     "SDFT": Arm(by_sdft),
     "seeding": Arm(by_seeding, grows=True),
     "seeding, off-policy": Arm(by_seeding, replace(PLAIN, lambda_=0.0), grows=True),
-    "seeding, two thirds facts": Arm(by_seeding, SHARES, grows=True),
     "seeding, two thirds facts, off-policy": Arm(by_seeding, replace(SHARES, lambda_=0.0), grows=True),
+    "seeding, facts and rehearsal, off-policy": Arm(by_seeding, replace(PLAIN, lambda_=0.0, never_said=0.0, rehearsal=0.25, reading=0.0), grows=True),
 }
 
 
