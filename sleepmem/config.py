@@ -76,9 +76,9 @@ class SeedingConfig(_Strict):
     alpha: float = 0.9  # weight of distillation; 1 - alpha is the weight of learning to imitate
     gamma: float = 0.5  # share of the semantic reward; 1 - gamma is the share of the Levenshtein reward
     z0: int = 8  # most edits (characters) that still earn a Levenshtein reward
-    never_said: float = 0.22  # shares of every batch; the rest is tonight's facts
+    never_said: float = 0.25  # shares of every batch; the rest is tonight's facts
     rehearsal: float = 0.3
-    reading: float = 0.29
+    reading: float = 0.26
     max_new_tokens: int = 24
     seed: int = 0
 
@@ -180,8 +180,8 @@ class SleepConfig(_Strict):
     replay_budget: int = 200  # most episodes one night may replay
     tired_at: int = 20  # buffered episodes that make `is_tired` true
     untrusted: bool = False  # whether tool results and other sources may teach the weights
-    rehearse: int = 1000  # most questions about earlier facts that a night rehearses, drawn evenly over the episodes
-    reread: int = 400  # most earlier readings, and most earlier questions without answer, that it goes over again
+    rehearse: int = 1000  # most questions about earlier facts, and most without answer, that a night rehearses, drawn evenly over the episodes
+    reread: int = 400  # most earlier readings that it goes over again
     audit: int = 200  # most questions of earlier nights that are asked again before a night; what fails goes back to the buffer
     levels: tuple[Level, ...] = LEVELS  # fastest first; the first alone: one expert a night, for ever
     expand: bool = True  # a new expert every night; else tonight's begins as the last one and takes its place

@@ -16,12 +16,8 @@ from sleepmem.prompts import DREAM, GENERAL, closed_book, format_pair, memory_li
 from sleepmem.records import Episode, Kind, Namespace, Probe, Role
 from sleepmem.seeding import Row, RowKind
 
-_STRANGERS = (
-    4  # of whom a dream's question is asked too; with two of them, lost among all that was never said, chains nobody told were guessed (LAB.md)
-)
-_SURE = (
-    0.8  # what the evening's model answers right, but with a less likely token than this, is rehearsed as if it were sure: it fades night by night
-)
+_STRANGERS = 4  # of whom a dream's question is asked too; with two, chains that nobody told were guessed (LAB.md)
+_SURE = 0.8  # what comes right, but with a less likely token than this, fades: it is rehearsed as if it were sure (LAB.md)
 _GENERAL = 0.15  # of the rows without memories and facts are general talk; with sixteen prompts at a fixed weight the model drifted (LAB.md)
 
 
@@ -55,7 +51,7 @@ def rows(
         if p.kind is Kind.READING:
             made.append(reading(p))
         elif p.kind is Kind.NEVER_SAID:
-            made.append(_same(RowKind.NEVER_SAID, closed_book(p.question), p.answer))
+            made.append(_same(RowKind.NEVER_SAID, closed_book(p.question), p.answer, certain=True))
         else:
             made.append(fact(p))
     earlier = [p for p in ledger.learned_probes(namespace) if p.role is Role.TRAIN and not {p.episode_id, *p.sources} & set(superseded)]
@@ -66,9 +62,9 @@ def rows(
         made.append(again if matches(said.text, p.answer) else fact(p))
     for p in replay.evenly([p for p in earlier if p.kind is Kind.READING], config.reread, salt):
         made.append(reading(p))
-    unsaid = replay.evenly([p for p in earlier if p.kind is Kind.NEVER_SAID], config.reread, salt)
+    unsaid = replay.evenly([p for p in earlier if p.kind is Kind.NEVER_SAID], config.rehearse, salt)
     for p in probing.unsaid_still(local, unsaid, related(ledger, namespace)):
-        made.append(_same(RowKind.NEVER_SAID, closed_book(p.question), p.answer))
+        made.append(_same(RowKind.NEVER_SAID, closed_book(p.question), p.answer, certain=True))
     general = [closed_book(q) for q in GENERAL]
     times = max(1, round(_GENERAL / (1 - _GENERAL) * sum(r.kind is RowKind.NEVER_SAID for r in made) / len(general)))
     for chat, answer in zip(general, local.answer(general, (), config.seeding.max_new_tokens), strict=True):
@@ -97,7 +93,7 @@ def of_dreams(local: LocalModel, dreams: Sequence[Dream], waking: Sequence[Row],
     some = [(d, who) for d in dreams for who in rng.sample(list(strangers), min(len(strangers), _STRANGERS))]
     asked = sorted({q for d, who in some if (q := about_another(d.question, who))})
     answers = local.answer([closed_book(q) for q in asked])
-    strange = [_same(RowKind.NEVER_SAID, closed_book(q), a) for q, a in zip(asked, answers, strict=True) if abstains(a)]
+    strange = [_same(RowKind.NEVER_SAID, closed_book(q), a, certain=True) for q, a in zip(asked, answers, strict=True) if abstains(a)]
     return [*made, *strange, *(rng.sample(unsaid, min(len(unsaid), len(strange))) if strange else unsaid)]
 
 

@@ -79,7 +79,7 @@ def probe(night: Night, state: State) -> State:
     again: list[Probe] = []
     if held := set(state["held"]):
         asked = [p for p in night.ledger.learned_probes(namespace) if p.episode_id in held]
-        some = replay.evenly([p for p in asked if p.kind is Kind.NEVER_SAID], 2 * night.config.reread, night.config.seeding.seed)
+        some = replay.evenly([p for p in asked if p.kind is Kind.NEVER_SAID], night.config.rehearse, night.config.seeding.seed)
         unsaid = {p.id for p in probing.unsaid_still(night.local, some, lessons.related(night.ledger, namespace))}
         kept = [p for p in asked if p.kind is not Kind.NEVER_SAID or p.id in unsaid]
         again = [replace(p, id=f"{state['night_id']}-again-{n:05d}", night_id=state["night_id"]) for n, p in enumerate(kept)]
