@@ -88,6 +88,7 @@ class SeedingConfig(_Strict):
         for name in ("steps", "batch", "max_new_tokens"):
             _check(self, name, 1, 1_000_000)
         _check(self, "z0", 0, 1_000_000)
+        _check(self, "seed", 0, 2**32 - 1)
         _check(self, "lr", 1e-12, 10)
         if self.never_said + self.rehearsal + self.reading >= 1:
             raise ConfigError(
@@ -230,11 +231,11 @@ def read_config(path: Path) -> MemoryConfig:
         OSError: the file cannot be read.
     """
     try:
-        return TypeAdapter(MemoryConfig).validate_json(json.dumps(tomllib.loads(path.read_text()), default=str), strict=True)
+        return TypeAdapter(MemoryConfig).validate_json(json.dumps(tomllib.loads(path.read_text("utf-8-sig")), default=str), strict=True)
     except ValidationError as e:
         fault = e.errors()[0]
         raise ConfigError(
             f"{path}, {'.'.join(map(str, fault['loc'])) or 'top level'}: {fault['msg'].removeprefix('Value error, ').rstrip('.')}."
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+    except (ValueError, RecursionError) as e:
         raise ConfigError(f"{path} is not TOML: {e}. Write tables like [sleep.dream] with lines like rounds = 2.") from None

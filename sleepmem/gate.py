@@ -1,8 +1,8 @@
 """The gate: answer from the weights, or retrieve. Pure.
 
 From the weights only when the question is near one that the weights answered in an exam, with the same names in it, and no episode in the buffer names the
-same: that one may be fresher, so both it and the episode that taught the answer are read, and the newest wins. One that the weights held and forgot is no
-fresher, and is read only when it is nearer to the question than the episode that taught the answer. Everything else retrieves: a needless retrieval
+same: that one may be fresher, so both it and the episode that taught the answer are read, and the newest wins. One that the weights held and forgot, older than
+what taught the answer, is no fresher, and is read only when it is nearer to the question. Everything else retrieves: a needless retrieval
 costs tokens, a wrong "I know" costs the answer.
 
 Fixed thresholds (`GateConfig`). They are read off a benchmark, not yet calibrated to a bound.
@@ -41,7 +41,7 @@ def choose(
     known: Sequence[Near],
     buffered: Sequence[Near],
     config: GateConfig,
-    forgotten: Collection[str] = (),
+    stale: Callable[[str], Collection[str]] = lambda taught: (),
     similarity: Callable[[str], float] = lambda text: 1.0,
 ) -> Choice:
     """Choose the view that answers `question`.
@@ -51,12 +51,13 @@ def choose(
         known: nearest questions that were passed closed-book, nearest first.
         buffered: nearest episodes of the buffer, nearest first.
         config: the thresholds.
-        forgotten: ids of buffered episodes that the weights held once.
+        stale: ids of buffered episodes that the weights held once and that are older than all that taught an answer, given its text.
         similarity: of an episode's text to the question, as those in `buffered`.
     """
     sure = next((n for n in known if n.similarity >= config.known and about(question, n.text)), None)
     if sure is None:
         return Choice(View.RETRIEVAL, "no known question is near enough", known[0].similarity if known else 0.0)
+    forgotten = stale(sure.episode)
     news = [n for n in buffered if n.id not in forgotten]
     fresh = max((n.similarity for n in news if about(question, n.text)), default=-1.0)
     if fresh >= config.near or any(leads_on(sure.episode, n.text) for n in news):

@@ -155,11 +155,13 @@ class Ledger:
             )
         ]
 
-    def forgotten(self, namespace: Namespace) -> set[str]:
-        """Ids of buffered episodes that the weights held once: what has been learned since had them beside it, so they are no news."""
+    def forgotten(self, namespace: Namespace) -> dict[str, str]:
+        """Buffered episodes that the weights held once, by id, and when they were told."""
         return {
-            r["id"]
-            for r in self._rows("SELECT id FROM episodes WHERE namespace = ? AND learned_in IS NULL AND forgotten = 1", namespace_key(namespace))
+            r["id"]: r["created_at"]
+            for r in self._rows(
+                "SELECT id, created_at FROM episodes WHERE namespace = ? AND learned_in IS NULL AND forgotten = 1", namespace_key(namespace)
+            )
         }
 
     def episodes(self, namespace: Namespace | None = None) -> list[Episode]:

@@ -79,7 +79,7 @@ def of_dreams(local: LocalModel, dreams: Sequence[Dream], waking: Sequence[Row],
         local: the model; its base, experts off, says what is asked of strangers is not known.
         dreams: the rewarded ones.
         waking: what tonight taught; as many of its facts as there are dreams are taught again, as many of its rows without answer as there are strangers'
-            questions, and all of its other rows.
+            questions (a quarter at least), and all of its other rows.
         strangers: names of nobody.
         seed: of every choice.
     """
@@ -94,7 +94,8 @@ def of_dreams(local: LocalModel, dreams: Sequence[Dream], waking: Sequence[Row],
     asked = sorted({q for d, who in some if (q := about_another(d.question, who))})
     answers = local.answer([closed_book(q) for q in asked])
     strange = [_same(RowKind.NEVER_SAID, closed_book(q), a, certain=True) for q, a in zip(asked, answers, strict=True) if abstains(a)]
-    return [*made, *strange, *(rng.sample(unsaid, min(len(unsaid), len(strange))) if strange else unsaid)]
+    count = min(len(unsaid), max(len(strange), len(unsaid) // 4)) if strange else len(unsaid)  # a few dreams need general talk all the same
+    return [*made, *strange, *rng.sample(unsaid, count)]
 
 
 def related(ledger: Ledger, namespace: Namespace) -> Callable[[str], Sequence[Episode]]:

@@ -244,13 +244,18 @@ class SleepMemory:
         self._catch_up()
         vector = self.embeddings.embed_query(question)
         gate = self.config.gate
-        buffered = [Near(*n) for n in self.buffer.near(owner, vector, gate.top_k * _NEIGHBOURS)]
+        forgotten = self.ledger.forgotten(owner)  # they must not crowd out what is new
+        buffered = [Near(*n) for n in self.buffer.near(owner, vector, gate.top_k * _NEIGHBOURS + len(forgotten))]
         known = [Near(*n) for n in self.buffer.near_known(owner, vector, gate.top_k * _NEIGHBOURS)]
 
         def similarity(text: str) -> float:
             return cosine(vector, self.embeddings.embed_documents([text])[0])
 
-        view, reason, near, taught = choose(question, known, buffered, gate, self.ledger.forgotten(owner), similarity)
+        def stale(text: str) -> set[str]:
+            first = min((e.created_at for e in self.ledger.learned(owner) if e.text in text), default="") if forgotten else ""
+            return {i for i, told in forgotten.items() if told < first}
+
+        view, reason, near, taught = choose(question, known, buffered, gate, stale, similarity)
         episodes: tuple[Episode, ...] = ()
         if view is View.RETRIEVAL:
             by_id = {e.id: e for e in self.ledger.buffered(owner)}

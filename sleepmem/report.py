@@ -103,11 +103,10 @@ def sizes(nights: Sequence[Data]) -> str:
     said = f"The live experts take {experts:,} bytes on disk, the episodes they hold {text:,} bytes of text: {experts / text:,.1f} times as much."
     if len(held) == 1:
         return said
-    slower = "slower" if experts - first_experts < text - first_text else "not slower"
-    return (
-        f"{said} Since the first promoted night the experts grew by {experts - first_experts:,} bytes, the text by {text - first_text:,}: "
-        f"{slower} than what they replace ({experts / first_experts:.1f} and {text / first_text:.1f} times what they were)."
-    )
+    of_experts, of_text = experts / first_experts, text / first_text
+    slower = "slower" if of_experts < of_text else "not slower"
+    grew = f"the experts became {of_experts:.1f} times as large, the text {of_text:.1f} times"
+    return f"{said} Since the first promoted night {grew}: {slower} than what they replace."
 
 
 def _retrieval_load(data: Data) -> Figure | None:

@@ -95,6 +95,8 @@ def test_a_file_gives_the_settings_that_differ(tmp_path):
     file.write_text(f"[gate]\nknown = 0.9\n[sleep.dream]\nrounds = 2\n{levels}")
     wanted = SleepConfig(dream=DreamConfig(rounds=2), levels=(Level("fast", 1, 8, 2),))
     assert read_config(file) == MemoryConfig(gate=GateConfig(known=0.9), sleep=wanted)
+    file.write_text("\ufeff[gate]\nknown = 0.9")  # as some editors begin a file
+    assert read_config(file) == MemoryConfig(gate=GateConfig(known=0.9))
     file.write_text("")
     assert read_config(file) == MemoryConfig()
 
@@ -109,6 +111,9 @@ def test_a_file_gives_the_settings_that_differ(tmp_path):
         ("[gate]\nknown = 2026-01-01", "gate.known: Input should be a valid number"),
         ("[sleep]\nlevels = 3", "sleep.levels: Input should be a valid"),
         ("rounds =", "is not TOML"),
+        ("max_new_tokens = " + 5000 * "9", "is not TOML"),
+        ("a = " + 3000 * "[", "is not TOML"),
+        ("[sleep.seeding]\nseed = -1", "SeedingConfig.seed is -1"),
     ],
 )
 def test_a_fault_in_the_file_is_named_with_its_place(tmp_path, text, sentence):

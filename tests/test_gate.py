@@ -59,7 +59,9 @@ def test_the_threshold_of_the_known_question_is_inclusive():
 
 def test_what_was_forgotten_is_no_news_and_read_only_when_it_is_nearer_than_what_taught_the_answer():
     def decide_beside(own: float, *more: Near) -> Choice:
-        return choose(ASKED, [KNOWN], [FRESH, *more], GATE, forgotten={FRESH.id}, similarity={TAUGHT: own}.__getitem__)
+        return choose(
+            ASKED, [KNOWN], [FRESH, *more], GATE, stale=lambda taught: {FRESH.id} if taught == TAUGHT else set(), similarity={TAUGHT: own}.__getitem__
+        )
 
     assert decide_beside(0.6).view is View.WEIGHTS
     nearer = decide_beside(0.4)

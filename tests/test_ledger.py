@@ -311,7 +311,7 @@ def test_what_was_taken_back_has_passed_nothing_any_more(ledger):
     assert ledger.learned_probes(("alice",), passed=True) == [asked]
     ledger.take_back([told.id])
     assert [e.id for e in ledger.buffered(("alice",))] == [told.id]
-    assert ledger.forgotten(("alice",)) == {told.id}
-    assert ledger.forgotten(("bob",)) == set()
+    assert ledger.forgotten(("alice",)) == {told.id: told.created_at}
+    assert ledger.forgotten(("bob",)) == {}
     ledger.rollback(("alice",), [night_id])  # the same nights: what failed an audit does not come back with them
     assert [e.id for e in ledger.buffered(("alice",))] == [told.id]
