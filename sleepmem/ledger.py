@@ -348,7 +348,7 @@ class Ledger:
             for i in superseded:
                 db.table("episodes").update(i, {"superseded": 1, "learned_in": expert.night_id})
             for i in proven:
-                db.table("episodes").update(i, {"learned_in": expert.night_id, "forgotten": 0})
+                db.table("episodes").update(i, {"learned_in": expert.night_id})
             for i in passed:
                 db.table("probes").update(i, {"passed": 1})
 

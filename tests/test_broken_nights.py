@@ -1,8 +1,4 @@
-"""Whole nights on the tiny model. It speaks gibberish, so the questions are made by hand; everything else is real.
-
-What the tiny model happens to answer without memories is what it "knows": an episode that is asked for it is proven, any other is not.
-The learning rate is next to nothing, so that this stays so after seeding.
-"""
+"""Nights that are killed, fail or are stopped leave nothing half done. On the tiny model, see `nights.py`."""
 
 import json
 import os

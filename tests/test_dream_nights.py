@@ -9,7 +9,7 @@ from sleepmem import DreamConfig, Verdict, View, exams, night_dream, night_exam,
 from sleepmem.dreaming import Dream, Fate
 from sleepmem.records import Kind, Role, Score
 
-DREAMING = DreamConfig(rounds=1, share=0.5)
+DREAMING = DreamConfig(rounds=1, share=0.5, lesson_lr=1e-9)  # so little that what the tiny model "knows" stays
 
 
 @pytest.fixture
@@ -150,6 +150,17 @@ def test_a_dreamer_below_the_exams_own_bound_does_not_replace_a_good_expert(open
     report = memory.sleep(ALICE)
     assert (report.verdict, report.exam["dreams"]["kept"]) == (Verdict.PROMOTED, False)
     assert "closed-book recall" in report.exam["dreams"]["reason"]
+
+
+def test_dreams_are_taught_at_their_own_rate_and_share(opened, lucid, monkeypatch):
+    taught, work = [], sleep.seeding.seed
+    monkeypatch.setattr(sleep.seeding, "seed", lambda *args, **more: taught.append(args[4]) or work(*args, **more))
+    memory = opened(LOOSE, dream=dataclasses.replace(DREAMING, lesson_lr=2e-9, others=0.1))
+    tell(memory)
+    memory.sleep(ALICE)
+    night, lessons = taught
+    assert (lessons.lr, lessons.steps) == (2e-9, night.steps // 2)
+    assert lessons.never_said == lessons.rehearsal == lessons.reading == 0.1
 
 
 def test_no_share_no_dreams(opened, lucid):

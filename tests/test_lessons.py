@@ -72,6 +72,12 @@ def test_what_fades_is_rehearsed_as_if_it_were_sure_and_what_is_forgotten_is_tau
     assert forgotten[0].teacher == open_book(asked[2].question, DREAMS[0].lines)
 
 
+def test_a_few_dreams_leave_a_quarter_of_what_is_never_said():
+    unsaid = [r for r in WAKING if r.kind is RowKind.NEVER_SAID]
+    made = lessons.of_dreams(Honest(), DREAMS[:1], [*WAKING, *unsaid * 7], ["Vosk"], seed=0)
+    assert sum(r in WAKING for r in made if r.kind is RowKind.NEVER_SAID) == len(unsaid) * 8 // 4
+
+
 def test_general_talk_keeps_its_share_of_the_rows_without_facts(tmp_path):
     ledger = Ledger(tmp_path / "ledger.db")
     ledger.add_episode(TOLD)

@@ -18,21 +18,6 @@ BOB = ("bob",)
 STEPS = list(sleep.STEPS)
 
 
-def outcome(memory, report):
-    """All that a night leaves behind, but for names, times and seconds."""
-    (expert,) = memory.ledger.experts(ALICE)
-    weights = (memory.folder / "experts" / expert.name / "adapter_model.safetensors").read_bytes()
-    exams = [tuple(r) for r in memory.ledger.db.execute('SELECT stage, measure, "right", total FROM exams WHERE night_id = ?', [report.night_id])]
-    return {
-        "report": (report.night_id, report.verdict, report.reason, report.episodes, report.evicted, report.tokens_trained, len(report.curve)),
-        "scores": (report.exam["before"], report.exam["after"], sorted(exams)),
-        "expert": (expert.lineage, expert.rank, expert.level, weights),
-        "ledger": (buffered(memory), [e.id for e in memory.ledger.learned(ALICE)], memory.ledger.probes(report.night_id)),
-        "index": (memory.buffer.ids(ALICE), memory.buffer.known_ids(ALICE)),
-        "pending": sorted(p.name for p in (memory.folder / "pending").iterdir()),
-    }
-
-
 # Verdicts
 
 
@@ -123,6 +108,9 @@ def test_the_report_is_kept_in_the_ledger(opened, by_hand):
     assert kept["exam"]["after"] == made["exam"]["after"]
     assert made["exam"]["after"]["recall"] == {"right": 2, "total": 3, "rate": 0.6667}
     assert made["tokens_trained"] > 0
+    assert made["exam"]["text_bytes"] == sum(len(e.text) for e in memory.ledger.learned(ALICE)) > 0
+    files = [f for f in (memory.folder / "experts" / report.expert).iterdir() if f.is_file()]
+    assert made["exam"]["expert_bytes"] == sum(len(f.read_bytes()) for f in files) > 0
 
 
 def test_an_empty_night_is_skipped(opened):
