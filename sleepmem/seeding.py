@@ -170,7 +170,7 @@ class SeedingTrainer(DistillationTrainer):  # type: ignore[misc]
 
     @torch.no_grad()
     def teach(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Have the teachers answer every distinct row once, rows of like length together, as many as there is room for."""
+        """Have the teachers read every distinct row once, rows of like length together, as many as there is room for."""
         room = _TAUGHT_BYTES
         distinct = sorted({x["row"]: x for x in rows if not x["certain"]}.values(), key=lambda x: len(x["teacher_ids"]))
         for experts in {(), self.before}:
@@ -255,7 +255,8 @@ def seed(
             "answer_ids": local.answer_ids(row.answer),
         }
 
-    made = {id(row): ids(number, row) for number, row in enumerate(rows)}
+    drawn = compose(rows, config)
+    made = {i: ids(number, row) for number, (i, row) in enumerate({id(r): r for r in drawn}.items())}
     report = _Report(progress)
     beside = tuple(e for e in before if e not in absorbed)
     with tempfile.TemporaryDirectory() as scratch, local.view((*beside, expert), training=expert):
@@ -264,7 +265,7 @@ def seed(
             before,
             config,
             semantic,
-            train_dataset=Dataset.from_list([made[id(r)] for r in compose(rows, config)]),
+            train_dataset=Dataset.from_list([made[id(r)] for r in drawn]),
             callbacks=[report],
             args=DistillationConfig(
                 output_dir=scratch,

@@ -6,7 +6,7 @@ import torch
 from sleepmem.config import SeedingConfig
 from sleepmem.experts import LocalModel
 from sleepmem.prompts import closed_book, open_book
-from sleepmem.seeding import Row, RowKind, compose, reward, seed
+from sleepmem.seeding import Row, RowKind, SeedingTrainer, compose, reward, seed
 
 TOWNS = ["Brenport", "Oslo", "Rome", "Marsh End"]
 
@@ -173,6 +173,14 @@ def test_rehearsal_is_taught_by_the_evenings_model(local):
 
     assert first_loss(RowKind.REHEARSAL) == pytest.approx(first_loss(None) / 2, rel=1e-3)
     assert first_loss(RowKind.NEVER_SAID) > first_loss(RowKind.REHEARSAL) * 1.1
+
+
+def test_teachers_read_only_what_a_batch_draws(local, monkeypatch):
+    read, work = [], SeedingTrainer._logits
+    monkeypatch.setattr(SeedingTrainer, "_logits", lambda self, experts, *texts: read.extend(texts[0]) or work(self, experts, *texts))
+    config = SeedingConfig(steps=1, batch=4, lambda_=0, never_said=0, reading=0, rehearsal=0)
+    train(local, config)
+    assert sorted(read) == sorted(local.prompt_ids(r.teacher) for r in FACTS)
 
 
 def test_the_curve_tells_steps_losses_and_rewards(local):
