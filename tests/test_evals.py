@@ -4,7 +4,7 @@ import random
 from dataclasses import fields
 
 from sleepmem.embedded import links, words
-from sleepmem.evals import ablations, dreams
+from sleepmem.evals import ablations, cost, dreams
 from sleepmem.evals.week import Life, Week
 
 
@@ -39,3 +39,22 @@ def test_a_life_is_the_same_for_every_arm_and_corrects_itself():
     assert lives[0].by_day == lives[1].by_day
     assert len(lives[0].stale) == 3
     assert len(lives[0].current) == 4 * 10 - 3
+
+
+def test_a_race_takes_the_fastest_run_that_reaches_the_aim(monkeypatch):
+    """Recall is what the run before says: it grows with steps, faster at the higher rate."""
+    tried = []
+
+    def train(local, rows, config, before):
+        tried.append((config.lr, config.steps))
+
+    monkeypatch.setattr(
+        cost, "examine", lambda *args: {"recall": min(1.0, tried[-1][0] * tried[-1][1] * 2), "abstention": 0.0, "reading / base": 1.0}
+    )
+    monkeypatch.setattr(cost.time, "perf_counter", lambda: float(sum(steps for _, steps in tried)))  # a second a step
+    facts = cost.teach(random.Random(0), 4)
+    found = cost.race(cost.Arm(train), facts, facts, 0, limit=120)
+    assert (found["rate"], found["steps"], found["seconds"]) == (0.008, 75, 75)
+    assert tried[1:] == [(0.008, 40), (0.008, 55), (0.008, 75), (0.003, 40), (0.003, 55), (0.003, 75), (0.003, 100)]  # then it is too slow
+    monkeypatch.setattr(cost, "examine", lambda *args: {"recall": 0.5, "abstention": 0.0, "reading / base": 1.0})
+    assert cost.race(cost.Arm(train), facts, facts, 0, limit=60)["recall"] == 0.5

@@ -32,11 +32,12 @@ from sleepmem.prompts import closed_book, memory_line, open_book
 from sleepmem.sleep import semantic
 
 EXPERT = "tonight"
+MEANING = semantic(MiniLMEmbeddings())
 Train = Callable[[LocalModel, list[seeding.Row], SeedingConfig, tuple[str, ...]], None]  # the last: experts beside; SFT and SDFT have none
 
 
 def by_seeding(local: LocalModel, rows: list[seeding.Row], config: SeedingConfig, before: tuple[str, ...] = ()) -> None:
-    seeding.seed(local, EXPERT, before, rows, config, semantic(MiniLMEmbeddings()))
+    seeding.seed(local, EXPERT, before, rows, config, MEANING)
 
 
 def by_facts_only(local: LocalModel, rows: list[seeding.Row], config: SeedingConfig, before: tuple[str, ...] = ()) -> None:
