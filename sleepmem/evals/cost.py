@@ -107,7 +107,7 @@ def main(
     seeds: int = 3,
     facts: Annotated[int, typer.Option(help="New facts.")] = 100,
     earlier: Annotated[int, typer.Option(help="Facts of the night before.")] = 50,
-    limit: Annotated[float, typer.Option(help="Seconds of one run after which no longer one is tried.")] = 120,
+    limit: Annotated[float, typer.Option(help="Seconds of one run after which no longer one is tried.")] = 60,
     first: Annotated[int, typer.Option(help="The first seed.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder for the numbers.")] = Path("runs/bench-cost"),
 ) -> None:
