@@ -91,6 +91,8 @@ class Sleeping(Remembering):
         if not self.sleeps:
             return {}
         report = self.memory.sleep(OWNER)
+        if report.level != LEVELS[0].name:  # it was a slow night that an interruption had left
+            report = self.memory.sleep(OWNER)
         return {k: v for k, v in report.as_dict().items() if k in ("verdict", "seconds", "evicted", "audited", "returned", "tokens_trained")}
 
     def answer(self, questions: Sequence[str]) -> tuple[list[str], list[bool]]:
