@@ -220,21 +220,30 @@ _PLOTS: dict[str, tuple[str, Callable[[Data], Figure | None]]] = {
 }
 
 
-def draw_ages(right: Mapping[str, Mapping[str, float]], to: Path) -> None:
-    """Accuracy by the age of a fact, in nights, a line for each way to remember (evals.life)."""
-    figure = Figure(figsize=(6, 3.4))
-    a = figure.subplots()
-    for arm, ages in right.items():
-        a.plot(list(ages), list(ages.values()), marker="o", label=arm)
-    a.set(xlabel="age of a fact, nights", ylabel="answers right", ylim=(0, 1.02))
-    a.legend(fontsize=8)
-    figure.savefig(to, format="png", dpi=120, bbox_inches="tight")
+def draw_life(measured: Mapping[str, Sequence[Data]], to: Path) -> None:
+    """Accuracy by the age of a fact after the last night, and honesty over the nights, a line for each way to remember (evals.life)."""
+
+    def ages(a: Axes) -> None:
+        for arm, found in measured.items():
+            right = found[-1]["right_by_age"]
+            a.plot(list(right), list(right.values()), marker="o", label=arm)
+        a.set(
+            xlabel=f"age of a fact, nights, after night {max(f[-1]['night'] for f in measured.values())}", ylabel="answers right", ylim=(-0.02, 1.05)
+        )
+        a.legend(fontsize=8, loc="center right")
+
+    def honesty(a: Axes) -> None:
+        for arm, found in measured.items():
+            a.plot([f["night"] for f in found], [f["abstention"] for f in found], marker="o", label=arm)
+        a.set(xlabel="night", ylabel="honest about what was never said", ylim=(-0.02, 1.05))
+
+    _two(ages, honesty).savefig(to, format="png", dpi=120, bbox_inches="tight")
 
 
 def draw_arms(found: Mapping[str, Sequence[Data]], figures: Sequence[str], to: Path) -> None:
     """The mean of each figure, an arm a row, with its range over the runs (evals.ablations)."""
     drawing = Figure(figsize=(3 * len(figures), 0.4 * len(found) + 1))
-    for a, figure in zip(drawing.subplots(1, len(figures), sharey=True), figures, strict=True):
+    for a, figure in zip(drawing.subplots(1, len(figures), sharey=True, squeeze=False)[0], figures, strict=True):
         for row, runs in enumerate(found.values()):
             values = [r[figure] for r in runs]
             a.barh(row, sum(values) / len(values), color=_ARMS["sleepmem"][1])

@@ -61,3 +61,10 @@ def test_dreams_are_drawn_by_what_became_of_them(tmp_path):
     dreams = {"rounds": [{"rewarded": 3, "idle": 2}, {"rewarded": 1}], "before": {**score, "rate": 0.0}, "after": score, "kept": True}
     nights = [{"exam": {"dreams": dreams}}, {"exam": {"dreams": {}}}]
     assert "dreams.png" in {p.name for p in report.write({"nights": nights}, tmp_path)}
+
+
+def test_a_life_and_its_ablations_are_drawn(tmp_path):
+    lived = [{"night": night, "right_by_age": {"0-0": 1.0, "1-6": 0.5}, "abstention": 0.9} for night in (1, 7)]
+    report.draw_life({"sleepmem": lived, "sft": lived[:1]}, tmp_path / "life.png")
+    report.draw_arms({"full": [{"plain": 0.9}, {"plain": 0.7}], "without": [{"plain": 0.5}]}, ("plain",), tmp_path / "arms.png")
+    assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in ("life.png", "arms.png"))

@@ -38,7 +38,7 @@ from sleepmem.experts import LocalModel
 from sleepmem.memory import EMBEDDED, SleepMemory
 from sleepmem.prompts import closed_book, memory_line, open_book
 from sleepmem.records import View
-from sleepmem.report import draw_ages
+from sleepmem.report import draw_life
 from sleepmem.seeding import Row, RowKind
 
 OWNER = ("life",)
@@ -267,7 +267,7 @@ def main(
     found = [json.loads(p.read_text()) for p in sorted(out.glob(f"*-{seed}.json"))]
     for f in found:
         print(f["arm"], json.dumps(f["checkpoints"][-1]))
-    draw_ages({f["arm"]: f["checkpoints"][-1]["right_by_age"] for f in found}, out / "accuracy-by-age.png")
+    draw_life({f["arm"]: f["checkpoints"] for f in found}, out / "life.png")
 
 
 if __name__ == "__main__":
