@@ -95,7 +95,7 @@ def cost(nights: Sequence[Data], saved: Sequence[float | None]) -> list[dict[str
 
 
 def sizes(nights: Sequence[Data]) -> str:
-    """One sentence: what the live experts take on disk, what the text they hold would take, and which of the two grows slower."""
+    """One sentence: what the live experts take on disk, what the text they hold would take, and whether they grow slower than it."""
     held = [(x["expert_bytes"], x["text_bytes"]) for n in nights if (x := n.get("exam", {})).get("expert_bytes") and x.get("text_bytes")]
     if not held:
         return ""
@@ -103,10 +103,10 @@ def sizes(nights: Sequence[Data]) -> str:
     said = f"The live experts take {experts:,} bytes on disk, the episodes they hold {text:,} bytes of text: {experts / text:,.1f} times as much."
     if len(held) == 1:
         return said
-    of_experts, of_text = experts / first_experts, text / first_text
-    slower = "slower" if of_experts < of_text else "not slower"
-    grew = f"the experts became {of_experts:.1f} times as large, the text {of_text:.1f} times"
-    return f"{said} Since the first promoted night {grew}: {slower} than what they replace."
+    more_experts, more_text = experts - first_experts, text - first_text
+    slower = "slower" if more_experts < more_text else "not slower"
+    grew = f"the experts grew by {more_experts:,} bytes, the text by {more_text:,}: {slower} than what they replace"
+    return f"{said} Since the first promoted night {grew}; they are {experts / first_experts:.1f} times as large, the text {text / first_text:.1f} times."
 
 
 def _retrieval_load(data: Data) -> Figure | None:

@@ -46,9 +46,14 @@ def test_the_page_says_when_experts_grow_faster_than_the_text_they_replace(tmp_p
 
     assert report.sizes(nights((0, 0))) == ""  # nothing promoted
     assert "5.0 times as much" in report.sizes(nights((1000, 200)))
-    assert "1.1 times as large, the text 10.0 times: slower than" in report.sizes(nights((1000, 200), (0, 0), (1100, 2000)))
+    small = report.sizes(nights((1000, 200), (0, 0), (1100, 2000)))
+    assert "by 100 bytes, the text by 1,800: slower than" in small
+    assert "1.1 times as large, the text 10.0 times" in small
+    assert "by 14,000 bytes, the text by 9,800: not slower" in report.sizes(nights((1000, 200), (15000, 10000)))  # 15-fold against 50-fold
     report.write({"nights": nights((1000, 200), (5000, 600))}, tmp_path)
-    assert "5.0 times as large, the text 3.0 times: not slower" in (tmp_path / "report.html").read_text()
+    page = (tmp_path / "report.html").read_text()
+    assert "not slower" in page
+    assert "5.0 times as large, the text 3.0 times" in page
 
 
 def test_a_report_of_nothing_is_a_page_without_plots(memory, tmp_path):

@@ -88,7 +88,7 @@ def race(arm: Arm, earlier: tuple[list[Fact], list[Row]], new: tuple[list[Fact],
                 if made["recall"] >= AIM or seconds > limit:
                     limit = min(limit, seconds)
                     break
-    best = min(runs, key=lambda r: r["seconds"] if r["recall"] >= AIM else 1e9 * (2 - r["recall"]))
+    best = min(runs, key=lambda r: (r["recall"] < AIM, r["seconds"] if r["recall"] >= AIM else -r["recall"]))
     return {k: round(v, 3) for k, v in best.items()}
 
 
