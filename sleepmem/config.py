@@ -68,7 +68,8 @@ class ProbeConfig(_Strict):
 class SeedingConfig(_Strict):
     """Knowledge seeding (paper, section 4)."""
 
-    steps: int = 120  # the loss is flat after half of them on 20 facts (LAB.md); the rest keeps earlier nights and reading
+    steps: int = 120  # at most, but for `Level.steps_per_episode`
+    stop_at: float = 0.99  # ends early once the student says this share of the last eight batches' rows as its teachers do; 0: takes all steps
     batch: int = 32  # effective batch of the paper
     lr: float = 3e-3  # measured on the embedded model with rank 16; the paper's is 5e-6 for an 8 B model
     beta: float = 0.0  # divergence: 0 forward KL, 1 reverse KL, between them generalised JSD
@@ -83,7 +84,7 @@ class SeedingConfig(_Strict):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("beta", "lambda_", "alpha", "gamma", "never_said", "rehearsal", "reading"):
+        for name in ("beta", "lambda_", "alpha", "gamma", "stop_at", "never_said", "rehearsal", "reading"):
             _check(self, name, 0, 1)
         for name in ("steps", "batch", "max_new_tokens"):
             _check(self, name, 1, 1_000_000)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import random
 import tempfile
 import warnings
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -37,6 +38,7 @@ with warnings.catch_warnings():  # TRL warns that this module may move; the pin 
     from trl.experimental.gkd import GKDTrainer
 
 _TAUGHT_BYTES, _TAUGHT_AT_ONCE = 1 << 30, 64  # most memory for the teachers' logits, which are computed once and not at every step; rows in a pass
+_LAST = 8  # batches that decide whether it ends early
 _CERTAIN = 100.0  # a logit this far above the others is a probability of one
 Semantic = Callable[[str, str], float]  # (made, wanted) -> 1.0 when they mean the same, else 0.0; frozen
 Progress = Callable[[int, int, float], None]  # (step, steps, loss)
@@ -108,6 +110,7 @@ class SeedingTrainer(DistillationTrainer):  # type: ignore[misc]
         self.seeding, self.semantic = config, semantic
         self.rng = random.Random(config.seed)
         self.tokens_trained = 0
+        self.as_taught: deque[bool] = deque(maxlen=_LAST * config.batch)  # of the last rows, whether the student would say the same, word for word
         self.taught: dict[int, torch.Tensor] = {}  # by row: the teacher's logits_N_V of its whole answer, as far as there is room
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -151,6 +154,9 @@ class SeedingTrainer(DistillationTrainer):  # type: ignore[misc]
             teacher_N_V = self._teacher(inputs)
         student_N_V = self.local.logits(inputs["student_ids"], completions)
         device = student_N_V.device
+        sampled_N = torch.tensor([t for c in completions for t in c], device=device)
+        same = torch.split(student_N_V.argmax(-1) == sampled_N, [len(c) for c in completions])
+        self.as_taught += [bool(s.all()) for s, cut in zip(same, inputs["cut"], strict=True) if cut < 0]
         taught_N, advantage_N = [], []
         for completion, cut, advantage in zip(completions, inputs["cut"], inputs["advantage"].tolist(), strict=True):
             given = max(cut, 0)  # what the student was given is not its own
@@ -160,9 +166,8 @@ class SeedingTrainer(DistillationTrainer):  # type: ignore[misc]
         student_N_V, teacher_N_V = student_N_V[taught].float(), teacher_N_V[taught].float()
         divergence = GKDTrainer.generalized_jsd_loss(student_N_V[None], teacher_N_V[None], beta=self.seeding.beta, reduction="sum")
         log_N_V = student_N_V.log_softmax(-1)
-        sampled_N = torch.tensor([t for c in completions for t in c], device=device)[taught]
         advantages = torch.tensor(advantage_N, device=device)[taught]
-        imitation = (advantages * log_N_V.gather(-1, sampled_N[:, None])[:, 0]).sum()
+        imitation = (advantages * log_N_V.gather(-1, sampled_N[taught][:, None])[:, 0]).sum()
         count = taught.sum()
         loss = (self.seeding.alpha * divergence - (1 - self.seeding.alpha) * imitation) / (items if items is not None else count)
         entropy = -(log_N_V.exp() * log_N_V).sum().detach()
@@ -221,6 +226,16 @@ class _Report(TrainerCallback):  # type: ignore[misc]
                 self.progress(state.global_step, state.max_steps, float(logs["loss"]))
 
 
+class _StopEarly(TrainerCallback):  # type: ignore[misc]
+    def __init__(self, as_taught: deque[bool], share: float) -> None:
+        self.as_taught, self.share = as_taught, share
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        full = len(self.as_taught) == self.as_taught.maxlen
+        if self.share and full and sum(self.as_taught) >= self.share * len(self.as_taught):
+            control.should_training_stop = True
+
+
 def seed(
     local: LocalModel,
     expert: str,
@@ -232,7 +247,7 @@ def seed(
     accumulation: int = 1,
     absorbed: Sequence[str] = (),
 ) -> Seeded:
-    """Train `expert`, with the experts of `before` on beside it but for those it absorbs. Nothing else changes.
+    """Train `expert`, with the experts of `before` on beside it but for those it absorbs, until it says what it is taught. Nothing else changes.
 
     Args:
         local: the model; `expert` was added to it.
@@ -291,6 +306,7 @@ def seed(
             ),
         )
         trainer.remove_callback(PrinterCallback)
+        trainer.add_callback(_StopEarly(trainer.as_taught, config.stop_at))
         trainer.teach(list(made.values()))
         trainer.train()
     local.model.eval()

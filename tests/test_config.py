@@ -22,6 +22,7 @@ from sleepmem.config import read_config
         (SeedingConfig, "lambda_", -0.1),
         (SeedingConfig, "alpha", 2),
         (SeedingConfig, "gamma", float("nan")),
+        (SeedingConfig, "stop_at", 1.01),
         (SeedingConfig, "steps", 0),
         (SeedingConfig, "batch", 0),
         (SeedingConfig, "max_new_tokens", 0),

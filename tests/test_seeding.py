@@ -192,6 +192,31 @@ def test_the_curve_tells_steps_losses_and_rewards(local):
     assert any(point["reward"] > 0 for point in made.curve)
 
 
+def sure(town=0):
+    asked = row(RowKind.FACT).student
+    return Row(RowKind.FACT, asked, asked, f"In {TOWNS[town]}.", certain=True)
+
+
+def steps_taken(local, rows, stop_at):
+    _, made = train(local, SeedingConfig(steps=60, batch=4, lr=1e-1, lambda_=0, stop_at=stop_at), rows=rows)
+    return made.curve[-1]["step"]
+
+
+def test_it_ends_once_the_student_says_what_it_is_taught(local):
+    assert 8 < steps_taken(local, [sure()], 0.99) < 40
+    assert local.answer([sure().student], ("evening", "tonight")) == [sure().answer]
+
+
+def test_it_goes_on_while_a_part_is_not_said(local):
+    at_odds = [sure(town=0), sure(town=1)]
+    assert steps_taken(local, at_odds, 0.99) == 60
+    assert steps_taken(local, at_odds, 0.3) < 60
+
+
+def test_it_takes_all_steps_when_told_to(local):
+    assert steps_taken(local, [sure()], 0.0) == 60
+
+
 def test_tokens_are_counted(local):
     config = SeedingConfig(steps=2, batch=4, lambda_=0)
     _, made = train(local, config)
