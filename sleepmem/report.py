@@ -248,7 +248,7 @@ def draw_arms(found: Mapping[str, Sequence[Data]], figures: Sequence[str], to: P
             values = [r[figure] for r in runs]
             a.barh(row, sum(values) / len(values), color=_ARMS["sleepmem"][1])
             a.plot([min(values), max(values)], [row, row], color="black")
-        a.set(title=figure, xlim=(0, 1.02), yticks=range(len(found)), yticklabels=list(found))
+        a.set(title=figure, xlim=(0, 1.02), ylim=(len(found) - 0.5, -0.5), yticks=range(len(found)), yticklabels=list(found))
         a.spines[["top", "right"]].set_visible(False)
     drawing.savefig(to, format="png", dpi=120, bbox_inches="tight")
 
