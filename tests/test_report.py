@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from given import put_expert
 
 from sleepmem import report
@@ -68,8 +69,28 @@ def test_dreams_are_drawn_by_what_became_of_them(tmp_path):
     assert "dreams.png" in {p.name for p in report.write({"nights": nights}, tmp_path)}
 
 
-def test_a_life_and_its_ablations_are_drawn(tmp_path):
-    lived = [{"night": night, "right_by_age": {"0-0": 1.0, "1-6": 0.5}, "abstention": 0.9} for night in (1, 7)]
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that were saved."""
+    figures, save = [], report.Figure.savefig
+    monkeypatch.setattr(report.Figure, "savefig", lambda self, *args, **more: figures.append(self) or save(self, *args, **more))
+    return figures
+
+
+def test_a_life_is_drawn_by_the_last_nights_ages_and_every_nights_honesty(tmp_path, drawn):
+    lived = [{"night": night, "right_by_age": {"0-0": 1.0, "1-6": night / 10}, "abstention": night / 8} for night in (1, 7)]
     report.draw_life({"sleepmem": lived, "sft": lived[:1]}, tmp_path / "life.png")
-    report.draw_arms({"full": [{"plain": 0.9}, {"plain": 0.7}], "without": [{"plain": 0.5}]}, ("plain",), tmp_path / "arms.png")
-    assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in ("life.png", "arms.png"))
+    ages, honesty = drawn[0].axes
+    assert [list(line.get_ydata()) for line in ages.lines] == [[1.0, 0.7], [1.0, 0.1]]
+    assert [(list(line.get_xdata()), list(line.get_ydata())) for line in honesty.lines] == [([1, 7], [1 / 8, 7 / 8]), ([1], [1 / 8])]
+    assert (tmp_path / "life.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_arms_are_drawn_from_the_top_with_mean_and_range(tmp_path, drawn):
+    report.draw_arms({"full": [{"plain": 0.75}, {"plain": 0.25}], "without": [{"plain": 0.125}]}, ("plain",), tmp_path / "arms.png")
+    (a,) = drawn[0].axes
+    assert [bar.get_width() for bar in a.patches] == [0.5, 0.125]
+    assert [list(line.get_xdata()) for line in a.lines] == [[0.25, 0.75], [0.125, 0.125]]
+    assert [label.get_text() for label in a.get_yticklabels()] == ["full", "without"]
+    assert a.yaxis_inverted()
+    assert (tmp_path / "arms.png").read_bytes().startswith(b"\x89PNG")
