@@ -69,7 +69,7 @@ class SeedingConfig(_Strict):
     """Knowledge seeding (paper, section 4)."""
 
     steps: int = 120  # at most, but for `Level.steps_per_episode`
-    stop_at: float = 0.99  # ends early once the student says this share of the last eight batches' rows as its teachers do; 0: takes all steps
+    stop_at: float = 0.0  # ends early once the student says this share of the last eight off-policy batches as its teachers do; 0: all steps
     batch: int = 32  # effective batch of the paper
     lr: float = 3e-3  # measured on the embedded model with rank 16; the paper's is 5e-6 for an 8 B model
     beta: float = 0.0  # divergence: 0 forward KL, 1 reverse KL, between them generalised JSD

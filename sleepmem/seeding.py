@@ -38,7 +38,7 @@ with warnings.catch_warnings():  # TRL warns that this module may move; the pin 
     from trl.experimental.gkd import GKDTrainer
 
 _TAUGHT_BYTES, _TAUGHT_AT_ONCE = 1 << 30, 64  # most memory for the teachers' logits, which are computed once and not at every step; rows in a pass
-_LAST = 8  # batches that decide whether it ends early
+_LAST = 8  # batches that decide whether seeding ends early
 _CERTAIN = 100.0  # a logit this far above the others is a probability of one
 Semantic = Callable[[str, str], float]  # (made, wanted) -> 1.0 when they mean the same, else 0.0; frozen
 Progress = Callable[[int, int, float], None]  # (step, steps, loss)
@@ -156,7 +156,8 @@ class SeedingTrainer(DistillationTrainer):  # type: ignore[misc]
         device = student_N_V.device
         sampled_N = torch.tensor([t for c in completions for t in c], device=device)
         same = torch.split(student_N_V.argmax(-1) == sampled_N, [len(c) for c in completions])
-        self.as_taught += [bool(s.all()) for s, cut in zip(same, inputs["cut"], strict=True) if cut < 0]
+        if max(inputs["cut"]) < 0:  # where the student completes, nearly all that is left to count is reading
+            self.as_taught += [bool(s.all()) for s in same]
         taught_N, advantage_N = [], []
         for completion, cut, advantage in zip(completions, inputs["cut"], inputs["advantage"].tolist(), strict=True):
             given = max(cut, 0)  # what the student was given is not its own
@@ -247,7 +248,7 @@ def seed(
     accumulation: int = 1,
     absorbed: Sequence[str] = (),
 ) -> Seeded:
-    """Train `expert`, with the experts of `before` on beside it but for those it absorbs, until it says what it is taught. Nothing else changes.
+    """Train `expert`, with the experts of `before` on beside it but for those it absorbs. Nothing else changes.
 
     Args:
         local: the model; `expert` was added to it.

@@ -213,6 +213,14 @@ def test_it_goes_on_while_a_part_is_not_said(local):
     assert steps_taken(local, at_odds, 0.3) < 60
 
 
+def test_it_does_not_end_on_reading_alone(local):
+    """Where the student completes every answer itself, only reading is left as it was taught; the fact is not said yet."""
+    asked = row(RowKind.FACT).student
+    rows = [row(RowKind.FACT, 1), Row(RowKind.READING, asked, asked, "In Oslo.", certain=True)]
+    _, made = train(local, SeedingConfig(steps=80, batch=4, lr=1e-1, lambda_=1, never_said=0, rehearsal=0, reading=0.5, stop_at=0.99), rows=rows)
+    assert made.curve[-1]["step"] == 80
+
+
 def test_it_takes_all_steps_when_told_to(local):
     assert steps_taken(local, [sure()], 0.0) == 60
 

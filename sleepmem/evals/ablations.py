@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from sleepmem.config import LEVELS, DreamConfig, SeedingConfig, SleepConfig
+from sleepmem.config import LEVELS, DreamConfig, SleepConfig
 from sleepmem.evals.dreams import compare
 from sleepmem.report import draw_arms
 
-FULL = SleepConfig(seeding=SeedingConfig(stop_at=0.0), dream=DreamConfig(rounds=2))  # every arm takes all of its steps
+FULL = SleepConfig(dream=DreamConfig(rounds=2))
 SEEDING, DREAM = FULL.seeding, FULL.dream
 ARMS = {
     "full": FULL,

@@ -32,7 +32,7 @@ LADDER = (40, 55, 75, 100, 135, 180, 240, 320, 430, 580, 780)  # steps
 RATES = (8e-3, 3e-3)  # learning rates: the best that SFT was found to have on a first seed, and a night's
 DIGITS = {"rate": 3, "steps": 0}
 EARLIER = "earlier"
-PLAIN = SeedingConfig(stop_at=0.0)  # the ladder ends it
+PLAIN = SeedingConfig()
 OFF = replace(PLAIN, lambda_=0.0)
 BARE = replace(OFF, never_said=0.0, rehearsal=0.25, reading=0.0)
 

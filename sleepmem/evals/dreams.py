@@ -20,7 +20,7 @@ import torch
 import typer
 
 from sleepmem.answers import abstains, matches
-from sleepmem.config import DreamConfig, MemoryConfig, SeedingConfig, SleepConfig
+from sleepmem.config import DreamConfig, MemoryConfig, SleepConfig
 from sleepmem.embedded import links, relations, world
 from sleepmem.embedded.world import Fact
 from sleepmem.embeddings import MiniLMEmbeddings
@@ -121,7 +121,7 @@ def main(
     out: Annotated[Path, typer.Option(help="Folder for the numbers.")] = Path("runs/bench-dreams"),
 ) -> None:
     """Learn with and without dreams, and print what is answered closed-book."""
-    plain = SleepConfig(seeding=SeedingConfig(stop_at=0.0))  # the same steps for both
+    plain = SleepConfig()
     dream = DreamConfig(rounds=2)
     longer = replace(plain.seeding, steps=round(EQUAL * max(plain.seeding.steps, plain.levels[0].steps_per_episode * facts)))
     arms = {"seeding": replace(plain, seeding=longer), "seeding + dreams": replace(plain, dream=dream)}

@@ -151,7 +151,7 @@ def main(
         told, rows = teach(random.Random(seed), facts)
         for name, train in TRAINERS.items():
             local = LocalModel(EMBEDDED)
-            config = SeedingConfig(steps=steps, stop_at=0.0, seed=seed)
+            config = SeedingConfig(steps=steps, seed=seed)
             local.add_expert(EXPERT, LEVELS[0].rank, seed)
             began = time.time()
             train(local, rows, config, ())
