@@ -362,11 +362,18 @@ class SleepMemory:
         )
         self._keep_model()
         with self._bed:  # one night at a time
+            retired = self._retired()
             report = last = night.run(bedroom, owner, on_event)
             while last.verdict is Verdict.PROMOTED and (level := self._due(owner)):
                 last = night.run(bedroom, owner, on_event, level)
                 report = replace(report, slower=(*report.slower, last))
+            for name in retired & self._retired():  # since before this night: no answer under way still needs them
+                self.local.drop_expert(name)
             return report
+
+    def _retired(self) -> set[str]:
+        """Experts in the day's model that answer for nobody any more."""
+        return set(self._local.experts if self._local else ()) - {e.name for e in self.ledger.experts()}
 
     def rollback(self, namespace: Iterable[str], nights: Iterable[str]) -> list[str]:
         """Make exactly the experts of these nights live. What other nights taught goes back to the buffer; returns those episode ids."""

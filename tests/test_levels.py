@@ -43,6 +43,19 @@ def test_a_slow_night_makes_one_expert_of_the_fast_ones(opened, by_hand):
     assert memory.live_experts(ALICE) == (expert.name,)
 
 
+def test_the_days_model_lets_go_of_what_was_absorbed_a_night_later(opened, by_hand):
+    memory = opened(levels=SLOW)
+    held = []
+    for n in (1, 2, 3):
+        learn(memory, n)
+        now = memory.live_experts(ALICE)
+        held.append(len(memory.local.experts))
+        assert set(now) <= set(memory.local.experts)
+    assert held == [1, 2, 2]  # one; it and the slow one; the slow one and the third night's
+    assert memory.rollback(ALICE, ["night-0001"]) != []
+    assert set(memory.live_experts(ALICE)) <= set(memory.local.experts)
+
+
 def test_a_slow_night_examines_what_the_fast_ones_kept_for_exams_and_teaches_the_rest(opened, by_hand, monkeypatch):
     taught = []
     work = sleep.seeding.seed
