@@ -181,7 +181,7 @@ def _read() -> str | None:
 def sleep(
     folder: Folder,
     namespace: Annotated[
-        str | None, typer.Option("--namespace", "-n", help="Whose night; every namespace with something buffered by default.")
+        str | None, typer.Option("--namespace", "-n", help="Whose night; every namespace with something buffered or an interrupted night by default.")
     ] = None,
     model: Model = None,
     config: Config = None,
@@ -190,7 +190,8 @@ def sleep(
     """Consolidate the buffer into the weights; goes on with an interrupted night. JSON: a list of reports."""
     _quieten()
     with _open(folder, model=model, config=config) as memory:
-        owners = [_known(memory, namespace)] if namespace is not None else [n for n in memory.ledger.namespaces() if memory.ledger.buffered(n)]
+        waiting = [n for n in memory.ledger.namespaces() if memory.ledger.buffered(n) or memory.ledger.unfinished_night(n)]
+        owners = waiting if namespace is None else [_known(memory, namespace)]
         reports = [_sleep(memory, owner) for owner in owners]
     if as_json:
         _print_json([r.as_dict() for r in reports])
@@ -246,13 +247,14 @@ def _tell(report: NightReport) -> None:
         f"{report.night_id} of {'/'.join(report.namespace)}: {report.verdict.value}, {report.reason}", highlight=False, markup=False, soft_wrap=True
     )
     took = f"{report.seconds:.0f} s, {report.tokens_trained:,} tokens trained"
-    if report.absorbed:
-        out.print(
-            f"{report.absorbed} experts became one ({report.level}), {report.returned} of {report.episodes} episodes went back to the buffer, {took}"
-        )
+    if report.verdict is not Verdict.PROMOTED:
+        done = "nothing left the buffer"
+    elif report.absorbed > 1:
+        done = f"{report.absorbed} experts became one ({report.level}), {report.returned} of {report.episodes} episodes went back to the buffer"
     else:
         again = f", {report.returned} of them learned before and forgotten" if report.returned else ""
-        out.print(f"{report.evicted} of {report.episodes} episodes left the buffer{again}, {took}")
+        done = f"{report.evicted} of {report.episodes} episodes left the buffer{again}"
+    out.print(f"{done}, {took}", soft_wrap=True)
     for slower in report.slower:
         _tell(slower)
 
@@ -314,17 +316,19 @@ def rollback(
     as_json: Json = False,
 ) -> None:
     """Make an earlier version of the weights live; what later nights taught goes back to the buffer."""
+    _quieten()
     with _open(folder, check_experts=False) as memory:
-        owner = _namespace(namespace)
+        owner = _known(memory, namespace)
         nights = [e.night_id for e in memory.ledger.experts(owner, live=False)]
         if to and to not in nights:
             _fail(f"{to} made no expert for {namespace}; it has {', '.join(nights) or 'none'}.")
         kept = nights[: nights.index(to) + 1] if to else []
         back = memory.rollback(owner, kept)
+        live = [e.night_id for e in memory.ledger.experts(owner)]
     if as_json:
-        _print_json({"live": kept, "back_in_buffer": back})
+        _print_json({"live": live, "back_in_buffer": back})
     else:
-        print(f"live: {', '.join(kept) or 'no expert'}; {len(back)} episodes are back in the buffer")
+        print(f"live: {', '.join(live) or 'no expert'}; {len(back)} episodes are back in the buffer")
 
 
 @app.command()

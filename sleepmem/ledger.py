@@ -332,6 +332,7 @@ class Ledger:
                 db.table("experts").update(name, {"live": 0})
                 db.execute("UPDATE episodes SET learned_in = NULL, indexed = 0, forgotten = 1 WHERE superseded = 0 AND learned_in = ?", [night_id])
                 db.execute("UPDATE episodes SET learned_in = ? WHERE superseded = 1 AND learned_in = ?", [expert.night_id, night_id])
+                db.execute("INSERT OR IGNORE INTO corrected SELECT ?, episode_id FROM corrected WHERE night_id = ?", [expert.night_id, night_id])
             db.table("experts").insert(
                 {
                     "name": expert.name,
@@ -347,6 +348,7 @@ class Ledger:
             )
             for i in superseded:
                 db.table("episodes").update(i, {"superseded": 1, "learned_in": expert.night_id})
+                db.table("corrected").insert({"night_id": expert.night_id, "episode_id": i}, ignore=True)
             for i in proven:
                 db.table("episodes").update(i, {"learned_in": expert.night_id})
             for i in passed:
@@ -398,7 +400,7 @@ class Ledger:
                 [key, key],
             )
             live = [r["night_id"] for r in db.execute("SELECT night_id FROM experts WHERE namespace = ? AND live = 1", [key]).fetchall()]
-            back = [
+            gone = [
                 r["id"]
                 for r in db.execute(
                     "SELECT id FROM episodes WHERE namespace = ? AND learned_in IS NOT NULL AND learned_in NOT IN (SELECT value FROM json_each(?))",
@@ -406,7 +408,7 @@ class Ledger:
                 ).fetchall()
             ]
             db.execute("UPDATE episodes SET forgotten = 0 WHERE namespace = ?", [key])  # what corrected something may be newer than the weights again
-            for i in back:
+            for i in gone:
                 db.table("episodes").update(i, {"learned_in": None, "superseded": 0, "indexed": 0})
             for night_id in live:  # forward again: what that night proved is in the weights again
                 db.execute(
@@ -414,7 +416,11 @@ class Ledger:
                     "WHERE night_id = ? AND kind = ? AND role = ? GROUP BY episode_id HAVING min(coalesce(passed, 0)) = 1)",
                     [night_id, night_id, Kind.FACT.value, Role.EXAM.value],
                 )
-        return back
+                db.execute(
+                    "UPDATE episodes SET learned_in = ?, superseded = 1 WHERE id IN (SELECT episode_id FROM corrected WHERE night_id = ?)",
+                    [night_id, night_id],
+                )
+            return [i for i in gone if db.table("episodes").get(i)["learned_in"] is None]
 
     def namespaces(self) -> list[Namespace]:
         return [tuple(json.loads(r["namespace"])) for r in self._rows("SELECT DISTINCT namespace FROM episodes ORDER BY namespace")]

@@ -13,7 +13,6 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -364,7 +363,7 @@ class SleepMemory:
         with self._bed:  # one night at a time
             retired = self._retired()
             report = last = night.run(bedroom, owner, on_event)
-            while last.verdict is Verdict.PROMOTED and (level := self._due(owner)):
+            while last.verdict in (Verdict.PROMOTED, Verdict.SKIPPED) and (level := self._due(owner)):
                 last = night.run(bedroom, owner, on_event, level)
                 report = replace(report, slower=(*report.slower, last))
             for name in retired & self._retired():  # since before this night: no answer under way still needs them
@@ -436,10 +435,12 @@ class SleepMemory:
         self.ledger.use_model("embedded" if self.model == str(EMBEDDED) else self.model)
 
     def _due(self, owner: Namespace) -> str | None:
-        """The slower level whose turn it is: the one before it has made as many experts as it takes in."""
-        made = Counter(e.level for e in self.ledger.experts(owner))
+        """The slower level whose turn it is: the one before it has made as many experts as it takes in, and it was not tried since."""
+        nights = self.ledger.nights(owner)
         for faster, slower in itertools.pairwise(self.config.sleep.levels):
-            if made[faster.name] and made[faster.name] % (slower.every // faster.every) == 0:
+            made = [e.night_id for e in self.ledger.experts(owner) if e.level == faster.name]
+            tried = max((n["id"] for n in nights if n["report"].get("level") == slower.name), default="")
+            if made and len(made) % (slower.every // faster.every) == 0 and tried < made[-1]:
                 return slower.name
         return None
 

@@ -83,17 +83,18 @@ def question(
         pair = parse_pair(text)
         if pair and names(pair[0]) <= set(words(by_id[i].text)) and not abstains(pair[1]):
             pairs.setdefault((i, pair[0]), pair[1])
-    kept = list(pairs)
+    kept = alone = list(pairs)
     for check in range(config.checks):  # alone it must be answered the same; among others, overlooked is no contradiction
         others = [_sample(rng, episodes, config.distractors if check else 0, by_id[i]) for i, _ in kept]
         again = reply([book(local, q, o, by_id[i]) for (i, q), o in zip(kept, others, strict=True)])
         kept = [k for k, a in zip(kept, again, strict=True) if (matches(a, pairs[k]) and matches(pairs[k], a)) or (check and abstains(a))]
+        alone = alone if check else kept
 
     # Corrections: what did older episodes answer to the same question?
     stale: dict[tuple[str, str], str] = {}
     corrections: dict[str, str] = {}  # older id -> newer id
     old_values: dict[str, set[str]] = {}
-    earlier = {k: _earlier(by_id[k[0]], k[1], related(k[1])) for k in kept}
+    earlier = {k: _older(by_id[k[0]], _naming(k[1], related(k[1]))) for k in kept}
     corrected = [k for k in kept if earlier[k]]
     for k, old in zip(corrected, reply([book(local, k[1], earlier[k]) for k in corrected]), strict=True):
         if abstains(old) or matches(old, pairs[k]) or matches(pairs[k], old):
@@ -103,6 +104,16 @@ def question(
                 stale[k] = old
                 corrections[e.id] = k[0]
                 old_values.setdefault(e.id, set()).add(old)
+
+    # And what do newer ones answer, tonight's or learned before? An episode that was left behind must not pass for news.
+    later = {k: _newer(by_id[k[0]], _naming(k[1], related(k[1]))) for k in alone}
+    overtaken = [k for k in alone if later[k]]
+    for k, new in zip(overtaken, reply([book(local, k[1], later[k], by_id[k[0]]) for k in overtaken]), strict=True):
+        if abstains(new) or matches(new, pairs[k]) or matches(pairs[k], new):
+            continue
+        if telling := [e for e in later[k] if matches(e.text, new)]:
+            corrections[k[0]] = max(telling, key=_age).id
+            old_values.setdefault(k[0], set()).add(pairs[k])
 
     # One wording of every fact goes to the exam, the others teach; a fact with a single wording can be neither proven nor promoted.
     probes: list[Probe] = []
@@ -182,7 +193,7 @@ def _told(local: LocalModel, episodes: Sequence[Episode], own: Episode | None) -
         if room < 0:
             break
         kept[e.id] = e
-    return [memory_line(e.date, e.text) for e in sorted(kept.values(), key=lambda e: (e.created_at, e.id))]
+    return [memory_line(e.date, e.text) for e in sorted(kept.values(), key=_age)]
 
 
 def unsaid_still(local: LocalModel, probes: Sequence[Probe], related: Related) -> list[Probe]:
@@ -220,9 +231,22 @@ def _readings(
     return readings
 
 
-def _earlier(episode: Episode, q: str, found: Sequence[Episode]) -> list[Episode]:
-    """Episodes told before this one that name what the question names."""
-    return [e for e in found if e.id != episode.id and (e.created_at, e.id) < (episode.created_at, episode.id) and names(q) <= set(words(e.text))]
+def _naming(q: str, found: Sequence[Episode]) -> list[Episode]:
+    """Those that name what the question names."""
+    return [e for e in found if names(q) <= set(words(e.text))]
+
+
+def _age(episode: Episode) -> tuple[str, str]:
+    """Orders episodes, oldest first."""
+    return episode.created_at, episode.id
+
+
+def _older(than: Episode, found: Sequence[Episode]) -> list[Episode]:
+    return [e for e in found if _age(e) < _age(than)]
+
+
+def _newer(than: Episode, found: Sequence[Episode]) -> list[Episode]:
+    return [e for e in found if _age(e) > _age(than)]
 
 
 def _sample(rng: random.Random, episodes: Sequence[Episode], count: int, but: Episode) -> list[Episode]:

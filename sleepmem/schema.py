@@ -122,3 +122,10 @@ def keep_dreams(db: Database) -> None:
 def tell_forgotten(db: Database) -> None:
     # 1 when the weights held it and were found to hold it no more: in the buffer again, but nothing new
     db.table("episodes").add_column("forgotten", int, not_null_default=0)
+
+
+@migrations()
+def keep_corrections(db: Database) -> None:
+    # the episodes that an expert's night found corrected, so that they are again when the expert is made live again
+    db.table("corrected").create({"night_id": str, "episode_id": str}, pk=("night_id", "episode_id"))
+    db.execute("INSERT INTO corrected SELECT learned_in, id FROM episodes WHERE superseded = 1 AND learned_in IS NOT NULL")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from langchain_core.embeddings import Embeddings
@@ -101,10 +101,10 @@ def probe(night: Night, state: State) -> State:
         "tokens_generated": made.tokens_generated,
     }
     if not any(p.kind is Kind.FACT for p in made.probes):
-        added |= {
-            "verdict": Verdict.SKIPPED.value,
-            "reason": f"the model could not write one checked question in two wordings about any of {len(episodes)} episodes",
-        }
+        reason = f"the model could not write one checked question in two wordings about any of {len(episodes)} episodes"
+        if made.superseded.keys() >= {e.id for e in episodes}:
+            reason = "nothing to learn; newer episodes say otherwise than those in the buffer"
+        added |= {"verdict": Verdict.SKIPPED.value, "reason": reason}
     return added
 
 
@@ -166,9 +166,12 @@ def promote(night: Night, state: State) -> State:
         target.parent.mkdir(exist_ok=True)
         at.rename(target)
     proven = night_exam.proven_episodes(night.ledger.probes(state["night_id"]), set(state["passed"]))
-    level, lineage = night.level(state), state["absorbed"] or state["episodes"]
-    expert = Expert(state["expert"], tuple(state["namespace"]), state["night_id"], level.name, level.rank, now(), tuple(lineage), True)
-    night.ledger.promote(expert, proven, _replaced(state, proven), state["passed"], state["absorbed"])
+    namespace, level, lineage = tuple(state["namespace"]), night.level(state), state["absorbed"] or state["episodes"]
+    ranks = {e.name: e.rank for e in night.ledger.experts(namespace, live=False)}
+    rank = level.rank if night.config.expand else ranks.get((state["absorbed"] or [""])[-1], level.rank)  # else that of the one it began as
+    expert = Expert(state["expert"], namespace, state["night_id"], level.name, rank, now(), tuple(lineage), True)
+    held = {*proven, *(e.id for e in night.ledger.learned(namespace))}
+    night.ledger.promote(expert, proven, _replaced(state["superseded"], held), state["passed"], state["absorbed"])
     return {}
 
 
@@ -239,9 +242,14 @@ def semantic(embeddings: Embeddings) -> seeding.Semantic:
     return judge
 
 
-def _replaced(state: State, proven: Sequence[str]) -> list[str]:
-    """Superseded episodes whose correction was proven tonight."""
-    return [old for old, new in state["superseded"].items() if new in set(proven)]
+def _replaced(superseded: Mapping[str, str], held: Collection[str]) -> list[str]:
+    """Superseded episodes (old: new) whose correction, or what corrected that in turn, is in the weights."""
+
+    def corrections(i: str) -> Iterator[str]:
+        while i in superseded:  # each is newer than the one before
+            yield (i := superseded[i])
+
+    return [old for old in superseded if any(new in held for new in corrections(old))]
 
 
 def report_of(state: State) -> NightReport:

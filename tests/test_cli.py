@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from sleepmem import ConfigError, SleepMemory
+from sleepmem import ConfigError, NightReport, SleepMemory, Verdict, cli
 from sleepmem.cli import app
 
 run = CliRunner().invoke
@@ -59,7 +59,8 @@ def test_observe_appends_beside_the_writer(folder: str) -> None:
         (["observe", "{folder}", "x", "-n", "../up"], "cannot name a folder"),
         (["observe", "{folder}", "word " * 2000], "Split it into several"),
         (["ask", "{folder}", "Where?", "--model", "/nowhere/at/all"], "no model folder"),
-        (["rollback", "{folder}", "--to", "night-0009"], "made no expert"),
+        (["rollback", "{folder}", "--to", "night-0009", "-n", "alice"], "made no expert"),
+        (["rollback", "{folder}", "--to", "", "-n", "carol"], "nothing was ever said to carol"),
     ],
 )
 def test_a_fault_is_one_sentence_and_exit_code_1(folder: str, tmp_path: Path, arguments: list[str], sentence: str) -> None:
@@ -81,6 +82,27 @@ def test_sleep_takes_its_settings_from_a_file(folder: str, tmp_path: Path, monke
     settings.write_text("[sleep.dream]\nrounds = -2")
     assert "DreamConfig.rounds is -2" in run(app, ["sleep", folder, "--config", str(settings)]).stderr
     assert "could not be used" in run(app, ["sleep", folder, "--config", str(tmp_path / "none.toml")]).stderr
+
+
+def test_sleep_goes_on_with_an_interrupted_night_where_nothing_is_buffered(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def sleep(memory: SleepMemory, owner: tuple[str, ...], **more: object) -> None:
+        raise ConfigError(f"a night for {owner[0]}")
+
+    monkeypatch.setattr(SleepMemory, "sleep", sleep)
+    with SleepMemory.open(folder) as memory:
+        memory.ledger.db.execute("UPDATE episodes SET superseded = 1, learned_in = 'night-0001'")
+    assert "nothing is buffered" in run(app, ["sleep", folder]).stdout
+    with SleepMemory.open(folder) as memory:
+        memory.ledger.start_night(("alice",))
+    assert "a night for alice" in run(app, ["sleep", folder]).stderr
+
+
+def test_a_night_that_changed_nothing_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    told = {"night_id": "night-0008", "namespace": ("alice",), "reason": "r", "level": "slow", "absorbed": 7, "episodes": 140}
+    cli._tell(NightReport(verdict=Verdict.REJECTED, **told))
+    assert "nothing left the buffer" in capsys.readouterr().out
+    cli._tell(NightReport(verdict=Verdict.PROMOTED, **told))
+    assert "7 experts became one (slow)" in capsys.readouterr().out
 
 
 def test_sleep_for_somebody_unknown_says_so(folder: str) -> None:

@@ -256,6 +256,23 @@ def test_rollback_gives_the_episodes_back(ledger):
     assert ledger.verify() == []
 
 
+def test_forward_again_a_corrected_episode_is_corrected_again(ledger):
+    for e in (TOLD, LATER):
+        ledger.add_episode(e)
+    first = promote(ledger, [TOLD])
+    asked = [probe(n, e.id, "Where?", "Brenport.", night_id=night) for n, (e, night) in enumerate([(TOLD, "night-0001"), (LATER, "night-0002")])]
+    ledger.add_probes(("alice",), asked[:1])
+    ledger.db["probes"].update(asked[0].id, {"passed": 1})
+    second = promote(ledger, [LATER], superseded=[TOLD.id])
+    ledger.add_probes(("alice",), asked[1:])
+    ledger.db["probes"].update(asked[1].id, {"passed": 1})
+    assert ledger.rollback(("alice",), [first.night_id]) == [LATER.id]  # the other is in the weights of the first night again
+    assert (ledger.learned(("alice",)), ledger.buffered(("alice",))) == ([TOLD], [LATER])
+    assert ledger.rollback(("alice",), [first.night_id, second.night_id]) == []
+    assert (ledger.learned(("alice",)), ledger.buffered(("alice",))) == ([LATER], [])
+    assert ledger.verify() == []
+
+
 def test_probes_of_a_night_are_replaced_when_the_step_runs_again(ledger):
     one = probe(0, TOLD.id, "Where?", "Brenport.", stale="Oslo")
     other = probe(1, TOLD.id, "Who?", "Mara.", kind=Kind.NEVER_SAID, role=Role.TRAIN)

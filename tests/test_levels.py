@@ -7,7 +7,7 @@ import torch
 from nights import ALICE, LEVELS, LOOSE, buffered, watched
 from safetensors.torch import load_file
 
-from sleepmem import ConfigError, ExamConfig, SleepConfig, Verdict, exams, night_exam, sleep
+from sleepmem import ConfigError, ExamConfig, SleepConfig, Verdict, exams, night, night_exam, sleep
 from sleepmem.answers import names, words
 from sleepmem.records import Kind
 
@@ -136,7 +136,7 @@ def test_rolling_back_a_slow_night_brings_the_fast_experts_back(opened, by_hand)
     memory = opened(levels=SLOW)
     told = {learn(memory, n)[0] for n in (1, 2)}
     fast = [e.night_id for e in memory.ledger.experts(ALICE, live=False) if e.level == "fast"]
-    assert memory.rollback(ALICE, fast) != []
+    assert memory.rollback(ALICE, fast) == []
     assert live(memory) == [("fast", 2)] * 2
     assert {e.id for e in memory.ledger.learned(ALICE)} == told
     assert buffered(memory) == []
@@ -182,6 +182,38 @@ def test_a_slow_night_that_dies_right_after_its_transaction_is_finished_as_promo
     assert (report.level, report.verdict, steps[0]) == ("slow", Verdict.PROMOTED, "promote")
     assert live(memory) == [("slow", 3)]
     assert memory.verify() == []
+
+
+def test_a_slow_night_that_never_began_is_made_up_for(opened, by_hand, monkeypatch):
+    memory = opened(levels=SLOW)
+    learn(memory, 1)
+    memory.observe(ALICE, "Mara saw whale 2.")
+    work = night.run
+
+    def die(bedroom, owner, on_event=None, level=None):
+        if level:
+            raise KeyboardInterrupt
+        return work(bedroom, owner, on_event, level)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(night, "run", die)
+        with pytest.raises(KeyboardInterrupt):
+            memory.sleep(ALICE)
+    assert live(memory) == [("fast", 2)] * 2
+    report, _ = watched(memory)
+    assert (report.verdict, [r.verdict for r in report.slower]) == (Verdict.SKIPPED, [Verdict.PROMOTED])
+    assert live(memory) == [("slow", 3)]
+
+
+def test_a_rejected_slow_night_is_not_tried_again_at_once(opened, by_hand, monkeypatch):
+    memory = opened(levels=SLOW)
+    learn(memory, 1)
+    with monkeypatch.context() as patch:
+        patch.setitem(sleep.STEPS, "decide", lambda night, state: {"verdict": "promoted" if state["level"] == "fast" else "rejected", "reason": "r"})
+        _, report, _ = learn(memory, 2)
+    assert [r.verdict for r in report.slower] == [Verdict.REJECTED]
+    report, _ = watched(memory)
+    assert (report.verdict, report.slower) == (Verdict.SKIPPED, ())
 
 
 def test_an_interrupted_slow_night_goes_on(opened, by_hand, monkeypatch):

@@ -200,6 +200,12 @@ def test_what_is_examined_is_never_taught(opened, by_hand, monkeypatch):
     assert fact.teacher == open_book("What is it that Mara moved on to Oslo.", ["2030-02-01: Mara moved on to Oslo."])
 
 
+def test_a_chain_of_corrections_ends_in_what_is_held():
+    assert sleep._replaced({"a": "b", "b": "c"}, {"c"}) == ["a", "b"]
+    assert sleep._replaced({"a": "b", "b": "c"}, {"b"}) == ["a"]
+    assert sleep._replaced({"a": "b", "b": "c"}, set()) == []
+
+
 @pytest.mark.parametrize("proven", [True, False])
 def test_a_corrected_episode_leaves_with_its_proven_correction(opened, monkeypatch, proven):
     def corrected(local, night_id, episodes, *given):

@@ -107,6 +107,20 @@ def test_a_correction_is_noticed_and_the_old_value_is_not_taught():
         assert {(p.answer, p.stale) for p in of(made, Kind.FACT)} == {("Brenport.", "Oslo.")}
 
 
+def test_of_several_corrections_the_newest_wins():
+    first, second, third = told("Mara lives in Oslo.", "Mara lives in Karvik.", "Mara lives in Brenport.")
+    made = ask(Teacher(), [first, second, third])
+    assert made.superseded == {first.id: third.id, second.id: third.id}
+    assert {p.answer for p in of(made, Kind.FACT)} == {"Brenport."}
+
+
+def test_what_was_left_behind_is_no_news():
+    old, other, new = told("Mara lives in Oslo.", "Mara eats plums.", "Mara lives in Brenport.")
+    made = ask(Teacher(), [old, other], ledger=[old, other, new])
+    assert made.superseded == {old.id: new.id}
+    assert {p.answer for p in of(made, Kind.FACT)} == {"plums."}
+
+
 def test_what_a_corrected_episode_also_says_is_still_taught():
     old, new = told("Mara lives in Oslo. Tovin eats plums.", "Mara lives in Brenport.")
     both = ("Mara", "Oslo.", WORDINGS), ("Tovin", "plums.", EATS), ("Mara", "Brenport.", WORDINGS)
