@@ -22,6 +22,13 @@ def _check(settings: object, name: str, low: float, high: float) -> None:
         raise ConfigError(f"{owner}.{name} is {value}; it must lie between {low:g} and {high:g}.")
 
 
+def _check_kind(settings: object, kind: type, *names: str) -> None:
+    for name in names:
+        if not isinstance(value := getattr(settings, name), kind):
+            word = "True or False" if kind is bool else f"a {kind.__name__}"
+            raise ConfigError(f"{type(settings).__name__}.{name} is {value!r}; it must be {word}.")
+
+
 class _Strict:
     __pydantic_config__ = ConfigDict(extra="forbid")  # a mistyped name in a file is a fault, no default
 
@@ -73,7 +80,7 @@ class SeedingConfig(_Strict):
     batch: int = 32  # effective batch of the paper
     lr: float = 3e-3  # measured on the embedded model with rank 16; the paper's is 5e-6 for an 8 B model
     beta: float = 0.0  # divergence: 0 forward KL, 1 reverse KL, between them generalised JSD
-    lambda_: float = 0.25  # share of batches whose answers the student samples itself
+    lambda_: float = 0.0  # share of batches whose answers the student samples itself; a quarter brought nothing for more seconds (LAB.md)
     alpha: float = 0.9  # weight of distillation; 1 - alpha is the weight of learning to imitate
     gamma: float = 0.5  # share of the semantic reward; 1 - gamma is the share of the Levenshtein reward
     z0: int = 8  # most edits (characters) that still earn a Levenshtein reward
@@ -120,6 +127,7 @@ class DreamConfig(_Strict):
     examined: int = 8  # questions of a trial: other dreams about the same, at most half, and of tonight; none of the exam's
 
     def __post_init__(self) -> None:
+        _check_kind(self, bool, "random_expert", "by_gradient")
         for name in ("rounds", "random"):
             _check(self, name, 0, 1_000_000)
         for name in ("contexts", "top_k", "copies", "steps", "examined"):
@@ -166,6 +174,9 @@ class Level(_Strict):
     steps_per_episode: float  # of seeding; SeedingConfig.steps at least
 
     def __post_init__(self) -> None:
+        _check_kind(self, str, "name")
+        if not self.name.strip():
+            raise ConfigError("Level.name is empty; give the level a name, such as 'slow'.")
         _check(self, "every", 1, 1_000_000)
         _check(self, "rank", 1, 1_000_000)
         _check(self, "steps_per_episode", 0, 1_000_000)
@@ -194,6 +205,11 @@ class SleepConfig(_Strict):
     exam: ExamConfig = field(default_factory=ExamConfig)
 
     def __post_init__(self) -> None:
+        _check_kind(self, bool, "untrusted", "expand")
+        for kind, name in ((ProbeConfig, "probe"), (SeedingConfig, "seeding"), (DreamConfig, "dream"), (ExamConfig, "exam")):
+            _check_kind(self, kind, name)
+        if not isinstance(self.levels, tuple) or not all(isinstance(x, Level) for x in self.levels):
+            raise ConfigError(f"SleepConfig.levels is {self.levels!r}; it must be a tuple of Level.")
         _check(self, "replay_budget", 1, 1_000_000)
         _check(self, "tired_at", 1, 1_000_000)
         _check(self, "rehearse", 0, 1_000_000)
@@ -221,6 +237,8 @@ class MemoryConfig(_Strict):
     max_new_tokens: int = 64  # of a chat answer
 
     def __post_init__(self) -> None:
+        _check_kind(self, GateConfig, "gate")
+        _check_kind(self, SleepConfig, "sleep")
         _check(self, "max_new_tokens", 1, 1_000_000)
 
 

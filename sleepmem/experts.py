@@ -80,6 +80,7 @@ class LocalModel:
         self._ends = [self.tokenizer.eos_token_id, self.tokenizer.pad_token_id, *(ends if isinstance(ends, list) else [ends])]
         self.peft: PeftModel | None = None
         self._copies: Copies | None = None
+        self.tokens_generated = 0  # so far, in whole answers
 
     # Experts
 
@@ -325,6 +326,7 @@ class LocalModel:
                     logits_processor=LogitsProcessorList([watch]),
                     **sampling,
                 )[:, ids.shape[1] :]
+                self.tokens_generated += int((made != self.tokenizer.pad_token_id).sum())
                 texts = self.tokenizer.batch_decode(made, skip_special_tokens=True)
                 for r, text, confidence in zip(rows, texts, watch.confidence(made, self._ends), strict=True):
                     out[r] = Reply(text.strip(), confidence)

@@ -77,8 +77,9 @@ def run(night: Night, namespace: Namespace, on_event: Callable[[dict[str, Any]],
                 if on_event:
                     on_event(event)
         except Exception as e:
+            reached: Any = {**first, **graph.get_state(config).values}
             saver.delete_thread(night_id)
-            return _failed(night, night_id, namespace, e)
+            return _failed(night, reached, e)
         state: Any = graph.get_state(config).values
         saver.delete_thread(night_id)
         return sleep.report_of(state)
@@ -97,12 +98,13 @@ def _moved_on(night: Night, night_id: str, namespace: Namespace, values: dict[st
     return True
 
 
-def _failed(night: Night, night_id: str, namespace: Namespace, error: Exception) -> NightReport:
+def _failed(night: Night, state: State, error: Exception) -> NightReport:
     """End the night with its reason. What was promoted before the fault stays so: that transaction was whole."""
-    live = [e.name for e in night.ledger.experts(namespace) if e.night_id == night_id]
+    live = [e.name for e in night.ledger.experts(tuple(state["namespace"])) if e.night_id == state["night_id"]]
     reason = f"{type(error).__name__}: {error}"
     if live:
         reason = f"promoted, but the index could not be brought in line ({reason}); reopening the folder mends it"
-    report = NightReport(night_id, namespace, Verdict.PROMOTED if live else Verdict.FAILED, reason, expert=live[0] if live else None)
-    night.ledger.finish_night(night_id, report.verdict, reason, report.as_dict())
+    verdict = Verdict.PROMOTED if live else Verdict.FAILED
+    report = replace(sleep.report_of({**state, "verdict": verdict, "reason": reason}), expert=live[0] if live else None)
+    night.ledger.finish_night(report.night_id, report.verdict, reason, report.as_dict())
     return report

@@ -85,7 +85,6 @@ def dream(night: Night, state: State) -> State:
         **kept,
         "dreams": {"rounds": [dict(f) for f in fates], **kept["dreams"]},
         "tokens_trained": state["tokens_trained"] + tokens,
-        "tokens_generated": state["tokens_generated"] + sum(night.local.count_tokens(d.text) for d in dreams),
     }
 
 

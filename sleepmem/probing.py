@@ -32,7 +32,6 @@ class Questions:
 
     probes: tuple[Probe, ...]
     superseded: Mapping[str, str]  # ids of episodes that hold nothing more, each with the id of the newer one that corrects it
-    tokens_generated: int
 
 
 def question(
@@ -58,19 +57,12 @@ def question(
     rng = random.Random(seed)
     line = {e.id: memory_line(e.date, e.text) for e in episodes}
     by_id = {e.id: e for e in episodes}
-    generated = 0
 
     def write(prompt: str, lines: Sequence[str], tokens: int, salt: int) -> list[str]:
-        nonlocal generated
-        made = local.answer([open_book(prompt, [x]) for x in lines], (), tokens, temperature=config.temperature, seed=seed + salt)
-        generated += sum(local.count_tokens(t) for t in made)
-        return made
+        return local.answer([open_book(prompt, [x]) for x in lines], (), tokens, temperature=config.temperature, seed=seed + salt)
 
     def reply(chats: Sequence[Sequence[dict[str, str]]], tokens: int = 32) -> list[str]:
-        nonlocal generated
-        made = local.answer(chats, (), tokens)
-        generated += sum(local.count_tokens(t) for t in made)
-        return made
+        return local.answer(chats, (), tokens)
 
     # Pairs: written by the teacher, or asked by a user and answered by it.
     many = [e.id for e in episodes for _ in range(config.samples)]
@@ -178,7 +170,7 @@ def question(
     for n, (i, q, lines, a) in enumerate(readings):
         role = Role.TRAIN if n % 3 else Role.EXAM
         probes.append(Probe(f"{night_id}-{next(number):05d}", i, night_id, Kind.READING, role, q, a, context=tuple(lines)))
-    return Questions(tuple(probes), superseded, generated)
+    return Questions(tuple(probes), superseded)
 
 
 def book(local: LocalModel, question: str, episodes: Sequence[Episode], own: Episode | None = None) -> tuple[dict[str, str], ...]:

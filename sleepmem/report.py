@@ -95,12 +95,13 @@ def cost(nights: Sequence[Data], saved: Sequence[float | None]) -> list[dict[str
 
 
 def sizes(nights: Sequence[Data]) -> str:
-    """One sentence: what the live experts take on disk, what the text they hold would take, and whether they grow slower than it."""
+    """What the live experts take on disk, what the text they hold would take, and whether they grow slower than it, in a sentence or two."""
     held = [(x["expert_bytes"], x["text_bytes"]) for n in nights if (x := n.get("exam", {})).get("expert_bytes") and x.get("text_bytes")]
     if not held:
         return ""
     (first_experts, first_text), (experts, text) = held[0], held[-1]
-    said = f"The live experts take {experts:,} bytes on disk, the episodes they hold {text:,} bytes of text: {experts / text:,.1f} times as much."
+    times = f"{experts / text:,.1f} times as much"
+    said = f"After the last promoted night the experts take {experts:,} bytes on disk, the episodes they hold {text:,} bytes of text: {times}."
     if len(held) == 1:
         return said
     more_experts, more_text = experts - first_experts, text - first_text
@@ -140,27 +141,46 @@ def _accuracy(data: Data) -> Figure | None:
 
 
 def _by_age(data: Data) -> Figure | None:
-    nights = [found for n in data.get("nights", []) if (found := n.get("by_night") or list(n.get("exam", {}).get("by_night", {}).values()))]
-    if not nights:
+    found = [_right_by_night(n) for n in data.get("nights", []) if n.get("verdict", "promoted") == "promoted"]
+    if not any(found):
         return None
     figure = Figure(figsize=(6, 3.4))
     a = figure.subplots()
-    last = nights[-1]
-    a.bar([str(i + 1) for i in range(len(last))], last, color=_ARMS["sleepmem"][1])
+    last = [f for f in found if f][-1]
+    a.bar(list(last), list(last.values()), color=_ARMS["sleepmem"][1])
     a.set(xlabel="night in which a fact was learned", ylabel="closed-book accuracy after the last night", ylim=(0, 1.02))
     return figure
 
 
+def _right_by_night(night: Data) -> dict[str, float]:
+    """By the number of the night a fact was learned in; what a slow night took over counts once, as those who taught it."""
+    if found := night.get("by_night"):
+        return {str(i + 1): right for i, right in enumerate(found)}
+    found = night.get("exam", {}).get("by_night", {})
+    again = night.get("absorbed", 0) > 1
+    return {_number(i, 0): right for i, right in found.items() if not (again and i == night.get("night_id") and len(found) > 1)}
+
+
+def _number(night_id: str | None, place: int) -> str:
+    """8 of night-0008; the place in the list, from 0, where a night has no id."""
+    return str(int(night_id.rsplit("-", 1)[-1])) if night_id else str(place + 1)
+
+
+def _having(nights: Sequence[Data], has: Callable[[Data], Any]) -> dict[str, Data]:
+    """The nights that have it, by their number."""
+    return {_number(n.get("night_id"), i): n for i, n in enumerate(nights) if has(n)}
+
+
 def _curves(data: Data) -> Figure | None:
-    nights = [n for n in data.get("nights", []) if n.get("curve")]
+    nights = _having(data.get("nights", []), lambda n: n.get("curve"))
     if not nights:
         return None
 
     def draw(key: str, label: str, log: bool) -> Callable[[Axes], None]:
         def on(a: Axes) -> None:
-            for i, n in enumerate(nights):
+            for number, n in nights.items():
                 points = [p for p in n["curve"] if key in p]
-                a.plot([p["step"] for p in points], [p[key] for p in points], alpha=0.8, label=f"night {i + 1}")
+                a.plot([p["step"] for p in points], [p[key] for p in points], alpha=0.8, label=f"night {number}")
             a.set(xlabel="step", ylabel=label)
             if log:
                 a.set_yscale("log")
@@ -168,28 +188,30 @@ def _curves(data: Data) -> Figure | None:
 
         return on
 
-    return _two(draw("loss", "divergence from the teacher, nats per token", True), draw("reward", "imitation reward", False))
+    rewarded = any("reward" in p for n in nights.values() for p in n["curve"])  # else no batch was on-policy
+    draws = [draw("loss", "divergence from the teacher, nats per token", True), draw("reward", "imitation reward", False)]
+    return _two(*draws[: 1 + rewarded])
 
 
 def _cost(data: Data) -> Figure | None:
-    nights = [n for n in data.get("nights", []) if n.get("step_seconds") or n.get("exam", {}).get("seconds")]
+    nights = _having(data.get("nights", []), lambda n: n.get("step_seconds") or n.get("exam", {}).get("seconds"))
     if not nights:
         return None
-    spent = [n.get("step_seconds") or n["exam"]["seconds"] for n in nights]
+    spent = {number: n.get("step_seconds") or n["exam"]["seconds"] for number, n in nights.items()}
     figure = Figure(figsize=(6, 3.4))
     _stacked(figure.subplots(), spent, "seconds")
     return figure
 
 
 def _dreams(data: Data) -> Figure | None:
-    nights = [n for n in data.get("nights", []) if n.get("exam", {}).get("dreams", {}).get("rounds")]
+    nights = _having(data.get("nights", []), lambda n: n.get("exam", {}).get("dreams", {}).get("rounds"))
     if not nights:
         return None
-    told = [n["exam"]["dreams"] for n in nights]
-    fates = [sum(map(Counter, d["rounds"]), Counter[str]()) for d in told]
+    told = {number: n["exam"]["dreams"] for number, n in nights.items()}
+    fates = {number: sum(map(Counter, d["rounds"]), Counter[str]()) for number, d in told.items()}
 
     def answered(a: Axes) -> None:
-        asked = [(str(i + 1), d) for i, d in enumerate(told) if d["before"]["total"]]
+        asked = [(number, d) for number, d in told.items() if d["before"]["total"]]
         for when in ("before", "after"):
             a.plot([i for i, _ in asked], [d[when]["rate"] for _, d in asked], marker="o", label=f"{when} dreaming")
         a.set(xlabel="dreaming night", ylabel="held-out dreams answered", ylim=(0, 1.02))
@@ -198,13 +220,13 @@ def _dreams(data: Data) -> Figure | None:
     return _two(lambda a: _stacked(a, fates, "dreams, by what became of them", 0.0), answered)
 
 
-def _stacked(a: Axes, by_night: Sequence[Mapping[str, float]], label: str, least: float = 0.02) -> None:
+def _stacked(a: Axes, by_night: Mapping[str, Mapping[str, float]], label: str, least: float = 0.02) -> None:
     """A bar a night, a colour a part; parts that are nowhere more than `least` of the tallest bar are left out."""
-    base, tallest = [0.0] * len(by_night), max(sum(x.values()) for x in by_night)
-    for part in dict.fromkeys(p for x in by_night for p in x):
-        heights = [x.get(part, 0.0) for x in by_night]
+    base, tallest = [0.0] * len(by_night), max(sum(x.values()) for x in by_night.values())
+    for part in dict.fromkeys(p for x in by_night.values() for p in x):
+        heights = [x.get(part, 0.0) for x in by_night.values()]
         if max(heights) > least * tallest:
-            a.bar([str(i + 1) for i in range(len(by_night))], heights, bottom=base, label=part.replace("_", " "))
+            a.bar(list(by_night), heights, bottom=base, label=part.replace("_", " "))
             base = [b + h for b, h in zip(base, heights, strict=True)]
     a.set(xlabel="night", ylabel=label)
     a.legend(fontsize=7)
@@ -255,7 +277,7 @@ def draw_arms(found: Mapping[str, Sequence[Data]], figures: Sequence[str], to: P
 
 def _two(*draws: Callable[[Axes], None]) -> Figure:
     figure = Figure(figsize=(9, 3.4))
-    for a, draw in zip(figure.subplots(1, len(draws)), draws, strict=True):
+    for a, draw in zip(figure.subplots(1, len(draws), squeeze=False)[0], draws, strict=True):
         draw(a)
         a.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
@@ -274,19 +296,25 @@ def _page(data: Data, pages: Sequence[str]) -> str:
     nights = data.get("nights", [])
     costs = data.get("cost") or cost(nights, [None] * len(nights))
     rows = "".join(
-        f"<tr><td>{i + 1}</td><td>{html.escape(str(n.get('verdict')))}</td><td>{html.escape(str(n.get('reason')))}</td><td>{n.get('seconds', 0):.0f}</td>"
+        f"<tr>{''.join(f'<td>{html.escape(str(x))}</td>' for x in (n.get('night_id', i + 1), n.get('level', ''), n.get('verdict'), n.get('reason')))}"
+        f"<td>{n.get('seconds', 0):.0f}</td>"
         f"<td>{c['tokens_generated']:,}</td><td>{c['tokens_trained']:,}</td><td>{c['peak_bytes'] / 2**20:,.0f}</td>"
         f"<td>{_or_dash(c['tokens_saved_per_turn'])}</td><td>{_or_dash(c['break_even_turns'])}</td>"
-        f"<td>{n.get('returned', 0)} of {n.get('audited', 0)}</td><td>{_dreamt(n.get('exam', {}).get('dreams') or {})}</td></tr>"
+        f"<td>{_audited(n)}</td><td>{_dreamt(n.get('exam', {}).get('dreams') or {})}</td></tr>"
         for i, (n, c) in enumerate(zip(nights, costs, strict=True))
     )
     return (
         '<!doctype html><meta charset="utf-8"><title>sleepmem report</title>'
         "<style>body{font:15px system-ui;max-width:70em;margin:2em auto;padding:0 1em}img{max-width:100%}"
         "td,th{padding:.2em .8em;text-align:left;border-bottom:1px solid #ddd}</style><h1>sleepmem report</h1>"
-        f"{''.join(pages)}<h2>Nights</h2><table><tr><th>night<th>verdict<th>reason<th>seconds<th>tokens generated<th>tokens trained<th>peak memory, MiB"
-        f"<th>memory tokens saved per turn<th>paid back after turns<th>forgotten, of those asked again<th>dreams</tr>{rows}</table><p>{sizes(nights)}</p>"
+        f"{''.join(pages)}<h2>Nights</h2><table><tr><th>night<th>level<th>verdict<th>reason<th>seconds<th>tokens generated<th>tokens trained"
+        "<th>peak memory of the process, MiB<th>memory tokens saved per turn<th>paid back after turns<th>forgotten, of those asked again<th>dreams</tr>"
+        f"{rows}</table><p>{sizes(nights)}</p>"
     )
+
+
+def _audited(night: Data) -> str:
+    return f"{night.get('returned', 0)} of {night['audited']}" if night.get("audited") else "&ndash;"
 
 
 def _dreamt(dreams: Data) -> str:

@@ -126,6 +126,7 @@ class SeedingTrainer(DistillationTrainer):  # type: ignore[misc]
             prompts = [[*inputs[i]["student_ids"], *completions[i][: cuts[i]]] for i in on]
             for i, made in zip(on, self._generate_single_turn(prompts, None, {}), strict=True):
                 wanted = completions[i]
+                self.local.tokens_generated += len(made)
                 completions[i] = wanted[: cuts[i]] + made
                 texts = [str(self.local.tokenizer.decode(c, skip_special_tokens=True)).strip() for c in (completions[i], wanted)]
                 rewards[i] = reward(texts[0], texts[1], self.semantic, self.seeding.gamma, self.seeding.z0)

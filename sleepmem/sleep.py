@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 
 from langchain_core.embeddings import Embeddings
@@ -86,7 +86,7 @@ def probe(night: Night, state: State) -> State:
     episodes = [e for e in night.episodes(state) if e.id not in held]
     if not episodes:
         night.ledger.add_probes(namespace, again)
-        return {"superseded": {}, "tokens_generated": 0}
+        return {"superseded": {}}
     users: dict[str, list[str]] = {}
     for r in night.ledger.retrievals(namespace, night.ledger.last_promotion(namespace)):
         if r["view"] == View.RETRIEVAL.value:
@@ -96,10 +96,7 @@ def probe(night: Night, state: State) -> State:
         night.local, state["night_id"], episodes, lessons.related(night.ledger, namespace), users, night.config.probe, night.config.seeding.seed
     )
     night.ledger.add_probes(namespace, [*(p for p in again if p.episode_id not in made.superseded), *made.probes])
-    added: State = {
-        "superseded": dict(made.superseded),
-        "tokens_generated": made.tokens_generated,
-    }
+    added: State = {"superseded": dict(made.superseded)}
     if not any(p.kind is Kind.FACT for p in made.probes):
         reason = f"the model could not write one checked question in two wordings about any of {len(episodes)} episodes"
         if made.superseded.keys() >= {e.id for e in episodes}:
@@ -222,12 +219,17 @@ STEPS: dict[str, Step] = {
 
 def run(step: str, night: Night, state: State) -> State:
     """One step, timed and announced."""
-    began = time.time()
+    began, generated = time.time(), night.local.tokens_generated
     night.tell(step=step, state="started")
     added = STEPS[step](night, state)
     seconds = round(time.time() - began, 2)
     night.emit({"step": step, "state": "finished", "seconds": seconds})
-    return {**added, "seconds": {**state.get("seconds", {}), step: seconds}, "peak_bytes": max(peak_bytes(), state.get("peak_bytes", 0))}
+    return {
+        **added,
+        "seconds": {**state.get("seconds", {}), step: seconds},
+        "tokens_generated": state.get("tokens_generated", 0) + night.local.tokens_generated - generated,
+        "peak_bytes": max(peak_bytes(), state.get("peak_bytes", 0)),
+    }
 
 
 def semantic(embeddings: Embeddings) -> seeding.Semantic:

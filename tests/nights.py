@@ -41,7 +41,7 @@ def hand_made(local, night_id, episodes, related, asked, config, seed):
     for n in range(3):
         read = {"night_id": night_id, "kind": Kind.READING, "role": Role.TRAIN if n else Role.EXAM}
         probes.append(probe(10_000 + n, episodes[0].id, f"What was read {n}?", "Brenport.", context=("2030-01-01: It is Brenport.",), **read))
-    return probing.Questions(tuple(probes), {}, 7)
+    return probing.Questions(tuple(probes), {})
 
 
 @pytest.fixture(scope="module")

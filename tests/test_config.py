@@ -68,6 +68,26 @@ def test_a_setting_of_the_wrong_type_is_named_with_its_value(config, name, value
         config(**{name: value})
 
 
+@pytest.mark.parametrize(
+    ("config", "values"),
+    [
+        (SleepConfig, {"untrusted": "no"}),
+        (SleepConfig, {"expand": "false"}),
+        (SleepConfig, {"dream": {"rounds": 2}}),
+        (SleepConfig, {"seeding": None}),
+        (SleepConfig, {"levels": "fast"}),
+        (SleepConfig, {"levels": ({"name": "fast"},)}),
+        (DreamConfig, {"random_expert": 1}),
+        (MemoryConfig, {"sleep": DreamConfig()}),
+        (Level, {"name": 3, "every": 1, "rank": 4, "steps_per_episode": 1.0}),
+        (Level, {"name": " ", "every": 1, "rank": 4, "steps_per_episode": 1.0}),
+    ],
+)
+def test_a_setting_of_another_kind_is_refused(config, values):
+    with pytest.raises(ConfigError, match=f"{config.__name__}.{next(iter(values))} is"):
+        config(**values)
+
+
 def test_tonights_facts_keep_a_share_of_the_batch():
     with pytest.raises(ConfigError, match="facts need a share"):
         SeedingConfig(never_said=0.4, rehearsal=0.3, reading=0.3)

@@ -7,6 +7,7 @@ from nights import ALICE, LOOSE, tell, watched
 
 from sleepmem import DreamConfig, Verdict, View, exams, night_dream, night_exam, sleep
 from sleepmem.dreaming import Dream, Fate
+from sleepmem.experts import LocalModel
 from sleepmem.records import Kind, Role, Score
 
 DREAMING = DreamConfig(rounds=1, share=0.5, lesson_lr=1e-9)  # so little that what the tiny model "knows" stays
@@ -63,15 +64,20 @@ def test_a_dreamer_that_answers_more_takes_the_place_of_the_expert(opened, lucid
     assert memory.verify() == []
 
 
-def test_dreams_count_among_the_tokens_that_a_night_generates(opened, lucid, monkeypatch):
-    made, work = [], sleep.probing.question
-    monkeypatch.setattr(sleep.probing, "question", lambda *args: made.append(work(*args)) or made[-1])
+def test_a_night_counts_every_token_that_it_generates(opened, lucid, monkeypatch):
+    made, work = [], LocalModel.reply
+
+    def reply(local, *args, **more):
+        before = local.tokens_generated
+        said = work(local, *args, **more)
+        made.append(local.tokens_generated - before)
+        return said
+
+    monkeypatch.setattr(LocalModel, "reply", reply)
     memory = opened(LOOSE, dream=DREAMING)
     tell(memory)
     report, _ = watched(memory)
-    dreams = sum(memory.local.count_tokens(d["text"]) for d in memory.ledger.dreams(report.night_id))
-    assert dreams > 0
-    assert report.exam["tokens_generated"] == made[0].tokens_generated + dreams
+    assert report.exam["tokens_generated"] == sum(made) > 0
 
 
 def test_what_corrects_one_of_its_memories_is_read_beside_a_dream(opened, lucid):

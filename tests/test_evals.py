@@ -3,8 +3,11 @@
 import random
 from dataclasses import fields
 
+import pytest
+import typer
+
 from sleepmem.embedded import links, words
-from sleepmem.evals import ablations, cost, dreams
+from sleepmem.evals import ablations, cost, dreams, life
 from sleepmem.evals.week import Life, Week
 
 
@@ -31,11 +34,19 @@ def test_an_ablation_leaves_one_part_out():
             assert len(differing(getattr(ablations.ARMS[name], part), getattr(full, part))) == 1
 
 
+def test_an_arm_that_there_is_not_is_refused_before_the_others_are_run(tmp_path):
+    with pytest.raises(typer.BadParameter, match="typo"):
+        life.main(arms="retrieval,typo", out=tmp_path)
+    with pytest.raises(typer.BadParameter, match="typo"):
+        ablations.main(only="full,typo", out=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_life_is_the_same_for_every_arm_and_corrects_itself():
     lives = [Life(random.Random(3)) for _ in range(2)]
-    for life in lives:
+    for each in lives:
         for _ in range(4):
-            life.new_day(Week(facts=10, corrections=1))
+            each.new_day(Week(facts=10, corrections=1))
     assert lives[0].by_day == lives[1].by_day
     assert len(lives[0].stale) == 3
     assert len(lives[0].current) == 4 * 10 - 3

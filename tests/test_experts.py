@@ -72,6 +72,11 @@ def test_off_is_as_before_and_so_is_dropped(local):
     assert torch.equal(logits(local), off)
 
 
+def test_it_counts_the_tokens_that_it_makes(local):
+    made = local.reply([[{"role": "user", "content": "Who?"}]] * 3, max_new_tokens=4)
+    assert len(made) <= local.tokens_generated <= 12
+
+
 def test_the_seed_alone_decides_how_an_expert_begins(local):
     torch.manual_seed(7)
     kept = torch.random.get_rng_state()

@@ -129,7 +129,7 @@ def test_untrusted_sources_teach_when_let_in(opened, by_hand):
 
 
 def test_a_night_without_questions_is_skipped(opened, monkeypatch):
-    monkeypatch.setattr(probing, "question", lambda *given: probing.Questions((), {}, 0))
+    monkeypatch.setattr(probing, "question", lambda *given: probing.Questions((), {}))
     memory = opened()
     told = tell(memory)
     report, steps = watched(memory)

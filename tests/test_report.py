@@ -57,6 +57,38 @@ def test_the_page_says_when_experts_grow_faster_than_the_text_they_replace(tmp_p
     assert "5.0 times as large, the text 3.0 times" in page
 
 
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that were saved."""
+    figures, save = [], report.Figure.savefig
+    monkeypatch.setattr(report.Figure, "savefig", lambda self, *args, **more: figures.append(self) or save(self, *args, **more))
+    return figures
+
+
+def lived(number, verdict="promoted", **more):
+    return {"night_id": f"night-{number:04d}", "verdict": verdict, "reason": "r", "level": "fast", "seconds": 1.0, **more}
+
+
+def test_accuracy_is_drawn_by_night_after_the_last_promoted_one(tmp_path, drawn):
+    slow = lived(5, level="slow", absorbed=2, exam={"by_night": {"night-0003": 1.0, "night-0004": 0.5, "night-0005": 0.75}})
+    report.write({"nights": [slow, lived(6, "rejected", exam={"by_night": {"night-0005": 0.0, "night-0006": 0.0}})]}, tmp_path)
+    (a,) = drawn[0].axes
+    assert [label.get_text() for label in a.get_xticklabels()] == ["3", "4"]  # the slow night taught nothing of its own
+    assert [bar.get_height() for bar in a.patches] == [1.0, 0.5]
+
+
+def test_a_night_is_named_as_rollback_names_it(tmp_path, drawn):
+    nights = [lived(1, "skipped"), lived(4, curve=[{"step": 1, "loss": 0.5}], audited=20, returned=2), lived(5, level="slow", returned=3)]
+    report.write({"nights": nights}, tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert "<td>night-0004</td><td>fast</td>" in page
+    assert "<td>night-0005</td><td>slow</td>" in page
+    assert "2 of 20" in page
+    assert "3 of 0" not in page
+    (loss,) = drawn[0].axes  # and no empty plot of rewards
+    assert [text.get_text() for text in loss.get_legend().get_texts()] == ["night 4"]
+
+
 def test_a_report_of_nothing_is_a_page_without_plots(memory, tmp_path):
     memory.observe(ALICE, "Mara moved to Brenport.")
     assert [p.name for p in report.write(report.from_ledger(memory.ledger, ALICE), tmp_path)] == ["report.json", "report.html"]
@@ -67,14 +99,6 @@ def test_dreams_are_drawn_by_what_became_of_them(tmp_path):
     dreams = {"rounds": [{"rewarded": 3, "idle": 2}, {"rewarded": 1}], "before": {**score, "rate": 0.0}, "after": score, "kept": True}
     nights = [{"exam": {"dreams": dreams}}, {"exam": {"dreams": {}}}]
     assert "dreams.png" in {p.name for p in report.write({"nights": nights}, tmp_path)}
-
-
-@pytest.fixture
-def drawn(monkeypatch):
-    """The figures that were saved."""
-    figures, save = [], report.Figure.savefig
-    monkeypatch.setattr(report.Figure, "savefig", lambda self, *args, **more: figures.append(self) or save(self, *args, **more))
-    return figures
 
 
 def test_a_life_is_drawn_by_the_last_nights_ages_and_every_nights_honesty(tmp_path, drawn):

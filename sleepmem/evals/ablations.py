@@ -1,4 +1,4 @@
-"""Each part of the method left out, one at a time: `make bench-ablations`. The facts, nights and questions are those of `evals.dreams`."""
+"""Each part of the paper's method left out, one at a time: `make bench-ablations`. The facts, nights and questions are those of `evals.dreams`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from sleepmem.config import LEVELS, DreamConfig, SleepConfig
+from sleepmem.config import LEVELS, DreamConfig, SeedingConfig, SleepConfig
 from sleepmem.evals.dreams import compare
 from sleepmem.report import draw_arms
 
-FULL = SleepConfig(dream=DreamConfig(rounds=2))
+FULL = SleepConfig(seeding=SeedingConfig(lambda_=0.25), dream=DreamConfig(rounds=2))  # on-policy rows and dreams are off by default
 SEEDING, DREAM = FULL.seeding, FULL.dream
 ARMS = {
     "full": FULL,
@@ -29,15 +29,17 @@ ARMS = {
 
 
 def main(
-    seeds: int = 3,
-    nights: int = 3,
-    facts: Annotated[int, typer.Option(help="New facts a night.")] = 24,
-    model: Annotated[str, typer.Option(help="Folder of a model that can dream: trained with --link (LAB.md).")] = "embedded",
+    seeds: Annotated[int, typer.Option(min=1)] = 3,
+    nights: Annotated[int, typer.Option(min=1)] = 3,
+    facts: Annotated[int, typer.Option(help="New facts a night.", min=1)] = 24,
+    model: Annotated[str, typer.Option(help="Folder of a model that can dream, or embedded.")] = "embedded",
     first: Annotated[int, typer.Option(help="The first seed.")] = 0,
     only: Annotated[str, typer.Option(help="Arms with commas; all by default.")] = "",
     out: Annotated[Path, typer.Option(help="Folder for the numbers and the plot.")] = Path("runs/bench-ablations"),
 ) -> None:
     """Learn with every ablation, print the figures, draw them with their range over the seeds."""
+    if strange := set(filter(None, only.split(","))) - set(ARMS):
+        raise typer.BadParameter(f"no arm is called {', '.join(sorted(strange))}; there are {', '.join(ARMS)}.")
     arms = {name: config for name, config in ARMS.items() if not only or name in only.split(",")}
     found = compare(arms, range(first, first + seeds), nights, facts, model, out)
     draw_arms(found, ("plain", "chain", "inverse", "abstention"), out / "ablations.png")

@@ -27,9 +27,9 @@ def pair(rng: random.Random) -> dreaming.Asked:
 
 
 def main(
-    copies: Annotated[int, typer.Option(help="Trials at once.")] = 16,
-    repeats: Annotated[int, typer.Option(help="Times that both are timed, in turn.")] = 7,
-    threads: int = 1,
+    copies: Annotated[int, typer.Option(help="Trials at once.", min=1)] = 16,
+    repeats: Annotated[int, typer.Option(help="Times that both are timed, in turn.", min=1)] = 7,
+    threads: Annotated[int, typer.Option(min=1)] = 1,
 ) -> None:
     """Print the median ratio of seconds, for gradients, trials without an exam, and whole trials."""
     torch.set_num_threads(threads)

@@ -32,7 +32,7 @@ LADDER = (40, 55, 75, 100, 135, 180, 240, 320, 430, 580, 780)  # steps
 RATES = (8e-3, 3e-3)  # learning rates: the best that SFT was found to have on a first seed, and a night's
 DIGITS = {"rate": 3, "steps": 0}
 EARLIER = "earlier"
-PLAIN = SeedingConfig()
+PLAIN = SeedingConfig(lambda_=0.25)
 OFF = replace(PLAIN, lambda_=0.0)
 BARE = replace(OFF, never_said=0.0, rehearsal=0.25, reading=0.0)
 
@@ -48,7 +48,7 @@ class Arm:
 ARMS = {
     "SFT": Arm(by_sft),
     "SDFT": Arm(by_sdft),
-    "seeding": Arm(by_seeding, grows=True),
+    "seeding, a quarter on-policy": Arm(by_seeding, grows=True),
     "seeding, off-policy": Arm(by_seeding, OFF, grows=True),
     "facts and rehearsal, off-policy": Arm(by_seeding, BARE, grows=True),
     "facts and rehearsal, as if sure": Arm(by_seeding, BARE, grows=True, certain=True),
@@ -104,8 +104,8 @@ def table(found: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
 
 
 def main(
-    seeds: int = 3,
-    facts: Annotated[int, typer.Option(help="New facts.")] = 100,
+    seeds: Annotated[int, typer.Option(min=1)] = 3,
+    facts: Annotated[int, typer.Option(help="New facts.", min=1)] = 100,
     earlier: Annotated[int, typer.Option(help="Facts of the night before.")] = 50,
     limit: Annotated[float, typer.Option(help="Seconds of one run after which no longer one is tried.")] = 60,
     first: Annotated[int, typer.Option(help="The first seed.")] = 0,

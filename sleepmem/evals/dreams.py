@@ -113,10 +113,10 @@ def compare(arms: Mapping[str, SleepConfig], seeds: Sequence[int], nights: int, 
 
 
 def main(
-    seeds: Annotated[int, typer.Option(help="How many runs, with seeds 0, 1, ...")] = 3,
-    nights: int = 3,
-    facts: Annotated[int, typer.Option(help="New facts a night.")] = 24,
-    model: Annotated[str, typer.Option(help="Folder of a model that can dream: trained with --link (LAB.md).")] = "embedded",
+    seeds: Annotated[int, typer.Option(help="How many runs, with seeds 0, 1, ...", min=1)] = 3,
+    nights: Annotated[int, typer.Option(min=1)] = 3,
+    facts: Annotated[int, typer.Option(help="New facts a night.", min=1)] = 24,
+    model: Annotated[str, typer.Option(help="Folder of a model that can dream, or embedded.")] = "embedded",
     first: Annotated[int, typer.Option(help="The first seed.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder for the numbers.")] = Path("runs/bench-dreams"),
 ) -> None:

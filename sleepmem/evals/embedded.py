@@ -157,7 +157,7 @@ def table(figures: dict[str, dict[str, float]]) -> str:
 
 def main(
     model: Annotated[Path, typer.Option(help="The model to measure.")] = EMBEDDED,
-    questions: Annotated[int, typer.Option(help="Questions per figure and number of memories.")] = 500,
+    questions: Annotated[int, typer.Option(help="Questions per figure and number of memories.", min=1)] = 500,
     seed: int = 7,
     card: Annotated[bool, typer.Option(help="Write the table into the model card.")] = True,
 ) -> None:

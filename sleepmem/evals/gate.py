@@ -18,7 +18,7 @@ from sleepmem.embeddings import MiniLMEmbeddings, cosine
 from sleepmem.gate import about
 
 
-def main(facts: Annotated[int, typer.Option(help="Facts, a third of each kind.")] = 300, seed: int = 0) -> None:
+def main(facts: Annotated[int, typer.Option(help="Facts, a third of each kind.", min=3)] = 300, seed: int = 0) -> None:
     rng, embeddings = random.Random(seed), MiniLMEmbeddings()
     subjects = [world.subject(rng, True) for _ in range(facts // 4)]
     told = {(f := world.fact(rng, rng.choice(subjects), True)).key: f for _ in range(facts)}

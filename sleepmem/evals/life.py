@@ -255,13 +255,15 @@ def live(name: str, seed: int, nights: int, facts: int, every: int, each: int, o
 def main(
     arms: Annotated[str, typer.Option(help="Which, with commas.")] = ",".join(ARMS),
     seed: int = 0,
-    nights: int = 60,
-    facts: Annotated[int, typer.Option(help="New facts a day; a tenth of them are corrections.")] = 20,
-    every: Annotated[int, typer.Option(help="Nights between two measurements.")] = 10,
-    each: Annotated[int, typer.Option(help="Questions for each age of facts.")] = 60,
+    nights: Annotated[int, typer.Option(min=1)] = 60,
+    facts: Annotated[int, typer.Option(help="New facts a day; a tenth of them are corrections.", min=1)] = 20,
+    every: Annotated[int, typer.Option(help="Nights between two measurements.", min=1)] = 10,
+    each: Annotated[int, typer.Option(help="Questions for each age of facts.", min=1)] = 60,
     out: Annotated[Path, typer.Option(help="Folder for memories, numbers and the plot.")] = Path("runs/bench-life"),
 ) -> None:
     """Live it with every arm; print and draw accuracy by the age of a fact."""
+    if strange := set(arms.split(",")) - set(ARMS):
+        raise typer.BadParameter(f"no arm is called {', '.join(sorted(strange))}; there are {', '.join(ARMS)}.")
     for name in arms.split(","):
         live(name, seed, nights, facts, every, each, out, lambda text: print(text, flush=True))
     found = [json.loads(p.read_text()) for p in sorted(out.glob(f"*-{seed}.json"))]

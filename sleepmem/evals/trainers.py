@@ -142,9 +142,9 @@ def examine(local: LocalModel, told: Sequence[world.Fact], rng: random.Random, e
 
 
 def main(
-    facts: Annotated[int, typer.Option(help="Facts to teach.")] = 20,
-    steps: Annotated[int, typer.Option(help="Optimizer steps for each trainer.")] = 60,
-    seeds: int = 1,
+    facts: Annotated[int, typer.Option(help="Facts to teach.", min=1)] = 20,
+    steps: Annotated[int, typer.Option(help="Optimizer steps for each trainer.", min=1)] = 60,
+    seeds: Annotated[int, typer.Option(min=1)] = 1,
 ) -> None:
     found: dict[str, list[dict[str, float]]] = {name: [] for name in TRAINERS}
     for seed in range(seeds):

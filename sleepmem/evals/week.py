@@ -268,10 +268,10 @@ def _ratio(a: float, b: float) -> float:
 
 
 def main(
-    seeds: Annotated[int, typer.Option(help="How many weeks, with seeds 0, 1, ...")] = 3,
+    seeds: Annotated[int, typer.Option(help="How many weeks, with seeds 0, 1, ...", min=1)] = 3,
     out: Annotated[Path, typer.Option(help="Folder for the reports.")] = Path("runs/bench-nights"),
-    days: int = Week.days,
-    facts: int = Week.facts,
+    days: Annotated[int, typer.Option(min=1)] = Week.days,
+    facts: Annotated[int, typer.Option(min=1)] = Week.facts,
 ) -> None:
     """Live the week with several seeds and print the mean of every figure."""
     found = []
