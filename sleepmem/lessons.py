@@ -18,7 +18,7 @@ from sleepmem.seeding import Row, RowKind
 
 _STRANGERS = 4  # of whom a dream's question is asked too; with two, chains that nobody told were guessed (LAB.md)
 _SURE = 0.8  # what comes right, but with a less likely token than this, fades: it is rehearsed as if it were sure (LAB.md)
-_GENERAL = 0.3  # of the rows without memories and facts are general talk; with half of it the model drifted in sixty nights (LAB.md)
+_GENERAL = 0.3  # of the rows without memories and facts are general talk; with half of it the model drifted sooner (LAB.md)
 
 
 def rows(
