@@ -192,6 +192,15 @@ def test_a_failed_night_is_followed_by_a_new_one(opened, by_hand):
     assert (report.night_id, report.verdict, steps) == ("night-0002", Verdict.PROMOTED, STEPS)
 
 
+def test_a_failed_night_tells_what_it_cost(opened, by_hand):
+    memory = opened()
+    tell(memory)
+    report, _ = sleep_broken(memory, "decide")
+    assert report.tokens_trained > 0
+    assert report.exam["tokens_generated"] > 0
+    assert (report.expert, report.episodes, memory.ledger.nights(ALICE)[0]["report"]["tokens_trained"]) == (None, 3, report.tokens_trained)
+
+
 def test_a_failed_second_night_keeps_the_first(opened, by_hand):
     memory = opened()
     *_, hard = tell(memory)
