@@ -25,7 +25,7 @@ def _check(settings: object, name: str, low: float, high: float) -> None:
 def _check_kind(settings: object, kind: type, *names: str) -> None:
     for name in names:
         if not isinstance(value := getattr(settings, name), kind):
-            word = "True or False" if kind is bool else f"a {kind.__name__}"
+            word = "True or False" if kind is bool else f"of type {kind.__name__}"
             raise ConfigError(f"{type(settings).__name__}.{name} is {value!r}; it must be {word}.")
 
 
