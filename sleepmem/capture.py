@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from langchain_core.messages import BaseMessage, HumanMessage, ToolMessage
 
-from sleepmem.answers import is_question, sentences, words
 from sleepmem.records import USER
+from sleepmem.text.language import is_question, sentences, words
 
 RECALL_ID = "sleepmem-recall"  # id of the system message that carries recalled memories
 

@@ -18,11 +18,11 @@ from enum import StrEnum
 
 import torch
 
-from sleepmem.answers import about_another, abstains, matches, names, words
 from sleepmem.config import DreamConfig
 from sleepmem.experts import LocalModel
-from sleepmem.prompts import DREAM, closed_book, memory_line, open_book, parse_pair
 from sleepmem.records import Episode, Probe
+from sleepmem.text.language import about_another, abstains, matches, names, words
+from sleepmem.text.prompts import DREAM, closed_book, memory_line, open_book, parse_pair
 
 Context = tuple[Episode, ...]  # told oldest first
 Asked = tuple[str, str]  # question, answer

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 import torch
 
-from sleepmem.answers import abstains, matches
 from sleepmem.experts import LocalModel
-from sleepmem.prompts import closed_book, open_book
 from sleepmem.records import Probe, Score
+from sleepmem.text.language import abstains, matches
+from sleepmem.text.prompts import closed_book, open_book
 
 # Asked to see that the model talks as before; about nothing that any memory holds.
 NEUTRAL = (

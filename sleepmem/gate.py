@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple, TypeVar
 
-from sleepmem.answers import names, words
 from sleepmem.config import GateConfig
 from sleepmem.records import View
+from sleepmem.text.language import names, words
 
 T = TypeVar("T")
 

@@ -7,14 +7,14 @@ import random
 from collections.abc import Callable, Collection, Sequence
 
 from sleepmem import probing, replay
-from sleepmem.answers import about_another, abstains, matches
 from sleepmem.config import SleepConfig
 from sleepmem.dreaming import Dream
 from sleepmem.experts import LocalModel
 from sleepmem.ledger import Ledger
-from sleepmem.prompts import DREAM, GENERAL, closed_book, format_pair, memory_line, open_book
 from sleepmem.records import Episode, Kind, Namespace, Probe, Role
 from sleepmem.seeding import Row, RowKind
+from sleepmem.text.language import about_another, abstains, matches
+from sleepmem.text.prompts import DREAM, GENERAL, closed_book, format_pair, memory_line, open_book
 
 _STRANGERS = 4  # of whom a dream's question is asked too; with two, chains that nobody told were guessed (LAB.md)
 _SURE = 0.8  # what comes right, but with a less likely token than this, fades: it is rehearsed as if it were sure (LAB.md)

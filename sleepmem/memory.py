@@ -22,18 +22,18 @@ from filelock import FileLock, Timeout
 from langchain_core.embeddings import Embeddings
 
 from sleepmem import index
-from sleepmem.answers import abstains
 from sleepmem.buffer import Buffer
 from sleepmem.capture import said
 from sleepmem.config import MemoryConfig
-from sleepmem.embeddings import MiniLMEmbeddings, cosine
 from sleepmem.errors import ConfigError, EpisodeError, ExpertError, FolderError, FolderLocked, ModelError
 from sleepmem.gate import Near, choose, leads_on, naming
 from sleepmem.ledger import ARCHIVE, Ledger
-from sleepmem.prompts import closed_book, memory_line, memory_prompt
 from sleepmem.records import USER, Episode, Namespace, NightReport, Recall, Verdict, View, check_namespace, check_text, now
 from sleepmem.running import async_twin, current_namespace
-from sleepmem.tokens import context_length, count_tokens
+from sleepmem.text.embeddings import MiniLMEmbeddings, cosine
+from sleepmem.text.language import abstains
+from sleepmem.text.prompts import closed_book, memory_line, memory_prompt
+from sleepmem.text.tokens import context_length, count_tokens
 from sleepmem.weights import check_expert
 
 if TYPE_CHECKING:

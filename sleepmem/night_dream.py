@@ -9,10 +9,10 @@ from dataclasses import replace
 from typing import Any
 
 from sleepmem import dreaming, lessons, night_exam, promotion, seeding
-from sleepmem.answers import names, subject, words
 from sleepmem.night_state import Night, State, expert_name
-from sleepmem.prompts import memory_line
 from sleepmem.records import Episode, Kind, Namespace, Probe, Role, Verdict
+from sleepmem.text.language import names, subject, words
+from sleepmem.text.prompts import memory_line
 
 
 def dream(night: Night, state: State) -> State:

@@ -14,11 +14,11 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sleepmem.answers import abstains, matches, names, subject, words
 from sleepmem.config import ProbeConfig
 from sleepmem.experts import LocalModel
-from sleepmem.prompts import INVENT, UNANSWERED, WRITE_PAIR, closed_book, memory_line, open_book, parse_pair
 from sleepmem.records import Episode, Kind, Probe, Role
+from sleepmem.text.language import abstains, matches, names, subject, words
+from sleepmem.text.prompts import INVENT, UNANSWERED, WRITE_PAIR, closed_book, memory_line, open_book, parse_pair
 
 Related = Callable[[str], Sequence[Episode]]  # question -> episodes of the ledger that may answer it
 _Told = tuple[str, str, list[str], str]  # (episode id, question, memories, answer)

@@ -14,11 +14,11 @@ from dataclasses import replace
 from langchain_core.embeddings import Embeddings
 
 from sleepmem import exams, lessons, night_dream, night_exam, probing, promotion, replay, seeding, weights
-from sleepmem.embeddings import cosine
 from sleepmem.index import reconcile_index
 from sleepmem.night_state import Night, State, expert_name
 from sleepmem.records import Expert, Kind, NightReport, Probe, Role, Verdict, View, now
 from sleepmem.running import peak_bytes
+from sleepmem.text.embeddings import cosine
 
 _SAME_MEANING = 0.9  # cosine of MiniLM above which two short answers mean the same; paraphrases lie above, other names below
 Step = Callable[[Night, State], State]

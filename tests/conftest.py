@@ -12,8 +12,8 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: one thread gives the same bits on every machine
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-from given import HashedWords
-from nights import brief, by_hand, opened  # noqa: F401
+from _nights import brief, by_hand, opened  # noqa: F401
+from _values import HashedWords
 
 from sleepmem import SleepMemory
 

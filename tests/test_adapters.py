@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from shaken import ASKED, logits, shake
+from _weights import ASKED, logits, shake
 
 from sleepmem.experts import LocalModel
 

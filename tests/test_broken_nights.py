@@ -1,4 +1,4 @@
-"""Nights that are killed, fail or are stopped leave nothing half done. On the tiny model, see `nights.py`."""
+"""Nights that are killed, fail or are stopped leave nothing half done. On the tiny model, see `_nights.py`."""
 
 import json
 import os
@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from nights import ALICE, buffered, config, hand_made, tell, watched
+from _nights import ALICE, buffered, config, hand_made, tell, watched
 
 from sleepmem import SleepMemory, Verdict, probing, sleep
 
@@ -116,14 +116,14 @@ def test_what_is_told_after_the_kill_waits_for_the_next_night(opened, by_hand):
 
 DIE = """
 import os, sys
-import sleepmem.ledger, nights
-from given import HashedWords
+import sleepmem.ledger, _nights
+from _values import HashedWords
 from sleepmem import SleepMemory, probing
-probing.question = nights.hand_made
+probing.question = _nights.hand_made
 sleepmem.ledger.Ledger.promote = lambda *given: os._exit(9)
-memory = SleepMemory.open(sys.argv[1], sys.argv[2], HashedWords(), nights.config())
-nights.tell(memory)
-memory.sleep(nights.ALICE)
+memory = SleepMemory.open(sys.argv[1], sys.argv[2], HashedWords(), _nights.config())
+_nights.tell(memory)
+memory.sleep(_nights.ALICE)
 """
 
 

@@ -3,7 +3,7 @@ import itertools
 
 import pytest
 import torch
-from given import put_expert
+from _values import put_expert
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 
 from sleepmem import ModelError, NamespaceError, SleepMemory

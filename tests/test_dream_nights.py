@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from nights import ALICE, LOOSE, tell, watched
+from _nights import ALICE, LOOSE, tell, watched
 
 from sleepmem import DreamConfig, Verdict, View, exams, night_dream, night_exam, sleep
 from sleepmem.dreaming import Dream, Fate

@@ -5,14 +5,14 @@ import random
 
 import pytest
 import torch
-from shaken import shake
+from _weights import shake
 
 from sleepmem import dreaming
 from sleepmem.config import DreamConfig
 from sleepmem.dreaming import Dream, Fate
 from sleepmem.experts import LocalModel
-from sleepmem.prompts import ABSTENTION, closed_book
 from sleepmem.records import Episode, Kind, Probe, Role
+from sleepmem.text.prompts import ABSTENTION, closed_book
 
 ALICE = ("alice",)
 LESSONS = [("Where does Mara live?", "Brenport."), ("Who owns the red boat?", "Jon Aldous."), ("Who leads Karo?", "Mara.")]

@@ -10,7 +10,7 @@ import torch
 from sleepmem.embedded import links, relations, words, world
 from sleepmem.embedded.train import POOL, Muon, Recipe, batches, build, optimizers, restore, save
 from sleepmem.memory import EMBEDDED
-from sleepmem.prompts import DREAM
+from sleepmem.text.prompts import DREAM
 
 
 def test_training_never_says_a_test_word_or_a_held_out_wording() -> None:

@@ -8,10 +8,10 @@ import pytest
 from langchain.agents import create_agent
 
 from sleepmem import SleepMemory, Verdict, View, sleep
-from sleepmem.answers import abstains, matches
 from sleepmem.embedded import relations, world
 from sleepmem.middleware import SleepMemoryMiddleware
-from sleepmem.prompts import closed_book
+from sleepmem.text.language import abstains, matches
+from sleepmem.text.prompts import closed_book
 
 OWNER = ("alice",)
 

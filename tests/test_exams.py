@@ -1,11 +1,11 @@
 import pytest
 import torch
-from given import probe
+from _values import probe
 
 from sleepmem import exams
 from sleepmem.experts import LocalModel
-from sleepmem.prompts import closed_book, open_book
 from sleepmem.records import Kind
+from sleepmem.text.prompts import closed_book, open_book
 
 QUESTIONS = ["Where does Mara live?", "Who owns the red boat?"]
 

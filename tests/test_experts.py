@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from shaken import ASKED, logits, shake
+from _weights import ASKED, logits, shake
 
 from sleepmem.config import SeedingConfig
 from sleepmem.errors import EpisodeError, ExpertError, FolderError, ModelError
 from sleepmem.experts import LocalModel
 from sleepmem.generation import Watch
-from sleepmem.prompts import closed_book
 from sleepmem.seeding import Row, RowKind, seed
+from sleepmem.text.prompts import closed_book
 from sleepmem.weights import check_expert, write_checksums
 
 TWO = ["first", "second"]

@@ -3,7 +3,7 @@ import sqlite3
 from contextlib import closing
 
 import pytest
-from given import probe
+from _values import probe
 
 from sleepmem.errors import FolderError, LedgerError
 from sleepmem.ledger import ARCHIVE, Ledger

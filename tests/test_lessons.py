@@ -1,15 +1,15 @@
 """What a night teaches: general talk keeps its share, and dreams teach themselves, dreaming, and silence about strangers."""
 
-from given import probe, put_expert
+from _values import probe, put_expert
 
 from sleepmem import lessons
 from sleepmem.config import SleepConfig
 from sleepmem.dreaming import Dream
 from sleepmem.generation import Reply
 from sleepmem.ledger import Ledger
-from sleepmem.prompts import ABSTENTION, DREAM, GENERAL, closed_book, open_book
 from sleepmem.records import Episode, Kind, Role
 from sleepmem.seeding import Row, RowKind
+from sleepmem.text.prompts import ABSTENTION, DREAM, GENERAL, closed_book, open_book
 
 ALICE = ("alice",)
 TOLD = Episode(ALICE, "Mara moved to Brenport.", created_at="2030-01-01T00:00:00.000000+00:00")

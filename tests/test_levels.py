@@ -4,12 +4,12 @@ import threading
 
 import pytest
 import torch
-from nights import ALICE, LEVELS, LOOSE, buffered, watched
+from _nights import ALICE, LEVELS, LOOSE, buffered, watched
 from safetensors.torch import load_file
 
 from sleepmem import ConfigError, ExamConfig, SleepConfig, Verdict, exams, night, night_exam, sleep
-from sleepmem.answers import names, words
 from sleepmem.records import Kind
+from sleepmem.text.language import names, words
 
 SLOW = LEVELS[:2]  # every second night
 

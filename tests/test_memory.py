@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from given import HashedWords, put_expert
+from _values import HashedWords, put_expert
 
 from sleepmem import (
     ConfigError,

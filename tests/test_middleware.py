@@ -1,7 +1,7 @@
 import asyncio
 
 import pytest
-from given import put_expert
+from _values import put_expert
 from langchain.agents import create_agent
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
@@ -10,7 +10,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from sleepmem import NamespaceError, replay
 from sleepmem.middleware import SleepMemoryMiddleware
-from sleepmem.prompts import HEADER
+from sleepmem.text.prompts import HEADER
 
 ALICE, BOB, NOBODY = ("alice",), ("bob",), ("default",)
 TOLD, ASKED = "Mara moved to Brenport.", "Where did Mara move?"

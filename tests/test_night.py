@@ -8,11 +8,11 @@ import dataclasses
 import json
 
 import pytest
-from nights import ALICE, buffered, hand_made, tell, watched
+from _nights import ALICE, buffered, hand_made, tell, watched
 
 from sleepmem import ExamConfig, Verdict, View, exams, probing, sleep
-from sleepmem.prompts import closed_book, open_book
 from sleepmem.records import Kind, Role
+from sleepmem.text.prompts import closed_book, open_book
 
 BOB = ("bob",)
 STEPS = list(sleep.STEPS)

@@ -8,10 +8,10 @@ import re
 import pytest
 
 from sleepmem import probing
-from sleepmem.answers import subject, words
 from sleepmem.config import ProbeConfig
-from sleepmem.prompts import ABSTENTION, INVENT, UNANSWERED, WRITE_PAIR
 from sleepmem.records import Episode, Kind, Role
+from sleepmem.text.language import subject, words
+from sleepmem.text.prompts import ABSTENTION, INVENT, UNANSWERED, WRITE_PAIR
 
 FACT = re.compile(r"(\w+) (lives in|eats) (\w+)\.")
 WORDINGS = ["Where does {} live?", "Which city does {} live in?", "Where is the home of {}?"]

@@ -3,7 +3,7 @@ import subprocess
 import sys
 
 import pytest
-from given import HashedWords, put_expert
+from _values import HashedWords, put_expert
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 
 from sleepmem import (

@@ -1,4 +1,4 @@
-from given import probe
+from _values import probe
 
 from sleepmem.records import Episode, Role
 from sleepmem.replay import Reason, evenly, select

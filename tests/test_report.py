@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from given import put_expert
+from _values import put_expert
 
 from sleepmem import report
 from sleepmem.records import Recall, View

@@ -5,8 +5,8 @@ import torch
 
 from sleepmem.config import SeedingConfig
 from sleepmem.experts import LocalModel
-from sleepmem.prompts import closed_book, open_book
 from sleepmem.seeding import Row, RowKind, SeedingTrainer, compose, reward, seed
+from sleepmem.text.prompts import closed_book, open_book
 
 TOWNS = ["Brenport", "Oslo", "Rome", "Marsh End"]
 

@@ -4,7 +4,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from given import HashedWords, put_expert
+from _values import HashedWords, put_expert
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule

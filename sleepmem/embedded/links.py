@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence, Set
 from sleepmem.embedded import world
 from sleepmem.embedded.relations import KINDS, RELATIONS
 from sleepmem.embedded.world import Conversation, Fact, Scene
-from sleepmem.prompts import ABSTENTION, DREAM, format_pair, memory_line, memory_prompt
+from sleepmem.text.prompts import ABSTENTION, DREAM, format_pair, memory_line, memory_prompt
 
 
 def _lines(text: str) -> tuple[str, ...]:

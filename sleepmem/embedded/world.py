@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sleepmem.embedded.relations import KINDS, RELATIONS
-from sleepmem.prompts import ABSTENTION, INVENT, UNANSWERED, WRITE_PAIR, format_pair, memory_line, memory_prompt
+from sleepmem.text.prompts import ABSTENTION, INVENT, UNANSWERED, WRITE_PAIR, format_pair, memory_line, memory_prompt
 
 HELD_OUT = 2  # wordings at the end of each list that training never sees
 ACKNOWLEDGEMENT = "Noted."

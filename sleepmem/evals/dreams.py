@@ -19,13 +19,13 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from sleepmem.answers import abstains, matches
 from sleepmem.config import DreamConfig, MemoryConfig, SleepConfig
 from sleepmem.embedded import links, relations, world
 from sleepmem.embedded.world import Fact
-from sleepmem.embeddings import MiniLMEmbeddings
 from sleepmem.memory import SleepMemory
-from sleepmem.prompts import closed_book
+from sleepmem.text.embeddings import MiniLMEmbeddings
+from sleepmem.text.language import abstains, matches
+from sleepmem.text.prompts import closed_book
 
 OWNER = ("bench",)
 EQUAL = 1.48  # times a night's steps, with which seeding alone trains on as many tokens as a night that dreams (measured)

@@ -14,11 +14,11 @@ from typing import Annotated, Any
 
 import typer
 
-from sleepmem.answers import abstains, matches
 from sleepmem.embedded import links, relations, world
 from sleepmem.experts import LocalModel
 from sleepmem.memory import EMBEDDED
-from sleepmem.prompts import ABSTENTION, DREAM, WRITE_PAIR, closed_book, memory_line, open_book, parse_pair
+from sleepmem.text.language import abstains, matches
+from sleepmem.text.prompts import ABSTENTION, DREAM, WRITE_PAIR, closed_book, memory_line, open_book, parse_pair
 
 COUNTS = (1, 2, 4, 8)
 CARD = Path(world.__file__).parent / "README.md"

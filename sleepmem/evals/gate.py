@@ -14,8 +14,8 @@ from typing import Annotated
 import typer
 
 from sleepmem.embedded import relations, world
-from sleepmem.embeddings import MiniLMEmbeddings, cosine
 from sleepmem.gate import about
+from sleepmem.text.embeddings import MiniLMEmbeddings, cosine
 
 
 def main(facts: Annotated[int, typer.Option(help="Facts, a third of each kind.", min=3)] = 300, seed: int = 0) -> None:

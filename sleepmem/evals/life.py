@@ -27,19 +27,19 @@ import torch
 import typer
 
 from sleepmem import exams
-from sleepmem.answers import abstains, matches
 from sleepmem.config import LEVELS, MemoryConfig, SeedingConfig
 from sleepmem.embedded import world
 from sleepmem.embedded.world import Fact
-from sleepmem.embeddings import MiniLMEmbeddings
 from sleepmem.evals.trainers import EXPERT, by_sdft, by_sft
 from sleepmem.evals.week import Life, Week, reading_questions
 from sleepmem.experts import LocalModel
 from sleepmem.memory import EMBEDDED, SleepMemory
-from sleepmem.prompts import closed_book, memory_line, open_book
 from sleepmem.records import View
 from sleepmem.report import draw_life
 from sleepmem.seeding import Row, RowKind
+from sleepmem.text.embeddings import MiniLMEmbeddings
+from sleepmem.text.language import abstains, matches
+from sleepmem.text.prompts import closed_book, memory_line, open_book
 
 OWNER = ("life",)
 AGES = ((0, 0), (1, 6), (7, 20), (21, 40), (41, 999))  # nights since a fact was told

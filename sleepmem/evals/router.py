@@ -17,14 +17,14 @@ from typing import Annotated
 import torch
 import typer
 
-from sleepmem.answers import abstains, matches
 from sleepmem.config import LEVELS, MemoryConfig, SleepConfig
 from sleepmem.embedded import world
-from sleepmem.embeddings import MiniLMEmbeddings
 from sleepmem.evals.week import Life, Week, reading_questions
 from sleepmem.experts import LocalModel
 from sleepmem.memory import EMBEDDED, SleepMemory
-from sleepmem.prompts import closed_book
+from sleepmem.text.embeddings import MiniLMEmbeddings
+from sleepmem.text.language import abstains, matches
+from sleepmem.text.prompts import closed_book
 
 OWNER = ("bench",)
 

@@ -22,14 +22,14 @@ import typer
 from datasets import Dataset
 
 from sleepmem import seeding
-from sleepmem.answers import abstains, matches
 from sleepmem.config import LEVELS, SeedingConfig
 from sleepmem.embedded import relations, world
-from sleepmem.embeddings import MiniLMEmbeddings
 from sleepmem.experts import LocalModel
 from sleepmem.memory import EMBEDDED
-from sleepmem.prompts import closed_book, memory_line, open_book
 from sleepmem.sleep import semantic
+from sleepmem.text.embeddings import MiniLMEmbeddings
+from sleepmem.text.language import abstains, matches
+from sleepmem.text.prompts import closed_book, memory_line, open_book
 
 EXPERT = "tonight"
 MEANING = semantic(MiniLMEmbeddings())

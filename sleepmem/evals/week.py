@@ -21,16 +21,16 @@ import torch
 import typer
 from langchain.agents import create_agent
 
-from sleepmem.answers import abstains, matches
 from sleepmem.config import MemoryConfig
 from sleepmem.embedded import relations, world
-from sleepmem.embeddings import MiniLMEmbeddings
 from sleepmem.experts import LocalModel
 from sleepmem.memory import EMBEDDED, SleepMemory
 from sleepmem.middleware import SleepMemoryMiddleware
-from sleepmem.prompts import closed_book, memory_line, open_book
 from sleepmem.records import View, now
 from sleepmem.report import cost, write
+from sleepmem.text.embeddings import MiniLMEmbeddings
+from sleepmem.text.language import abstains, matches
+from sleepmem.text.prompts import closed_book, memory_line, open_book
 
 OWNER = ("demo",)
 ARMS = ("none", "retrieval", "sleepmem")

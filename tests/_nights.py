@@ -7,14 +7,14 @@ The learning rate is next to nothing, so that this stays so after seeding.
 import json
 
 import pytest
-from given import probe
+from _values import probe
 from tokenizers import Tokenizer
 
 from sleepmem import DreamConfig, ExamConfig, Level, SeedingConfig, SleepConfig, SleepMemory, probing
-from sleepmem.answers import words
 from sleepmem.config import MemoryConfig
-from sleepmem.prompts import closed_book
 from sleepmem.records import Kind, Role
+from sleepmem.text.language import words
+from sleepmem.text.prompts import closed_book
 
 ALICE = ("alice",)
 LOOSE = ExamConfig(recall=0, old_nights=1, abstention=1, superseded=1, reading=1, general_kl=99)

@@ -1,6 +1,6 @@
 import pytest
 
-from sleepmem.answers import abstains, is_question, matches, names, words
+from sleepmem.text.language import abstains, is_question, matches, names, words
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from typing import Any
 from langchain_core.embeddings import Embeddings
 
 from sleepmem import SleepMemory
-from sleepmem.answers import words
 from sleepmem.index import reconcile_index
 from sleepmem.records import Expert, Kind, Probe, Role, Verdict, now
+from sleepmem.text.language import words
 from sleepmem.weights import write_checksums
 
 WIDTH, STEM = 256, 4  # numbers in a vector; letters in which "move" and "moved" are one

@@ -1,6 +1,6 @@
 import pytest
 
-from sleepmem.prompts import HEADER, closed_book, format_pair, memory_line, memory_prompt, open_book, parse_pair
+from sleepmem.text.prompts import HEADER, closed_book, format_pair, memory_line, memory_prompt, open_book, parse_pair
 
 
 def test_a_pair_survives_being_written_and_read():

@@ -2,7 +2,7 @@
 
 import torch
 
-from sleepmem.prompts import closed_book
+from sleepmem.text.prompts import closed_book
 
 ASKED = [closed_book("Where does Mara live?"), closed_book("Who owns the red boat?")]
 
