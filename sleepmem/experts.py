@@ -28,7 +28,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LogitsProcessorLis
 from sleepmem.adapters import Copies, multiply_out, routing
 from sleepmem.errors import EpisodeError, ExpertError, FolderError, ModelError
 from sleepmem.generation import Reply, Watch, buckets, pad
-from sleepmem.weights import check_expert, write_checksums
+from sleepmem.stores.expert_folder import check_expert, write_checksums
 
 Messages = Sequence[dict[str, str]]
 _SUMS = 4  # evening and night of one owner, or the owners who talk at the moment

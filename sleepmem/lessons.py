@@ -10,9 +10,9 @@ from sleepmem import probing, replay
 from sleepmem.config import SleepConfig
 from sleepmem.dreaming import Dream
 from sleepmem.experts import LocalModel
-from sleepmem.ledger import Ledger
 from sleepmem.records import Episode, Kind, Namespace, Probe, Role
 from sleepmem.seeding import Row, RowKind
+from sleepmem.stores.ledger import Ledger
 from sleepmem.text.language import about_another, abstains, matches
 from sleepmem.text.prompts import DREAM, GENERAL, closed_book, format_pair, memory_line, open_book
 

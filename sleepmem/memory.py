@@ -21,20 +21,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from filelock import FileLock, Timeout
 from langchain_core.embeddings import Embeddings
 
-from sleepmem import index
-from sleepmem.buffer import Buffer
 from sleepmem.capture import said
 from sleepmem.config import MemoryConfig
 from sleepmem.errors import ConfigError, EpisodeError, ExpertError, FolderError, FolderLocked, ModelError
 from sleepmem.gate import Near, choose, leads_on, naming
-from sleepmem.ledger import ARCHIVE, Ledger
 from sleepmem.records import USER, Episode, Namespace, NightReport, Recall, Verdict, View, check_namespace, check_text, now
 from sleepmem.running import async_twin, current_namespace
+from sleepmem.stores import agreement
+from sleepmem.stores.buffer import Buffer
+from sleepmem.stores.expert_folder import check_expert
+from sleepmem.stores.ledger import ARCHIVE, Ledger
 from sleepmem.text.embeddings import MiniLMEmbeddings, cosine
 from sleepmem.text.language import abstains
 from sleepmem.text.prompts import closed_book, memory_line, memory_prompt
 from sleepmem.text.tokens import context_length, count_tokens
-from sleepmem.weights import check_expert
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, BaseMessage
@@ -393,11 +393,11 @@ class SleepMemory:
 
     def reconcile(self, check_experts: bool = True) -> None:
         """Bring index and expert folders to what the ledger says; what a killed process left half done is taken back or finished."""
-        index.reconcile(self.folder, self.ledger, self.buffer, check_experts)
+        agreement.reconcile(self.folder, self.ledger, self.buffer, check_experts)
 
     def verify(self) -> list[str]:
         """What does not agree, one sentence each; empty when all is sound."""
-        return index.verify(self.folder, self.ledger, self.buffer)
+        return agreement.verify(self.folder, self.ledger, self.buffer)
 
     def status(self) -> list[dict[str, Any]]:
         """Per namespace: episodes, buffered, learned, live experts, nights, share of turns that retrieved."""

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from sleepmem import lessons, seeding
-from sleepmem.buffer import Buffer
 from sleepmem.config import Level, SleepConfig
 from sleepmem.errors import ConfigError
 from sleepmem.experts import LocalModel
-from sleepmem.ledger import Ledger
 from sleepmem.records import Episode, now
+from sleepmem.stores.buffer import Buffer
+from sleepmem.stores.ledger import Ledger
 
 
 class State(TypedDict, total=False):

@@ -18,8 +18,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sleepmem.ledger import Ledger
 from sleepmem.records import Namespace
+from sleepmem.stores.ledger import Ledger
 
 _ARMS = {"none": ("no memory", "#999999"), "retrieval": ("retrieval only", "#d95f02"), "sleepmem": ("sleepmem", "#1b6ca8")}
 Data = Mapping[str, Any]

@@ -13,11 +13,12 @@ from dataclasses import replace
 
 from langchain_core.embeddings import Embeddings
 
-from sleepmem import exams, lessons, night_dream, night_exam, probing, promotion, replay, seeding, weights
-from sleepmem.index import reconcile_index
+from sleepmem import exams, lessons, night_dream, night_exam, probing, promotion, replay, seeding
 from sleepmem.night_state import Night, State, expert_name
 from sleepmem.records import Expert, Kind, NightReport, Probe, Role, Verdict, View, now
 from sleepmem.running import peak_bytes
+from sleepmem.stores import expert_folder
+from sleepmem.stores.agreement import reconcile_index
 from sleepmem.text.embeddings import cosine
 
 _SAME_MEANING = 0.9  # cosine of MiniLM above which two short answers mean the same; paraphrases lie above, other names below
@@ -185,7 +186,7 @@ def prune(night: Night, state: State) -> State:
     return {
         "evicted": len(set(state["episodes"]) - held - left),
         "returned": state["returned"] + len(held & left),
-        "expert_bytes": sum(weights.size(night.experts_folder / e.name) for e in night.ledger.experts(namespace)),
+        "expert_bytes": sum(expert_folder.size(night.experts_folder / e.name) for e in night.ledger.experts(namespace)),
         "text_bytes": sum(len(e.text.encode()) for e in night.ledger.learned(namespace)),
     }
 

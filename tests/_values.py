@@ -10,10 +10,10 @@ from typing import Any
 from langchain_core.embeddings import Embeddings
 
 from sleepmem import SleepMemory
-from sleepmem.index import reconcile_index
 from sleepmem.records import Expert, Kind, Probe, Role, Verdict, now
+from sleepmem.stores.agreement import reconcile_index
+from sleepmem.stores.expert_folder import write_checksums
 from sleepmem.text.language import words
-from sleepmem.weights import write_checksums
 
 WIDTH, STEM = 256, 4  # numbers in a vector; letters in which "move" and "moved" are one
 

@@ -116,11 +116,11 @@ def test_what_is_told_after_the_kill_waits_for_the_next_night(opened, by_hand):
 
 DIE = """
 import os, sys
-import sleepmem.ledger, _nights
+import sleepmem.stores.ledger, _nights
 from _values import HashedWords
 from sleepmem import SleepMemory, probing
 probing.question = _nights.hand_made
-sleepmem.ledger.Ledger.promote = lambda *given: os._exit(9)
+sleepmem.stores.ledger.Ledger.promote = lambda *given: os._exit(9)
 memory = SleepMemory.open(sys.argv[1], sys.argv[2], HashedWords(), _nights.config())
 _nights.tell(memory)
 memory.sleep(_nights.ALICE)

@@ -14,8 +14,8 @@ from sleepmem.errors import EpisodeError, ExpertError, FolderError, ModelError
 from sleepmem.experts import LocalModel
 from sleepmem.generation import Watch
 from sleepmem.seeding import Row, RowKind, seed
+from sleepmem.stores.expert_folder import check_expert, write_checksums
 from sleepmem.text.prompts import closed_book
-from sleepmem.weights import check_expert, write_checksums
 
 TWO = ["first", "second"]
 

@@ -6,9 +6,9 @@ from sleepmem import lessons
 from sleepmem.config import SleepConfig
 from sleepmem.dreaming import Dream
 from sleepmem.generation import Reply
-from sleepmem.ledger import Ledger
 from sleepmem.records import Episode, Kind, Role
 from sleepmem.seeding import Row, RowKind
+from sleepmem.stores.ledger import Ledger
 from sleepmem.text.prompts import ABSTENTION, DREAM, GENERAL, closed_book, open_book
 
 ALICE = ("alice",)

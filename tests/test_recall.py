@@ -15,7 +15,7 @@ from sleepmem import (
     View,
 )
 from sleepmem.config import MemoryConfig
-from sleepmem.index import reconcile_index
+from sleepmem.stores.agreement import reconcile_index
 
 ALICE, BOB = ("alice",), ("bob",)
 DAYS = [f"2030-01-0{n}T00:00:00.000000+00:00" for n in range(1, 10)]
@@ -235,7 +235,7 @@ def test_what_is_too_long_to_store_is_logged_and_the_turn_goes_on(memory):
 OPENING = """
 import sys
 from pathlib import Path
-from sleepmem.ledger import Ledger
+from sleepmem.stores.ledger import Ledger
 for _ in range(20):
     Ledger(Path(sys.argv[1])).close()
 """

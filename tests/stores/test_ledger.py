@@ -6,8 +6,8 @@ import pytest
 from _values import probe
 
 from sleepmem.errors import FolderError, LedgerError
-from sleepmem.ledger import ARCHIVE, Ledger
 from sleepmem.records import Episode, Expert, Kind, Recall, Role, Verdict, View
+from sleepmem.stores.ledger import ARCHIVE, Ledger
 
 TOLD = Episode(("alice",), "Mara moved to Brenport.", created_at="2030-01-02T03:04:05.000000+00:00", message_id="m1")
 LATER = dataclasses.replace(TOLD, text="Mara moved to Oslo.", created_at="2030-02-01T00:00:00.000000+00:00", message_id="m2")

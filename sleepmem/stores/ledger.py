@@ -20,7 +20,7 @@ from sqlite_utils import Database
 
 from sleepmem.errors import FolderError, LedgerError
 from sleepmem.records import USER, Episode, Expert, Kind, Namespace, Probe, Recall, Role, Verdict, View, namespace_key, now
-from sleepmem.schema import migrations
+from sleepmem.stores.schema import migrations
 
 ARCHIVE = "the model was not sure; searched the archive"  # reason of the second decision in a turn
 

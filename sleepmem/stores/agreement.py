@@ -5,11 +5,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from sleepmem.buffer import Buffer
 from sleepmem.errors import ExpertError
-from sleepmem.ledger import Ledger
 from sleepmem.records import Kind, Namespace
-from sleepmem.weights import check_expert
+from sleepmem.stores.buffer import Buffer
+from sleepmem.stores.expert_folder import check_expert
+from sleepmem.stores.ledger import Ledger
 
 
 def reconcile(folder: Path, ledger: Ledger, buffer: Buffer, check_experts: bool = True) -> None:
