@@ -26,7 +26,7 @@ _ROLES = {"human": "user", "ai": "assistant", "tool": "tool"}
 class SleepChatModel(BaseChatModel):
     """Made by `SleepMemory.chat_model()`; batch, stream and async come from LangChain."""
 
-    local: Any  # sleepmem.experts.LocalModel
+    local: Any  # sleepmem.model.local.LocalModel
     live: Callable[[Namespace], tuple[str, ...]]
     where: Callable[[], Namespace | None]
     namespace: tuple[str, ...] | None = None

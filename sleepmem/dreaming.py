@@ -19,7 +19,7 @@ from enum import StrEnum
 import torch
 
 from sleepmem.config import DreamConfig
-from sleepmem.experts import LocalModel
+from sleepmem.model.local import LocalModel
 from sleepmem.records import Episode, Probe
 from sleepmem.text.language import about_another, abstains, matches, names, words
 from sleepmem.text.prompts import DREAM, closed_book, memory_line, open_book, parse_pair

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import torch
 
-from sleepmem.experts import LocalModel
+from sleepmem.model.local import LocalModel
 from sleepmem.records import Probe, Score
 from sleepmem.text.language import abstains, matches
 from sleepmem.text.prompts import closed_book, open_book

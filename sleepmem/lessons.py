@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from sleepmem import probing, replay
 from sleepmem.config import SleepConfig
 from sleepmem.dreaming import Dream
-from sleepmem.experts import LocalModel
+from sleepmem.model.local import LocalModel
 from sleepmem.records import Episode, Kind, Namespace, Probe, Role
 from sleepmem.seeding import Row, RowKind
 from sleepmem.stores.ledger import Ledger

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, BaseMessage
 
     from sleepmem.chat import SleepChatModel
-    from sleepmem.experts import LocalModel
+    from sleepmem.model.local import LocalModel
     from sleepmem.seeding import Semantic
 
 EMBEDDED = Path(__file__).resolve().parent / "embedded" / "model"
@@ -307,7 +307,7 @@ class SleepMemory:
         """The model that answers by day, loaded when first used."""
         with self._loading:
             if self._local is None:
-                from sleepmem.experts import LocalModel
+                from sleepmem.model.local import LocalModel
 
                 self._local = LocalModel(self.model, top_k=self.config.sleep.top_k)
                 self._keep_model()
@@ -349,7 +349,7 @@ class SleepMemory:
             stop: when set, the night is interrupted at the next step of seeding or of the night, with KeyboardInterrupt; the next `sleep` goes on.
         """
         from sleepmem import night
-        from sleepmem.experts import LocalModel
+        from sleepmem.model.local import LocalModel
         from sleepmem.night_state import Night
         from sleepmem.sleep import semantic
 

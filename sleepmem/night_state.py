@@ -12,7 +12,7 @@ from typing import Any, TypedDict
 from sleepmem import lessons, seeding
 from sleepmem.config import Level, SleepConfig
 from sleepmem.errors import ConfigError
-from sleepmem.experts import LocalModel
+from sleepmem.model.local import LocalModel
 from sleepmem.records import Episode, now
 from sleepmem.stores.buffer import Buffer
 from sleepmem.stores.ledger import Ledger

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sleepmem.config import ProbeConfig
-from sleepmem.experts import LocalModel
+from sleepmem.model.local import LocalModel
 from sleepmem.records import Episode, Kind, Probe, Role
 from sleepmem.text.language import abstains, matches, names, subject, words
 from sleepmem.text.prompts import INVENT, UNANSWERED, WRITE_PAIR, closed_book, memory_line, open_book, parse_pair

@@ -31,7 +31,7 @@ from trl.trainer.distillation_config import DistillationConfig
 from trl.trainer.distillation_trainer import DistillationTrainer
 
 from sleepmem.config import SeedingConfig
-from sleepmem.experts import LocalModel
+from sleepmem.model.local import LocalModel
 
 with warnings.catch_warnings():  # TRL warns that this module may move; the pin in pyproject.toml is our answer
     warnings.simplefilter("ignore")

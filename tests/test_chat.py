@@ -9,7 +9,7 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, Tool
 from sleepmem import ModelError, NamespaceError, SleepMemory
 from sleepmem.capture import RECALL_ID
 from sleepmem.chat import chat_messages
-from sleepmem.experts import LocalModel
+from sleepmem.model.local import LocalModel
 
 ALICE, BOB = ("alice",), ("bob",)
 ASKED = ["Where does Mara live?", "Who owns the red boat?", "Hello."]

@@ -7,7 +7,7 @@ from _nights import ALICE, LOOSE, tell, watched
 
 from sleepmem import DreamConfig, Verdict, View, exams, night_dream, night_exam, sleep
 from sleepmem.dreaming import Dream, Fate
-from sleepmem.experts import LocalModel
+from sleepmem.model.local import LocalModel
 from sleepmem.records import Kind, Role, Score
 
 DREAMING = DreamConfig(rounds=1, share=0.5, lesson_lr=1e-9)  # so little that what the tiny model "knows" stays

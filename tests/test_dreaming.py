@@ -10,7 +10,7 @@ from _weights import shake
 from sleepmem import dreaming
 from sleepmem.config import DreamConfig
 from sleepmem.dreaming import Dream, Fate
-from sleepmem.experts import LocalModel
+from sleepmem.model.local import LocalModel
 from sleepmem.records import Episode, Kind, Probe, Role
 from sleepmem.text.prompts import ABSTENTION, closed_book
 

@@ -3,7 +3,7 @@ import torch
 from _values import probe
 
 from sleepmem import exams
-from sleepmem.experts import LocalModel
+from sleepmem.model.local import LocalModel
 from sleepmem.records import Kind
 from sleepmem.text.prompts import closed_book, open_book
 

@@ -5,7 +5,7 @@ from _values import probe, put_expert
 from sleepmem import lessons
 from sleepmem.config import SleepConfig
 from sleepmem.dreaming import Dream
-from sleepmem.generation import Reply
+from sleepmem.model.generation import Reply
 from sleepmem.records import Episode, Kind, Role
 from sleepmem.seeding import Row, RowKind
 from sleepmem.stores.ledger import Ledger

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sleepmem.config import SeedingConfig
-from sleepmem.experts import LocalModel
+from sleepmem.model.local import LocalModel
 from sleepmem.seeding import Row, RowKind, SeedingTrainer, compose, reward, seed
 from sleepmem.text.prompts import closed_book, open_book
 

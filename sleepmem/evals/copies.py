@@ -17,8 +17,8 @@ import typer
 from sleepmem import dreaming
 from sleepmem.config import LEVELS, DreamConfig
 from sleepmem.embedded import world
-from sleepmem.experts import LocalModel
 from sleepmem.memory import EMBEDDED
+from sleepmem.model.local import LocalModel
 
 
 def pair(rng: random.Random) -> dreaming.Asked:

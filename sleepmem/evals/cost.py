@@ -23,8 +23,8 @@ import typer
 from sleepmem.config import LEVELS, SeedingConfig
 from sleepmem.embedded.world import Fact
 from sleepmem.evals.trainers import EXPERT, Train, by_sdft, by_seeding, by_sft, examine, teach
-from sleepmem.experts import LocalModel
 from sleepmem.memory import EMBEDDED
+from sleepmem.model.local import LocalModel
 from sleepmem.seeding import Row, RowKind
 
 AIM = 0.95

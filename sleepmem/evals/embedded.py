@@ -15,8 +15,8 @@ from typing import Annotated, Any
 import typer
 
 from sleepmem.embedded import links, relations, world
-from sleepmem.experts import LocalModel
 from sleepmem.memory import EMBEDDED
+from sleepmem.model.local import LocalModel
 from sleepmem.text.language import abstains, matches
 from sleepmem.text.prompts import ABSTENTION, DREAM, WRITE_PAIR, closed_book, memory_line, open_book, parse_pair
 

@@ -32,8 +32,8 @@ from sleepmem.embedded import world
 from sleepmem.embedded.world import Fact
 from sleepmem.evals.trainers import EXPERT, by_sdft, by_sft
 from sleepmem.evals.week import Life, Week, reading_questions
-from sleepmem.experts import LocalModel
 from sleepmem.memory import EMBEDDED, SleepMemory
+from sleepmem.model.local import LocalModel
 from sleepmem.records import View
 from sleepmem.report import draw_life
 from sleepmem.seeding import Row, RowKind

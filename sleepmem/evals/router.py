@@ -20,8 +20,8 @@ import typer
 from sleepmem.config import LEVELS, MemoryConfig, SleepConfig
 from sleepmem.embedded import world
 from sleepmem.evals.week import Life, Week, reading_questions
-from sleepmem.experts import LocalModel
 from sleepmem.memory import EMBEDDED, SleepMemory
+from sleepmem.model.local import LocalModel
 from sleepmem.text.embeddings import MiniLMEmbeddings
 from sleepmem.text.language import abstains, matches
 from sleepmem.text.prompts import closed_book

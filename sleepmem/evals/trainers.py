@@ -24,8 +24,8 @@ from datasets import Dataset
 from sleepmem import seeding
 from sleepmem.config import LEVELS, SeedingConfig
 from sleepmem.embedded import relations, world
-from sleepmem.experts import LocalModel
 from sleepmem.memory import EMBEDDED
+from sleepmem.model.local import LocalModel
 from sleepmem.sleep import semantic
 from sleepmem.text.embeddings import MiniLMEmbeddings
 from sleepmem.text.language import abstains, matches

@@ -23,9 +23,9 @@ from langchain.agents import create_agent
 
 from sleepmem.config import MemoryConfig
 from sleepmem.embedded import relations, world
-from sleepmem.experts import LocalModel
 from sleepmem.memory import EMBEDDED, SleepMemory
 from sleepmem.middleware import SleepMemoryMiddleware
+from sleepmem.model.local import LocalModel
 from sleepmem.records import View, now
 from sleepmem.report import cost, write
 from sleepmem.text.embeddings import MiniLMEmbeddings

@@ -11,8 +11,8 @@ from _weights import ASKED, logits, shake
 
 from sleepmem.config import SeedingConfig
 from sleepmem.errors import EpisodeError, ExpertError, FolderError, ModelError
-from sleepmem.experts import LocalModel
-from sleepmem.generation import Watch
+from sleepmem.model.generation import Watch
+from sleepmem.model.local import LocalModel
 from sleepmem.seeding import Row, RowKind, seed
 from sleepmem.stores.expert_folder import check_expert, write_checksums
 from sleepmem.text.prompts import closed_book

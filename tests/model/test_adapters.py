@@ -4,7 +4,7 @@ import pytest
 import torch
 from _weights import ASKED, logits, shake
 
-from sleepmem.experts import LocalModel
+from sleepmem.model.local import LocalModel
 
 TWO = ["first", "second"]
 
@@ -26,7 +26,7 @@ def test_experts_of_many_ranks_are_one_matrix(tiny, monkeypatch):
             shake(local, name, n)
     made = logits(product, names)
     with monkeypatch.context() as patch:
-        patch.setattr("sleepmem.experts.multiply_out", lambda layer, adapter: None)
+        patch.setattr("sleepmem.model.local.multiply_out", lambda layer, adapter: None)
         assert torch.allclose(logits(factors, names), made, atol=1e-4)
 
     def held(local):
@@ -47,7 +47,7 @@ def test_half_a_sum_is_no_sum(local, monkeypatch):
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr("sleepmem.experts.multiply_out", full)
+        patch.setattr("sleepmem.model.local.multiply_out", full)
         with pytest.raises(MemoryError):
             logits(local, TWO)
     assert local.experts == tuple(TWO)

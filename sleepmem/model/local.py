@@ -25,9 +25,9 @@ from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, LogitsProcessorList, TextIteratorStreamer
 
-from sleepmem.adapters import Copies, multiply_out, routing
 from sleepmem.errors import EpisodeError, ExpertError, FolderError, ModelError
-from sleepmem.generation import Reply, Watch, buckets, pad
+from sleepmem.model.adapters import Copies, multiply_out, routing
+from sleepmem.model.generation import Reply, Watch, buckets, pad
 from sleepmem.stores.expert_folder import check_expert, write_checksums
 
 Messages = Sequence[dict[str, str]]

@@ -1,0 +1,1 @@
+"""The language model and its experts, on torch. Knows no store."""
