@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from sleepmem.chat import SleepChatModel
     from sleepmem.model.local import LocalModel
-    from sleepmem.seeding import Semantic
+    from sleepmem.night.seeding import Semantic
 
 EMBEDDED = Path(__file__).resolve().parent / "embedded" / "model"
 DEFAULT_NAMESPACE: Namespace = ("default",)
@@ -348,10 +348,10 @@ class SleepMemory:
             on_event: receives progress events, dicts with a `step`.
             stop: when set, the night is interrupted at the next step of seeding or of the night, with KeyboardInterrupt; the next `sleep` goes on.
         """
-        from sleepmem import night
         from sleepmem.model.local import LocalModel
-        from sleepmem.night_state import Night
-        from sleepmem.sleep import semantic
+        from sleepmem.night import graph as night
+        from sleepmem.night.state import Night
+        from sleepmem.night.steps import semantic
 
         owner = check_namespace(namespace)
         self._catch_up()

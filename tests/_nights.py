@@ -10,8 +10,9 @@ import pytest
 from _values import probe
 from tokenizers import Tokenizer
 
-from sleepmem import DreamConfig, ExamConfig, Level, SeedingConfig, SleepConfig, SleepMemory, probing
+from sleepmem import DreamConfig, ExamConfig, Level, SeedingConfig, SleepConfig, SleepMemory
 from sleepmem.config import MemoryConfig
+from sleepmem.night.probing import probe as probing
 from sleepmem.records import Kind, Role
 from sleepmem.text.language import words
 from sleepmem.text.prompts import closed_book

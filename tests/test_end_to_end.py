@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from langchain.agents import create_agent
 
-from sleepmem import SleepMemory, Verdict, View, sleep
+from sleepmem import SleepMemory, Verdict, View
 from sleepmem.embedded import relations, world
 from sleepmem.middleware import SleepMemoryMiddleware
+from sleepmem.night import steps as sleep
 from sleepmem.text.language import abstains, matches
 from sleepmem.text.prompts import closed_book
 

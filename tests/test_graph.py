@@ -8,9 +8,10 @@ from langchain_core.messages import HumanMessage, ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
 
-from sleepmem import MemoryConfig, NamespaceError, SleepConfig, SleepMemory, replay
+from sleepmem import MemoryConfig, NamespaceError, SleepConfig, SleepMemory
 from sleepmem.capture import RECALL_ID
 from sleepmem.graph import is_tired, observe_node, recall_node, sleep_branch
+from sleepmem.night import replay
 
 ALICE, BOB, NOBODY = ("alice",), ("bob",), ("default",)
 TOLD, ASKED = "Mara moved to Brenport.", "Where did Mara move?"

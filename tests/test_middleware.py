@@ -8,8 +8,9 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 
-from sleepmem import NamespaceError, replay
+from sleepmem import NamespaceError
 from sleepmem.middleware import SleepMemoryMiddleware
+from sleepmem.night import replay
 from sleepmem.text.prompts import HEADER
 
 ALICE, BOB, NOBODY = ("alice",), ("bob",), ("default",)

@@ -14,11 +14,11 @@ from typing import Annotated
 import torch
 import typer
 
-from sleepmem import dreaming
 from sleepmem.config import LEVELS, DreamConfig
 from sleepmem.embedded import world
 from sleepmem.memory import EMBEDDED
 from sleepmem.model.local import LocalModel
+from sleepmem.night.dreaming import rounds as dreaming
 
 
 def pair(rng: random.Random) -> dreaming.Asked:

@@ -25,7 +25,7 @@ from sleepmem.embedded.world import Fact
 from sleepmem.evals.trainers import EXPERT, Train, by_sdft, by_seeding, by_sft, examine, teach
 from sleepmem.memory import EMBEDDED
 from sleepmem.model.local import LocalModel
-from sleepmem.seeding import Row, RowKind
+from sleepmem.night.seeding import Row, RowKind
 
 AIM = 0.95
 LADDER = (40, 55, 75, 100, 135, 180, 240, 320, 430, 580, 780)  # steps

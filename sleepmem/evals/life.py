@@ -26,7 +26,6 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from sleepmem import exams
 from sleepmem.config import LEVELS, MemoryConfig, SeedingConfig
 from sleepmem.embedded import world
 from sleepmem.embedded.world import Fact
@@ -34,9 +33,10 @@ from sleepmem.evals.trainers import EXPERT, by_sdft, by_sft
 from sleepmem.evals.week import Life, Week, reading_questions
 from sleepmem.memory import EMBEDDED, SleepMemory
 from sleepmem.model.local import LocalModel
+from sleepmem.night import measures as exams
+from sleepmem.night.seeding import Row, RowKind
 from sleepmem.records import View
 from sleepmem.report import draw_life
-from sleepmem.seeding import Row, RowKind
 from sleepmem.text.embeddings import MiniLMEmbeddings
 from sleepmem.text.language import abstains, matches
 from sleepmem.text.prompts import closed_book, memory_line, open_book

@@ -21,12 +21,12 @@ from typing import Annotated, Any
 import typer
 from datasets import Dataset
 
-from sleepmem import seeding
 from sleepmem.config import LEVELS, SeedingConfig
 from sleepmem.embedded import relations, world
 from sleepmem.memory import EMBEDDED
 from sleepmem.model.local import LocalModel
-from sleepmem.sleep import semantic
+from sleepmem.night import seeding
+from sleepmem.night.steps import semantic
 from sleepmem.text.embeddings import MiniLMEmbeddings
 from sleepmem.text.language import abstains, matches
 from sleepmem.text.prompts import closed_book, memory_line, open_book

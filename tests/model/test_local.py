@@ -13,7 +13,7 @@ from sleepmem.config import SeedingConfig
 from sleepmem.errors import EpisodeError, ExpertError, FolderError, ModelError
 from sleepmem.model.generation import Watch
 from sleepmem.model.local import LocalModel
-from sleepmem.seeding import Row, RowKind, seed
+from sleepmem.night.seeding import Row, RowKind, seed
 from sleepmem.stores.expert_folder import check_expert, write_checksums
 from sleepmem.text.prompts import closed_book
 

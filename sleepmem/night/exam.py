@@ -5,8 +5,9 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from sleepmem import exams, replay
-from sleepmem.night_state import Night, State
+from sleepmem.night import measures as exams
+from sleepmem.night import replay
+from sleepmem.night.state import Night, State
 from sleepmem.records import Kind, Probe, Role, Score
 
 

@@ -7,7 +7,10 @@ import torch
 from _nights import ALICE, LEVELS, LOOSE, buffered, watched
 from safetensors.torch import load_file
 
-from sleepmem import ConfigError, ExamConfig, SleepConfig, Verdict, exams, night, night_exam, sleep
+from sleepmem import ConfigError, ExamConfig, SleepConfig, Verdict, night
+from sleepmem.night import exam as night_exam
+from sleepmem.night import measures as exams
+from sleepmem.night import steps as sleep
 from sleepmem.records import Kind
 from sleepmem.text.language import names, words
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from _weights import shake
 
-from sleepmem import dreaming
 from sleepmem.config import DreamConfig
-from sleepmem.dreaming import Dream, Fate
 from sleepmem.model.local import LocalModel
+from sleepmem.night.dreaming import rounds as dreaming
+from sleepmem.night.dreaming.rounds import Dream, Fate
 from sleepmem.records import Episode, Kind, Probe, Role
 from sleepmem.text.prompts import ABSTENTION, closed_book
 

@@ -2,12 +2,12 @@
 
 from _values import probe, put_expert
 
-from sleepmem import lessons
 from sleepmem.config import SleepConfig
-from sleepmem.dreaming import Dream
 from sleepmem.model.generation import Reply
+from sleepmem.night import lessons
+from sleepmem.night.dreaming.rounds import Dream
+from sleepmem.night.seeding import Row, RowKind
 from sleepmem.records import Episode, Kind, Role
-from sleepmem.seeding import Row, RowKind
 from sleepmem.stores.ledger import Ledger
 from sleepmem.text.prompts import ABSTENTION, DREAM, GENERAL, closed_book, open_book
 

@@ -10,7 +10,10 @@ import json
 import pytest
 from _nights import ALICE, buffered, hand_made, tell, watched
 
-from sleepmem import ExamConfig, Verdict, View, exams, probing, sleep
+from sleepmem import ExamConfig, Verdict, View
+from sleepmem.night import measures as exams
+from sleepmem.night import steps as sleep
+from sleepmem.night.probing import probe as probing
 from sleepmem.records import Kind, Role
 from sleepmem.text.prompts import closed_book, open_book
 

@@ -1,7 +1,7 @@
 from _values import probe
 
+from sleepmem.night.replay import Reason, evenly, select
 from sleepmem.records import Episode, Role
-from sleepmem.replay import Reason, evenly, select
 
 DAYS = [Episode(("a",), f"Fact number {n}.", created_at=f"2030-01-0{n}T00:00:00.000000+00:00") for n in (3, 1, 2)]
 TOOL = Episode(("a",), "It rains in Oslo.", "tool:weather", "2029-01-01T00:00:00.000000+00:00")

@@ -18,8 +18,8 @@ from langgraph.config import get_stream_writer
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
-from sleepmem import sleep
-from sleepmem.night_state import Night, State
+from sleepmem.night import steps as sleep
+from sleepmem.night.state import Night, State
 from sleepmem.records import Namespace, NightReport, Verdict
 
 CHECKPOINTS = "nights.db"

@@ -6,12 +6,13 @@ import functools
 import random
 from collections.abc import Callable, Collection, Sequence
 
-from sleepmem import probing, replay
 from sleepmem.config import SleepConfig
-from sleepmem.dreaming import Dream
 from sleepmem.model.local import LocalModel
+from sleepmem.night import replay
+from sleepmem.night.dreaming.rounds import Dream
+from sleepmem.night.probing import probe as probing
+from sleepmem.night.seeding import Row, RowKind
 from sleepmem.records import Episode, Kind, Namespace, Probe, Role
-from sleepmem.seeding import Row, RowKind
 from sleepmem.stores.ledger import Ledger
 from sleepmem.text.language import about_another, abstains, matches
 from sleepmem.text.prompts import DREAM, GENERAL, closed_book, format_pair, memory_line, open_book

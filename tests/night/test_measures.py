@@ -2,8 +2,8 @@ import pytest
 import torch
 from _values import probe
 
-from sleepmem import exams
 from sleepmem.model.local import LocalModel
+from sleepmem.night import measures as exams
 from sleepmem.records import Kind
 from sleepmem.text.prompts import closed_book, open_book
 

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sleepmem import dreaming, lessons, night_exam, promotion, seeding
-from sleepmem.night_state import Night, State, expert_name
+from sleepmem.night import exam as night_exam
+from sleepmem.night import lessons, promotion, seeding
+from sleepmem.night.dreaming import rounds as dreaming
+from sleepmem.night.state import Night, State, expert_name
 from sleepmem.records import Episode, Kind, Namespace, Probe, Role, Verdict
 from sleepmem.text.language import names, subject, words
 from sleepmem.text.prompts import memory_line

@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from sleepmem import probing
 from sleepmem.config import ProbeConfig
+from sleepmem.night.probing import probe as probing
 from sleepmem.records import Episode, Kind, Role
 from sleepmem.text.language import subject, words
 from sleepmem.text.prompts import ABSTENTION, INVENT, UNANSWERED, WRITE_PAIR

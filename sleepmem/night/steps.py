@@ -13,8 +13,12 @@ from dataclasses import replace
 
 from langchain_core.embeddings import Embeddings
 
-from sleepmem import exams, lessons, night_dream, night_exam, probing, promotion, replay, seeding
-from sleepmem.night_state import Night, State, expert_name
+from sleepmem.night import exam as night_exam
+from sleepmem.night import lessons, promotion, replay, seeding
+from sleepmem.night import measures as exams
+from sleepmem.night.dreaming import step as night_dream
+from sleepmem.night.probing import probe as probing
+from sleepmem.night.state import Night, State, expert_name
 from sleepmem.records import Expert, Kind, NightReport, Probe, Role, Verdict, View, now
 from sleepmem.running import peak_bytes
 from sleepmem.stores import expert_folder

@@ -8,7 +8,9 @@ import sys
 import pytest
 from _nights import ALICE, buffered, config, hand_made, tell, watched
 
-from sleepmem import SleepMemory, Verdict, probing, sleep
+from sleepmem import SleepMemory, Verdict
+from sleepmem.night import steps as sleep
+from sleepmem.night.probing import probe as probing
 
 BOB = ("bob",)
 STEPS = list(sleep.STEPS)
@@ -118,7 +120,8 @@ DIE = """
 import os, sys
 import sleepmem.stores.ledger, _nights
 from _values import HashedWords
-from sleepmem import SleepMemory, probing
+from sleepmem import SleepMemory
+from sleepmem.night.probing import probe as probing
 probing.question = _nights.hand_made
 sleepmem.stores.ledger.Ledger.promote = lambda *given: os._exit(9)
 memory = SleepMemory.open(sys.argv[1], sys.argv[2], HashedWords(), _nights.config())

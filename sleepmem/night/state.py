@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
-from sleepmem import lessons, seeding
 from sleepmem.config import Level, SleepConfig
 from sleepmem.errors import ConfigError
 from sleepmem.model.local import LocalModel
+from sleepmem.night import lessons, seeding
 from sleepmem.records import Episode, now
 from sleepmem.stores.buffer import Buffer
 from sleepmem.stores.ledger import Ledger

@@ -5,7 +5,7 @@ import torch
 
 from sleepmem.config import SeedingConfig
 from sleepmem.model.local import LocalModel
-from sleepmem.seeding import Row, RowKind, SeedingTrainer, compose, reward, seed
+from sleepmem.night.seeding import Row, RowKind, SeedingTrainer, compose, reward, seed
 from sleepmem.text.prompts import closed_book, open_book
 
 TOWNS = ["Brenport", "Oslo", "Rome", "Marsh End"]

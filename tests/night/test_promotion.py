@@ -3,7 +3,7 @@ import math
 import pytest
 
 from sleepmem.config import ExamConfig
-from sleepmem.promotion import decide, wilson
+from sleepmem.night.promotion import decide, wilson
 from sleepmem.records import Score, Verdict
 
 BEFORE = {"old_nights": Score(100, 100), "abstention": Score(100, 100), "reading": Score(100, 100)}

@@ -5,9 +5,13 @@ import dataclasses
 import pytest
 from _nights import ALICE, LOOSE, tell, watched
 
-from sleepmem import DreamConfig, Verdict, View, exams, night_dream, night_exam, sleep
-from sleepmem.dreaming import Dream, Fate
+from sleepmem import DreamConfig, Verdict, View
 from sleepmem.model.local import LocalModel
+from sleepmem.night import exam as night_exam
+from sleepmem.night import measures as exams
+from sleepmem.night import steps as sleep
+from sleepmem.night.dreaming import step as night_dream
+from sleepmem.night.dreaming.rounds import Dream, Fate
 from sleepmem.records import Kind, Role, Score
 
 DREAMING = DreamConfig(rounds=1, share=0.5, lesson_lr=1e-9)  # so little that what the tiny model "knows" stays

@@ -1,0 +1,1 @@
+"""The teacher questions itself about tonight's episodes. Values in, values out."""
