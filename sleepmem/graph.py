@@ -16,10 +16,10 @@ from langgraph.config import get_stream_writer
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
-from sleepmem.capture import RECALL_ID, question
+from sleepmem.day.capture import RECALL_ID, question
+from sleepmem.day.namespace import current_namespace
 from sleepmem.memory import DEFAULT_NAMESPACE, SleepMemory
 from sleepmem.records import Namespace, View
-from sleepmem.running import current_namespace
 
 Update = dict[str, list[BaseMessage]]
 

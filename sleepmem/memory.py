@@ -21,12 +21,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from filelock import FileLock, Timeout
 from langchain_core.embeddings import Embeddings
 
-from sleepmem.capture import said
+from sleepmem._async import async_twin
 from sleepmem.config import MemoryConfig
+from sleepmem.day.capture import said
+from sleepmem.day.gate import Near, choose, leads_on, naming
+from sleepmem.day.namespace import current_namespace
 from sleepmem.errors import ConfigError, EpisodeError, ExpertError, FolderError, FolderLocked, ModelError
-from sleepmem.gate import Near, choose, leads_on, naming
 from sleepmem.records import USER, Episode, Namespace, NightReport, Recall, Verdict, View, check_namespace, check_text, now
-from sleepmem.running import async_twin, current_namespace
 from sleepmem.stores import agreement
 from sleepmem.stores.buffer import Buffer
 from sleepmem.stores.expert_folder import check_expert
@@ -39,7 +40,7 @@ from sleepmem.text.tokens import context_length, count_tokens
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, BaseMessage
 
-    from sleepmem.chat import SleepChatModel
+    from sleepmem.day.chat import SleepChatModel
     from sleepmem.model.local import LocalModel
     from sleepmem.night.seeding import Semantic
 
@@ -315,7 +316,7 @@ class SleepMemory:
 
     def chat_model(self, namespace: Iterable[str] | None = None) -> SleepChatModel:
         """A LangChain chat model over the base and the live experts of `namespace`, or of the namespace that the running graph names."""
-        from sleepmem.chat import SleepChatModel
+        from sleepmem.day.chat import SleepChatModel
 
         return SleepChatModel(
             local=self.local,

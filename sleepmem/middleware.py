@@ -14,10 +14,10 @@ from langchain.agents.middleware import AgentMiddleware, AgentState, ModelReques
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langgraph.runtime import Runtime
 
-from sleepmem.capture import asks, question
+from sleepmem.day.capture import asks, question
+from sleepmem.day.namespace import current_namespace
 from sleepmem.memory import DEFAULT_NAMESPACE, SleepMemory
 from sleepmem.records import Namespace, Recall, View
-from sleepmem.running import current_namespace
 
 
 class SleepMemoryMiddleware(AgentMiddleware):  # type: ignore[type-arg]

@@ -9,7 +9,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
 
 from sleepmem import MemoryConfig, NamespaceError, SleepConfig, SleepMemory
-from sleepmem.capture import RECALL_ID
+from sleepmem.day.capture import RECALL_ID
 from sleepmem.graph import is_tired, observe_node, recall_node, sleep_branch
 from sleepmem.night import replay
 

@@ -23,10 +23,10 @@ from sleepmem import (
     Verdict,
     View,
 )
+from sleepmem._async import async_twin
 from sleepmem.config import MemoryConfig
 from sleepmem.memory import EMBEDDED
 from sleepmem.records import Expert
-from sleepmem.running import async_twin
 
 ALICE, BOB = ("alice",), ("bob",)
 DAYS = [f"2030-01-0{n}T00:00:00.000000+00:00" for n in range(1, 10)]

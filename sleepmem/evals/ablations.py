@@ -10,7 +10,7 @@ import typer
 
 from sleepmem.config import LEVELS, DreamConfig, SeedingConfig, SleepConfig
 from sleepmem.evals.dreams import compare
-from sleepmem.report import draw_arms
+from sleepmem.report.draw import draw_arms
 
 FULL = SleepConfig(seeding=SeedingConfig(lambda_=0.25), dream=DreamConfig(rounds=2))  # on-policy rows and dreams are off by default
 SEEDING, DREAM = FULL.seeding, FULL.dream

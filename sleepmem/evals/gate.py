@@ -13,8 +13,8 @@ from typing import Annotated
 
 import typer
 
+from sleepmem.day.gate import about
 from sleepmem.embedded import relations, world
-from sleepmem.gate import about
 from sleepmem.text.embeddings import MiniLMEmbeddings, cosine
 
 

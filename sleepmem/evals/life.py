@@ -36,7 +36,7 @@ from sleepmem.model.local import LocalModel
 from sleepmem.night import measures as exams
 from sleepmem.night.seeding import Row, RowKind
 from sleepmem.records import View
-from sleepmem.report import draw_life
+from sleepmem.report.draw import draw_life
 from sleepmem.text.embeddings import MiniLMEmbeddings
 from sleepmem.text.language import abstains, matches
 from sleepmem.text.prompts import closed_book, memory_line, open_book

@@ -27,7 +27,8 @@ from sleepmem.memory import EMBEDDED, SleepMemory
 from sleepmem.middleware import SleepMemoryMiddleware
 from sleepmem.model.local import LocalModel
 from sleepmem.records import View, now
-from sleepmem.report import cost, write
+from sleepmem.report.data import cost
+from sleepmem.report.draw import write
 from sleepmem.text.embeddings import MiniLMEmbeddings
 from sleepmem.text.language import abstains, matches
 from sleepmem.text.prompts import closed_book, memory_line, open_book

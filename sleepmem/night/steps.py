@@ -19,8 +19,8 @@ from sleepmem.night import measures as exams
 from sleepmem.night.dreaming import step as night_dream
 from sleepmem.night.probing import probe as probing
 from sleepmem.night.state import Night, State, expert_name
+from sleepmem.night.summary import peak_bytes
 from sleepmem.records import Expert, Kind, NightReport, Probe, Role, Verdict, View, now
-from sleepmem.running import peak_bytes
 from sleepmem.stores import expert_folder
 from sleepmem.stores.agreement import reconcile_index
 from sleepmem.text.embeddings import cosine

@@ -283,11 +283,12 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Write report.json, report.html and the plots of one namespace."""
-    from sleepmem import report as drawing
+    from sleepmem.report import data as figures
+    from sleepmem.report import draw
 
     with _open(folder, append_only=True) as memory:
-        data = drawing.from_ledger(memory.ledger, _known(memory, namespace))
-        paths = drawing.write(data, to or folder / "report")
+        data = figures.from_ledger(memory.ledger, _known(memory, namespace))
+        paths = draw.write(data, to or folder / "report")
     if as_json:
         _print_json(data)
     else:
@@ -341,13 +342,13 @@ def demo(
 ) -> None:
     """Seven days in the life of an agent, on the embedded model: talk, questions, sleep."""
     _quieten()
-    from sleepmem import report as drawing
     from sleepmem.evals.week import Week, live
+    from sleepmem.report import draw
 
     with _sentences():
         with _progress() as show:
             data = live(Week(days=days, facts=facts), seed, say=show)
-        paths = drawing.write(data, to)
+        paths = draw.write(data, to)
     if as_json:
         _print_json(data)
         return
@@ -363,7 +364,3 @@ def demo(
         out.print(f"{key}: {value:g}")
     for path in paths:
         out.print(str(path), highlight=False)
-
-
-if __name__ == "__main__":
-    app()

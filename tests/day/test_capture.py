@@ -1,6 +1,6 @@
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 
-from sleepmem.capture import RECALL_ID, Said, question, said
+from sleepmem.day.capture import RECALL_ID, Said, question, said
 
 TOLD = HumanMessage("Mara moved to Brenport.", id="h1")
 ASKED = HumanMessage("Where does Mara live?", id="h2")

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from sleepmem import ConfigError, NightReport, SleepMemory, Verdict, cli
+from sleepmem import ConfigError, NightReport, SleepMemory, Verdict
 from sleepmem.cli import app
+from sleepmem.cli.app import _tell
 
 run = CliRunner().invoke
 
@@ -99,9 +100,9 @@ def test_sleep_goes_on_with_an_interrupted_night_where_nothing_is_buffered(folde
 
 def test_a_night_that_changed_nothing_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     told = {"night_id": "night-0008", "namespace": ("alice",), "reason": "r", "level": "slow", "absorbed": 7, "episodes": 140}
-    cli._tell(NightReport(verdict=Verdict.REJECTED, **told))
+    _tell(NightReport(verdict=Verdict.REJECTED, **told))
     assert "nothing left the buffer" in capsys.readouterr().out
-    cli._tell(NightReport(verdict=Verdict.PROMOTED, **told))
+    _tell(NightReport(verdict=Verdict.PROMOTED, **told))
     assert "7 experts became one (slow)" in capsys.readouterr().out
 
 

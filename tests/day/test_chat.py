@@ -7,8 +7,8 @@ from _values import put_expert
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 
 from sleepmem import ModelError, NamespaceError, SleepMemory
-from sleepmem.capture import RECALL_ID
-from sleepmem.chat import chat_messages
+from sleepmem.day.capture import RECALL_ID
+from sleepmem.day.chat import chat_messages
 from sleepmem.model.local import LocalModel
 
 ALICE, BOB = ("alice",), ("bob",)

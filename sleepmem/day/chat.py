@@ -16,7 +16,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, Syst
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
-from sleepmem.capture import RECALL_ID
+from sleepmem.day.capture import RECALL_ID
 from sleepmem.errors import ModelError
 from sleepmem.records import Namespace, View, check_namespace
 

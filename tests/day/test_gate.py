@@ -1,5 +1,5 @@
 from sleepmem.config import GateConfig
-from sleepmem.gate import Choice, Near, choose
+from sleepmem.day.gate import Choice, Near, choose
 from sleepmem.records import View
 
 ASKED = "Where does Mara live?"

@@ -1,0 +1,5 @@
+"""`python -m sleepmem` is the `sleepmem` command."""
+
+from sleepmem.cli import app
+
+app()

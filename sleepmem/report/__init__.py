@@ -1,0 +1,1 @@
+"""What people see of their nights: plots, a page, figures."""
