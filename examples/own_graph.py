@@ -51,7 +51,9 @@ def main(folder: str) -> None:
             turn = {"messages": [("user", said)], "mood": "calm"}
             values: dict = {}
             config_ = {"configurable": {"namespace": ("alice",)}}
-            for inside, mode, event in graph.stream(turn, config_, stream_mode=["values", "custom"], subgraphs=True):
+            for inside, mode, event in graph.stream(
+                turn, config_, stream_mode=["values", "custom"], subgraphs=True
+            ):
                 if mode == "values":
                     values = values if inside else event
                 elif event.get("state") == "finished":

@@ -3,7 +3,16 @@
 Implements knowledge seeding of arXiv 2606.03979 as a LangGraph node, a LangChain middleware and a command.
 """
 
-from sleepmem.config import DreamConfig, ExamConfig, GateConfig, Level, MemoryConfig, ProbeConfig, SeedingConfig, SleepConfig
+from sleepmem.config import (
+    DreamConfig,
+    ExamConfig,
+    GateConfig,
+    Level,
+    MemoryConfig,
+    ProbeConfig,
+    SeedingConfig,
+    SleepConfig,
+)
 from sleepmem.errors import (
     ConfigError,
     EpisodeError,

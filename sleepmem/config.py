@@ -1,260 +1,518 @@
-"""The settings, one dataclass per phase, checked when made. Each default says where it comes from."""
+"""Every setting: one dataclass per phase, checked when it is made.
+
+A field carries its type, its range and what it means; the settings page of the docs is generated from them.
+A default says where it comes from: the paper (arXiv 2606.03979), or a measurement in `docs/lab/`.
+"""
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Annotated, Any, get_args, get_type_hints
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from annotated_types import Ge, Le
+from pydantic import AllowInfNan, ConfigDict, TypeAdapter, ValidationError
+from typing_extensions import Doc
 
 from sleepmem.errors import ConfigError
 
+MANY = 1_000_000  # no count is larger
 
-def _check(settings: object, name: str, low: float, high: float) -> None:
-    value, owner = getattr(settings, name), type(settings).__name__
-    whole = type(settings).__annotations__[name] == "int"
-    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
-        raise ConfigError(f"{owner}.{name} is {value!r}; it must be a {'whole number' if whole else 'number'}.")
-    if not low <= value <= high:
-        raise ConfigError(f"{owner}.{name} is {value}; it must lie between {low:g} and {high:g}.")
-
-
-def _check_kind(settings: object, kind: type, *names: str) -> None:
-    for name in names:
-        if not isinstance(value := getattr(settings, name), kind):
-            word = "True or False" if kind is bool else f"of type {kind.__name__}"
-            raise ConfigError(f"{type(settings).__name__}.{name} is {value!r}; it must be {word}.")
+Share = Annotated[float, Ge(0), Le(1)]
+Count = Annotated[int, Ge(1), Le(MANY)]
+CountOrNone = Annotated[int, Ge(0), Le(MANY)]
+LearningRate = Annotated[float, Ge(1e-12), Le(10)]
+Temperature = Annotated[float, Ge(0.01), Le(2)]
 
 
-class _Strict:
-    __pydantic_config__ = ConfigDict(extra="forbid")  # a mistyped name in a file is a fault, no default
+class _Settings:
+    """Checks every field against its annotation; a mistyped name in a file is a fault, no default."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    def __post_init__(self) -> None:
+        for name, hint in _hints(type(self)).items():
+            value = getattr(self, name)
+            try:
+                _adapter(hint).validate_python(value, strict=True)
+            except ValidationError:
+                raise ConfigError(_sentence(type(self), name, value)) from None
+
+
+@functools.cache
+def _hints(settings: type) -> dict[str, Any]:
+    return get_type_hints(settings, include_extras=True)
+
+
+@functools.cache
+def _adapter(hint: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(Annotated[hint, AllowInfNan(False)] if float in get_args(hint) else hint)
+
+
+def _sentence(settings: type, name: str, value: object) -> str:
+    """What is wrong with the value of a setting, and what it must be."""
+    hint = _hints(settings)[name]
+    kind, *rules = get_args(hint) if hasattr(hint, "__metadata__") else (hint,)
+    bounds: list[Any] = [rule.ge for rule in rules if isinstance(rule, Ge)]
+    bounds += [rule.le for rule in rules if isinstance(rule, Le)]
+    is_number = isinstance(value, int if kind is int else int | float)
+    if bounds and is_number and not isinstance(value, bool):
+        must = f"lie between {bounds[0]:g} and {bounds[1]:g}"
+    elif kind is bool:
+        must = "be True or False"
+    elif kind in (int, float):
+        must = "be a whole number" if kind is int else "be a number"
+    else:
+        must = f"be of type {getattr(kind, '__name__', kind)}"
+        if get_args(kind):
+            must = f"be a {kind.__name__} of {get_args(kind)[0].__name__}"
+    return f"{settings.__name__}.{name} is {value!r}; it must {must}."
 
 
 @dataclass(frozen=True)
-class GateConfig(_Strict):
-    """When to answer from the weights. Similarities are cosines; the defaults were read off `make bench-gate` (LAB.md)."""
+class GateConfig(_Settings):
+    """When to answer from the weights, and what is recalled else. Similarities are cosines.
 
-    known: float = 0.80  # at least this near to a question that was passed closed-book
-    sure: float = 0.5  # an answer from the weights with a token less likely than this is not given before the archive was searched
-    near: float = 0.20  # a memory farther than this from the question is neither fresher nor put into the context
-    top_k: int = 4  # memories put into the context when retrieving; twice as many from the archive, which ranks by words alone
+    The defaults were read off `make bench-gate` (`docs/lab/`).
+    """
 
-    def __post_init__(self) -> None:
-        _check(self, "known", 0, 1)
-        _check(self, "sure", 0, 1)
-        _check(self, "near", -1, 1)
-        _check(self, "top_k", 1, 100)
+    known: Annotated[Share, Doc("At least this near to a question passed closed-book.")] = 0.80
+    sure: Annotated[
+        Share,
+        Doc(
+            "An answer from the weights with a token less likely than this is not given before "
+            "the archive was searched."
+        ),
+    ] = 0.5
+    near: Annotated[
+        float,
+        Ge(-1),
+        Le(1),
+        Doc("A memory farther than this from the question is neither fresher nor recalled."),
+    ] = 0.20
+    memories_per_question: Annotated[
+        int,
+        Ge(1),
+        Le(100),
+        Doc(
+            "Memories put into the context when retrieving; twice as many from the archive, "
+            "which ranks by words alone."
+        ),
+    ] = 4
+    neighbours: Annotated[
+        Count,
+        Doc("Times `memories_per_question` that are looked at before the names decide."),
+    ] = 5
+    repeated: Annotated[
+        Share,
+        Doc(
+            "Cosine at which a later episode is about the same thing, so that saying the earlier "
+            "one again is news."
+        ),
+    ] = 0.3
 
 
 @dataclass(frozen=True)
-class ProbeConfig(_Strict):
-    """How the teacher questions itself (design, step 2)."""
+class ProbeConfig(_Settings):
+    """How the teacher questions itself at night."""
 
-    samples: int = 12  # question/answer pairs sampled per episode; repeated wordings fall together
-    wordings: int = 6  # most wordings kept per fact
-    temperature: float = 1.0
-    checks: int = 2  # times a pair is asked again: once from its memory alone, then among others
-    distractors: int = 3  # other episodes among which it is asked
-    inventions: int = 8  # memories made up after each episode, for reading and for strangers
-    unsaid: int = 8  # questions without answer about each episode: so many written, so many with another known name, so many with a stranger's
-
-    def __post_init__(self) -> None:
-        _check(self, "samples", 1, 1000)
-        _check(self, "wordings", 2, 100)
-        _check(self, "temperature", 0.01, 2)
-        _check(self, "checks", 1, 10)
-        _check(self, "distractors", 0, 100)
-        _check(self, "inventions", 0, 100)
-        _check(self, "unsaid", 0, 100)
+    samples: Annotated[
+        int,
+        Ge(1),
+        Le(1000),
+        Doc("Question/answer pairs sampled per episode; repeated wordings fall together."),
+    ] = 12
+    wordings: Annotated[int, Ge(2), Le(100), Doc("Most wordings kept per fact.")] = 6
+    temperature: Annotated[Temperature, Doc("Of the sampling.")] = 1.0
+    checks: Annotated[
+        int,
+        Ge(1),
+        Le(10),
+        Doc("Times a pair is asked again: once from its memory alone, then among others."),
+    ] = 2
+    distractors: Annotated[
+        int, Ge(0), Le(100), Doc("Other episodes among which a pair is asked again.")
+    ] = 3
+    inventions: Annotated[
+        int,
+        Ge(0),
+        Le(100),
+        Doc("Memories made up after each episode, for reading and for strangers."),
+    ] = 8
+    unsaid: Annotated[
+        int,
+        Ge(0),
+        Le(100),
+        Doc(
+            "Questions without answer about each episode: so many written, so many with another "
+            "known name, so many with a stranger's."
+        ),
+    ] = 8
+    related: Annotated[
+        Count, Doc("Episodes of the archive that the teacher reads to a question.")
+    ] = 8
+    unsaid_examined: Annotated[
+        Share, Doc("Share of the questions without answer that are kept for the exam.")
+    ] = 0.3
+    unsaid_read: Annotated[
+        Share,
+        Doc("Share of the others that are read over memories that do not tell, too."),
+    ] = 0.3
+    memories_read: Annotated[
+        Count,
+        Doc(
+            "Most memories, of those that do not tell, in the context of a question that is "
+            "trained on: they are most of a night's tokens."
+        ),
+    ] = 4
+    reading_examined: Annotated[Count, Doc("Every how manieth reading is kept for the exam.")] = 3
+    pair_tokens: Annotated[Count, Doc("Most tokens of a written pair.")] = 64
+    text_tokens: Annotated[Count, Doc("Most tokens of a written question or memory.")] = 48
 
 
 @dataclass(frozen=True)
-class SeedingConfig(_Strict):
-    """Knowledge seeding (paper, section 4)."""
+class SeedingConfig(_Settings):
+    """Knowledge seeding (arXiv 2606.03979, section 4)."""
 
-    steps: int = 120  # at most, but for `Level.steps_per_episode`
-    stop_at: float = 0.0  # ends early once the student says this share of the last eight off-policy batches as its teachers do; 0: all steps
-    batch: int = 32  # effective batch of the paper
-    lr: float = 3e-3  # measured on the embedded model with rank 16; the paper's is 5e-6 for an 8 B model
-    beta: float = 0.0  # divergence: 0 forward KL, 1 reverse KL, between them generalised JSD
-    lambda_: float = 0.0  # share of batches whose answers the student samples itself; a quarter brought nothing for more seconds (LAB.md)
-    alpha: float = 0.9  # weight of distillation; 1 - alpha is the weight of learning to imitate
-    gamma: float = 0.5  # share of the semantic reward; 1 - gamma is the share of the Levenshtein reward
-    z0: int = 8  # most edits (characters) that still earn a Levenshtein reward
-    never_said: float = 0.25  # shares of every batch; the rest is tonight's facts
-    rehearsal: float = 0.3
-    reading: float = 0.26
-    max_new_tokens: int = 24
-    seed: int = 0
+    steps: Annotated[Count, Doc("At most, but for `Level.steps_per_episode`.")] = 120
+    stop_at: Annotated[
+        Share,
+        Doc(
+            "Ends early once the student says this share of the last eight off-policy batches as "
+            "its teachers do; 0: all steps."
+        ),
+    ] = 0.0
+    batch: Annotated[Count, Doc("Effective batch (the paper's).")] = 32
+    lr: Annotated[
+        LearningRate,
+        Doc("Measured on the embedded model with rank 16; the paper's is 5e-6 for an 8 B model."),
+    ] = 3e-3
+    beta: Annotated[
+        Share,
+        Doc("Divergence: 0 forward KL, 1 reverse KL, between them generalised JSD."),
+    ] = 0.0
+    lambda_: Annotated[
+        Share,
+        Doc(
+            "Share of batches whose answers the student samples itself; a quarter brought nothing "
+            "for more seconds (`docs/lab/`)."
+        ),
+    ] = 0.0
+    alpha: Annotated[
+        Share,
+        Doc("Weight of distillation; 1 - alpha is the weight of learning to imitate."),
+    ] = 0.9
+    gamma: Annotated[
+        Share,
+        Doc("Share of the semantic reward; 1 - gamma is the share of the Levenshtein reward."),
+    ] = 0.5
+    z0: Annotated[
+        CountOrNone, Doc("Most edits, in characters, that still earn a Levenshtein reward.")
+    ] = 8
+    same_meaning: Annotated[
+        Share,
+        Doc(
+            "Cosine of MiniLM above which two short answers mean the same; paraphrases lie above, "
+            "other names below."
+        ),
+    ] = 0.9
+    never_said: Annotated[
+        Share, Doc("Share of a batch without answer; tonight's facts take what is left.")
+    ] = 0.25
+    rehearsal: Annotated[Share, Doc("Share of a batch from earlier nights.")] = 0.3
+    reading: Annotated[Share, Doc("Share of a batch read from the context.")] = 0.26
+    general: Annotated[
+        float,
+        Ge(0),
+        Le(0.9),
+        Doc(
+            "Share of general talk among the rows without memories and facts; with half of it the "
+            "model drifted sooner (`docs/lab/`)."
+        ),
+    ] = 0.3
+    fading: Annotated[
+        Share,
+        Doc(
+            "What comes right, but with a less likely token than this, fades: it is rehearsed as "
+            "if it were sure (`docs/lab/`)."
+        ),
+    ] = 0.8
+    max_new_tokens: Annotated[Count, Doc("Most tokens of an answer.")] = 24
+    seed: Annotated[int, Ge(0), Le(2**32 - 1), Doc("Of every choice of a night.")] = 0
 
     def __post_init__(self) -> None:
-        for name in ("beta", "lambda_", "alpha", "gamma", "stop_at", "never_said", "rehearsal", "reading"):
-            _check(self, name, 0, 1)
-        for name in ("steps", "batch", "max_new_tokens"):
-            _check(self, name, 1, 1_000_000)
-        _check(self, "z0", 0, 1_000_000)
-        _check(self, "seed", 0, 2**32 - 1)
-        _check(self, "lr", 1e-12, 10)
-        if self.never_said + self.rehearsal + self.reading >= 1:
+        super().__post_init__()
+        others = self.never_said + self.rehearsal + self.reading
+        if others >= 1:
             raise ConfigError(
-                f"SeedingConfig gives never_said + rehearsal + reading = {self.never_said + self.rehearsal + self.reading:g} of a batch; "
+                f"SeedingConfig gives never_said + rehearsal + reading = {others:g} of a batch; "
                 "tonight's facts need a share too. Keep the sum below 1."
             )
 
 
 @dataclass(frozen=True)
-class DreamConfig(_Strict):
-    """Dreaming (paper, section 3.4)."""
+class DreamConfig(_Settings):
+    """Dreaming (arXiv 2606.03979, section 3.4)."""
 
-    rounds: int = 0  # at most; 0: no dreams. Two were measured (`make bench-dreams`)
-    contexts: int = 60  # memories or pairs of memories that a round dreams about
-    samples: int = 5  # dreams about each
-    temperature: float = 1.0
-    random_expert: bool = True  # whether one random further expert is on while dreaming
-    by_gradient: bool = True  # whether the gradient chooses what is tried; else chance
-    top_k: int = 48  # tried for their gradient
-    random: int = 16  # tried by chance besides
-    copies: int = 16  # of the expert, that learn at once
-    steps: int = 5  # of a copy on its dream
-    lr: float = 1e-3  # of a copy; at three times this one dream's lesson costs more than it brings (LAB.md)
-    margin: float = 0.0  # least gain, in expected share of right answers, that earns the reward
-    lesson_lr: float = 2e-3  # of the rewarded dreams' lessons; at the night's own the gains are larger and plain recall suffers (LAB.md)
-    share: float = 0.35  # training steps on dreams, as a share of the night's
-    others: float = 0.2  # share of never said, of rehearsal and of reading, each, in a batch on dreams; the rest is facts and dreams
-    examined: int = 8  # questions of a trial: other dreams about the same, at most half, and of tonight; none of the exam's
-
-    def __post_init__(self) -> None:
-        _check_kind(self, bool, "random_expert", "by_gradient")
-        for name in ("rounds", "random"):
-            _check(self, name, 0, 1_000_000)
-        for name in ("contexts", "top_k", "copies", "steps", "examined"):
-            _check(self, name, 1, 1_000_000)
-        _check(self, "samples", 2, 1_000_000)  # one of two about the same is kept for the exam
-        _check(self, "temperature", 0.01, 2)
-        _check(self, "lr", 1e-12, 10)
-        _check(self, "lesson_lr", 1e-12, 10)
-        _check(self, "margin", 0, 1)
-        _check(self, "share", 0, 1)
-        _check(self, "others", 0, 0.33)
+    rounds: Annotated[
+        CountOrNone,
+        Doc("At most; 0: no dreams. Two were measured (`make bench-dreams`)."),
+    ] = 0
+    contexts: Annotated[Count, Doc("Memories or pairs of memories that a round dreams about.")] = 60
+    linked: Annotated[
+        float,
+        Ge(0),
+        Le(0.5),
+        Doc(
+            "Share of the contexts that are pairs that lead to each other, and again of single "
+            "memories; the rest are pairs that share a name, and unrelated ones."
+        ),
+    ] = 0.4
+    samples: Annotated[
+        int,
+        Ge(2),
+        Le(MANY),
+        Doc("Dreams about each context; one of two about the same is kept for the exam."),
+    ] = 5
+    temperature: Annotated[Temperature, Doc("Of the sampling.")] = 1.0
+    random_expert: Annotated[
+        bool, Doc("Whether one random further expert is on while dreaming.")
+    ] = True
+    by_gradient: Annotated[
+        bool, Doc("Whether the gradient chooses what is tried; else chance.")
+    ] = True
+    dreams_tried: Annotated[Count, Doc("Dreams tried for their gradient.")] = 48
+    random: Annotated[CountOrNone, Doc("Dreams tried by chance besides.")] = 16
+    copies: Annotated[Count, Doc("Copies of the expert that learn at once.")] = 16
+    steps: Annotated[Count, Doc("Of a copy on its dream.")] = 5
+    lr: Annotated[
+        LearningRate,
+        Doc(
+            "Of a copy; at three times this one dream's lesson costs more than it brings "
+            "(`docs/lab/`)."
+        ),
+    ] = 1e-3
+    margin: Annotated[
+        Share,
+        Doc("Least gain, in expected share of right answers, that earns the reward."),
+    ] = 0.0
+    lesson_lr: Annotated[
+        LearningRate,
+        Doc(
+            "Of the rewarded dreams' lessons; at the night's own the gains are larger and plain "
+            "recall suffers (`docs/lab/`)."
+        ),
+    ] = 2e-3
+    share: Annotated[Share, Doc("Training steps on dreams, as a share of the night's.")] = 0.35
+    others: Annotated[
+        float,
+        Ge(0),
+        Le(0.33),
+        Doc(
+            "Share of never said, of rehearsal and of reading, each, in a batch on dreams; the "
+            "rest is facts and dreams."
+        ),
+    ] = 0.2
+    examined: Annotated[
+        Count,
+        Doc(
+            "Questions of a trial: other dreams about the same, at most half, and tonight's; "
+            "none of the exam's."
+        ),
+    ] = 8
+    strangers: Annotated[CountOrNone, Doc("Strangers about whom a sound dream is asked, too.")] = 3
+    lesson_strangers: Annotated[
+        CountOrNone,
+        Doc(
+            "Strangers about whom a rewarded dream is taught to stay unanswered; with two, chains "
+            "that nobody told were guessed (`docs/lab/`)."
+        ),
+    ] = 4
+    distinct_words: Annotated[
+        Share, Doc("A question with a smaller share of distinct words than this stammers.")
+    ] = 0.7
+    max_new_tokens: Annotated[Count, Doc("Most tokens of a dream.")] = 64
 
 
 @dataclass(frozen=True)
-class ExamConfig(_Strict):
-    """What a night must reach to be promoted. A bound fails only when the whole confidence interval lies beyond it."""
+class ExamConfig(_Settings):
+    """What a night must reach to be promoted.
 
-    recall: float = 0.8  # tonight's facts, held-out wordings
-    old_nights: float = 0.05  # most that recall of earlier nights may fall
-    abstention: float = (
-        0.1  # most that abstention may fall below the base; these are the hardest such questions, and the gate keeps most from the experts
+    A bound fails only when the whole confidence interval lies beyond it.
+    """
+
+    recall: Annotated[Share, Doc("Least recall of tonight's facts, held-out wordings.")] = 0.8
+    old_nights: Annotated[Share, Doc("Most that recall of earlier nights may fall.")] = 0.05
+    abstention: Annotated[
+        Share,
+        Doc(
+            "Most that abstention may fall below the base; these are the hardest such questions, "
+            "and the gate keeps most from the experts."
+        ),
+    ] = 0.1
+    superseded: Annotated[Share, Doc("Most corrected facts that may still give the old value.")] = (
+        0.05
     )
-    superseded: float = 0.05  # most corrected facts that may still give the old value
-    reading: float = 0.05  # most that reading from the context may fall below the base
-    general_kl: float = 0.5  # nats per token on neutral prompts, against the base
-    confidence: float = 0.9
-    most: int = 120  # questions per measure
-
-    def __post_init__(self) -> None:
-        for name in ("recall", "old_nights", "abstention", "superseded", "reading"):
-            _check(self, name, 0, 1)
-        _check(self, "confidence", 0.5, 0.999)
-        _check(self, "general_kl", 0, 1000)
-        _check(self, "most", 1, 1_000_000)
+    reading: Annotated[
+        Share, Doc("Most that reading from the context may fall below the base.")
+    ] = 0.05
+    general_kl: Annotated[
+        float,
+        Ge(0),
+        Le(1000),
+        Doc("Most nats per token on neutral prompts, against the base."),
+    ] = 0.5
+    confidence: Annotated[float, Ge(0.5), Le(0.999), Doc("Of the intervals.")] = 0.9
+    most: Annotated[Count, Doc("Questions per measure.")] = 120
 
 
 @dataclass(frozen=True)
-class Level(_Strict):
-    """A level of the continuum memory (paper, section 2): its experts are born every so many nights, out of those of the level before."""
+class Level(_Settings):
+    """A level of the continuum memory (arXiv 2606.03979, section 2).
 
-    name: str
-    every: int  # nights; a multiple of the level's before
-    rank: int  # of its experts
-    steps_per_episode: float  # of seeding; SeedingConfig.steps at least
+    Its experts are born every so many nights, out of those of the level before.
+    """
+
+    name: Annotated[str, Doc("Such as 'slow'.")]
+    every: Annotated[Count, Doc("Nights; a multiple of the level's before.")]
+    rank: Annotated[Count, Doc("Of its experts.")]
+    steps_per_episode: Annotated[
+        float, Ge(0), Le(MANY), Doc("Of seeding; `SeedingConfig.steps` at least.")
+    ]
 
     def __post_init__(self) -> None:
-        _check_kind(self, str, "name")
+        super().__post_init__()
         if not self.name.strip():
-            raise ConfigError("Level.name is empty; give the level a name, such as 'slow'.")
-        _check(self, "every", 1, 1_000_000)
-        _check(self, "rank", 1, 1_000_000)
-        _check(self, "steps_per_episode", 0, 1_000_000)
+            raise ConfigError(
+                f"Level.name is {self.name!r}; nothing could be told apart by it. Give the level "
+                "a name, such as 'slow'."
+            )
 
 
-# Rank 16 was measured on the embedded model (the paper's is 64 for an 8 B model); a slower level's rank grows less than what it takes in.
+# Rank 16 was measured on the embedded model (the paper's is 64 for an 8 B model); a slower
+# level's rank grows less than what it takes in.
 LEVELS = (Level("fast", 1, 16, 6.0), Level("slow", 7, 48, 2.0), Level("deep", 28, 96, 2.0))
 
 
 @dataclass(frozen=True)
-class SleepConfig(_Strict):
+class SleepConfig(_Settings):
     """One night, and when an agent is tired."""
 
-    replay_budget: int = 200  # most episodes one night may replay
-    tired_at: int = 20  # buffered episodes that make `is_tired` true
-    untrusted: bool = False  # whether tool results and other sources may teach the weights
-    rehearse: int = 1000  # most questions about earlier facts, and most without answer, that a night rehearses, drawn evenly over the episodes
-    reread: int = 400  # most earlier readings that it goes over again
-    audit: int = 200  # most questions of earlier nights that are asked again before a night; what fails goes back to the buffer
-    levels: tuple[Level, ...] = LEVELS  # fastest first; the first alone: one expert a night, for ever
-    expand: bool = True  # a new expert every night; else tonight's begins as the last one and takes its place
-    top_k: int = 0  # live experts that a token goes through in a layer, by night and by day; 0: all of them
-    probe: ProbeConfig = field(default_factory=ProbeConfig)
-    seeding: SeedingConfig = field(default_factory=SeedingConfig)
-    dream: DreamConfig = field(default_factory=DreamConfig)
-    exam: ExamConfig = field(default_factory=ExamConfig)
+    replay_budget: Annotated[Count, Doc("Most episodes one night may replay.")] = 200
+    tired_at: Annotated[Count, Doc("Buffered episodes that make `is_tired` true.")] = 20
+    untrusted: Annotated[
+        bool, Doc("Whether tool results and other sources may teach the weights.")
+    ] = False
+    rehearse: Annotated[
+        CountOrNone,
+        Doc(
+            "Most questions about earlier facts, and most without answer, that a night rehearses, "
+            "drawn evenly over the episodes."
+        ),
+    ] = 1000
+    reread: Annotated[CountOrNone, Doc("Most earlier readings that a night goes over again.")] = 400
+    audit: Annotated[
+        CountOrNone,
+        Doc(
+            "Most questions of earlier nights that are asked again before a night; what fails "
+            "goes back to the buffer."
+        ),
+    ] = 200
+    levels: Annotated[
+        tuple[Level, ...],
+        Doc("Fastest first; the first alone: one expert a night, for ever."),
+    ] = LEVELS
+    expand: Annotated[
+        bool,
+        Doc("A new expert every night; else tonight's begins as the last one, in its place."),
+    ] = True
+    experts_per_token: Annotated[
+        CountOrNone,
+        Doc(
+            "Live experts that a token goes through in a layer, by night and by day; 0: all of "
+            "them."
+        ),
+    ] = 0
+    probe: Annotated[ProbeConfig, Doc("How the teacher questions itself.")] = field(
+        default_factory=ProbeConfig
+    )
+    seeding: Annotated[SeedingConfig, Doc("Knowledge seeding.")] = field(
+        default_factory=SeedingConfig
+    )
+    dream: Annotated[DreamConfig, Doc("Dreaming.")] = field(default_factory=DreamConfig)
+    exam: Annotated[ExamConfig, Doc("What a night must reach.")] = field(default_factory=ExamConfig)
 
     def __post_init__(self) -> None:
-        _check_kind(self, bool, "untrusted", "expand")
-        for kind, name in ((ProbeConfig, "probe"), (SeedingConfig, "seeding"), (DreamConfig, "dream"), (ExamConfig, "exam")):
-            _check_kind(self, kind, name)
-        if not isinstance(self.levels, tuple) or not all(isinstance(x, Level) for x in self.levels):
-            raise ConfigError(f"SleepConfig.levels is {self.levels!r}; it must be a tuple of Level.")
-        _check(self, "replay_budget", 1, 1_000_000)
-        _check(self, "tired_at", 1, 1_000_000)
-        _check(self, "rehearse", 0, 1_000_000)
-        _check(self, "reread", 0, 1_000_000)
-        _check(self, "top_k", 0, 1_000_000)
-        _check(self, "audit", 0, 1_000_000)
+        super().__post_init__()
         if not self.expand and len(self.levels) > 1:
-            raise ConfigError("SleepConfig.expand is off: there is one expert for ever, so slower levels have nothing to take in. Pass one level.")
-        if not self.levels or self.levels[0].every != 1 or len({x.name for x in self.levels}) < len(self.levels):
-            raise ConfigError("SleepConfig.levels must begin with a level of every night (every=1) and name each level once.")
+            raise ConfigError(
+                "SleepConfig.expand is off: there is one expert for ever, so slower levels have "
+                "nothing to take in. Pass one level."
+            )
+        names = {level.name for level in self.levels}
+        if not self.levels or self.levels[0].every != 1 or len(names) < len(self.levels):
+            raise ConfigError(
+                "SleepConfig.levels must begin with a level of every night (every=1) and name "
+                "each level once."
+            )
         for faster, slower in itertools.pairwise(self.levels):
             if slower.every % faster.every or slower.every == faster.every:
                 raise ConfigError(
-                    f"SleepConfig.levels has {slower.name!r} every {slower.every} nights after {faster.name!r} every {faster.every}; "
-                    "a slower level takes in whole experts of the one before it, so make it a multiple (paper, section 2)."
+                    f"SleepConfig.levels has {slower.name!r} every {slower.every} nights after "
+                    f"{faster.name!r} every {faster.every}; a slower level takes in whole experts "
+                    "of the one before it, so make it a multiple (arXiv 2606.03979, section 2)."
                 )
 
 
 @dataclass(frozen=True)
-class MemoryConfig(_Strict):
+class MemoryConfig(_Settings):
     """Everything, as `SleepMemory.open(config=...)` takes it."""
 
-    gate: GateConfig = field(default_factory=GateConfig)
-    sleep: SleepConfig = field(default_factory=SleepConfig)
-    max_new_tokens: int = 64  # of a chat answer
-
-    def __post_init__(self) -> None:
-        _check_kind(self, GateConfig, "gate")
-        _check_kind(self, SleepConfig, "sleep")
-        _check(self, "max_new_tokens", 1, 1_000_000)
+    gate: Annotated[GateConfig, Doc("When to answer from the weights.")] = field(
+        default_factory=GateConfig
+    )
+    sleep: Annotated[SleepConfig, Doc("The nights.")] = field(default_factory=SleepConfig)
+    max_new_tokens: Annotated[Count, Doc("Most tokens of a chat answer.")] = 64
 
 
 def read_config(path: Path) -> MemoryConfig:
-    """The settings in a TOML file; tables are named like the fields, `[sleep.dream]` for one, and what it leaves out keeps its default.
+    """The settings in a TOML file; what it leaves out keeps its default.
+
+    Tables are named like the fields, `[sleep.dream]` for one.
 
     Raises:
         ConfigError: the file is not TOML, names what there is not, or holds a value that cannot be.
         OSError: the file cannot be read.
     """
+    text = path.read_text("utf-8-sig")
     try:
-        return TypeAdapter(MemoryConfig).validate_json(json.dumps(tomllib.loads(path.read_text("utf-8-sig")), default=str), strict=True)
-    except ValidationError as e:
-        fault = e.errors()[0]
+        settings = json.dumps(tomllib.loads(text), default=str)
+        return TypeAdapter(MemoryConfig).validate_json(settings, strict=True)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        place = ".".join(map(str, fault["loc"])) or "top level"
+        raise ConfigError(f"{path}, {place}: {_fault_sentence(fault)}.") from None
+    except (ValueError, RecursionError) as error:
         raise ConfigError(
-            f"{path}, {'.'.join(map(str, fault['loc'])) or 'top level'}: {fault['msg'].removeprefix('Value error, ').rstrip('.')}."
+            f"{path} is not TOML: {error}. Write tables like [sleep.dream] with lines like "
+            "rounds = 2."
         ) from None
-    except (ValueError, RecursionError) as e:
-        raise ConfigError(f"{path} is not TOML: {e}. Write tables like [sleep.dream] with lines like rounds = 2.") from None
+
+
+def _fault_sentence(fault: Any) -> str:
+    """A fault that pydantic found, in our words where a number lies outside its range."""
+    *tables, name = fault["loc"] or ("",)
+    settings: Any = MemoryConfig
+    for table in tables:
+        kind = _hints(settings).get(table) if isinstance(table, str) else None
+        settings = get_args(kind)[0] if kind else settings
+        if get_args(settings):  # a tuple of levels
+            settings = get_args(settings)[0]
+    ranged = fault["type"] in ("greater_than_equal", "less_than_equal")
+    if ranged and name in {setting.name for setting in fields(settings)}:
+        return _sentence(settings, str(name), fault["input"]).rstrip(".")
+    return str(fault["msg"]).removeprefix("Value error, ").rstrip(".")

@@ -24,7 +24,9 @@ from sleepmem.records import Namespace, View
 Update = dict[str, list[BaseMessage]]
 
 
-def recall_node(memory: SleepMemory, namespace: Namespace = DEFAULT_NAMESPACE, weights: bool = True) -> Runnable[Any, Update]:
+def recall_node(
+    memory: SleepMemory, namespace: Namespace = DEFAULT_NAMESPACE, weights: bool = True
+) -> Runnable[Any, Update]:
     """Put what the gate recalls for the user's question into `messages`, as one system message that every turn replaces.
 
     Args:
@@ -38,15 +40,25 @@ def recall_node(memory: SleepMemory, namespace: Namespace = DEFAULT_NAMESPACE, w
         context, owner = "", current_namespace() or namespace
         if asked := question(messages):
             found = memory.recall(owner, asked)
-            context = memory.context(found if weights or found.view is not View.WEIGHTS else memory.search_archive(owner, asked))
+            context = memory.context(
+                found
+                if weights or found.view is not View.WEIGHTS
+                else memory.search_archive(owner, asked)
+            )
         if context:
             return {"messages": [SystemMessage(context, id=RECALL_ID)]}
-        return {"messages": [RemoveMessage(RECALL_ID)] if any(m.id == RECALL_ID for m in messages) else []}
+        return {
+            "messages": [RemoveMessage(RECALL_ID)]
+            if any(m.id == RECALL_ID for m in messages)
+            else []
+        }
 
     return _node(recall, "recall")
 
 
-def observe_node(memory: SleepMemory, namespace: Namespace = DEFAULT_NAMESPACE) -> Runnable[Any, Update]:
+def observe_node(
+    memory: SleepMemory, namespace: Namespace = DEFAULT_NAMESPACE
+) -> Runnable[Any, Update]:
     """Store what was said in `messages` and is not stored yet. Changes nothing in the state."""
 
     def observe(state: Mapping[str, Any]) -> Update:
@@ -56,7 +68,9 @@ def observe_node(memory: SleepMemory, namespace: Namespace = DEFAULT_NAMESPACE) 
     return _node(observe, "observe")
 
 
-def sleep_branch(memory: SleepMemory, namespace: Namespace = DEFAULT_NAMESPACE) -> CompiledStateGraph[Any, Any, Any, Any]:
+def sleep_branch(
+    memory: SleepMemory, namespace: Namespace = DEFAULT_NAMESPACE
+) -> CompiledStateGraph[Any, Any, Any, Any]:
     """A compiled subgraph that sleeps once. It streams the night's progress as custom events and keeps its own checkpoints, so a
     night that was killed goes on when the branch runs again."""
 
@@ -71,7 +85,9 @@ def sleep_branch(memory: SleepMemory, namespace: Namespace = DEFAULT_NAMESPACE) 
     return branch.compile()
 
 
-def is_tired(memory: SleepMemory, namespace: Namespace = DEFAULT_NAMESPACE) -> Callable[[Any], bool]:
+def is_tired(
+    memory: SleepMemory, namespace: Namespace = DEFAULT_NAMESPACE
+) -> Callable[[Any], bool]:
     """For `add_conditional_edges`: whether the buffer holds enough for a night."""
 
     def tired(state: Any) -> bool:

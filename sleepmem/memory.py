@@ -26,8 +26,26 @@ from sleepmem.config import MemoryConfig
 from sleepmem.day.capture import said
 from sleepmem.day.gate import Near, choose, leads_on, naming
 from sleepmem.day.namespace import current_namespace
-from sleepmem.errors import ConfigError, EpisodeError, ExpertError, FolderError, FolderLocked, ModelError
-from sleepmem.records import USER, Episode, Namespace, NightReport, Recall, Verdict, View, check_namespace, check_text, now
+from sleepmem.errors import (
+    ConfigError,
+    EpisodeError,
+    ExpertError,
+    FolderError,
+    FolderLocked,
+    ModelError,
+)
+from sleepmem.records import (
+    USER,
+    Episode,
+    Namespace,
+    NightReport,
+    Recall,
+    Verdict,
+    View,
+    check_namespace,
+    check_text,
+    now,
+)
 from sleepmem.stores import agreement
 from sleepmem.stores.buffer import Buffer
 from sleepmem.stores.expert_folder import check_expert
@@ -62,7 +80,11 @@ def _model_of(ledger: Ledger, asked: str | Path | None) -> str | Path:
     kept = _named(ledger.model or "embedded", kept=True)
     if not asked or (found := _named(asked)) == kept:
         return kept
-    if ledger.model and ledger.experts() and not (Path(kept).is_absolute() and not Path(kept).exists()):  # a folder that was moved keeps its experts
+    if (
+        ledger.model
+        and ledger.experts()
+        and not (Path(kept).is_absolute() and not Path(kept).exists())
+    ):  # a folder that was moved keeps its experts
         raise ExpertError(
             f"the experts in {ledger.path.parent} were trained on {ledger.model!r} and do not fit {str(asked)!r}. Open the folder with that model, "
             "or roll back to no expert first: what they hold goes back to the buffer, and the next night teaches the new model."
@@ -77,7 +99,9 @@ def _named(model: str | Path, kept: bool = False) -> str:
     if Path(model).exists():
         return str(Path(model).resolve())
     if not kept and (isinstance(model, Path) or model.startswith((".", "/", "~"))):
-        raise ModelError(f"there is no model folder {str(model)!r}. Pass a hub id, a folder made by save_pretrained, or 'embedded'.")
+        raise ModelError(
+            f"there is no model folder {str(model)!r}. Pass a hub id, a folder made by save_pretrained, or 'embedded'."
+        )
     return str(model)
 
 
@@ -95,8 +119,19 @@ class SleepMemory:
         lock: FileLock | None,
         semantic: Semantic | None = None,
     ) -> None:
-        self.folder, self.ledger, self.embeddings, self.model, self.config = folder, ledger, embeddings, str(model), config
-        self._buffer, self._lock, self._loading, self._bed = buffer, lock, threading.Lock(), threading.Lock()
+        self.folder, self.ledger, self.embeddings, self.model, self.config = (
+            folder,
+            ledger,
+            embeddings,
+            str(model),
+            config,
+        )
+        self._buffer, self._lock, self._loading, self._bed = (
+            buffer,
+            lock,
+            threading.Lock(),
+            threading.Lock(),
+        )
         self._local: LocalModel | None = None
         self._semantic = semantic
 
@@ -136,14 +171,20 @@ class SleepMemory:
             ExpertError: a live expert is missing or damaged, or was trained on another model than `model`.
         """
         if not isinstance(config, MemoryConfig | None):
-            raise ConfigError(f"config is a {type(config).__name__}; it must be a MemoryConfig, such as MemoryConfig(sleep=SleepConfig()).")
+            raise ConfigError(
+                f"config is a {type(config).__name__}; it must be a MemoryConfig, such as MemoryConfig(sleep=SleepConfig())."
+            )
         at = Path(folder)
         try:
             at.mkdir(parents=True, exist_ok=True)
         except OSError as e:
-            raise FolderError(f"the memory folder {at} could not be created ({e.strerror}). Choose a folder you can write to.") from e
+            raise FolderError(
+                f"the memory folder {at} could not be created ({e.strerror}). Choose a folder you can write to."
+            ) from e
         if not os.access(at, os.W_OK | os.X_OK):
-            raise FolderError(f"the memory folder {at} is read-only; a memory must store what it is told. Make it writable or choose another.")
+            raise FolderError(
+                f"the memory folder {at} is read-only; a memory must store what it is told. Make it writable or choose another."
+            )
         lock = None
         if not append_only:
             lock = FileLock(at / "lock")
@@ -155,13 +196,26 @@ class SleepMemory:
                     "Close the other one, or open it with append_only=True to add episodes."
                 ) from None
             except OSError as e:
-                raise FolderError(f"the memory folder {at} cannot be locked ({e.strerror}). Make it writable or choose another.") from e
+                raise FolderError(
+                    f"the memory folder {at} cannot be locked ({e.strerror}). Make it writable or choose another."
+                ) from e
         ledger: Ledger | None = None
         try:
             ledger = Ledger(at / "ledger.db")
             vectors = embeddings or MiniLMEmbeddings()
-            buffer = None if append_only else Buffer(at / "chroma", vectors, chroma_client, ledger.id)
-            memory = cls(at, ledger, buffer, vectors, _model_of(ledger, model), config or MemoryConfig(), lock, semantic)
+            buffer = (
+                None if append_only else Buffer(at / "chroma", vectors, chroma_client, ledger.id)
+            )
+            memory = cls(
+                at,
+                ledger,
+                buffer,
+                vectors,
+                _model_of(ledger, model),
+                config or MemoryConfig(),
+                lock,
+                semantic,
+            )
             if reconcile and not append_only:
                 memory.reconcile(check_experts)
             return memory
@@ -188,7 +242,9 @@ class SleepMemory:
     @property
     def buffer(self) -> Buffer:
         if self._buffer is None:
-            raise FolderLocked(f"{self.folder} was opened with append_only=True; only observe works. Open it as the writer.")
+            raise FolderLocked(
+                f"{self.folder} was opened with append_only=True; only observe works. Open it as the writer."
+            )
         return self._buffer
 
     # The day
@@ -213,7 +269,9 @@ class SleepMemory:
         Raises:
             NamespaceError, EpisodeError, FolderError: the namespace is unsafe, the text empty, no text or too long, the disk full.
         """
-        episode = Episode(check_namespace(namespace), text.strip(), source, created_at or now(), message_id)
+        episode = Episode(
+            check_namespace(namespace), text.strip(), source, created_at or now(), message_id
+        )
         self._check_length(episode)
         if message_id is None and (same := self._repeat(episode)):
             return same
@@ -235,7 +293,9 @@ class SleepMemory:
                     continue  # a turn, or its history, that a client sends again
                 self.observe(owner, s.text, s.source, message_id=s.message_id)
             except EpisodeError as e:
-                self.ledger.log_event("not stored", namespace=list(owner), source=s.source, reason=str(e))
+                self.ledger.log_event(
+                    "not stored", namespace=list(owner), source=s.source, reason=str(e)
+                )
 
     def recall(self, namespace: Iterable[str], question: str, log: bool = True) -> Recall:
         """Let the gate choose how `question` is answered, and fetch what it needs. Every decision is logged with its reason."""
@@ -245,28 +305,55 @@ class SleepMemory:
         vector = self.embeddings.embed_query(question)
         gate = self.config.gate
         forgotten = self.ledger.forgotten(owner)  # they must not crowd out what is new
-        buffered = [Near(*n) for n in self.buffer.near(owner, vector, gate.top_k * _NEIGHBOURS + len(forgotten))]
-        known = [Near(*n) for n in self.buffer.near_known(owner, vector, gate.top_k * _NEIGHBOURS)]
+        buffered = [
+            Near(*n)
+            for n in self.buffer.near(
+                owner, vector, gate.memories_per_question * _NEIGHBOURS + len(forgotten)
+            )
+        ]
+        known = [
+            Near(*n)
+            for n in self.buffer.near_known(owner, vector, gate.memories_per_question * _NEIGHBOURS)
+        ]
 
         def similarity(text: str) -> float:
             return cosine(vector, self.embeddings.embed_documents([text])[0])
 
         def stale(text: str) -> set[str]:
-            first = min((e.created_at for e in self.ledger.learned(owner) if e.text in text), default="") if forgotten else ""
+            first = (
+                min(
+                    (e.created_at for e in self.ledger.learned(owner) if e.text in text), default=""
+                )
+                if forgotten
+                else ""
+            )
             return {i for i, told in forgotten.items() if told < first}
 
         view, reason, near, taught = choose(question, known, buffered, gate, stale, similarity)
         episodes: tuple[Episode, ...] = ()
         if view is View.RETRIEVAL:
             by_id = {e.id: e for e in self.ledger.buffered(owner)}
-            near_ones = [n for n in buffered if n.id in by_id and (n.similarity >= gate.near or leads_on(taught, n.text))]
+            near_ones = [
+                n
+                for n in buffered
+                if n.id in by_id and (n.similarity >= gate.near or leads_on(taught, n.text))
+            ]
             # Of those about equally near, the newest: it wins.
-            near_ones.sort(key=lambda n: (round(n.similarity, 1), by_id[n.id].created_at), reverse=True)
-            naming_it = [n for n in near_ones if leads_on(taught, n.text)] or naming(question, near_ones, lambda n: n.text)
-            found = [by_id[n.id] for n in naming_it[: gate.top_k]]
-            episodes = self._fitting([*(e for e in self.ledger.learned(owner) if taught and e.text in taught), *found])
+            near_ones.sort(
+                key=lambda n: (round(n.similarity, 1), by_id[n.id].created_at), reverse=True
+            )
+            naming_it = [n for n in near_ones if leads_on(taught, n.text)] or naming(
+                question, near_ones, lambda n: n.text
+            )
+            found = [by_id[n.id] for n in naming_it[: gate.memories_per_question]]
+            episodes = self._fitting(
+                [*(e for e in self.ledger.learned(owner) if taught and e.text in taught), *found]
+            )
             if not episodes:
-                episodes, reason = self._archived(owner, question), f"{reason}, nor is the buffer about it; searched the archive"
+                episodes, reason = (
+                    self._archived(owner, question),
+                    f"{reason}, nor is the buffer about it; searched the archive",
+                )
                 view = View.RETRIEVAL if episodes else View.BASE
         return self._log(owner, question, Recall(view, reason, episodes, near), log)
 
@@ -282,7 +369,10 @@ class SleepMemory:
 
     def should_search_archive(self, recall: Recall, answer: AIMessage) -> bool:
         """Whether `answer` admits not knowing, or comes unsure from the weights, although the archive was not searched yet."""
-        unsure = recall.view is View.WEIGHTS and answer.response_metadata.get("confidence", 1.0) < self.config.gate.sure
+        unsure = (
+            recall.view is View.WEIGHTS
+            and answer.response_metadata.get("confidence", 1.0) < self.config.gate.sure
+        )
         return "archive" not in recall.reason and (unsure or abstains(answer.text))
 
     def ask(self, namespace: Iterable[str], question: str) -> Answer:
@@ -299,7 +389,10 @@ class SleepMemory:
 
     def is_tired(self, namespace: Iterable[str]) -> bool:
         """Whether enough came in since the last night (`SleepConfig.tired_at`) that may teach the weights."""
-        return self.ledger.waiting(check_namespace(namespace), self.config.sleep.untrusted) >= self.config.sleep.tired_at
+        return (
+            self.ledger.waiting(check_namespace(namespace), self.config.sleep.untrusted)
+            >= self.config.sleep.tired_at
+        )
 
     # The model
 
@@ -310,7 +403,9 @@ class SleepMemory:
             if self._local is None:
                 from sleepmem.model.local import LocalModel
 
-                self._local = LocalModel(self.model, top_k=self.config.sleep.top_k)
+                self._local = LocalModel(
+                    self.model, experts_per_token=self.config.sleep.experts_per_token
+                )
                 self._keep_model()
             return self._local
 
@@ -358,29 +453,43 @@ class SleepMemory:
         self._catch_up()
         judge = self._semantic or semantic(self.embeddings)
         bedroom = Night(
-            self.ledger, self.buffer, LocalModel(self.model, top_k=self.config.sleep.top_k), self.folder, self.config.sleep, judge, stop=stop
+            self.ledger,
+            self.buffer,
+            LocalModel(self.model, experts_per_token=self.config.sleep.experts_per_token),
+            self.folder,
+            self.config.sleep,
+            judge,
+            stop=stop,
         )
         self._keep_model()
         with self._bed:  # one night at a time
             retired = self._retired()
             report = last = night.run(bedroom, owner, on_event)
-            while last.verdict in (Verdict.PROMOTED, Verdict.SKIPPED) and (level := self._due(owner)):
+            while last.verdict in (Verdict.PROMOTED, Verdict.SKIPPED) and (
+                level := self._due(owner)
+            ):
                 last = night.run(bedroom, owner, on_event, level)
                 report = replace(report, slower=(*report.slower, last))
-            for name in retired & self._retired():  # since before this night: no answer under way still needs them
+            for name in (
+                retired & self._retired()
+            ):  # since before this night: no answer under way still needs them
                 self.local.drop_expert(name)
             return report
 
     def _retired(self) -> set[str]:
         """Experts in the day's model that answer for nobody any more."""
-        return set(self._local.experts if self._local else ()) - {e.name for e in self.ledger.experts()}
+        return set(self._local.experts if self._local else ()) - {
+            e.name for e in self.ledger.experts()
+        }
 
     def rollback(self, namespace: Iterable[str], nights: Iterable[str]) -> list[str]:
         """Make exactly the experts of these nights live. What other nights taught goes back to the buffer; returns those episode ids."""
         owner, nights = check_namespace(namespace), list(nights)
         known = {e.night_id for e in self.ledger.experts(owner, live=False)}
         if strange := sorted(set(nights) - known):
-            raise ExpertError(f"night {', '.join(strange)} made no expert for {owner}; it has {', '.join(sorted(known)) or 'none'}.")
+            raise ExpertError(
+                f"night {', '.join(strange)} made no expert for {owner}; it has {', '.join(sorted(known)) or 'none'}."
+            )
         wanted = [e for e in self.ledger.experts(owner, live=False) if e.night_id in nights]
         absorbed = {name for e in wanted for name in e.lineage}
         for e in wanted:
@@ -440,7 +549,9 @@ class SleepMemory:
         nights = self.ledger.nights(owner)
         for faster, slower in itertools.pairwise(self.config.sleep.levels):
             made = [e.night_id for e in self.ledger.experts(owner) if e.level == faster.name]
-            tried = max((n["id"] for n in nights if n["report"].get("level") == slower.name), default="")
+            tried = max(
+                (n["id"] for n in nights if n["report"].get("level") == slower.name), default=""
+            )
             if made and len(made) % (slower.every // faster.every) == 0 and tried < made[-1]:
                 return slower.name
         return None
@@ -459,9 +570,15 @@ class SleepMemory:
         same = self.ledger.repeats(episode)
         if not same:
             return None
-        newer = [e for e in self.ledger.episodes(episode.namespace) if e.created_at > same[0].created_at and e.text != episode.text]
+        newer = [
+            e
+            for e in self.ledger.episodes(episode.namespace)
+            if e.created_at > same[0].created_at and e.text != episode.text
+        ]
         if newer:
-            first, *others = self.embeddings.embed_documents([episode.text, *(e.text for e in newer)])
+            first, *others = self.embeddings.embed_documents(
+                [episode.text, *(e.text for e in newer)]
+            )
             if max(cosine(first, o) for o in others) >= _REPEATED:
                 return None
         return same[0]
@@ -487,15 +604,24 @@ class SleepMemory:
         return tuple(kept)
 
     def _archived(self, owner: Namespace, question: str) -> tuple[Episode, ...]:
-        found = self.ledger.search(owner, question, self.config.gate.top_k * _NEIGHBOURS)
-        return self._fitting(naming(question, found, lambda e: e.text)[: 2 * self.config.gate.top_k])
+        found = self.ledger.search(
+            owner, question, self.config.gate.memories_per_question * _NEIGHBOURS
+        )
+        return self._fitting(
+            naming(question, found, lambda e: e.text)[: 2 * self.config.gate.memories_per_question]
+        )
 
     def _lines(self, recall: Recall) -> list[str]:
         return [memory_line(e.date, e.text) for e in recall.oldest_first]
 
     def _log(self, owner: Namespace, question: str, recall: Recall, log: bool) -> Recall:
         if log:
-            self.ledger.log_recall(owner, question, recall, self._tokens(self.context(recall)) if recall.episodes else 0)
+            self.ledger.log_recall(
+                owner,
+                question,
+                recall,
+                self._tokens(self.context(recall)) if recall.episodes else 0,
+            )
         return recall
 
     def _reply(self, model: SleepChatModel, question: str, recall: Recall) -> AIMessage:

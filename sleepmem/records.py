@@ -29,10 +29,14 @@ def check_namespace(namespace: Iterable[str]) -> Namespace:
         NamespaceError: it is a plain string, is empty, or a part is not 1 to 64 of letters, digits, ``@ . _ -``.
     """
     if isinstance(namespace, str):
-        raise NamespaceError(f"namespace {namespace!r} is a string; a namespace is a tuple of strings. Pass ({namespace!r},).")
+        raise NamespaceError(
+            f"namespace {namespace!r} is a string; a namespace is a tuple of strings. Pass ({namespace!r},)."
+        )
     parts = tuple(namespace)
     if not parts:
-        raise NamespaceError("the namespace is empty; it names the owner of a memory. Pass at least one part, such as ('alice',).")
+        raise NamespaceError(
+            "the namespace is empty; it names the owner of a memory. Pass at least one part, such as ('alice',)."
+        )
     for part in parts:
         if not isinstance(part, str) or not _SAFE.fullmatch(part):
             raise NamespaceError(
@@ -55,7 +59,9 @@ def now() -> str:
 def check_text(text: str, what: str) -> None:
     """Raise EpisodeError unless it is text that can be stored and read."""
     if not text.strip():
-        raise EpisodeError(f"the {what} is empty; there is nothing to remember or to answer. Pass the text that was said.")
+        raise EpisodeError(
+            f"the {what} is empty; there is nothing to remember or to answer. Pass the text that was said."
+        )
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -87,7 +93,12 @@ class Episode:
     @property
     def id(self) -> str:
         """Content hash: owner, source, text, and the message it came in (its time, when it came in none)."""
-        identity = [list(self.namespace), self.source, self.text, self.message_id or self.created_at]
+        identity = [
+            list(self.namespace),
+            self.source,
+            self.text,
+            self.message_id or self.created_at,
+        ]
         return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:24]
 
     @property
@@ -212,7 +223,9 @@ class NightReport:
     episodes: int = 0
     evicted: int = 0
     audited: int = 0  # questions of earlier nights that were asked again before it
-    returned: int = 0  # episodes that went back to the buffer, because the weights no longer prove to hold them
+    returned: int = (
+        0  # episodes that went back to the buffer, because the weights no longer prove to hold them
+    )
     seconds: float = 0.0
     tokens_trained: int = 0
     exam: dict[str, Any] = field(default_factory=dict)

@@ -25,7 +25,13 @@ NEVER_UTTERED = "zyzzyva"
 
 
 def config(exam=LOOSE, **changed):
-    return MemoryConfig(sleep=SleepConfig(seeding=SEEDING, exam=exam, **{"levels": LEVELS[:1], "dream": DreamConfig(rounds=0), **changed}))
+    return MemoryConfig(
+        sleep=SleepConfig(
+            seeding=SEEDING,
+            exam=exam,
+            **{"levels": LEVELS[:1], "dream": DreamConfig(rounds=0), **changed},
+        )
+    )
 
 
 def hand_made(local, night_id, episodes, related, asked, config, seed):
@@ -33,15 +39,34 @@ def hand_made(local, night_id, episodes, related, asked, config, seed):
     probes = []
     said = local.answer([closed_book(f"Is it so that {e.text}") for e in episodes])
     for n, e in enumerate(episodes):
-        wordings = [f"{start} {e.text}" for start in ("What is it that", "Do you know what", "Is it so that")]
+        wordings = [
+            f"{start} {e.text}"
+            for start in ("What is it that", "Do you know what", "Is it so that")
+        ]
         answer = NEVER_UTTERED if "hard" in e.text else " ".join(words(said[n])[:2])
         roles = [Role.TRAIN, Role.TRAIN, Role.EXAM]
-        probes += [probe(10 * n + i, e.id, q, answer, night_id=night_id, role=r) for i, (q, r) in enumerate(zip(wordings, roles, strict=True))]
-        unsaid = {"night_id": night_id, "kind": Kind.NEVER_SAID, "role": [Role.TRAIN, Role.EXAM][n % 2]}
+        probes += [
+            probe(10 * n + i, e.id, q, answer, night_id=night_id, role=r)
+            for i, (q, r) in enumerate(zip(wordings, roles, strict=True))
+        ]
+        unsaid = {
+            "night_id": night_id,
+            "kind": Kind.NEVER_SAID,
+            "role": [Role.TRAIN, Role.EXAM][n % 2],
+        }
         probes.append(probe(10 * n + 9, e.id, f"Never said {n}?", "I do not know.", **unsaid))
     for n in range(3):
         read = {"night_id": night_id, "kind": Kind.READING, "role": Role.TRAIN if n else Role.EXAM}
-        probes.append(probe(10_000 + n, episodes[0].id, f"What was read {n}?", "Brenport.", context=("2030-01-01: It is Brenport.",), **read))
+        probes.append(
+            probe(
+                10_000 + n,
+                episodes[0].id,
+                f"What was read {n}?",
+                "Brenport.",
+                context=("2030-01-01: It is Brenport.",),
+                **read,
+            )
+        )
     return probing.Questions(tuple(probes), {})
 
 
@@ -52,9 +77,15 @@ def brief(tiny, tmp_path_factory):
     for file in tiny.iterdir():
         (folder / file.name).write_bytes(file.read_bytes())
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    ends = [n for n in range(tokenizer.get_vocab_size()) if len(w := tokenizer.decode([n]).strip()) > 3 and w.isalpha()]
+    ends = [
+        n
+        for n in range(tokenizer.get_vocab_size())
+        if len(w := tokenizer.decode([n]).strip()) > 3 and w.isalpha()
+    ]
     settings = json.loads((folder / "generation_config.json").read_text())
-    (folder / "generation_config.json").write_text(json.dumps({**settings, "eos_token_id": [settings["eos_token_id"], *ends]}))
+    (folder / "generation_config.json").write_text(
+        json.dumps({**settings, "eos_token_id": [settings["eos_token_id"], *ends]})
+    )
     return folder
 
 
@@ -82,7 +113,10 @@ def opened(tmp_path, brief, embeddings):
 def tell(memory):
     """Two facts that a night can prove and one that it cannot; their ids."""
     texts = ["Mara moved to Brenport.", "Jon owns the red boat.", "The cellar is hard to find."]
-    return [memory.observe(ALICE, t, created_at=f"2030-01-0{n + 1}T00:00:00.000000+00:00").id for n, t in enumerate(texts)]
+    return [
+        memory.observe(ALICE, t, created_at=f"2030-01-0{n + 1}T00:00:00.000000+00:00").id
+        for n, t in enumerate(texts)
+    ]
 
 
 def buffered(memory, owner=ALICE):
@@ -92,5 +126,8 @@ def buffered(memory, owner=ALICE):
 def watched(memory, owner=ALICE):
     """Sleep; the report, and the names of the steps that were started."""
     steps = []
-    report = memory.sleep(owner, on_event=lambda event: event.get("state") == "started" and steps.append(event["step"]))
+    report = memory.sleep(
+        owner,
+        on_event=lambda event: event.get("state") == "started" and steps.append(event["step"]),
+    )
     return report, steps

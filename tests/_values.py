@@ -36,11 +36,23 @@ def probe(number: int, episode_id: str, question: str, answer: str, **changed: A
     """An exam probe of the first night about a fact, unless `changed` says otherwise."""
     night_id = changed.pop("night_id", "night-0001")
     values = {"kind": Kind.FACT, "role": Role.EXAM, **changed}
-    return Probe(id=f"{night_id}-{number:05d}", episode_id=episode_id, night_id=night_id, question=question, answer=answer, **values)
+    return Probe(
+        id=f"{night_id}-{number:05d}",
+        episode_id=episode_id,
+        night_id=night_id,
+        question=question,
+        answer=answer,
+        **values,
+    )
 
 
 def put_expert(
-    memory: SleepMemory, namespace: tuple[str, ...], proven: Iterable[str], rank: int = 1, files: bool = True, superseded: Iterable[str] = ()
+    memory: SleepMemory,
+    namespace: tuple[str, ...],
+    proven: Iterable[str],
+    rank: int = 1,
+    files: bool = True,
+    superseded: Iterable[str] = (),
 ) -> Expert:
     """What a promoted night leaves: a sound expert folder (without weights), a passed probe an episode, the ledger's transaction, the eviction."""
     proven = tuple(proven)
@@ -52,7 +64,10 @@ def put_expert(
         (folder / "adapter_config.json").write_text("{}")
         write_checksums(folder)
     text = {e.id: e.text for e in memory.ledger.episodes(namespace)}
-    probes = [probe(n, i, f"Is it so that {text[i]}", text[i], night_id=night_id) for n, i in enumerate(proven)]
+    probes = [
+        probe(n, i, f"Is it so that {text[i]}", text[i], night_id=night_id)
+        for n, i in enumerate(proven)
+    ]
     memory.ledger.add_probes(namespace, probes)
     memory.ledger.promote(expert, proven, superseded, [p.id for p in probes])
     memory.ledger.finish_night(night_id, Verdict.PROMOTED, "made by hand", {})

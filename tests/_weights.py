@@ -9,7 +9,9 @@ ASKED = [closed_book("Where does Mara live?"), closed_book("Who owns the red boa
 
 def logits(local, experts=()):
     with local.view(experts), torch.no_grad():
-        return local.logits([local.prompt_ids(c) for c in ASKED], [local.answer_ids("In Brenport.")] * 2).clone()
+        return local.logits(
+            [local.prompt_ids(c) for c in ASKED], [local.answer_ids("In Brenport.")] * 2
+        ).clone()
 
 
 def shake(local, expert, seed=1, std=0.3):

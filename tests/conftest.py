@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: one thread gives the same bits on every machine
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # before torch is imported: one thread gives the same bits on every machine
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from _nights import brief, by_hand, opened  # noqa: F401

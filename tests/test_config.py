@@ -3,7 +3,17 @@ import re
 
 import pytest
 
-from sleepmem import ConfigError, DreamConfig, ExamConfig, GateConfig, Level, MemoryConfig, ProbeConfig, SeedingConfig, SleepConfig
+from sleepmem import (
+    ConfigError,
+    DreamConfig,
+    ExamConfig,
+    GateConfig,
+    Level,
+    MemoryConfig,
+    ProbeConfig,
+    SeedingConfig,
+    SleepConfig,
+)
 from sleepmem.config import read_config
 
 
@@ -12,7 +22,7 @@ from sleepmem.config import read_config
     [
         (GateConfig, "known", 1.1),
         (GateConfig, "known", -0.1),
-        (GateConfig, "top_k", 0),
+        (GateConfig, "memories_per_question", 0),
         (ProbeConfig, "samples", 0),
         (ProbeConfig, "wordings", 1),
         (ProbeConfig, "temperature", 0.0),
@@ -95,14 +105,18 @@ def test_tonights_facts_keep_a_share_of_the_batch():
 
 def test_a_slower_level_takes_in_whole_experts_of_the_faster_one():
     with pytest.raises(ConfigError, match="every 10 nights after 'slow' every 7"):
-        SleepConfig(levels=(Level("fast", 1, 4, 1), Level("slow", 7, 4, 1), Level("deep", 10, 4, 1)))
+        SleepConfig(
+            levels=(Level("fast", 1, 4, 1), Level("slow", 7, 4, 1), Level("deep", 10, 4, 1))
+        )
     with pytest.raises(ConfigError, match="every=1"):
         SleepConfig(levels=(Level("slow", 7, 4, 1),))
     with pytest.raises(ConfigError, match=r"Level\.rank is 0"):
         Level("fast", 1, 0, 1)
 
 
-@pytest.mark.parametrize("config", [GateConfig, ProbeConfig, SeedingConfig, ExamConfig, SleepConfig, MemoryConfig])
+@pytest.mark.parametrize(
+    "config", [GateConfig, ProbeConfig, SeedingConfig, ExamConfig, SleepConfig, MemoryConfig]
+)
 def test_defaults_hold_and_cannot_be_changed(config):
     made = config()
     assert made == config()
@@ -126,7 +140,10 @@ def test_a_file_gives_the_settings_that_differ(tmp_path):
     ("text", "sentence"),
     [
         ("[sleep.dream]\nround = 2", "sleep.dream.round: Unexpected keyword argument."),
-        ("[sleep.dream]\nrounds = -2", "sleep.dream: DreamConfig.rounds is -2; it must lie between"),
+        (
+            "[sleep.dream]\nrounds = -2",
+            "sleep.dream.rounds: DreamConfig.rounds is -2; it must lie between",
+        ),
         ("[sleep.dream]\nrounds = 2.5", "sleep.dream.rounds: Input should be a valid integer"),
         ("[gate]\nknown = true", "gate.known: Input should be a valid number"),
         ("[gate]\nknown = 2026-01-01", "gate.known: Input should be a valid number"),

@@ -28,17 +28,24 @@ def facts(count: int) -> list[world.Fact]:
 
 
 @pytest.fixture(scope="module")
-def slept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SleepMemory, list[world.Fact], list[dict]]]:
+def slept(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[SleepMemory, list[world.Fact], list[dict]]]:
     told, events, rng = facts(12), [], random.Random(3)
     with SleepMemory.open(tmp_path_factory.mktemp("memory")) as memory:
         agent = create_agent(memory.chat_model(), middleware=[SleepMemoryMiddleware(memory)])
         for f in told:
-            agent.invoke({"messages": [{"role": "user", "content": world.say(rng, f)}]}, context={"namespace": OWNER})
+            agent.invoke(
+                {"messages": [{"role": "user", "content": world.say(rng, f)}]},
+                context={"namespace": OWNER},
+            )
         memory.sleep(OWNER, on_event=events.append)
         yield memory, told, events
 
 
-def closed_book_right(memory: SleepMemory, told: list[world.Fact], experts: tuple[str, ...]) -> float:
+def closed_book_right(
+    memory: SleepMemory, told: list[world.Fact], experts: tuple[str, ...]
+) -> float:
     rng = random.Random(5)
     made = memory.local.answer([closed_book(world.ask(rng, f.key)) for f in told], experts)
     return sum(matches(text, f.answer) for f, text in zip(told, made, strict=True)) / len(told)

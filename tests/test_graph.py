@@ -41,7 +41,9 @@ def built(memory, *lines, checkpointer=None, tired=False, namespace=NOBODY):
     graph.add_edge("speak", "observe")
     if tired:
         graph.add_node("sleep", sleep_branch(memory, namespace))
-        graph.add_conditional_edges("observe", is_tired(memory, namespace), {True: "sleep", False: END})
+        graph.add_conditional_edges(
+            "observe", is_tired(memory, namespace), {True: "sleep", False: END}
+        )
         graph.add_edge("sleep", END)
     return graph.compile(checkpointer=checkpointer), shown
 
@@ -86,7 +88,10 @@ def test_what_was_told_is_recalled_and_never_captured_again(memory, call):
 
 def test_tool_results_are_stored_with_their_source_and_not_taught(memory, call):
     graph, _ = built(memory, "It rains.")
-    talk = [HumanMessage("Is it raining?"), ToolMessage("It rains in Oslo.", tool_call_id="c", name="weather")]
+    talk = [
+        HumanMessage("Is it raining?"),
+        ToolMessage("It rains in Oslo.", tool_call_id="c", name="weather"),
+    ]
     call(graph, {"messages": talk})
     (told,) = memory.ledger.episodes()
     assert (told.text, told.source) == ("It rains in Oslo.", "tool:weather")
@@ -120,7 +125,9 @@ def test_recall_is_replaced_not_piled_up(memory, call):
     assert len(memory.ledger.episodes()) == 2
 
 
-@pytest.mark.parametrize("named", [{"context": {"namespace": BOB}}, {"config": {"configurable": {"namespace": ["bob"]}}}])
+@pytest.mark.parametrize(
+    "named", [{"context": {"namespace": BOB}}, {"config": {"configurable": {"namespace": ["bob"]}}}]
+)
 def test_the_call_names_the_namespace(memory, call, named):
     memory.observe(ALICE, "Mara moved to Rome.")
     graph, shown = built(memory, "Noted.", "Brenport.", "Rome.", namespace=ALICE)
@@ -153,10 +160,17 @@ def test_a_tired_graph_sleeps_and_streams_the_night(tmp_path, tiny, embeddings):
         assert list(graph.stream(turn("Hello."), **who)) == []  # what may not teach does not tire
         memory.observe(BOB, "Jon has moved to Rome.")
         events = [event for _, event in graph.stream(turn("Hello again."), **who)]
-        assert [e["step"] for e in events if e.get("state") == "started"] == ["audit", "select", "probe", "report"]
+        assert [e["step"] for e in events if e.get("state") == "started"] == [
+            "audit",
+            "select",
+            "probe",
+            "report",
+        ]
         (night,) = memory.ledger.nights()
         assert (night["namespace"], night["verdict"]) == ('["bob"]', "skipped")
-        assert list(graph.stream(turn("And again."), **who)) == []  # nothing came in since, though the buffer is as full as before
+        assert (
+            list(graph.stream(turn("And again."), **who)) == []
+        )  # nothing came in since, though the buffer is as full as before
 
 
 def test_the_sleep_branch_is_the_same_async(memory):

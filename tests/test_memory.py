@@ -35,7 +35,13 @@ DAYS = [f"2030-01-0{n}T00:00:00.000000+00:00" for n in range(1, 10)]
 def python(code: str, *arguments: str) -> str:
     """What a Python process of its own prints."""
     start = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.run(start, check=True, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}).stdout
+    return subprocess.run(
+        start,
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    ).stdout
 
 
 # What cannot be
@@ -54,9 +60,16 @@ def test_a_too_long_episode_is_refused_and_not_stored(memory):
 
 
 @pytest.mark.parametrize("namespace", ["alice", (), ("../etc",), ("a", "")])
-@pytest.mark.parametrize("verb", ["observe", "recall", "search_archive", "is_tired", "sleep", "rollback", "chat_model"])
+@pytest.mark.parametrize(
+    "verb", ["observe", "recall", "search_archive", "is_tired", "sleep", "rollback", "chat_model"]
+)
 def test_an_unsafe_namespace_is_refused_everywhere(memory, namespace, verb):
-    more = {"observe": ["x y z"], "recall": ["Who?"], "search_archive": ["Who?"], "rollback": [[]]}.get(verb, [])
+    more = {
+        "observe": ["x y z"],
+        "recall": ["Who?"],
+        "search_archive": ["Who?"],
+        "rollback": [[]],
+    }.get(verb, [])
     with pytest.raises(NamespaceError):
         getattr(memory, verb)(namespace, *more)
 
@@ -97,7 +110,10 @@ def test_a_model_without_a_chat_template_is_a_model_error(tmp_path, tiny, embedd
     for file in tiny.iterdir():
         if file.name != "chat_template.jinja":
             (mute / file.name).symlink_to(file)
-    with SleepMemory.open(tmp_path / "m", mute, embeddings) as memory, pytest.raises(ModelError, match="no chat template"):
+    with (
+        SleepMemory.open(tmp_path / "m", mute, embeddings) as memory,
+        pytest.raises(ModelError, match="no chat template"),
+    ):
         memory.chat_model(ALICE)
 
 
@@ -109,7 +125,9 @@ def test_a_folder_that_cannot_be_made_is_a_folder_error(tmp_path, embeddings):
 
 
 def test_a_read_only_folder_is_a_folder_error(tmp_path, embeddings, monkeypatch):
-    monkeypatch.setattr(os, "access", lambda path, mode: False)  # for root, whom chmod does not stop
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: False
+    )  # for root, whom chmod does not stop
     with pytest.raises(FolderError, match="read-only"):
         SleepMemory.open(tmp_path, embeddings=embeddings)
     assert list(tmp_path.iterdir()) == []
@@ -176,7 +194,9 @@ def test_another_process_may_append_and_the_writer_finds_it(memory):
 
 
 def test_an_appender_only_appends(memory):
-    with SleepMemory.open(memory.folder, memory.model, memory.embeddings, append_only=True) as appender:
+    with SleepMemory.open(
+        memory.folder, memory.model, memory.embeddings, append_only=True
+    ) as appender:
         appender.observe(ALICE, "Mara moved to Brenport.")
         with pytest.raises(FolderLocked, match="append_only"):
             appender.recall(ALICE, "Where did Mara move?")
@@ -224,7 +244,10 @@ def test_a_missing_expert_is_told_at_open_and_rolled_back(tmp_path, tiny, embedd
 
 @pytest.mark.parametrize("kind", [list, tuple, iter])
 def test_rollback_keeps_exactly_the_nights_it_is_given(memory, kind):
-    one, two = memory.observe(ALICE, "Mara moved to Brenport."), memory.observe(ALICE, "Jon moved to Oslo.")
+    one, two = (
+        memory.observe(ALICE, "Mara moved to Brenport."),
+        memory.observe(ALICE, "Jon moved to Oslo."),
+    )
     first, second = put_expert(memory, ALICE, [one.id]), put_expert(memory, ALICE, [two.id])
     assert memory.rollback(ALICE, kind([first.night_id])) == [two.id]
     assert [e.name for e in memory.ledger.experts(ALICE)] == [first.name]
@@ -243,7 +266,10 @@ def test_rollback_to_an_unknown_night_changes_nothing(memory):
 
 
 def test_rollback_leaves_other_namespaces_alone(memory):
-    hers, his = memory.observe(ALICE, "Mara moved to Brenport."), memory.observe(BOB, "Mara moved to Oslo.")
+    hers, his = (
+        memory.observe(ALICE, "Mara moved to Brenport."),
+        memory.observe(BOB, "Mara moved to Oslo."),
+    )
     put_expert(memory, ALICE, [hers.id])
     expert = put_expert(memory, BOB, [his.id])
     memory.rollback(ALICE, [])
@@ -258,7 +284,10 @@ MODELS = ("chat_model", "live_experts")  # hand out what answers, do nothing the
 VERBS = sorted(
     name
     for name, f in inspect.getmembers(SleepMemory, inspect.isfunction)
-    if "namespace" in inspect.signature(f).parameters and not name.startswith("_") and not inspect.iscoroutinefunction(f) and name not in MODELS
+    if "namespace" in inspect.signature(f).parameters
+    and not name.startswith("_")
+    and not inspect.iscoroutinefunction(f)
+    and name not in MODELS
 )
 
 
@@ -283,8 +312,15 @@ def day(folder, tiny, embeddings, call):
 
 
 def test_async_does_what_sync_does(tmp_path, tiny, embeddings):
-    sync = day(tmp_path / "sync", tiny, embeddings, lambda memory, verb, *a: getattr(memory, verb)(*a))
-    twin = day(tmp_path / "async", tiny, embeddings, lambda memory, verb, *a: asyncio.run(getattr(memory, f"a{verb}")(*a)))
+    sync = day(
+        tmp_path / "sync", tiny, embeddings, lambda memory, verb, *a: getattr(memory, verb)(*a)
+    )
+    twin = day(
+        tmp_path / "async",
+        tiny,
+        embeddings,
+        lambda memory, verb, *a: asyncio.run(getattr(memory, f"a{verb}")(*a)),
+    )
     assert sync == twin
     assert sync[5][1] is Verdict.SKIPPED
 
@@ -296,7 +332,9 @@ def test_the_twin_passes_errors_on(memory):
 
 def test_many_threads_may_observe_at_once(memory):
     async def together():
-        return await asyncio.gather(*(memory.aobserve(ALICE, f"Mara saw whale {n}.", message_id=f"m{n}") for n in range(20)))
+        return await asyncio.gather(
+            *(memory.aobserve(ALICE, f"Mara saw whale {n}.", message_id=f"m{n}") for n in range(20))
+        )
 
     told = asyncio.run(together())
     assert {e.id for e in told} == {e.id for e in memory.ledger.episodes()}
@@ -333,11 +371,15 @@ def test_experts_are_not_opened_with_another_model(tmp_path, tiny):
     other = shutil.copytree(tiny, tmp_path / "other")
     with SleepMemory.open(tmp_path / "m", other, HashedWords()) as memory:
         memory.ledger.use_model(memory.model)
-        memory.ledger.promote(Expert("e", ALICE, "night-0001", "fast", 4, "2030-01-01", (), True), [], [], [])
+        memory.ledger.promote(
+            Expert("e", ALICE, "night-0001", "fast", 4, "2030-01-01", (), True), [], [], []
+        )
     with pytest.raises(ExpertError, match=r"trained on .*roll back"):
         SleepMemory.open(tmp_path / "m", tiny, HashedWords(), check_experts=False)
     shutil.move(other, tmp_path / "moved")
-    with SleepMemory.open(tmp_path / "m", tmp_path / "moved", HashedWords(), check_experts=False) as memory:
+    with SleepMemory.open(
+        tmp_path / "m", tmp_path / "moved", HashedWords(), check_experts=False
+    ) as memory:
         assert memory.model == str(tmp_path / "moved")
 
 

@@ -60,7 +60,9 @@ def weather(town: str) -> str:
 
 def test_what_is_told_is_stored_and_what_is_asked_is_recalled(memory, call):
     model = scripted("Noted.", "In Brenport.")
-    agent = create_agent(model, middleware=[SleepMemoryMiddleware(memory)], system_prompt="You are kind.")
+    agent = create_agent(
+        model, middleware=[SleepMemoryMiddleware(memory)], system_prompt="You are kind."
+    )
     call(agent, turn(TOLD))
     (told,) = memory.ledger.episodes(NOBODY)
     assert (told.text, told.source) == (TOLD, "user")
@@ -71,13 +73,18 @@ def test_what_is_told_is_stored_and_what_is_asked_is_recalled(memory, call):
     assert system.text.endswith(f"{told.date}: {TOLD}")
     assert asked.text == ASKED
     assert [m.type for m in out["messages"]] == ["human", "ai"]  # the state holds no recall
-    assert memory.ledger.episodes() == [told]  # what was recalled, asked or answered is not captured
+    assert memory.ledger.episodes() == [
+        told
+    ]  # what was recalled, asked or answered is not captured
 
 
 def test_nothing_is_recalled_for_a_statement(memory, call):
     memory.observe(NOBODY, TOLD)
     model = scripted("Noted.")
-    call(create_agent(model, middleware=[SleepMemoryMiddleware(memory)]), turn("Mara moved to Oslo then."))
+    call(
+        create_agent(model, middleware=[SleepMemoryMiddleware(memory)]),
+        turn("Mara moved to Oslo then."),
+    )
     assert [m.type for m in model.shown[0]] == ["human"]
     assert memory.ledger.retrievals(NOBODY) == []
 
@@ -85,7 +92,10 @@ def test_nothing_is_recalled_for_a_statement(memory, call):
 def test_tool_results_are_stored_with_their_source_and_not_taught(memory, call):
     asks = AIMessage("", tool_calls=[{"name": "weather", "args": {"town": "Oslo"}, "id": "c1"}])
     model = scripted(asks, "It rains.")
-    call(create_agent(model, [weather], middleware=[SleepMemoryMiddleware(memory)]), turn("Is the weather in Oslo good?"))
+    call(
+        create_agent(model, [weather], middleware=[SleepMemoryMiddleware(memory)]),
+        turn("Is the weather in Oslo good?"),
+    )
     (told,) = memory.ledger.episodes(NOBODY)
     assert (told.text, told.source, told.trusted) == ("It rains in Oslo.", "tool:weather", False)
     assert memory.recall(NOBODY, "Does it rain in Oslo?").episodes == (told,)
@@ -95,13 +105,18 @@ def test_tool_results_are_stored_with_their_source_and_not_taught(memory, call):
 def test_one_question_is_one_logged_decision_however_many_model_calls(memory, call):
     asks = AIMessage("", tool_calls=[{"name": "weather", "args": {"town": "Oslo"}, "id": "c1"}])
     model = scripted(asks, "It rains.")
-    call(create_agent(model, [weather], middleware=[SleepMemoryMiddleware(memory)]), turn("Is the weather in Oslo good?"))
+    call(
+        create_agent(model, [weather], middleware=[SleepMemoryMiddleware(memory)]),
+        turn("Is the weather in Oslo good?"),
+    )
     assert len(model.shown) == 2
     assert len(memory.ledger.retrievals(NOBODY)) == 1
 
 
 def test_the_same_turn_observed_twice_is_stored_once(memory, call):
-    agent = create_agent(scripted("Noted.", "Noted again."), middleware=[SleepMemoryMiddleware(memory)])
+    agent = create_agent(
+        scripted("Noted.", "Noted again."), middleware=[SleepMemoryMiddleware(memory)]
+    )
     for _ in range(2):
         call(agent, turn(TOLD, id="m1"))
     assert [e.message_id for e in memory.ledger.episodes()] == ["m1"]
@@ -109,7 +124,9 @@ def test_the_same_turn_observed_twice_is_stored_once(memory, call):
 
 def test_a_checkpointed_thread_stores_each_turn_once_and_piles_up_no_recall(memory, call):
     model = scripted("Noted.", "Brenport.", "Noted.", "Oslo.")
-    agent = create_agent(model, middleware=[SleepMemoryMiddleware(memory)], checkpointer=InMemorySaver())
+    agent = create_agent(
+        model, middleware=[SleepMemoryMiddleware(memory)], checkpointer=InMemorySaver()
+    )
     thread = {"configurable": {"thread_id": "t"}}
     for text in (TOLD, ASKED, "Mara moved to Oslo then.", ASKED):
         out = call(agent, turn(text), thread)
@@ -143,7 +160,9 @@ def test_the_call_names_the_namespace(memory, call, named):
 
 
 def test_the_middleware_has_a_namespace_of_its_own(memory, call):
-    agent = create_agent(scripted("Noted.", "Noted."), middleware=[SleepMemoryMiddleware(memory, namespace=ALICE)])
+    agent = create_agent(
+        scripted("Noted.", "Noted."), middleware=[SleepMemoryMiddleware(memory, namespace=ALICE)]
+    )
     call(agent, turn(TOLD))
     call(agent, turn("Jon moved to Oslo."), context={"namespace": BOB})
     assert [e.text for e in memory.ledger.episodes(ALICE)] == [TOLD]
@@ -175,7 +194,10 @@ def test_a_model_without_the_experts_always_retrieves(memory, call):
     told = memory.observe(NOBODY, TOLD)
     put_expert(memory, NOBODY, [told.id])
     model = scripted("In Brenport.")
-    call(create_agent(model, middleware=[SleepMemoryMiddleware(memory)]), turn("Is it so that Mara moved to Brenport?"))
+    call(
+        create_agent(model, middleware=[SleepMemoryMiddleware(memory)]),
+        turn("Is it so that Mara moved to Brenport?"),
+    )
     assert TOLD in model.shown[0][0].text
 
 
@@ -188,6 +210,12 @@ def test_the_sleeping_models_own_agent_answers_for_its_namespace(memory, call):
 
 
 def test_a_tool_message_in_the_input_is_a_tools(memory, call):
-    talk = [HumanMessage("Is it raining?"), ToolMessage("It rains in Oslo.", tool_call_id="c", name="weather")]
-    call(create_agent(scripted("Yes."), middleware=[SleepMemoryMiddleware(memory)]), {"messages": talk})
+    talk = [
+        HumanMessage("Is it raining?"),
+        ToolMessage("It rains in Oslo.", tool_call_id="c", name="weather"),
+    ]
+    call(
+        create_agent(scripted("Yes."), middleware=[SleepMemoryMiddleware(memory)]),
+        {"messages": talk},
+    )
     assert [e.source for e in memory.ledger.episodes()] == ["tool:weather"]

@@ -5,7 +5,12 @@ import pytest
 from sleepmem.errors import EpisodeError, NamespaceError
 from sleepmem.records import Episode, Recall, Score, View, check_namespace, namespace_key
 
-TOLD = Episode(("alice",), "Mara moved to Brenport.", created_at="2030-01-02T03:04:05.000000+00:00", message_id="m1")
+TOLD = Episode(
+    ("alice",),
+    "Mara moved to Brenport.",
+    created_at="2030-01-02T03:04:05.000000+00:00",
+    message_id="m1",
+)
 
 
 @pytest.mark.parametrize("namespace", [("alice",), ("org", "a@b.c"), ["x_1", "y-2"], ("a" * 64,)])
@@ -14,7 +19,21 @@ def test_safe_namespaces_become_tuples(namespace):
 
 
 @pytest.mark.parametrize(
-    "namespace", ["alice", (), ("",), ("..",), (".hidden",), ("a/b",), ("a b",), ("a\n",), ("a" * 65,), (1,), ("ok", None), ("ä",)]
+    "namespace",
+    [
+        "alice",
+        (),
+        ("",),
+        ("..",),
+        (".hidden",),
+        ("a/b",),
+        ("a b",),
+        ("a\n",),
+        ("a" * 65,),
+        (1,),
+        ("ok", None),
+        ("ä",),
+    ],
 )
 def test_unsafe_namespaces_are_refused_by_name(namespace):
     with pytest.raises(NamespaceError) as raised:
@@ -33,7 +52,15 @@ def test_an_empty_episode_is_refused(text):
         Episode(("alice",), text)
 
 
-@pytest.mark.parametrize("changed", [{"namespace": ("bob",)}, {"text": "Mara moved to Oslo."}, {"source": "tool:x"}, {"message_id": "m2"}])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"namespace": ("bob",)},
+        {"text": "Mara moved to Oslo."},
+        {"source": "tool:x"},
+        {"message_id": "m2"},
+    ],
+)
 def test_owner_text_source_and_message_make_the_id(changed):
     assert dataclasses.replace(TOLD, **changed).id != TOLD.id
 
@@ -58,7 +85,9 @@ def test_only_what_the_user_said_is_trusted():
 
 
 def test_recalled_episodes_are_shown_oldest_first():
-    older = dataclasses.replace(TOLD, created_at="2029-01-01T00:00:00.000000+00:00", message_id="m0")
+    older = dataclasses.replace(
+        TOLD, created_at="2029-01-01T00:00:00.000000+00:00", message_id="m0"
+    )
     assert Recall(View.RETRIEVAL, "why", (TOLD, older)).oldest_first == (older, TOLD)
 
 

@@ -34,10 +34,20 @@ app = typer.Typer(
 out, err = Console(), Console(stderr=True)
 
 Folder = Annotated[Path, typer.Argument(help="The memory folder.", show_default=False)]
-Owner = Annotated[str, typer.Option("--namespace", "-n", help="Whose memory; parts are separated by '/'.")]
+Owner = Annotated[
+    str, typer.Option("--namespace", "-n", help="Whose memory; parts are separated by '/'.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Model = Annotated[str | None, typer.Option(help="Hub id or folder of a causal language model; the embedded one by default.")]
-Config = Annotated[Path | None, typer.Option(help="TOML file with settings that differ from the defaults, such as rounds = 2 under [sleep.dream].")]
+Model = Annotated[
+    str | None,
+    typer.Option(help="Hub id or folder of a causal language model; the embedded one by default."),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        help="TOML file with settings that differ from the defaults, such as rounds = 2 under [sleep.dream]."
+    ),
+]
 _TURNS = 8  # messages that `chat` keeps in the context; what was told before is in the memory
 _EXIT = {Verdict.PROMOTED: 0, Verdict.SKIPPED: 0, Verdict.REJECTED: 3, Verdict.FAILED: 4}
 
@@ -60,18 +70,26 @@ def _sentences() -> Iterator[None]:
     except SleepmemError as e:
         _fail(str(e))
     except OSError as e:
-        _fail(f"{e.filename or 'a file'} could not be used ({e.strerror or e}). Make it writable, make room, or choose another place.")
+        _fail(
+            f"{e.filename or 'a file'} could not be used ({e.strerror or e}). Make it writable, make room, or choose another place."
+        )
     except KeyboardInterrupt:
-        err.print("interrupted; the folder is consistent, and an interrupted night goes on at the next `sleepmem sleep`")
+        err.print(
+            "interrupted; the folder is consistent, and an interrupted night goes on at the next `sleepmem sleep`"
+        )
         raise typer.Exit(130) from None
 
 
 @contextmanager
-def _open(folder: Path, must_exist: bool = True, config: Path | None = None, **kwargs: Any) -> Iterator[SleepMemory]:
+def _open(
+    folder: Path, must_exist: bool = True, config: Path | None = None, **kwargs: Any
+) -> Iterator[SleepMemory]:
     with _sentences():
         settings = read_config(config) if config else None
         if must_exist and not (folder / "ledger.db").exists():
-            _fail(f"there is no memory in {folder}. Create one with `sleepmem observe {folder} TEXT`.")
+            _fail(
+                f"there is no memory in {folder}. Create one with `sleepmem observe {folder} TEXT`."
+            )
         with SleepMemory.open(folder, config=settings, **kwargs) as memory:
             yield memory
 
@@ -94,7 +112,9 @@ def observe(
     folder: Folder,
     text: Annotated[str, typer.Argument(help="What was said.", show_default=False)],
     namespace: Owner = "default",
-    source: Annotated[str, typer.Option(help="Who said it; only 'user' may teach the weights by default.")] = USER,
+    source: Annotated[
+        str, typer.Option(help="Who said it; only 'user' may teach the weights by default.")
+    ] = USER,
     as_json: Json = False,
 ) -> None:
     """Store an episode; creates the folder when it is new."""
@@ -146,7 +166,9 @@ def ask(
 
 
 @app.command()
-def chat(folder: Folder, namespace: Owner = "default", model: Model = None, config: Config = None) -> None:
+def chat(
+    folder: Folder, namespace: Owner = "default", model: Model = None, config: Config = None
+) -> None:
     """Talk to an agent with this memory. `/sleep` consolidates, `/quit` or end of input leaves."""
     from langchain.agents import create_agent
 
@@ -163,7 +185,9 @@ def chat(folder: Folder, namespace: Owner = "default", model: Model = None, conf
                 _tell(_sleep(memory, owner))
             elif line:
                 try:
-                    messages = agent.invoke({"messages": [*messages[-_TURNS:], {"role": "user", "content": line}]})["messages"]
+                    messages = agent.invoke(
+                        {"messages": [*messages[-_TURNS:], {"role": "user", "content": line}]}
+                    )["messages"]
                 except EpisodeError as e:  # the talk goes on
                     err.print(str(e), markup=False, highlight=False, soft_wrap=True)
                 else:
@@ -181,7 +205,12 @@ def _read() -> str | None:
 def sleep(
     folder: Folder,
     namespace: Annotated[
-        str | None, typer.Option("--namespace", "-n", help="Whose night; every namespace with something buffered or an interrupted night by default.")
+        str | None,
+        typer.Option(
+            "--namespace",
+            "-n",
+            help="Whose night; every namespace with something buffered or an interrupted night by default.",
+        ),
     ] = None,
     model: Model = None,
     config: Config = None,
@@ -190,7 +219,11 @@ def sleep(
     """Consolidate the buffer into the weights; goes on with an interrupted night. JSON: a list of reports."""
     _quieten()
     with _open(folder, model=model, config=config) as memory:
-        waiting = [n for n in memory.ledger.namespaces() if memory.ledger.buffered(n) or memory.ledger.unfinished_night(n)]
+        waiting = [
+            n
+            for n in memory.ledger.namespaces()
+            if memory.ledger.buffered(n) or memory.ledger.unfinished_night(n)
+        ]
         owners = waiting if namespace is None else [_known(memory, namespace)]
         reports = [_sleep(memory, owner) for owner in owners]
     if as_json:
@@ -207,7 +240,9 @@ def _known(memory: SleepMemory, namespace: str) -> Namespace:
     """The namespace, when something was ever said to it: a mistyped one is no empty one."""
     owners = memory.ledger.namespaces()
     if (owner := _namespace(namespace)) not in owners:
-        _fail(f"nothing was ever said to {namespace} in {memory.folder}; it knows {', '.join(map('/'.join, owners)) or 'nobody'}.")
+        _fail(
+            f"nothing was ever said to {namespace} in {memory.folder}; it knows {', '.join(map('/'.join, owners)) or 'nobody'}."
+        )
     return owner
 
 
@@ -230,21 +265,40 @@ def _sleep(memory: SleepMemory, owner: Namespace) -> NightReport:
 @contextmanager
 def _progress() -> Iterator[Callable[[dict[str, Any]], None]]:
     """A bar on stderr for the events of a night or a week."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=err, transient=True) as bars:
         bar = bars.add_task("night", total=None)
 
         def show(event: dict[str, Any]) -> None:
             day = f"day {event['day']} " if "day" in event else ""
-            detail = f" {event['arm']}" if "arm" in event else f" loss {event['loss']}" if "loss" in event else ""
-            bars.update(bar, description=f"{day}{event['step']}{detail}", total=event.get("of"), completed=event.get("done", 0))
+            detail = (
+                f" {event['arm']}"
+                if "arm" in event
+                else f" loss {event['loss']}"
+                if "loss" in event
+                else ""
+            )
+            bars.update(
+                bar,
+                description=f"{day}{event['step']}{detail}",
+                total=event.get("of"),
+                completed=event.get("done", 0),
+            )
 
         yield show
 
 
 def _tell(report: NightReport) -> None:
     out.print(
-        f"{report.night_id} of {'/'.join(report.namespace)}: {report.verdict.value}, {report.reason}", highlight=False, markup=False, soft_wrap=True
+        f"{report.night_id} of {'/'.join(report.namespace)}: {report.verdict.value}, {report.reason}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
     )
     took = f"{report.seconds:.0f} s, {report.tokens_trained:,} tokens trained"
     if report.verdict is not Verdict.PROMOTED:
@@ -252,7 +306,9 @@ def _tell(report: NightReport) -> None:
     elif report.absorbed > 1:
         done = f"{report.absorbed} experts became one ({report.level}), {report.returned} of {report.episodes} episodes went back to the buffer"
     else:
-        again = f", {report.returned} of them learned before and forgotten" if report.returned else ""
+        again = (
+            f", {report.returned} of them learned before and forgotten" if report.returned else ""
+        )
         done = f"{report.evicted} of {report.episodes} episodes left the buffer{again}"
     out.print(f"{done}, {took}", soft_wrap=True)
     for slower in report.slower:
@@ -267,11 +323,20 @@ def status(folder: Folder, as_json: Json = False) -> None:
     if as_json:
         _print_json(found)
         return
-    table = Table("namespace", "stored", "buffer", "weights", "experts", "nights", "asked", "retrieved")
+    table = Table(
+        "namespace", "stored", "buffer", "weights", "experts", "nights", "asked", "retrieved"
+    )
     for s in found:
         rate = "-" if s["retrieval_rate"] is None else f"{s['retrieval_rate']:.2f}"
         counts = [str(s[k]) for k in ("episodes", "buffered", "learned")]
-        table.add_row("/".join(s["namespace"]), *counts, str(len(s["experts"])), str(s["nights"]), str(s["questions"]), rate)
+        table.add_row(
+            "/".join(s["namespace"]),
+            *counts,
+            str(len(s["experts"])),
+            str(s["nights"]),
+            str(s["questions"]),
+            rate,
+        )
     out.print(table)
 
 
@@ -279,7 +344,9 @@ def status(folder: Folder, as_json: Json = False) -> None:
 def report(
     folder: Folder,
     namespace: Owner = "default",
-    to: Annotated[Path | None, typer.Option("--out", help="Folder for the report; FOLDER/report by default.")] = None,
+    to: Annotated[
+        Path | None, typer.Option("--out", help="Folder for the report; FOLDER/report by default.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write report.json, report.html and the plots of one namespace."""
@@ -304,7 +371,9 @@ def verify(folder: Folder, as_json: Json = False) -> None:
     if as_json:
         _print_json({"sound": not faults, "faults": faults})
     else:
-        for fault in faults or ["sound: every episode matches its hash, every expert its checksum, the index the ledger"]:
+        for fault in faults or [
+            "sound: every episode matches its hash, every expert its checksum, the index the ledger"
+        ]:
             print(fault)
     raise typer.Exit(1 if faults else 0)
 
@@ -312,7 +381,13 @@ def verify(folder: Folder, as_json: Json = False) -> None:
 @app.command()
 def rollback(
     folder: Folder,
-    to: Annotated[str, typer.Option(help="Keep the experts up to this night, such as night-0002; '' keeps none.", show_default=False)],
+    to: Annotated[
+        str,
+        typer.Option(
+            help="Keep the experts up to this night, such as night-0002; '' keeps none.",
+            show_default=False,
+        ),
+    ],
     namespace: Owner = "default",
     as_json: Json = False,
 ) -> None:
@@ -329,7 +404,9 @@ def rollback(
     if as_json:
         _print_json({"live": live, "back_in_buffer": back})
     else:
-        print(f"live: {', '.join(live) or 'no expert'}; {len(back)} episodes are back in the buffer")
+        print(
+            f"live: {', '.join(live) or 'no expert'}; {len(back)} episodes are back in the buffer"
+        )
 
 
 @app.command()
@@ -353,12 +430,31 @@ def demo(
         _print_json(data)
         return
     table = Table(title="Answers right / memory tokens per turn, before each night")
-    for column in ("day", "facts", "no memory", "retrieval only", "sleepmem", "retrieves", "honest", "night"):
+    for column in (
+        "day",
+        "facts",
+        "no memory",
+        "retrieval only",
+        "sleepmem",
+        "retrieves",
+        "honest",
+        "night",
+    ):
         table.add_column(column)
     for d, n in zip(data["days"], data["nights"], strict=True):
-        cells = [f"{d[a]['accuracy']:.2f} / {d[a]['memory_tokens_per_turn']:.0f}" for a in ("none", "retrieval", "sleepmem")]
+        cells = [
+            f"{d[a]['accuracy']:.2f} / {d[a]['memory_tokens_per_turn']:.0f}"
+            for a in ("none", "retrieval", "sleepmem")
+        ]
         ours = d["sleepmem"]
-        table.add_row(str(d["day"]), str(d["facts_total"]), *cells, f"{ours['retrieval_rate']:.2f}", f"{ours['abstention']:.2f}", n["verdict"])
+        table.add_row(
+            str(d["day"]),
+            str(d["facts_total"]),
+            *cells,
+            f"{ours['retrieval_rate']:.2f}",
+            f"{ours['abstention']:.2f}",
+            n["verdict"],
+        )
     out.print(table)
     for key, value in data["summary"].items():
         out.print(f"{key}: {value:g}")

@@ -41,12 +41,24 @@ class SleepChatModel(BaseChatModel):
     def _identifying_params(self) -> dict[str, Any]:
         return {"model": self.local.name, "namespace": self.namespace}
 
-    def _call(self, messages: list[BaseMessage], kwargs: dict[str, Any]) -> tuple[list[dict[str, str]], tuple[str, ...], int, float]:
-        namespace = next((n for n in (kwargs.get("namespace"), self.where(), self.namespace) if n is not None), None)
+    def _call(
+        self, messages: list[BaseMessage], kwargs: dict[str, Any]
+    ) -> tuple[list[dict[str, str]], tuple[str, ...], int, float]:
+        namespace = next(
+            (n for n in (kwargs.get("namespace"), self.where(), self.namespace) if n is not None),
+            None,
+        )
         recalled = any(m.id == RECALL_ID for m in messages)  # by `recall_node`
-        proven = kwargs.get("view", View.WEIGHTS) == View.WEIGHTS and not recalled  # what the context tells, the base reads best
+        proven = (
+            kwargs.get("view", View.WEIGHTS) == View.WEIGHTS and not recalled
+        )  # what the context tells, the base reads best
         experts = self.live(check_namespace(namespace)) if namespace is not None and proven else ()
-        return chat_messages(messages), experts, kwargs.get("max_tokens") or self.max_new_tokens, kwargs.get("temperature", self.temperature)
+        return (
+            chat_messages(messages),
+            experts,
+            kwargs.get("max_tokens") or self.max_new_tokens,
+            kwargs.get("temperature", self.temperature),
+        )
 
     def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Any:
         raise ModelError(
@@ -66,7 +78,9 @@ class SleepChatModel(BaseChatModel):
         text = _cut(made.text, stop)
         asked, said = len(self.local.prompt_ids(chat)), self.local.count_tokens(text)
         usage = UsageMetadata(input_tokens=asked, output_tokens=said, total_tokens=asked + said)
-        message = AIMessage(text, usage_metadata=usage, response_metadata=self._metadata(experts, made.confidence))
+        message = AIMessage(
+            text, usage_metadata=usage, response_metadata=self._metadata(experts, made.confidence)
+        )
         return ChatResult(generations=[ChatGeneration(message=message)])
 
     def _stream(
@@ -100,7 +114,13 @@ class SleepChatModel(BaseChatModel):
                 break
             yield from show(said[: len(said) - max(0, held)].rstrip())
         yield from show(whole)
-        yield ChatGenerationChunk(message=AIMessageChunk(content="", chunk_position="last", response_metadata=self._metadata(experts, confidence)))
+        yield ChatGenerationChunk(
+            message=AIMessageChunk(
+                content="",
+                chunk_position="last",
+                response_metadata=self._metadata(experts, confidence),
+            )
+        )
 
     def _metadata(self, experts: tuple[str, ...], confidence: float) -> dict[str, Any]:
         return {"model_name": self.local.name, "experts": list(experts), "confidence": confidence}
@@ -109,7 +129,11 @@ class SleepChatModel(BaseChatModel):
 def chat_messages(messages: Sequence[BaseMessage]) -> list[dict[str, str]]:
     """LangChain messages as a chat template takes them: one system message, first."""
     system = "\n".join(m.text for m in messages if isinstance(m, SystemMessage))
-    rest = [{"role": _ROLES.get(m.type, "user"), "content": m.text} for m in messages if not isinstance(m, SystemMessage)]
+    rest = [
+        {"role": _ROLES.get(m.type, "user"), "content": m.text}
+        for m in messages
+        if not isinstance(m, SystemMessage)
+    ]
     return [{"role": "system", "content": system}, *rest] if system else rest
 
 

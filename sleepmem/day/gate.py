@@ -54,17 +54,30 @@ def choose(
         stale: ids of buffered episodes that the weights held once and that are older than all that taught an answer, given its text.
         similarity: of an episode's text to the question, as those in `buffered`.
     """
-    sure = next((n for n in known if n.similarity >= config.known and about(question, n.text)), None)
+    sure = next(
+        (n for n in known if n.similarity >= config.known and about(question, n.text)), None
+    )
     if sure is None:
-        return Choice(View.RETRIEVAL, "no known question is near enough", known[0].similarity if known else 0.0)
+        return Choice(
+            View.RETRIEVAL,
+            "no known question is near enough",
+            known[0].similarity if known else 0.0,
+        )
     forgotten = stale(sure.episode)
     news = [n for n in buffered if n.id not in forgotten]
     fresh = max((n.similarity for n in news if about(question, n.text)), default=-1.0)
     if fresh >= config.near or any(leads_on(sure.episode, n.text) for n in news):
-        return Choice(View.RETRIEVAL, "an episode in the buffer may be fresher", fresh, sure.episode)
-    again = max((n.similarity for n in buffered if n.id in forgotten and about(question, n.text)), default=-1.0)
+        return Choice(
+            View.RETRIEVAL, "an episode in the buffer may be fresher", fresh, sure.episode
+        )
+    again = max(
+        (n.similarity for n in buffered if n.id in forgotten and about(question, n.text)),
+        default=-1.0,
+    )
     if again >= config.near and again >= similarity(sure.episode):
-        return Choice(View.RETRIEVAL, "an episode that was forgotten is nearer", again, sure.episode)
+        return Choice(
+            View.RETRIEVAL, "an episode that was forgotten is nearer", again, sure.episode
+        )
     return Choice(View.WEIGHTS, "near a question passed closed-book", sure.similarity)
 
 

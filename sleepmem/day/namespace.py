@@ -14,7 +14,11 @@ def current_namespace(runtime: Any = None) -> Namespace | None:
 
     try:
         context = (runtime or get_runtime()).context
-        found = context.get("namespace") if isinstance(context, dict) else getattr(context, "namespace", None)
+        found = (
+            context.get("namespace")
+            if isinstance(context, dict)
+            else getattr(context, "namespace", None)
+        )
         found = get_config().get("configurable", {}).get("namespace") if found is None else found
     except (RuntimeError, KeyError, AttributeError):
         return None

@@ -12,14 +12,18 @@ from sleepmem.config import LEVELS, DreamConfig, SeedingConfig, SleepConfig
 from sleepmem.evals.dreams import compare
 from sleepmem.report.draw import draw_arms
 
-FULL = SleepConfig(seeding=SeedingConfig(lambda_=0.25), dream=DreamConfig(rounds=2))  # on-policy rows and dreams are off by default
+FULL = SleepConfig(
+    seeding=SeedingConfig(lambda_=0.25), dream=DreamConfig(rounds=2)
+)  # on-policy rows and dreams are off by default
 SEEDING, DREAM = FULL.seeding, FULL.dream
 ARMS = {
     "full": FULL,
     "without imitation": replace(FULL, seeding=replace(SEEDING, alpha=1.0)),
     "without semantic reward": replace(FULL, seeding=replace(SEEDING, gamma=0.0)),
     "without expansion": replace(FULL, expand=False, levels=LEVELS[:1]),
-    "without rehearsal": replace(FULL, rehearse=0, reread=0, seeding=replace(SEEDING, rehearsal=0.0)),
+    "without rehearsal": replace(
+        FULL, rehearse=0, reread=0, seeding=replace(SEEDING, rehearsal=0.0)
+    ),
     "without dreaming": replace(FULL, dream=replace(DREAM, rounds=0)),
     "dreaming without gradient selection": replace(FULL, dream=replace(DREAM, by_gradient=False)),
     "dreaming without the random expert": replace(FULL, dream=replace(DREAM, random_expert=False)),
@@ -32,14 +36,20 @@ def main(
     seeds: Annotated[int, typer.Option(min=1)] = 3,
     nights: Annotated[int, typer.Option(min=1)] = 3,
     facts: Annotated[int, typer.Option(help="New facts a night.", min=1)] = 24,
-    model: Annotated[str, typer.Option(help="Folder of a model that can dream, or embedded.")] = "embedded",
+    model: Annotated[
+        str, typer.Option(help="Folder of a model that can dream, or embedded.")
+    ] = "embedded",
     first: Annotated[int, typer.Option(help="The first seed.")] = 0,
     only: Annotated[str, typer.Option(help="Arms with commas; all by default.")] = "",
-    out: Annotated[Path, typer.Option(help="Folder for the numbers and the plot.")] = Path("runs/bench-ablations"),
+    out: Annotated[Path, typer.Option(help="Folder for the numbers and the plot.")] = Path(
+        "runs/bench-ablations"
+    ),
 ) -> None:
     """Learn with every ablation, print the figures, draw them with their range over the seeds."""
     if strange := set(filter(None, only.split(","))) - set(ARMS):
-        raise typer.BadParameter(f"no arm is called {', '.join(sorted(strange))}; there are {', '.join(ARMS)}.")
+        raise typer.BadParameter(
+            f"no arm is called {', '.join(sorted(strange))}; there are {', '.join(ARMS)}."
+        )
     arms = {name: config for name, config in ARMS.items() if not only or name in only.split(",")}
     found = compare(arms, range(first, first + seeds), nights, facts, model, out)
     draw_arms(found, ("plain", "chain", "inverse", "abstention"), out / "ablations.png")

@@ -38,12 +38,17 @@ def main(
         local.add_expert(name, LEVELS[0].rank, n)
     dreams = [dreaming.Dream((), "", "", *pair(rng)) for _ in range(copies)]
     config = DreamConfig()
-    print(f"{copies} copies of rank {LEVELS[0].rank}, {config.steps} steps each, {threads} thread(s), median of {repeats}:", flush=True)
+    print(
+        f"{copies} copies of rank {LEVELS[0].rank}, {config.steps} steps each, {threads} thread(s), median of {repeats}:",
+        flush=True,
+    )
 
     def timed(examined: int, at_once: int) -> float:
         began = time.perf_counter()
         exams = [[pair(rng) for _ in range(examined)] for _ in dreams]
-        dreaming.trial(local, "tonight", ["evening"], dreams, exams, replace(config, copies=at_once))
+        dreaming.trial(
+            local, "tonight", ["evening"], dreams, exams, replace(config, copies=at_once)
+        )
         return time.perf_counter() - began
 
     def gradients(at_once: int) -> float:
@@ -51,9 +56,14 @@ def main(
         dreaming.importance(local, "tonight", ["evening"], dreams, at_once)
         return time.perf_counter() - began
 
-    print(f"gradients: {statistics.median(gradients(1) / gradients(copies) for _ in range(repeats)):.1f} x as fast at once", flush=True)
+    print(
+        f"gradients: {statistics.median(gradients(1) / gradients(copies) for _ in range(repeats)):.1f} x as fast at once",
+        flush=True,
+    )
     for examined in (0, 4, config.examined, 24):
-        ratio = statistics.median(timed(examined, 1) / timed(examined, copies) for _ in range(repeats))
+        ratio = statistics.median(
+            timed(examined, 1) / timed(examined, copies) for _ in range(repeats)
+        )
         print(f"trials scored on {examined} questions: {ratio:.1f} x as fast at once", flush=True)
 
 

@@ -29,7 +29,10 @@ from sleepmem.night.seeding import Row, RowKind
 
 AIM = 0.95
 LADDER = (40, 55, 75, 100, 135, 180, 240, 320, 430, 580, 780)  # steps
-RATES = (8e-3, 3e-3)  # learning rates: the best that SFT was found to have on a first seed, and a night's
+RATES = (
+    8e-3,
+    3e-3,
+)  # learning rates: the best that SFT was found to have on a first seed, and a night's
 DIGITS = {"rate": 3, "steps": 0}
 EARLIER = "earlier"
 PLAIN = SeedingConfig(lambda_=0.25)
@@ -63,15 +66,33 @@ def evening(arm: Arm, folder: Path, rows: Sequence[Row], seed: int, steps: int) 
     local.save_expert(EXPERT, folder)
 
 
-def race(arm: Arm, earlier: tuple[list[Fact], list[Row]], new: tuple[list[Fact], list[Row]], seed: int, limit: float) -> dict[str, Any]:
+def race(
+    arm: Arm,
+    earlier: tuple[list[Fact], list[Row]],
+    new: tuple[list[Fact], list[Row]],
+    seed: int,
+    limit: float,
+) -> dict[str, Any]:
     """The run that reaches the aim in the fewest seconds; if none does, the best. Nothing longer is tried after a run of `limit` seconds."""
-    rehearsed = [Row(RowKind.REHEARSAL, r.student, r.student, r.answer) for r in earlier[1] if r.kind is RowKind.FACT]
+    rehearsed = [
+        Row(RowKind.REHEARSAL, r.student, r.student, r.answer)
+        for r in earlier[1]
+        if r.kind is RowKind.FACT
+    ]
     rows = [replace(r, certain=arm.certain) for r in [*new[1], *rehearsed]]
     before = (EARLIER,) if arm.grows else ()
     runs: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="sleepmem-cost-") as scratch:
         folder = Path(scratch) / EARLIER
-        evening(arm, folder, earlier[1], seed, LADDER[3] if not arm.grows else max(PLAIN.steps, round(LEVELS[0].steps_per_episode * len(earlier[0]))))
+        evening(
+            arm,
+            folder,
+            earlier[1],
+            seed,
+            LADDER[3]
+            if not arm.grows
+            else max(PLAIN.steps, round(LEVELS[0].steps_per_episode * len(earlier[0]))),
+        )
         for rate in RATES:
             for steps in LADDER:
                 local = LocalModel(EMBEDDED)
@@ -84,22 +105,48 @@ def race(arm: Arm, earlier: tuple[list[Fact], list[Row]], new: tuple[list[Fact],
                 seconds = time.perf_counter() - began
                 made = examine(local, new[0], random.Random(99), (*before, EXPERT))
                 kept = examine(local, earlier[0], random.Random(98), (*before, EXPERT))["recall"]
-                runs.append({**made, "rate": rate, "steps": steps, "seconds": seconds, "earlier before": held, "earlier after": kept})
+                runs.append(
+                    {
+                        **made,
+                        "rate": rate,
+                        "steps": steps,
+                        "seconds": seconds,
+                        "earlier before": held,
+                        "earlier after": kept,
+                    }
+                )
                 if made["recall"] >= AIM or seconds > limit:
                     limit = min(limit, seconds)
                     break
-    best = min(runs, key=lambda r: (r["recall"] < AIM, r["seconds"] if r["recall"] >= AIM else -r["recall"]))
+    best = min(
+        runs,
+        key=lambda r: (r["recall"] < AIM, r["seconds"] if r["recall"] >= AIM else -r["recall"]),
+    )
     return {k: round(v, 3) for k, v in best.items()}
 
 
 def table(found: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
     """Markdown: medians over the seeds, seconds also as a ratio to SFT's of the same seed."""
-    columns = ("recall", "rate", "steps", "seconds", "abstention", "reading / base", "earlier before", "earlier after")
-    lines = ["| trainer | " + " | ".join(columns) + " | seconds, ratio to SFT |", "|---" * (len(columns) + 2) + "|"]
+    columns = (
+        "recall",
+        "rate",
+        "steps",
+        "seconds",
+        "abstention",
+        "reading / base",
+        "earlier before",
+        "earlier after",
+    )
+    lines = [
+        "| trainer | " + " | ".join(columns) + " | seconds, ratio to SFT |",
+        "|---" * (len(columns) + 2) + "|",
+    ]
     for name, runs in found.items():
         ratios = [r["seconds"] / s["seconds"] for r, s in zip(runs, found["SFT"], strict=False)]
         values = [f"{statistics.median(r[c] for r in runs):.{DIGITS.get(c, 2)}f}" for c in columns]
-        lines.append(f"| {name} | {' | '.join(values)} | {statistics.median(ratios):.1f} ({' '.join(f'{x:.1f}' for x in ratios)}) |")
+        lines.append(
+            f"| {name} | {' | '.join(values)} | {statistics.median(ratios):.1f} ({' '.join(f'{x:.1f}' for x in ratios)}) |"
+        )
     return "\n".join(lines)
 
 
@@ -107,7 +154,9 @@ def main(
     seeds: Annotated[int, typer.Option(min=1)] = 3,
     facts: Annotated[int, typer.Option(help="New facts.", min=1)] = 100,
     earlier: Annotated[int, typer.Option(help="Facts of the night before.")] = 50,
-    limit: Annotated[float, typer.Option(help="Seconds of one run after which no longer one is tried.")] = 60,
+    limit: Annotated[
+        float, typer.Option(help="Seconds of one run after which no longer one is tried.")
+    ] = 60,
     first: Annotated[int, typer.Option(help="The first seed.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder for the numbers.")] = Path("runs/bench-cost"),
 ) -> None:

@@ -43,7 +43,11 @@ def told(rng: random.Random, nights: int, each: int) -> list[list[Fact]]:
         tonight: list[Fact] = []
         while len(tonight) < each:
             starts = [f for f in facts.values() if f.relation in links.DESCRIPTIONS]
-            f = links.linked(rng, rng.choice(starts), True) if starts and rng.random() < 0.35 else world.fact(rng, rng.choice(fresh), True)
+            f = (
+                links.linked(rng, rng.choice(starts), True)
+                if starts and rng.random() < 0.35
+                else world.fact(rng, rng.choice(fresh), True)
+            )
             if f.key not in facts:
                 facts[f.key] = f
                 tonight.append(f)
@@ -58,26 +62,41 @@ def measure(memory: SleepMemory, facts: Facts, count: int, seed: int) -> dict[st
     def half() -> bool:
         return rng.random() < 0.5
 
-    asked: dict[str, list[tuple[str, str | None]]] = {"plain": [], "chain": [], "inverse": [], "abstention": [], "unknown chain": []}
+    asked: dict[str, list[tuple[str, str | None]]] = {
+        "plain": [],
+        "chain": [],
+        "inverse": [],
+        "abstention": [],
+        "unknown chain": [],
+    }
     pairs, turned = links.chains(facts), links.invertible(facts)
     for _ in range(WORDINGS):
         asked["plain"] += [(world.ask(rng, f.key, half()), f.answer) for f in facts.values()]
-        asked["chain"] += [(links.chain(rng, a.key, b.relation, half()), b.answer) for a, b in pairs]
+        asked["chain"] += [
+            (links.chain(rng, a.key, b.relation, half()), b.answer) for a, b in pairs
+        ]
         asked["inverse"] += [(links.inverse(rng, f, half()), f"{f.subject}.") for f in turned]
     for _ in range(count):
         key, second = links.unknown_chain(rng, {}, True)
         asked["unknown chain"].append((links.chain(rng, key, second, half()), None))
         of = world.subject(rng, True)
-        asked["abstention"].append((world.ask(rng, (of[0], rng.choice(relations.KINDS[of[1]][0])), half()), None))
+        asked["abstention"].append(
+            (world.ask(rng, (of[0], rng.choice(relations.KINDS[of[1]][0])), half()), None)
+        )
     found = {}
     for name, some in asked.items():
         made = memory.local.answer([closed_book(q) for q, _ in some], memory.live_experts(OWNER))
-        right = [abstains(text) if a is None else matches(text, a) for text, (_, a) in zip(made, some, strict=True)]
+        right = [
+            abstains(text) if a is None else matches(text, a)
+            for text, (_, a) in zip(made, some, strict=True)
+        ]
         found[name] = round(statistics.mean(right), 4) if right else 1.0
     return found
 
 
-def arm(by_night: Sequence[Sequence[Fact]], config: SleepConfig, seed: int, model: str = "embedded") -> dict[str, Any]:
+def arm(
+    by_night: Sequence[Sequence[Fact]], config: SleepConfig, seed: int, model: str = "embedded"
+) -> dict[str, Any]:
     """Learn night after night, then measure."""
     rng, began, tokens, verdicts, dreams = random.Random(seed), time.time(), 0, [], []
     settings = MemoryConfig(sleep=replace(config, seeding=replace(config.seeding, seed=seed)))
@@ -93,10 +112,23 @@ def arm(by_night: Sequence[Sequence[Fact]], config: SleepConfig, seed: int, mode
             verdicts.append(report.verdict.value)
             dreams.append(report.exam.get("dreams", {}))
         facts = {f.key: f for tonight in by_night for f in tonight}
-        return {**measure(memory, facts, 200, seed), "tokens": tokens, "seconds": round(time.time() - began), "verdicts": verdicts, "dreams": dreams}
+        return {
+            **measure(memory, facts, 200, seed),
+            "tokens": tokens,
+            "seconds": round(time.time() - began),
+            "verdicts": verdicts,
+            "dreams": dreams,
+        }
 
 
-def compare(arms: Mapping[str, SleepConfig], seeds: Sequence[int], nights: int, facts: int, model: str, out: Path) -> dict[str, list[dict[str, Any]]]:
+def compare(
+    arms: Mapping[str, SleepConfig],
+    seeds: Sequence[int],
+    nights: int,
+    facts: int,
+    model: str,
+    out: Path,
+) -> dict[str, list[dict[str, Any]]]:
     """Every arm with every seed, on the same facts; one JSON file, written after each run."""
     torch.set_num_threads(1)  # as in the week
     out.mkdir(parents=True, exist_ok=True)
@@ -108,7 +140,13 @@ def compare(arms: Mapping[str, SleepConfig], seeds: Sequence[int], nights: int, 
             print(seed, name, json.dumps(found[name][-1]), flush=True)
             (out / f"seeds-{seeds[0]}.json").write_text(json.dumps(found, indent=1))
     for name, some in found.items():
-        print(name, {k: f"{statistics.mean(r[k] for r in some):.3f} ({', '.join(f'{r[k]:.3f}' for r in some)})" for k in FIGURES})
+        print(
+            name,
+            {
+                k: f"{statistics.mean(r[k] for r in some):.3f} ({', '.join(f'{r[k]:.3f}' for r in some)})"
+                for k in FIGURES
+            },
+        )
     return found
 
 
@@ -116,15 +154,23 @@ def main(
     seeds: Annotated[int, typer.Option(help="How many runs, with seeds 0, 1, ...", min=1)] = 3,
     nights: Annotated[int, typer.Option(min=1)] = 3,
     facts: Annotated[int, typer.Option(help="New facts a night.", min=1)] = 24,
-    model: Annotated[str, typer.Option(help="Folder of a model that can dream, or embedded.")] = "embedded",
+    model: Annotated[
+        str, typer.Option(help="Folder of a model that can dream, or embedded.")
+    ] = "embedded",
     first: Annotated[int, typer.Option(help="The first seed.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder for the numbers.")] = Path("runs/bench-dreams"),
 ) -> None:
     """Learn with and without dreams, and print what is answered closed-book."""
     plain = SleepConfig()
     dream = DreamConfig(rounds=2)
-    longer = replace(plain.seeding, steps=round(EQUAL * max(plain.seeding.steps, plain.levels[0].steps_per_episode * facts)))
-    arms = {"seeding": replace(plain, seeding=longer), "seeding + dreams": replace(plain, dream=dream)}
+    longer = replace(
+        plain.seeding,
+        steps=round(EQUAL * max(plain.seeding.steps, plain.levels[0].steps_per_episode * facts)),
+    )
+    arms = {
+        "seeding": replace(plain, seeding=longer),
+        "seeding + dreams": replace(plain, dream=dream),
+    }
     compare(arms, range(first, first + seeds), nights, facts, model, out)
 
 

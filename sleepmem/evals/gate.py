@@ -18,14 +18,20 @@ from sleepmem.embedded import relations, world
 from sleepmem.text.embeddings import MiniLMEmbeddings, cosine
 
 
-def main(facts: Annotated[int, typer.Option(help="Facts, a third of each kind.", min=3)] = 300, seed: int = 0) -> None:
+def main(
+    facts: Annotated[int, typer.Option(help="Facts, a third of each kind.", min=3)] = 300,
+    seed: int = 0,
+) -> None:
     rng, embeddings = random.Random(seed), MiniLMEmbeddings()
     subjects = [world.subject(rng, True) for _ in range(facts // 4)]
     told = {(f := world.fact(rng, rng.choice(subjects), True)).key: f for _ in range(facts)}
     keys = list(told)
     known, corrected, waiting = keys[::3], keys[1::3], keys[2::3]
     taught = {k: world.say(rng, told[k]) for k in keys}
-    fresh = [world.say(rng, world.fact(rng, (k[0], relations.RELATIONS[k[1]].kind), True, k[1])) for k in corrected] + [taught[k] for k in waiting]
+    fresh = [
+        world.say(rng, world.fact(rng, (k[0], relations.RELATIONS[k[1]].kind), True, k[1]))
+        for k in corrected
+    ] + [taught[k] for k in waiting]
     questions = {world.ask(rng, k, framed=False) for k in [*known, *corrected] for _ in range(5)}
     asked = {k: world.ask(rng, k, held_out=True) for k in keys}
 
@@ -35,16 +41,25 @@ def main(facts: Annotated[int, typer.Option(help="Facts, a third of each kind.",
 
     nearest, freshest = {}, {}
     for k, text in asked.items():
-        near = [(c, q) for c, q in zip(cosines(text, list(questions)), questions, strict=True) if about(text, q)]
+        near = [
+            (c, q)
+            for c, q in zip(cosines(text, list(questions)), questions, strict=True)
+            if about(text, q)
+        ]
         nearest[k] = max(near, default=(0.0, ""))[0]
-        freshest[k] = max((c for c, t in zip(cosines(text, fresh), fresh, strict=True) if about(text, t)), default=-1.0)
+        freshest[k] = max(
+            (c for c, t in zip(cosines(text, fresh), fresh, strict=True) if about(text, t)),
+            default=-1.0,
+        )
 
     def share(of: list[tuple[str, str]], true: list[bool]) -> float:
         return sum(true) / len(of)
 
     print("known   near enough  wrongly")
     for at in (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95):
-        print(f"{at:5.2f}  {share(known, [nearest[k] >= at for k in known]):12.3f} {share(waiting, [nearest[k] >= at for k in waiting]):8.3f}")
+        print(
+            f"{at:5.2f}  {share(known, [nearest[k] >= at for k in known]):12.3f} {share(waiting, [nearest[k] >= at for k in waiting]):8.3f}"
+        )
     print("  near  correction seen  read without need")
     for at in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7):
         seen, held = ([freshest[k] >= at for k in of] for of in (corrected, known))

@@ -64,7 +64,9 @@ class Remembering:
 
     def answer(self, questions: Sequence[str]) -> tuple[list[str], list[bool]]:
         """The answers, and whether each was retrieved for."""
-        return self.local.answer([closed_book(q) for q in questions], self.live), [False] * len(questions)
+        return self.local.answer([closed_book(q) for q in questions], self.live), [False] * len(
+            questions
+        )
 
     def close(self) -> None:
         pass
@@ -75,7 +77,10 @@ class Sleeping(Remembering):
         settings = MemoryConfig()
         seeding = replace(settings.sleep.seeding, seed=seed)
         self.memory = SleepMemory.open(
-            folder / "memory", "embedded", MiniLMEmbeddings(), replace(settings, sleep=replace(settings.sleep, seeding=seeding))
+            folder / "memory",
+            "embedded",
+            MiniLMEmbeddings(),
+            replace(settings, sleep=replace(settings.sleep, seeding=seeding)),
         )
         self.local, self.sleeps, self.folder = self.memory.local, sleeps, folder
 
@@ -83,7 +88,11 @@ class Sleeping(Remembering):
         at = f"{2030 + number // 336}-{number // 28 % 12 + 1:02d}-{number % 28 + 1:02d}"
         for n, (_, text) in enumerate(said):
             self.memory.observe(OWNER, text, created_at=f"{at}T08:00:{n % 60:02d}+00:00")
-        nights = [n for n in self.memory.ledger.nights(OWNER) if n["report"].get("level") == LEVELS[0].name]
+        nights = [
+            n
+            for n in self.memory.ledger.nights(OWNER)
+            if n["report"].get("level") == LEVELS[0].name
+        ]
         if len(nights) > number:  # lived before the interruption
             return {}
         for question in asked:
@@ -93,7 +102,11 @@ class Sleeping(Remembering):
         report = self.memory.sleep(OWNER)
         if report.level != LEVELS[0].name:  # it was a slow night that an interruption had left
             report = self.memory.sleep(OWNER)
-        return {k: v for k, v in report.as_dict().items() if k in ("verdict", "seconds", "evicted", "audited", "returned", "tokens_trained")}
+        return {
+            k: v
+            for k, v in report.as_dict().items()
+            if k in ("verdict", "seconds", "evicted", "audited", "returned", "tokens_trained")
+        }
 
     def answer(self, questions: Sequence[str]) -> tuple[list[str], list[bool]]:
         made = [self.memory.ask(OWNER, q) for q in questions]
@@ -125,7 +138,11 @@ class Tuning(Remembering):
 
     def day(self, number: int, said: Said, asked: Sequence[str]) -> dict[str, Any]:
         began = time.time()
-        self.train(self.local, _rows(said, random.Random(f"{self.seed}/{number}/pairs")), SeedingConfig(steps=self.steps, seed=self.seed))
+        self.train(
+            self.local,
+            _rows(said, random.Random(f"{self.seed}/{number}/pairs")),
+            SeedingConfig(steps=self.steps, seed=self.seed),
+        )
         return {"seconds": round(time.time() - began, 1)}
 
 
@@ -144,7 +161,11 @@ class Retraining(Tuning):
         self.local.drop_expert(EXPERT)
         self.local.add_expert(EXPERT, LEVELS[0].rank, self.seed)
         steps = max(self.steps, round(LEVELS[-1].steps_per_episode * len(holding)))
-        self.train(self.local, _rows([(f, world.say(rng, f)) for f in holding], rng), SeedingConfig(steps=steps, seed=self.seed))
+        self.train(
+            self.local,
+            _rows([(f, world.say(rng, f)) for f in holding], rng),
+            SeedingConfig(steps=steps, seed=self.seed),
+        )
 
 
 ARMS: dict[str, Callable[[Path, int, int], Remembering]] = {
@@ -161,7 +182,14 @@ def _rows(said: Said, rng: random.Random) -> list[Row]:
     rows = []
     for f, text in said:
         for q in {world.ask(rng, f.key, framed=False) for _ in range(6)}:
-            rows.append(Row(RowKind.FACT, closed_book(q), open_book(q, [memory_line("2030-01-01", text)]), f.answer))
+            rows.append(
+                Row(
+                    RowKind.FACT,
+                    closed_book(q),
+                    open_book(q, [memory_line("2030-01-01", text)]),
+                    f.answer,
+                )
+            )
     return rows
 
 
@@ -171,12 +199,16 @@ def measure(arm: Remembering, life: Life, seed: int, each: int) -> dict[str, Any
     right: dict[str, float] = {}
     retrieved: list[bool] = []
     for youngest, oldest in AGES:
-        of_age = [f for d in range(max(0, day - oldest), day - youngest + 1) for f in life.holding(d)]
+        of_age = [
+            f for d in range(max(0, day - oldest), day - youngest + 1) for f in life.holding(d)
+        ]
         some = rng.sample(of_age, min(len(of_age), each))
         if not some:
             continue
         texts, fetched = arm.answer([world.ask(rng, f.key, rng.random() < 0.5) for f in some])
-        right[f"{youngest}-{min(oldest, day)}"] = round(statistics.mean(matches(t, f.answer) for t, f in zip(texts, some, strict=True)), 4)
+        right[f"{youngest}-{min(oldest, day)}"] = round(
+            statistics.mean(matches(t, f.answer) for t, f in zip(texts, some, strict=True)), 4
+        )
         if youngest:
             retrieved += fetched
     unsaid = [world.ask(rng, key, rng.random() < 0.5) for key in _unsaid(life, rng, each)]
@@ -185,7 +217,10 @@ def measure(arm: Remembering, life: Life, seed: int, each: int) -> dict[str, Any
     read = [matches(t, a) for t, a in zip(arm.local.answer(chats, arm.live), answers, strict=True)]
     base = [matches(t, a) for t, a in zip(arm.local.answer(chats), answers, strict=True)]
     seconds = []
-    for q in [world.ask(rng, f.key) for f in rng.sample(list(life.current.values()), min(20, len(life.current)))]:
+    for q in [
+        world.ask(rng, f.key)
+        for f in rng.sample(list(life.current.values()), min(20, len(life.current)))
+    ]:
         began = time.perf_counter()
         arm.local.answer([closed_book(q)], arm.live)
         seconds.append(time.perf_counter() - began)
@@ -198,11 +233,17 @@ def measure(arm: Remembering, life: Life, seed: int, each: int) -> dict[str, Any
         "abstention": round(statistics.mean(map(abstains, arm.answer(unsaid)[0])), 4),
         "reading_ratio": round(sum(read) / sum(base), 4),
         "general_kl": round(exams.general_kl(arm.local, arm.live).right, 4),
-        "perplexity_ratio": round(_perplexity(arm.local, arm.live) / _perplexity(arm.local, ()), 4) if arm.live else 1.0,
+        "perplexity_ratio": round(_perplexity(arm.local, arm.live) / _perplexity(arm.local, ()), 4)
+        if arm.live
+        else 1.0,
         "latency_ms": round(1000 * statistics.median(seconds), 1),
         "experts": len(arm.live),
-        "expert_bytes": sum(f.stat().st_size for name in arm.live for f in (folder / name).glob("*.safetensors")),
-        "text_bytes": sum(len(f"{f.subject} {f.relation} {f.value}") for f in life.current.values()),
+        "expert_bytes": sum(
+            f.stat().st_size for name in arm.live for f in (folder / name).glob("*.safetensors")
+        ),
+        "text_bytes": sum(
+            len(f"{f.subject} {f.relation} {f.value}") for f in life.current.values()
+        ),
     }
 
 
@@ -216,12 +257,23 @@ def _perplexity(local: LocalModel, experts: Sequence[str]) -> float:
     asked = reading_questions(random.Random(0), 200)
     with local.view(experts):
         answers = [local.answer_ids(a) for _, a in asked]
-        log_N_V = local.logits([local.prompt_ids(c) for c, _ in asked], answers).float().log_softmax(-1)
+        log_N_V = (
+            local.logits([local.prompt_ids(c) for c, _ in asked], answers).float().log_softmax(-1)
+        )
     said_N = torch.tensor([t for a in answers for t in a])
     return float(log_N_V.gather(-1, said_N[:, None]).mean().neg().exp())
 
 
-def live(name: str, seed: int, nights: int, facts: int, every: int, each: int, out: Path, say: Callable[[str], None] = print) -> dict[str, Any]:
+def live(
+    name: str,
+    seed: int,
+    nights: int,
+    facts: int,
+    every: int,
+    each: int,
+    out: Path,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
     """One arm's life; writes its file at every checkpoint."""
     torch.set_num_threads(1)
     folder = out / f"{name}-{seed}"
@@ -229,19 +281,30 @@ def live(name: str, seed: int, nights: int, facts: int, every: int, each: int, o
     arm = ARMS[name](folder, seed, facts)
     life, week = Life(random.Random(seed)), Week(facts=facts, corrections=max(1, facts // 10))
     file = out / f"{name}-{seed}.json"
-    found: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {"arm": name, "seed": seed, "nights": [], "checkpoints": []}
+    found: dict[str, Any] = (
+        json.loads(file.read_text())
+        if file.exists()
+        else {"arm": name, "seed": seed, "nights": [], "checkpoints": []}
+    )
     measured = {c["night"] for c in found["checkpoints"]}
     try:
         for number in range(nights):
             today, rng = life.new_day(week), random.Random(f"{seed}/{number}")
             said = [(f, world.say(rng, f, rng.random() < 0.5)) for f in today]
-            popular = [f for f in life.current.values() if random.Random(f"{seed}/{f.key}").random() < 0.1]
-            asked = [world.ask(rng, f.key, rng.random() < 0.5) for f in rng.sample(popular, min(len(popular), 20))]
+            popular = [
+                f for f in life.current.values() if random.Random(f"{seed}/{f.key}").random() < 0.1
+            ]
+            asked = [
+                world.ask(rng, f.key, rng.random() < 0.5)
+                for f in rng.sample(popular, min(len(popular), 20))
+            ]
             lived = arm.day(number, said, asked)
             if number >= len(found["nights"]):
                 found["nights"].append(lived)
             say(f"{name} {seed} night {number + 1}: {json.dumps(found['nights'][number])}")
-            if number + 1 not in measured and (number + 1 in (1, nights) or (number + 1) % every == 0):
+            if number + 1 not in measured and (
+                number + 1 in (1, nights) or (number + 1) % every == 0
+            ):
                 holding = list(life.current.values())
                 arm.ready(holding)
                 found["checkpoints"].append(measure(arm, life, seed, each))
@@ -256,14 +319,20 @@ def main(
     arms: Annotated[str, typer.Option(help="Which, with commas.")] = ",".join(ARMS),
     seed: int = 0,
     nights: Annotated[int, typer.Option(min=1)] = 60,
-    facts: Annotated[int, typer.Option(help="New facts a day; a tenth of them are corrections.", min=1)] = 20,
+    facts: Annotated[
+        int, typer.Option(help="New facts a day; a tenth of them are corrections.", min=1)
+    ] = 20,
     every: Annotated[int, typer.Option(help="Nights between two measurements.", min=1)] = 10,
     each: Annotated[int, typer.Option(help="Questions for each age of facts.", min=1)] = 60,
-    out: Annotated[Path, typer.Option(help="Folder for memories, numbers and the plot.")] = Path("runs/bench-life"),
+    out: Annotated[Path, typer.Option(help="Folder for memories, numbers and the plot.")] = Path(
+        "runs/bench-life"
+    ),
 ) -> None:
     """Live it with every arm; print and draw accuracy by the age of a fact."""
     if strange := set(arms.split(",")) - set(ARMS):
-        raise typer.BadParameter(f"no arm is called {', '.join(sorted(strange))}; there are {', '.join(ARMS)}.")
+        raise typer.BadParameter(
+            f"no arm is called {', '.join(sorted(strange))}; there are {', '.join(ARMS)}."
+        )
     for name in arms.split(","):
         live(name, seed, nights, facts, every, each, out, lambda text: print(text, flush=True))
     found = [json.loads(p.read_text()) for p in sorted(out.glob(f"*-{seed}.json"))]

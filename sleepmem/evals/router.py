@@ -32,7 +32,7 @@ OWNER = ("bench",)
 def routed(nights: int, facts: int, seed: int, trained: int) -> None:
     """Learn some nights with a router of width `trained`, 0 for none, then answer with every width; one line each."""
     life, rng = Life(random.Random(seed)), random.Random(seed)
-    config = SleepConfig(levels=LEVELS[:1], top_k=trained)
+    config = SleepConfig(levels=LEVELS[:1], experts_per_token=trained)
     settings = MemoryConfig(sleep=replace(config, seeding=replace(config.seeding, seed=seed)))
     with (
         tempfile.TemporaryDirectory(prefix="sleepmem-router-") as folder,
@@ -47,16 +47,25 @@ def routed(nights: int, facts: int, seed: int, trained: int) -> None:
         unsaid = [closed_book(world.ask(rng, key)) for key in life.unsaid(200)]
         reading = reading_questions(rng, 200)
         names = [e.name for e in memory.ledger.experts(OWNER)]
-        for top_k in (0, 1, 2, 3):
-            local = LocalModel(EMBEDDED, top_k=top_k)
+        for experts_per_token in (0, 1, 2, 3):
+            local = LocalModel(EMBEDDED, experts_per_token=experts_per_token)
             for name in names:
                 local.load_expert(name, memory.folder / "experts" / name)
-            recall = statistics.mean(matches(t, f.answer) for t, f in zip(local.answer(asked, names), facts_, strict=True))
+            recall = statistics.mean(
+                matches(t, f.answer)
+                for t, f in zip(local.answer(asked, names), facts_, strict=True)
+            )
             honest = statistics.mean(map(abstains, local.answer(unsaid, names)))
-            read = statistics.mean(matches(t, a) for t, (_, a) in zip(local.answer([c for c, _ in reading], names), reading, strict=True))
-            width = f"top {top_k}" if top_k else f"all {len(names)}"
+            read = statistics.mean(
+                matches(t, a)
+                for t, (_, a) in zip(
+                    local.answer([c for c, _ in reading], names), reading, strict=True
+                )
+            )
+            width = f"top {experts_per_token}" if experts_per_token else f"all {len(names)}"
             print(
-                f"seed {seed}, learned with {trained or 'all'}, {width}: recall {recall:.3f}, abstention {honest:.3f}, reading {read:.3f}", flush=True
+                f"seed {seed}, learned with {trained or 'all'}, {width}: recall {recall:.3f}, abstention {honest:.3f}, reading {read:.3f}",
+                flush=True,
             )
 
 
@@ -78,19 +87,30 @@ def latency(by_view: Mapping[str, Sequence[int]], questions: int = 60) -> dict[s
     return {view: statistics.median(some[5:]) for view, some in spent.items()}
 
 
-def main(nights: int = 6, facts: Annotated[int, typer.Option(help="New facts a night.")] = 20, seeds: int = 2) -> None:
+def main(
+    nights: int = 6,
+    facts: Annotated[int, typer.Option(help="New facts a night.")] = 20,
+    seeds: int = 2,
+) -> None:
     torch.set_num_threads(1)
     fast, slow, deep = (x.rank for x in LEVELS)
     seconds = latency(
         {
             "one night": [fast],
             "60 nights: two deep experts, four fast ones": [deep] * 2 + [fast] * 4,
-            "55 nights, the most there are before: one deep, three slow, six fast": [deep, *[slow] * 3, *[fast] * 6],
+            "55 nights, the most there are before: one deep, three slow, six fast": [
+                deep,
+                *[slow] * 3,
+                *[fast] * 6,
+            ],
             "60 nights without levels: sixty fast experts": [fast] * 60,
         }
     )
     for view, some in seconds.items():
-        print(f"{view}: {some / seconds['one night']:.2f} x the latency after one night ({1000 * some:.1f} ms)", flush=True)
+        print(
+            f"{view}: {some / seconds['one night']:.2f} x the latency after one night ({1000 * some:.1f} ms)",
+            flush=True,
+        )
     for seed in range(seeds):
         for trained in (0, 2):
             routed(nights, facts, seed, trained)

@@ -33,41 +33,72 @@ from sleepmem.text.prompts import closed_book, memory_line, open_book
 
 EXPERT = "tonight"
 MEANING = semantic(MiniLMEmbeddings())
-Train = Callable[[LocalModel, list[seeding.Row], SeedingConfig, tuple[str, ...]], None]  # the last: experts beside; SFT and SDFT have none
+Train = Callable[
+    [LocalModel, list[seeding.Row], SeedingConfig, tuple[str, ...]], None
+]  # the last: experts beside; SFT and SDFT have none
 
 
-def by_seeding(local: LocalModel, rows: list[seeding.Row], config: SeedingConfig, before: tuple[str, ...] = ()) -> None:
+def by_seeding(
+    local: LocalModel, rows: list[seeding.Row], config: SeedingConfig, before: tuple[str, ...] = ()
+) -> None:
     seeding.seed(local, EXPERT, before, rows, config, MEANING)
 
 
-def by_facts_only(local: LocalModel, rows: list[seeding.Row], config: SeedingConfig, before: tuple[str, ...] = ()) -> None:
+def by_facts_only(
+    local: LocalModel, rows: list[seeding.Row], config: SeedingConfig, before: tuple[str, ...] = ()
+) -> None:
     by_seeding(local, [r for r in rows if r.kind is seeding.RowKind.FACT], config, before)
 
 
-def by_sdft(local: LocalModel, rows: list[seeding.Row], config: SeedingConfig, before: tuple[str, ...] = ()) -> None:
+def by_sdft(
+    local: LocalModel, rows: list[seeding.Row], config: SeedingConfig, before: tuple[str, ...] = ()
+) -> None:
     from trl.experimental.sdft import SDFTConfig, SDFTTrainer
 
     def render(messages: Sequence[dict[str, str]]) -> str:
-        return str(local.tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False))
+        return str(
+            local.tokenizer.apply_chat_template(
+                list(messages), add_generation_prompt=True, tokenize=False
+            )
+        )
 
     facts = [r for r in rows if r.kind is seeding.RowKind.FACT]
-    data = Dataset.from_list([{"prompt": render(r.student), "privileged_context": render(r.teacher)} for r in facts])
+    data = Dataset.from_list(
+        [{"prompt": render(r.student), "privileged_context": render(r.teacher)} for r in facts]
+    )
     with tempfile.TemporaryDirectory() as scratch, local.view((EXPERT,), training=EXPERT):
-        args = SDFTConfig(num_generations=2, distillation_mode="full_logits", max_completion_length=config.max_new_tokens, **_common(scratch, config))
+        args = SDFTConfig(
+            num_generations=2,
+            distillation_mode="full_logits",
+            max_completion_length=config.max_new_tokens,
+            **_common(scratch, config),
+        )
         args.teacher_prompt_template = "{privileged_context}"  # the whole chat: the student's prompt must not follow the teacher's
-        SDFTTrainer(model=local.model, processing_class=local.tokenizer, train_dataset=data, args=args).train()
+        SDFTTrainer(
+            model=local.model, processing_class=local.tokenizer, train_dataset=data, args=args
+        ).train()
     local.model.eval()
 
 
-def by_sft(local: LocalModel, rows: list[seeding.Row], config: SeedingConfig, before: tuple[str, ...] = ()) -> None:
+def by_sft(
+    local: LocalModel, rows: list[seeding.Row], config: SeedingConfig, before: tuple[str, ...] = ()
+) -> None:
     from trl.trainer.sft_config import SFTConfig
     from trl.trainer.sft_trainer import SFTTrainer
 
     facts = [r for r in rows if r.kind is seeding.RowKind.FACT]
-    data = Dataset.from_list([{"prompt": list(r.student), "completion": [{"role": "assistant", "content": r.answer}]} for r in facts])
+    data = Dataset.from_list(
+        [
+            {"prompt": list(r.student), "completion": [{"role": "assistant", "content": r.answer}]}
+            for r in facts
+        ]
+    )
     with tempfile.TemporaryDirectory() as scratch, local.view((EXPERT,), training=EXPERT):
         SFTTrainer(
-            model=local.model, processing_class=local.tokenizer, train_dataset=data, args=SFTConfig(max_length=256, **_common(scratch, config))
+            model=local.model,
+            processing_class=local.tokenizer,
+            train_dataset=data,
+            args=SFTConfig(max_length=256, **_common(scratch, config)),
         ).train()
     local.model.eval()
 
@@ -91,7 +122,12 @@ def _common(scratch: str, config: SeedingConfig) -> dict[str, Any]:
     }
 
 
-TRAINERS: dict[str, Train] = {"seeding": by_seeding, "facts only": by_facts_only, "SDFT": by_sdft, "SFT": by_sft}
+TRAINERS: dict[str, Train] = {
+    "seeding": by_seeding,
+    "facts only": by_facts_only,
+    "SDFT": by_sdft,
+    "SFT": by_sft,
+}
 
 
 def teach(rng: random.Random, facts: int) -> tuple[list[world.Fact], list[seeding.Row]]:
@@ -105,7 +141,9 @@ def teach(rng: random.Random, facts: int) -> tuple[list[world.Fact], list[seedin
     for f in told.values():
         line = memory_line("2026-01-01", world.say(rng, f))
         for q in {world.ask(rng, f.key, framed=False) for _ in range(6)}:
-            rows.append(seeding.Row(seeding.RowKind.FACT, closed_book(q), open_book(q, [line]), f.answer))
+            rows.append(
+                seeding.Row(seeding.RowKind.FACT, closed_book(q), open_book(q, [line]), f.answer)
+            )
     for _ in range(facts * 3):
         of = rng.choice(subjects) if rng.random() < 0.5 else world.subject(rng)
         key = (of[0], rng.choice(relations.KINDS[of[1]][0]))
@@ -114,16 +152,27 @@ def teach(rng: random.Random, facts: int) -> tuple[list[world.Fact], list[seedin
             rows.append(seeding.Row(seeding.RowKind.NEVER_SAID, unsaid, unsaid, "I do not know."))
     for _ in range(facts * 4):
         scene = world.scene(rng, rng.randint(1, 4))
-        asked = open_book(world.ask(rng, (f := rng.choice(list(scene.current.values()))).key), world.memories(rng, scene))
+        asked = open_book(
+            world.ask(rng, (f := rng.choice(list(scene.current.values()))).key),
+            world.memories(rng, scene),
+        )
         rows.append(seeding.Row(seeding.RowKind.READING, asked, asked, f.answer))
     return list(told.values()), rows
 
 
-def examine(local: LocalModel, told: Sequence[world.Fact], rng: random.Random, experts: Sequence[str] = (EXPERT,)) -> dict[str, float]:
+def examine(
+    local: LocalModel,
+    told: Sequence[world.Fact],
+    rng: random.Random,
+    experts: Sequence[str] = (EXPERT,),
+) -> dict[str, float]:
     made = local.answer([closed_book(world.ask(rng, f.key, True)) for f in told], experts)
     known = {f.key for f in told}
     unsaid = [
-        (s, r) for s, k in {(f.subject, relations.RELATIONS[f.relation].kind) for f in told} for r in relations.KINDS[k][0] if (s, r) not in known
+        (s, r)
+        for s, k in {(f.subject, relations.RELATIONS[f.relation].kind) for f in told}
+        for r in relations.KINDS[k][0]
+        if (s, r) not in known
     ][:100]
     honest = local.answer([closed_book(world.ask(rng, k)) for k in unsaid], experts)
     reading = []
@@ -157,7 +206,12 @@ def main(
             train(local, rows, config, ())
             seconds = time.time() - began
             found[name].append({**examine(local, told, random.Random(99)), "seconds": seconds})
-            print(seed, name, json.dumps({k: round(v, 3) for k, v in found[name][-1].items()}), flush=True)
+            print(
+                seed,
+                name,
+                json.dumps({k: round(v, 3) for k, v in found[name][-1].items()}),
+                flush=True,
+            )
     for name, runs in found.items():
         print(f"{name:>10}", {k: round(statistics.mean(r[k] for r in runs), 3) for k in runs[0]})
 

@@ -65,7 +65,14 @@ class Life:
         earlier = list(self.current.values())
         if earlier:
             for old in self.rng.sample(earlier, week.corrections):
-                while (f := world.fact(self.rng, (old.subject, relations.RELATIONS[old.relation].kind), True, old.relation)).value == old.value:
+                while (
+                    f := world.fact(
+                        self.rng,
+                        (old.subject, relations.RELATIONS[old.relation].kind),
+                        True,
+                        old.relation,
+                    )
+                ).value == old.value:
                     pass
                 self.stale[f.key] = old.value
                 today.append(f)
@@ -97,7 +104,13 @@ class Life:
         return world.ask(self.rng, key, held_out=self.rng.random() < 0.5)
 
 
-def live(week: Week, seed: int, model: str | Path = EMBEDDED, config: MemoryConfig | None = None, say: Say = lambda event: None) -> dict[str, Any]:
+def live(
+    week: Week,
+    seed: int,
+    model: str | Path = EMBEDDED,
+    config: MemoryConfig | None = None,
+    say: Say = lambda event: None,
+) -> dict[str, Any]:
     """Live the week once; returns what `report.json` holds.
 
     Args:
@@ -107,11 +120,20 @@ def live(week: Week, seed: int, model: str | Path = EMBEDDED, config: MemoryConf
         config: of the sleeping memory.
         say: receives progress events.
     """
-    torch.set_num_threads(1)  # the embedded model's matrices are small: a second thread costs more than it saves (LAB.md)
+    torch.set_num_threads(
+        1
+    )  # the embedded model's matrices are small: a second thread costs more than it saves (LAB.md)
     settings = config or MemoryConfig()
-    settings = replace(settings, sleep=replace(settings.sleep, seeding=replace(settings.sleep.seeding, seed=seed)))
+    settings = replace(
+        settings, sleep=replace(settings.sleep, seeding=replace(settings.sleep.seeding, seed=seed))
+    )
     life, embeddings = Life(random.Random(seed)), MiniLMEmbeddings()
-    report: dict[str, Any] = {"seed": seed, "model": Path(model).name if Path(model) != EMBEDDED else "embedded", "days": [], "nights": []}
+    report: dict[str, Any] = {
+        "seed": seed,
+        "model": Path(model).name if Path(model) != EMBEDDED else "embedded",
+        "days": [],
+        "nights": [],
+    }
     with (
         tempfile.TemporaryDirectory(prefix="sleepmem-week-") as folder,
         SleepMemory.open(Path(folder) / "retrieval", model, embeddings, settings) as awake,
@@ -120,8 +142,12 @@ def live(week: Week, seed: int, model: str | Path = EMBEDDED, config: MemoryConf
         base = LocalModel(model)
         agents = {
             "none": create_agent(awake.chat_model()),
-            "retrieval": create_agent(awake.chat_model(), middleware=[SleepMemoryMiddleware(awake, OWNER)]),
-            "sleepmem": create_agent(asleep.chat_model(), middleware=[SleepMemoryMiddleware(asleep, OWNER)]),
+            "retrieval": create_agent(
+                awake.chat_model(), middleware=[SleepMemoryMiddleware(awake, OWNER)]
+            ),
+            "sleepmem": create_agent(
+                asleep.chat_model(), middleware=[SleepMemoryMiddleware(asleep, OWNER)]
+            ),
         }
         for day in range(week.days):
             today = life.new_day(week)
@@ -134,25 +160,39 @@ def live(week: Week, seed: int, model: str | Path = EMBEDDED, config: MemoryConf
             earlier = life.rng.sample(earlier, min(len(earlier), week.asked_earlier))
             asked = [(life.question(f.key), f.answer, f in earlier) for f in [*today, *earlier]]
             unsaid = [life.question(key) for key in life.unsaid(week.never_said)]
-            entry: dict[str, Any] = {"day": day + 1, "facts_new": len(today), "facts_total": len(life.current)}
+            entry: dict[str, Any] = {
+                "day": day + 1,
+                "facts_new": len(today),
+                "facts_total": len(life.current),
+            }
             memories = {"none": None, "retrieval": awake, "sleepmem": asleep}
             for arm in ARMS:
                 entry[arm] = _examine(agents[arm], memories[arm], asked, unsaid)
                 say({"day": day + 1, "step": "ask", "arm": arm, **entry[arm]})
             report["days"].append(entry)
             report["nights"].append(_night(asleep, base, life, day, week, say))
-    less = [d["retrieval"]["memory_tokens_per_turn"] - d["sleepmem"]["memory_tokens_per_turn"] for d in report["days"][1:]]
+    less = [
+        d["retrieval"]["memory_tokens_per_turn"] - d["sleepmem"]["memory_tokens_per_turn"]
+        for d in report["days"][1:]
+    ]
     report["cost"] = cost(report["nights"], [*less, None])
     report["summary"] = summary(report)
     return report
 
 
-def _examine(agent: Any, memory: SleepMemory | None, asked: Sequence[tuple[str, str, bool]], unsaid: Sequence[str]) -> dict[str, float]:
+def _examine(
+    agent: Any,
+    memory: SleepMemory | None,
+    asked: Sequence[tuple[str, str, bool]],
+    unsaid: Sequence[str],
+) -> dict[str, float]:
     """Ask everything; a turn retrieves when any of its decisions did."""
     turns: list[dict[str, Any]] = []
     for question, answer, is_earlier in [*asked, *((q, None, False) for q in unsaid)]:
         since = now()
-        text = agent.invoke({"messages": [{"role": "user", "content": question}]})["messages"][-1].text
+        text = agent.invoke({"messages": [{"role": "user", "content": question}]})["messages"][
+            -1
+        ].text
         decisions = memory.ledger.retrievals(OWNER, since) if memory else []
         turns.append(
             {
@@ -176,7 +216,9 @@ def _examine(agent: Any, memory: SleepMemory | None, asked: Sequence[tuple[str, 
     }
 
 
-def _night(memory: SleepMemory, base: LocalModel, life: Life, day: int, week: Week, say: Say) -> dict[str, Any]:
+def _night(
+    memory: SleepMemory, base: LocalModel, life: Life, day: int, week: Week, say: Say
+) -> dict[str, Any]:
     """Sleep, and measure closed-book with questions of our own, not with the night's."""
     rng = random.Random(day)
     today = life.holding(day)
@@ -188,8 +230,14 @@ def _night(memory: SleepMemory, base: LocalModel, life: Life, day: int, week: We
     made = _answers(memory, [closed_book(world.ask(rng, f.key)) for f in corrected])
     reading = reading_questions(rng, week.reading)
     read = {
-        "reading_accuracy": _mean(matches(t, a) for t, (_, a) in zip(_answers(memory, [c for c, _ in reading]), reading, strict=True)),
-        "reading_accuracy_base": _mean(matches(t, a) for t, (_, a) in zip(base.answer([c for c, _ in reading]), reading, strict=True)),
+        "reading_accuracy": _mean(
+            matches(t, a)
+            for t, (_, a) in zip(_answers(memory, [c for c, _ in reading]), reading, strict=True)
+        ),
+        "reading_accuracy_base": _mean(
+            matches(t, a)
+            for t, (_, a) in zip(base.answer([c for c, _ in reading]), reading, strict=True)
+        ),
     }
     earlier = [(rate, len(life.holding(d))) for d, rate in enumerate(by_night[:-1])]
     return {
@@ -197,7 +245,15 @@ def _night(memory: SleepMemory, base: LocalModel, life: Life, day: int, week: We
         "verdict": report.verdict.value,
         "reason": report.reason,
         "seconds": round(sum(r.seconds for r in reports), 1),
-        "slower": [{"level": r.level, "verdict": r.verdict.value, "reason": r.reason, "returned": r.returned} for r in report.slower],
+        "slower": [
+            {
+                "level": r.level,
+                "verdict": r.verdict.value,
+                "reason": r.reason,
+                "returned": r.returned,
+            }
+            for r in report.slower
+        ],
         "facts": len(today),
         "evicted": report.evicted,
         "audited": report.audited,
@@ -205,15 +261,25 @@ def _night(memory: SleepMemory, base: LocalModel, life: Life, day: int, week: We
         "dreams": report.exam.get("dreams", {}),
         "closed_book_before": before,
         "closed_book_after": by_night[-1],
-        "old_nights_accuracy": sum(r * n for r, n in earlier) / sum(n for _, n in earlier) if earlier else 1.0,
+        "old_nights_accuracy": sum(r * n for r, n in earlier) / sum(n for _, n in earlier)
+        if earlier
+        else 1.0,
         "by_night": by_night,
-        "superseded_rate": _mean((matches(t, life.stale[f.key]) for f, t in zip(corrected, made, strict=True)), 0.0),
+        "superseded_rate": _mean(
+            (matches(t, life.stale[f.key]) for f, t in zip(corrected, made, strict=True)), 0.0
+        ),
         **read,
         "tokens_trained": sum(r.tokens_trained for r in reports),
         "peak_bytes": max(r.exam.get("peak_bytes", 0) for r in reports),
         "tokens_generated": sum(r.exam.get("tokens_generated", 0) for r in reports),
-        "step_seconds": {**report.exam.get("seconds", {}), **{r.level: r.seconds for r in report.slower}},
-        "exam": {k: {m: s["rate"] for m, s in report.exam.get(k, {}).items()} for k in ("before", "after")},
+        "step_seconds": {
+            **report.exam.get("seconds", {}),
+            **{r.level: r.seconds for r in report.slower},
+        },
+        "exam": {
+            k: {m: s["rate"] for m, s in report.exam.get(k, {}).items()}
+            for k in ("before", "after")
+        },
         "curve": list(report.curve),
     }
 
@@ -224,7 +290,9 @@ def _answers(memory: SleepMemory, chats: Sequence[Any]) -> list[str]:
 
 
 def _closed_book(memory: SleepMemory, facts: Sequence[world.Fact], rng: random.Random) -> float:
-    made = _answers(memory, [closed_book(world.ask(rng, f.key, held_out=rng.random() < 0.5)) for f in facts])
+    made = _answers(
+        memory, [closed_book(world.ask(rng, f.key, held_out=rng.random() < 0.5)) for f in facts]
+    )
     return _mean(matches(t, f.answer) for t, f in zip(made, facts, strict=True))
 
 
@@ -233,7 +301,10 @@ def reading_questions(rng: random.Random, count: int) -> list[tuple[Any, str]]:
     out = []
     for _ in range(count):
         scene = world.scene(rng, rng.randint(1, 4), True)
-        lines = [memory_line(d, world.say(rng, f, True)) for d, f in zip(world.dates(rng, len(scene.told)), scene.told, strict=True)]
+        lines = [
+            memory_line(d, world.say(rng, f, True))
+            for d, f in zip(world.dates(rng, len(scene.told)), scene.told, strict=True)
+        ]
         f = rng.choice(list(scene.current.values()))
         out.append((open_book(world.ask(rng, f.key), lines), f.answer))
     return out
@@ -246,7 +317,9 @@ def summary(report: dict[str, Any]) -> dict[str, float]:
     tokens = retrieval["memory_tokens_per_turn_earlier"]
     return {
         "accuracy_ratio": _ratio(ours["accuracy"], retrieval["accuracy"]),
-        "earlier_tokens_ratio": _ratio(ours["memory_tokens_per_turn_earlier"], tokens) if tokens else 0.0,
+        "earlier_tokens_ratio": _ratio(ours["memory_tokens_per_turn_earlier"], tokens)
+        if tokens
+        else 0.0,
         "abstention_difference": ours["abstention"] - retrieval["abstention"],
         "night_1_kept": _ratio(last["by_night"][0], nights[0]["by_night"][0]),
         "superseded_rate": last["superseded_rate"],
@@ -281,7 +354,10 @@ def main(
         report = live(Week(days=days, facts=facts), seed)
         write(report, out / f"seed-{seed}")
         found.append(report["summary"])
-        print(f"seed {seed}: {json.dumps(report['summary'])} in {time.time() - began:.0f} s", flush=True)
+        print(
+            f"seed {seed}: {json.dumps(report['summary'])} in {time.time() - began:.0f} s",
+            flush=True,
+        )
     mean = {k: round(statistics.mean(f[k] for f in found), 4) for k in found[0]}
     (out / "summary.json").write_text(json.dumps({"seeds": found, "mean": mean}, indent=1))
     print("mean:", json.dumps(mean))

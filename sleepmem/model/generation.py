@@ -39,7 +39,10 @@ class Watch(LogitsProcessor):  # type: ignore[misc]
 def pad(rows: Sequence[Sequence[int]], value: int, left: bool) -> tuple[torch.Tensor, torch.Tensor]:
     """(ids_R_T, mask_R_T)"""
     width = max(map(len, rows))
-    ids, mask = torch.full((len(rows), width), value), torch.zeros(len(rows), width, dtype=torch.long)
+    ids, mask = (
+        torch.full((len(rows), width), value),
+        torch.zeros(len(rows), width, dtype=torch.long),
+    )
     for i, row in enumerate(rows):
         at = slice(width - len(row), width) if left else slice(0, len(row))
         ids[i, at] = torch.tensor(row, dtype=torch.long)

@@ -6,7 +6,7 @@ the MLP blocks (paper, section 3), saved as safetensors in a folder of its own, 
 Letters: R rows, T tokens, N completion tokens of all rows, V vocabulary.
 
 Departs from the paper: experts are added when a night needs them, not allocated and masked beforehand. The router knows no parameters: of the frozen
-experts of a view, each token goes through all, or through the `top_k` that would add most to it in a layer.
+experts of a view, each token goes through all, or through the `experts_per_token` that would add most to it in a layer.
 """
 
 from __future__ import annotations
@@ -23,7 +23,12 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, LogitsProcessorList, TextIteratorStreamer
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LogitsProcessorList,
+    TextIteratorStreamer,
+)
 
 from sleepmem.errors import EpisodeError, ExpertError, FolderError, ModelError
 from sleepmem.model.adapters import Copies, multiply_out, routing
@@ -41,14 +46,16 @@ class LocalModel:
     Args:
         name: hub id or folder.
         device: the first GPU by default, else the CPU.
-        top_k: frozen experts that a token goes through in a layer; 0: all of them, summed.
+        experts_per_token: frozen experts that a token goes through in a layer; 0: all of them, summed.
 
     Raises:
         ModelError: the model cannot be loaded, or its tokenizer has no chat template.
     """
 
-    def __init__(self, name: str | Path, device: str | None = None, top_k: int = 0) -> None:
-        self.name, self.top_k = str(name), top_k
+    def __init__(
+        self, name: str | Path, device: str | None = None, experts_per_token: int = 0
+    ) -> None:
+        self.name, self.experts_per_token = str(name), experts_per_token
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self._lock = threading.RLock()
         self._on: tuple[str, ...] = ()
@@ -57,10 +64,16 @@ class LocalModel:
         self._told: tuple[tuple[str, ...], str | None] | None = (
             None  # the view that PEFT was told last: telling it walks every weight of every expert
         )
-        self._sums: dict[str, tuple[str, ...]] = {}  # adapters that stand for several frozen experts: one low-rank product, not one for each
+        self._sums: dict[
+            str, tuple[str, ...]
+        ] = {}  # adapters that stand for several frozen experts: one low-rank product, not one for each
         try:
-            self.tokenizer = AutoTokenizer.from_pretrained(self.name, padding_side="left", trust_remote_code=False)
-            base = AutoModelForCausalLM.from_pretrained(self.name, trust_remote_code=False, use_safetensors=True, dtype="auto")
+            self.tokenizer = AutoTokenizer.from_pretrained(
+                self.name, padding_side="left", trust_remote_code=False
+            )
+            base = AutoModelForCausalLM.from_pretrained(
+                self.name, trust_remote_code=False, use_safetensors=True, dtype="auto"
+            )
         except (OSError, ValueError, KeyError, ImportError, SafetensorError) as e:
             raise ModelError(
                 f"model {self.name!r} could not be loaded ({str(e).splitlines()[0]}). "
@@ -77,7 +90,11 @@ class LocalModel:
             p.requires_grad_(False)
         self._targets = _mlp_layers(self.base)
         ends = self.base.generation_config.eos_token_id or []
-        self._ends = [self.tokenizer.eos_token_id, self.tokenizer.pad_token_id, *(ends if isinstance(ends, list) else [ends])]
+        self._ends = [
+            self.tokenizer.eos_token_id,
+            self.tokenizer.pad_token_id,
+            *(ends if isinstance(ends, list) else [ends]),
+        ]
         self.peft: PeftModel | None = None
         self._copies: Copies | None = None
         self.tokens_generated = 0  # so far, in whole answers
@@ -87,7 +104,9 @@ class LocalModel:
     @property
     def experts(self) -> tuple[str, ...]:
         """Names of the experts in memory."""
-        held = list(self.peft.peft_config) if self.peft else []  # a copy: another thread may add one
+        held = (
+            list(self.peft.peft_config) if self.peft else []
+        )  # a copy: another thread may add one
         return tuple(n for n in held if n not in self._sums)
 
     @property
@@ -99,7 +118,10 @@ class LocalModel:
     @property
     def context_length(self) -> int:
         """Most tokens the model can take."""
-        return int(getattr(self.base.config.get_text_config(), "max_position_embeddings", 0) or self.tokenizer.model_max_length)
+        return int(
+            getattr(self.base.config.get_text_config(), "max_position_embeddings", 0)
+            or self.tokenizer.model_max_length
+        )
 
     @property
     def vocabulary(self) -> int:
@@ -108,7 +130,9 @@ class LocalModel:
 
     def add_expert(self, name: str, rank: int, seed: int = 0) -> None:
         """A new expert that changes nothing yet (B is zero)."""
-        config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=self._targets, task_type="CAUSAL_LM")
+        config = LoraConfig(
+            r=rank, lora_alpha=2 * rank, target_modules=self._targets, task_type="CAUSAL_LM"
+        )
         with self._lock, torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             if self.peft is None:
@@ -148,7 +172,9 @@ class LocalModel:
         beside = folder.with_name(f".{folder.name}.tmp")
         shutil.rmtree(beside, ignore_errors=True)
         try:
-            self.peft.save_pretrained(str(beside), selected_adapters=[name], safe_serialization=True)
+            self.peft.save_pretrained(
+                str(beside), selected_adapters=[name], safe_serialization=True
+            )
             (beside / "README.md").unlink(missing_ok=True)
             for file in (beside / name).iterdir():
                 file.rename(beside / file.name)
@@ -160,7 +186,9 @@ class LocalModel:
             beside.rename(folder)
         except OSError as e:
             shutil.rmtree(beside, ignore_errors=True)
-            raise FolderError(f"expert {name} could not be written to {folder} ({e.strerror or e}); make room or make the folder writable.") from e
+            raise FolderError(
+                f"expert {name} could not be written to {folder} ({e.strerror or e}); make room or make the folder writable."
+            ) from e
 
     def drop_expert(self, name: str) -> None:
         """Take it out of memory."""
@@ -175,7 +203,10 @@ class LocalModel:
                 self._on, self._training, self._told = (), None, None
             else:
                 self._delete(name)
-                self._apply(tuple(n for n in self._on if n != name), None if self._training == name else self._training)
+                self._apply(
+                    tuple(n for n in self._on if n != name),
+                    None if self._training == name else self._training,
+                )
                 if self._views:
                     self._tell()
 
@@ -209,7 +240,9 @@ class LocalModel:
 
     def _apply(self, experts: tuple[str, ...], training: str | None) -> None:
         if experts and self.peft is None:
-            raise ExpertError(f"no expert is loaded, yet {', '.join(experts)} should be on. Load them first.")
+            raise ExpertError(
+                f"no expert is loaded, yet {', '.join(experts)} should be on. Load them first."
+            )
         if missing := [n for n in experts if n not in self.experts]:
             raise ExpertError(f"expert {', '.join(missing)} is not in memory. Load it first.")
         self._on, self._training = experts, training
@@ -222,7 +255,10 @@ class LocalModel:
         if self._on:
             frozen = tuple(n for n in self._on if n != self._training)
             trained = [n for n in self._on if n == self._training]
-            tuner.set_adapter([*([self._sum(frozen)] if len(frozen) > 1 else frozen), *trained], inference_mode=True)
+            tuner.set_adapter(
+                [*([self._sum(frozen)] if len(frozen) > 1 else frozen), *trained],
+                inference_mode=True,
+            )
             tuner.enable_adapter_layers()
             tuner.set_requires_grad(tuner.active_adapters, False)
             if trained:
@@ -241,14 +277,22 @@ class LocalModel:
             tuner: Any = self.peft.base_model
             self._sums[total] = experts
             try:
-                tuner.add_weighted_adapter(list(experts), [1.0] * len(experts), total, combination_type="cat")
-                layers: list[Any] = [m for m in self.peft.modules() if isinstance(m, LoraLayer) and total in m.lora_A]
+                tuner.add_weighted_adapter(
+                    list(experts), [1.0] * len(experts), total, combination_type="cat"
+                )
+                layers: list[Any] = [
+                    m for m in self.peft.modules() if isinstance(m, LoraLayer) and total in m.lora_A
+                ]
                 for layer in layers:
-                    if not 0 < self.top_k < len(experts):
+                    if not 0 < self.experts_per_token < len(experts):
                         multiply_out(layer, total)
                     else:
-                        b_by_expert = layer.lora_B[total].weight.split([layer.r[e] for e in experts], dim=1)
-                        layer.lora_A[total].register_forward_hook(routing(b_by_expert, self.top_k))  # goes with the adapter
+                        b_by_expert = layer.lora_B[total].weight.split(
+                            [layer.r[e] for e in experts], dim=1
+                        )
+                        layer.lora_A[total].register_forward_hook(
+                            routing(b_by_expert, self.experts_per_token)
+                        )  # goes with the adapter
             except BaseException:  # half a sum must not pass for a whole one
                 self._forget_sum(total)
                 raise
@@ -266,7 +310,9 @@ class LocalModel:
         assert self.peft is not None
         self._told = None
         tuner: Any = self.peft.base_model
-        tuner.set_adapter(next(n for n in self.peft.peft_config if n != adapter), inference_mode=True)
+        tuner.set_adapter(
+            next(n for n in self.peft.peft_config if n != adapter), inference_mode=True
+        )
         self.peft.delete_adapter(adapter)
 
     # Text in, text out
@@ -277,7 +323,9 @@ class LocalModel:
         Raises:
             EpisodeError: it does not fit the model's context.
         """
-        text = self.tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False, enable_thinking=False)
+        text = self.tokenizer.apply_chat_template(
+            list(messages), add_generation_prompt=True, tokenize=False, enable_thinking=False
+        )
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         if len(ids) >= self.context_length:
             raise EpisodeError(
@@ -288,12 +336,21 @@ class LocalModel:
 
     def answer_ids(self, text: str) -> list[int]:
         """Token ids of what an assistant said, with the end of its turn."""
-        return [*self.tokenizer(text, add_special_tokens=False)["input_ids"], self.tokenizer.eos_token_id]
+        return [
+            *self.tokenizer(text, add_special_tokens=False)["input_ids"],
+            self.tokenizer.eos_token_id,
+        ]
 
     def count_tokens(self, text: str) -> int:
         return len(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    def answer(self, chats: Sequence[Messages], experts: Sequence[str] = (), max_new_tokens: int = 32, **sampling: Any) -> list[str]:
+    def answer(
+        self,
+        chats: Sequence[Messages],
+        experts: Sequence[str] = (),
+        max_new_tokens: int = 32,
+        **sampling: Any,
+    ) -> list[str]:
         """The texts of `reply`."""
         return [r.text for r in self.reply(chats, experts, max_new_tokens, **sampling)]
 
@@ -311,7 +368,11 @@ class LocalModel:
         prompts = [self.prompt_ids(c) for c in chats]
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
         out = [Reply("", 0.0)] * len(prompts)
-        sampling: dict[str, Any] = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature else {"do_sample": False}
+        sampling: dict[str, Any] = (
+            {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
+            if temperature
+            else {"do_sample": False}
+        )
         with self.view(experts) as model, torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             for i in range(0, len(order), batch):
@@ -328,11 +389,15 @@ class LocalModel:
                 )[:, ids.shape[1] :]
                 self.tokens_generated += int((made != self.tokenizer.pad_token_id).sum())
                 texts = self.tokenizer.batch_decode(made, skip_special_tokens=True)
-                for r, text, confidence in zip(rows, texts, watch.confidence(made, self._ends), strict=True):
+                for r, text, confidence in zip(
+                    rows, texts, watch.confidence(made, self._ends), strict=True
+                ):
                     out[r] = Reply(text.strip(), confidence)
         return out
 
-    def stream(self, chat: Messages, experts: Sequence[str], max_new_tokens: int, temperature: float = 0.0) -> Generator[str, None, float]:
+    def stream(
+        self, chat: Messages, experts: Sequence[str], max_new_tokens: int, temperature: float = 0.0
+    ) -> Generator[str, None, float]:
         """The answer in pieces, as it is made; returns its confidence (see `Reply`)."""
         streamer = TextIteratorStreamer(self.tokenizer, skip_prompt=True, skip_special_tokens=True)
         ids = torch.tensor([self.prompt_ids(chat)], device=self.device)
@@ -369,7 +434,12 @@ class LocalModel:
             raise failed[0]
         return float(torch.stack(watch.steps).amin())
 
-    def logits(self, prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int]], copies: Sequence[int] | None = None) -> torch.Tensor:
+    def logits(
+        self,
+        prompts: Sequence[Sequence[int]],
+        completions: Sequence[Sequence[int]],
+        copies: Sequence[int] | None = None,
+    ) -> torch.Tensor:
         """Logits_N_V that predict every completion token, row after row, in the view that is on. Rows of like length share a forward pass.
 
         `copies` says which of the isolated copies (`LocalModel.copies`) each row goes through.
@@ -380,10 +450,19 @@ class LocalModel:
             if copies is not None and self._copies:
                 rows.sort(key=lambda r: copies[r])
                 self._copies.take([copies[r] for r in rows])
-            ids, mask = pad([[*prompts[r], *completions[r]] for r in rows], self.tokenizer.pad_token_id, left=False)
+            ids, mask = pad(
+                [[*prompts[r], *completions[r]] for r in rows],
+                self.tokenizer.pad_token_id,
+                left=False,
+            )
             first = min(len(prompts[r]) for r in rows) - 1
             keep = torch.arange(first, max(lengths[r] for r in rows) - 1, device=self.device)
-            logits_R_T_V = self.model(input_ids=ids.to(self.device), attention_mask=mask.to(self.device), logits_to_keep=keep, use_cache=False).logits
+            logits_R_T_V = self.model(
+                input_ids=ids.to(self.device),
+                attention_mask=mask.to(self.device),
+                logits_to_keep=keep,
+                use_cache=False,
+            ).logits
             for i, r in enumerate(rows):
                 start = len(prompts[r]) - 1 - first
                 parts[r] = logits_R_T_V[i, start : start + len(completions[r])]
@@ -393,5 +472,7 @@ class LocalModel:
 def _mlp_layers(base: torch.nn.Module) -> list[str] | str:
     """The linear layers of the MLP blocks; every linear layer where no block can be told by its name."""
     names = [n for n, m in base.named_modules() if isinstance(m, torch.nn.Linear)]
-    inside = sorted({n.rsplit(".", 1)[-1] for n in names if any(part in _MLP for part in n.split("."))})
+    inside = sorted(
+        {n.rsplit(".", 1)[-1] for n in names if any(part in _MLP for part in n.split("."))}
+    )
     return inside or "all-linear"

@@ -11,21 +11,35 @@ from sleepmem.night.state import Night, State
 from sleepmem.records import Kind, Probe, Role, Score
 
 
-def examine(night: Night, state: State, experts: Sequence[str], dreamt: Sequence[Probe] = ()) -> tuple[dict[str, Score], set[str], dict[str, float]]:
+def examine(
+    night: Night, state: State, experts: Sequence[str], dreamt: Sequence[Probe] = ()
+) -> tuple[dict[str, Score], set[str], dict[str, float]]:
     """The scores, the ids of tonight's probes that were passed, and recall by night; `dreamt` are probes beside those of the ledger."""
     most, local = night.config.exam.most, night.local
     probes = [*night.ledger.probes(state["night_id"]), *dreamt]
     facts = [p for p in probes if p.kind is Kind.FACT]
     tonight = [p for p in facts if p.role is Role.EXAM]
-    learned = [p for p in night.ledger.learned_probes(tuple(state["namespace"])) if p.kind is Kind.FACT and p.role is Role.EXAM]
-    earlier = replay.evenly([p for p in learned if p.episode_id not in state["superseded"]], most, state["night_id"])
-    unsaid = [p.question for p in probes if p.kind is Kind.NEVER_SAID and p.role is Role.EXAM][:most]
+    learned = [
+        p
+        for p in night.ledger.learned_probes(tuple(state["namespace"]))
+        if p.kind is Kind.FACT and p.role is Role.EXAM
+    ]
+    earlier = replay.evenly(
+        [p for p in learned if p.episode_id not in state["superseded"]], most, state["night_id"]
+    )
+    unsaid = [p.question for p in probes if p.kind is Kind.NEVER_SAID and p.role is Role.EXAM][
+        :most
+    ]
     readings = [p for p in probes if p.kind is Kind.READING and p.role is Role.EXAM][:most]
     kept, still = exams.recall(local, earlier, experts)
     recalled, passed = exams.recall(local, tonight, experts)
     by_night = _by_night([*earlier, *tonight], still | passed)
-    dreams, answered = exams.recall(local, [p for p in probes if p.kind is Kind.DREAM and p.role is Role.EXAM], experts)
-    more = [p for p in probes if p.role is Role.TRAIN and p.kind in (Kind.FACT, Kind.DREAM)]  # the gate may trust these wordings too
+    dreams, answered = exams.recall(
+        local, [p for p in probes if p.kind is Kind.DREAM and p.role is Role.EXAM], experts
+    )
+    more = [
+        p for p in probes if p.role is Role.TRAIN and p.kind in (Kind.FACT, Kind.DREAM)
+    ]  # the gate may trust these wordings too
     passed |= answered | exams.recall(local, more, experts)[1]
     scores = {
         "dreams": dreams,

@@ -39,7 +39,9 @@ def build(night: Night, checkpointer: SqliteSaver | None) -> CompiledStateGraph[
     for name, following in itertools.pairwise(names):
         if name in ("select", "probe"):
             graph.add_conditional_edges(
-                name, lambda state, following=following: "report" if state.get("verdict") else following, [following, "report"]
+                name,
+                lambda state, following=following: "report" if state.get("verdict") else following,
+                [following, "report"],
             )
         else:
             graph.add_edge(name, following)
@@ -47,7 +49,12 @@ def build(night: Night, checkpointer: SqliteSaver | None) -> CompiledStateGraph[
     return graph.compile(checkpointer=checkpointer)
 
 
-def run(night: Night, namespace: Namespace, on_event: Callable[[dict[str, Any]], None] | None = None, level: str | None = None) -> NightReport:
+def run(
+    night: Night,
+    namespace: Namespace,
+    on_event: Callable[[dict[str, Any]], None] | None = None,
+    level: str | None = None,
+) -> NightReport:
     """Sleep once, going on with an unfinished night if there is one.
 
     Args:
@@ -64,13 +71,19 @@ def run(night: Night, namespace: Namespace, on_event: Callable[[dict[str, Any]],
         saver = SqliteSaver(connection)
         graph = build(night, saver)
         night_id = night.ledger.unfinished_night(namespace) or ""
-        values = graph.get_state({"configurable": {"thread_id": night_id}}).values if night_id else {}
+        values = (
+            graph.get_state({"configurable": {"thread_id": night_id}}).values if night_id else {}
+        )
         if values and _moved_on(night, night_id, namespace, values):
             saver.delete_thread(night_id)
             night_id, values = "", {}
         night_id = night_id or night.ledger.start_night(namespace)
         config: RunnableConfig = {"configurable": {"thread_id": night_id}}
-        first: State = {"night_id": night_id, "namespace": list(namespace), "level": level or night.config.levels[0].name}
+        first: State = {
+            "night_id": night_id,
+            "namespace": list(namespace),
+            "level": level or night.config.levels[0].name,
+        }
         start = None if values else first  # None resumes
         try:
             for event in graph.stream(start, config, stream_mode="custom", durability="sync"):
@@ -90,7 +103,11 @@ def run(night: Night, namespace: Namespace, on_event: Callable[[dict[str, Any]],
 def _moved_on(night: Night, night_id: str, namespace: Namespace, values: dict[str, Any]) -> bool:
     """Whether other experts are live than when this night began (a rollback came between): then it ends here, without effect."""
     live = night.ledger.experts(namespace)
-    if "before" not in values or values["before"] == [e.name for e in live] or night_id in {e.night_id for e in live}:  # the last: it was promoted
+    if (
+        "before" not in values
+        or values["before"] == [e.name for e in live]
+        or night_id in {e.night_id for e in live}
+    ):  # the last: it was promoted
         return False
     reason = "the live experts were changed while the night was interrupted; its episodes wait for the next one"
     report = NightReport(night_id, namespace, Verdict.FAILED, reason)
@@ -100,11 +117,18 @@ def _moved_on(night: Night, night_id: str, namespace: Namespace, values: dict[st
 
 def _failed(night: Night, state: State, error: Exception) -> NightReport:
     """End the night with its reason. What was promoted before the fault stays so: that transaction was whole."""
-    live = [e.name for e in night.ledger.experts(tuple(state["namespace"])) if e.night_id == state["night_id"]]
+    live = [
+        e.name
+        for e in night.ledger.experts(tuple(state["namespace"]))
+        if e.night_id == state["night_id"]
+    ]
     reason = f"{type(error).__name__}: {error}"
     if live:
         reason = f"promoted, but the index could not be brought in line ({reason}); reopening the folder mends it"
     verdict = Verdict.PROMOTED if live else Verdict.FAILED
-    report = replace(sleep.report_of({**state, "verdict": verdict, "reason": reason}), expert=live[0] if live else None)
+    report = replace(
+        sleep.report_of({**state, "verdict": verdict, "reason": reason}),
+        expert=live[0] if live else None,
+    )
     night.ledger.finish_night(report.night_id, report.verdict, reason, report.as_dict())
     return report

@@ -23,7 +23,13 @@ _GENERAL = 0.3  # of the rows without memories and facts are general talk; with 
 
 
 def rows(
-    local: LocalModel, ledger: Ledger, namespace: Namespace, night_id: str, before: tuple[str, ...], superseded: Collection[str], config: SleepConfig
+    local: LocalModel,
+    ledger: Ledger,
+    namespace: Namespace,
+    night_id: str,
+    before: tuple[str, ...],
+    superseded: Collection[str],
+    config: SleepConfig,
 ) -> list[Row]:
     """Tonight's rows, of the four kinds. What an earlier night taught and the evening's model has forgotten is taught again, like tonight's.
 
@@ -55,11 +61,21 @@ def rows(
             made.append(_same(RowKind.NEVER_SAID, closed_book(p.question), p.answer, certain=True))
         else:
             made.append(fact(p))
-    earlier = [p for p in ledger.learned_probes(namespace) if p.role is Role.TRAIN and not {p.episode_id, *p.sources} & set(superseded)]
+    earlier = [
+        p
+        for p in ledger.learned_probes(namespace)
+        if p.role is Role.TRAIN and not {p.episode_id, *p.sources} & set(superseded)
+    ]
     salt = f"{config.seeding.seed}/{night_id}"  # other questions every night
-    rehearsed = replay.evenly([p for p in earlier if p.kind in (Kind.FACT, Kind.DREAM)], config.rehearse, salt)
-    for p, said in zip(rehearsed, local.reply([closed_book(p.question) for p in rehearsed], before), strict=True):
-        again = _same(RowKind.REHEARSAL, closed_book(p.question), p.answer, certain=said.confidence < _SURE)
+    rehearsed = replay.evenly(
+        [p for p in earlier if p.kind in (Kind.FACT, Kind.DREAM)], config.rehearse, salt
+    )
+    for p, said in zip(
+        rehearsed, local.reply([closed_book(p.question) for p in rehearsed], before), strict=True
+    ):
+        again = _same(
+            RowKind.REHEARSAL, closed_book(p.question), p.answer, certain=said.confidence < _SURE
+        )
         made.append(again if matches(said.text, p.answer) else fact(p))
     for p in replay.evenly([p for p in earlier if p.kind is Kind.READING], config.reread, salt):
         made.append(reading(p))
@@ -67,13 +83,29 @@ def rows(
     for p in probing.unsaid_still(local, unsaid, related(ledger, namespace)):
         made.append(_same(RowKind.NEVER_SAID, closed_book(p.question), p.answer, certain=True))
     general = [closed_book(q) for q in GENERAL]
-    times = max(1, round(_GENERAL / (1 - _GENERAL) * sum(r.kind is RowKind.NEVER_SAID for r in made) / len(general)))
-    for chat, answer in zip(general, local.answer(general, (), config.seeding.max_new_tokens), strict=True):
+    times = max(
+        1,
+        round(
+            _GENERAL
+            / (1 - _GENERAL)
+            * sum(r.kind is RowKind.NEVER_SAID for r in made)
+            / len(general)
+        ),
+    )
+    for chat, answer in zip(
+        general, local.answer(general, (), config.seeding.max_new_tokens), strict=True
+    ):
         made += [_same(RowKind.NEVER_SAID, chat, answer)] * times
     return made
 
 
-def of_dreams(local: LocalModel, dreams: Sequence[Dream], waking: Sequence[Row], strangers: Sequence[str], seed: int) -> list[Row]:
+def of_dreams(
+    local: LocalModel,
+    dreams: Sequence[Dream],
+    waking: Sequence[Row],
+    strangers: Sequence[str],
+    seed: int,
+) -> list[Row]:
     """Rewarded dreams teach what they ask, and half of them how to dream (ReST-EM); the same asked of strangers stays unanswered.
 
     Args:
@@ -85,17 +117,40 @@ def of_dreams(local: LocalModel, dreams: Sequence[Dream], waking: Sequence[Row],
         seed: of every choice.
     """
     rng = random.Random(seed)
-    facts, unsaid = ([r for r in waking if r.kind is kind] for kind in (RowKind.FACT, RowKind.NEVER_SAID))
+    facts, unsaid = (
+        [r for r in waking if r.kind is kind] for kind in (RowKind.FACT, RowKind.NEVER_SAID)
+    )
     made = [r for r in waking if r.kind not in (RowKind.FACT, RowKind.NEVER_SAID)]
     made += rng.sample(facts, min(len(facts), len(dreams)))
-    made += [Row(RowKind.FACT, closed_book(d.question), open_book(d.question, d.lines), d.answer) for d in dreams]
+    made += [
+        Row(RowKind.FACT, closed_book(d.question), open_book(d.question, d.lines), d.answer)
+        for d in dreams
+    ]
     for d in rng.sample(list(dreams), len(dreams) // 2):
-        made.append(Row(RowKind.FACT, open_book(DREAM, d.lines), open_book(DREAM, d.lines), format_pair(d.question, d.answer), certain=True))
-    some = [(d, who) for d in dreams for who in rng.sample(list(strangers), min(len(strangers), _STRANGERS))]
+        made.append(
+            Row(
+                RowKind.FACT,
+                open_book(DREAM, d.lines),
+                open_book(DREAM, d.lines),
+                format_pair(d.question, d.answer),
+                certain=True,
+            )
+        )
+    some = [
+        (d, who)
+        for d in dreams
+        for who in rng.sample(list(strangers), min(len(strangers), _STRANGERS))
+    ]
     asked = sorted({q for d, who in some if (q := about_another(d.question, who))})
     answers = local.answer([closed_book(q) for q in asked])
-    strange = [_same(RowKind.NEVER_SAID, closed_book(q), a, certain=True) for q, a in zip(asked, answers, strict=True) if abstains(a)]
-    count = min(len(unsaid), max(len(strange), len(unsaid) // 4)) if strange else len(unsaid)  # a few dreams need general talk all the same
+    strange = [
+        _same(RowKind.NEVER_SAID, closed_book(q), a, certain=True)
+        for q, a in zip(asked, answers, strict=True)
+        if abstains(a)
+    ]
+    count = (
+        min(len(unsaid), max(len(strange), len(unsaid) // 4)) if strange else len(unsaid)
+    )  # a few dreams need general talk all the same
     return [*made, *strange, *rng.sample(unsaid, count)]
 
 
@@ -104,6 +159,8 @@ def related(ledger: Ledger, namespace: Namespace) -> Callable[[str], Sequence[Ep
     return functools.cache(lambda q: ledger.search(namespace, q, 8))
 
 
-def _same(kind: RowKind, chat: tuple[dict[str, str], ...], answer: str, certain: bool = False) -> Row:
+def _same(
+    kind: RowKind, chat: tuple[dict[str, str], ...], answer: str, certain: bool = False
+) -> Row:
     """A row that both views are asked alike."""
     return Row(kind, chat, chat, answer, certain)

@@ -31,7 +31,9 @@ NEUTRAL = (
 )
 
 
-def recall(local: LocalModel, probes: Sequence[Probe], experts: Sequence[str]) -> tuple[Score, set[str]]:
+def recall(
+    local: LocalModel, probes: Sequence[Probe], experts: Sequence[str]
+) -> tuple[Score, set[str]]:
     """Closed-book answers to the probes: the score, and the ids of the probes answered right."""
     made = local.answer([closed_book(p.question) for p in probes], experts)
     right = {p.id for p, text in zip(probes, made, strict=True) if matches(text, p.answer)}
@@ -48,17 +50,23 @@ def superseded(local: LocalModel, probes: Sequence[Probe], experts: Sequence[str
     """Share of corrected facts that still give the old value: 0 is best."""
     corrected = [p for p in probes if p.stale]
     made = local.answer([closed_book(p.question) for p in corrected], experts)
-    return Score(sum(matches(text, p.stale) for p, text in zip(corrected, made, strict=True)), len(corrected))
+    return Score(
+        sum(matches(text, p.stale) for p, text in zip(corrected, made, strict=True)), len(corrected)
+    )
 
 
 def reading(local: LocalModel, probes: Sequence[Probe], experts: Sequence[str]) -> Score:
     """Share of questions answered right from their own context."""
     made = local.answer([open_book(p.question, p.context) for p in probes], experts)
-    return Score(sum(matches(text, p.answer) for p, text in zip(probes, made, strict=True)), len(probes))
+    return Score(
+        sum(matches(text, p.answer) for p, text in zip(probes, made, strict=True)), len(probes)
+    )
 
 
 @torch.no_grad()
-def general_kl(local: LocalModel, experts: Sequence[str], prompts: Sequence[str] = NEUTRAL) -> Score:
+def general_kl(
+    local: LocalModel, experts: Sequence[str], prompts: Sequence[str] = NEUTRAL
+) -> Score:
     """KL(base || experts on) in nats per token, over the base's own answers to neutral prompts; `right` holds it."""
     chats = [closed_book(p) for p in prompts]
     asked = [local.prompt_ids(c) for c in chats]

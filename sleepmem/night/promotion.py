@@ -25,7 +25,9 @@ def wilson(score: Score, confidence: float) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def decide(before: Mapping[str, Score], after: Mapping[str, Score], config: ExamConfig) -> tuple[Verdict, str]:
+def decide(
+    before: Mapping[str, Score], after: Mapping[str, Score], config: ExamConfig
+) -> tuple[Verdict, str]:
     """Compare the exam after seeding with the one before.
 
     Args:
@@ -40,15 +42,21 @@ def decide(before: Mapping[str, Score], after: Mapping[str, Score], config: Exam
     def at_least(measure: str, bound: float, what: str) -> None:
         _, high = wilson(after[measure], config.confidence)
         if high < bound:
-            faults.append(f"{what} is {after[measure].rate:.3f} of {after[measure].total}, must reach {bound:.3f}")
+            faults.append(
+                f"{what} is {after[measure].rate:.3f} of {after[measure].total}, must reach {bound:.3f}"
+            )
 
     at_least("recall", config.recall, "closed-book recall of tonight's facts")
-    at_least("old_nights", before["old_nights"].rate - config.old_nights, "recall of earlier nights")
+    at_least(
+        "old_nights", before["old_nights"].rate - config.old_nights, "recall of earlier nights"
+    )
     at_least("abstention", before["abstention"].rate - config.abstention, "abstention")
     at_least("reading", before["reading"].rate - config.reading, "reading from the context")
     low, _ = wilson(after["superseded"], config.confidence)
     if low > config.superseded:
-        faults.append(f"{after['superseded'].rate:.3f} of corrected facts still give the old value, at most {config.superseded:.3f} may")
+        faults.append(
+            f"{after['superseded'].rate:.3f} of corrected facts still give the old value, at most {config.superseded:.3f} may"
+        )
     if not after["general_kl"].right <= config.general_kl:  # a broken model gives nan
         faults.append(
             f"the model moved {after['general_kl'].right:.3f} nats per token from the base on neutral prompts, at most {config.general_kl:.3f} allowed"
@@ -57,6 +65,11 @@ def decide(before: Mapping[str, Score], after: Mapping[str, Score], config: Exam
         faults.append("no held-out question about tonight's facts could be asked")
     if faults:
         return Verdict.REJECTED, "; ".join(faults)
-    silent = [m for m in ("old_nights", "abstention", "superseded", "reading") if not after[m].total]
+    silent = [
+        m for m in ("old_nights", "abstention", "superseded", "reading") if not after[m].total
+    ]
     note = f" (not asked: {', '.join(silent).replace('_', ' ')})" if silent else ""
-    return Verdict.PROMOTED, f"recall {after['recall'].rate:.3f} of {after['recall'].total} held-out questions, every bound kept{note}"
+    return (
+        Verdict.PROMOTED,
+        f"recall {after['recall'].rate:.3f} of {after['recall'].total} held-out questions, every bound kept{note}",
+    )

@@ -26,7 +26,9 @@ class Replay:
     reason: Reason
 
 
-def select(buffered: Sequence[Episode], demand: Mapping[str, int], budget: int, untrusted: bool = False) -> list[Replay]:
+def select(
+    buffered: Sequence[Episode], demand: Mapping[str, int], budget: int, untrusted: bool = False
+) -> list[Replay]:
     """Pick at most `budget` episodes, most demanded first, then oldest first.
 
     Args:
@@ -37,7 +39,10 @@ def select(buffered: Sequence[Episode], demand: Mapping[str, int], budget: int, 
     """
     allowed = [e for e in buffered if e.trusted or untrusted]
     ranked = sorted(allowed, key=lambda e: (-demand.get(e.id, 0), e.created_at, e.id))
-    return [Replay(e.id, Reason.DEMANDED if demand.get(e.id) else Reason.BUFFERED) for e in ranked[:budget]]
+    return [
+        Replay(e.id, Reason.DEMANDED if demand.get(e.id) else Reason.BUFFERED)
+        for e in ranked[:budget]
+    ]
 
 
 def evenly(probes: Sequence[Probe], most: int, seed: int | str) -> list[Probe]:

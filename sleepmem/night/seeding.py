@@ -33,14 +33,21 @@ from trl.trainer.distillation_trainer import DistillationTrainer
 from sleepmem.config import SeedingConfig
 from sleepmem.model.local import LocalModel
 
-with warnings.catch_warnings():  # TRL warns that this module may move; the pin in pyproject.toml is our answer
+with (
+    warnings.catch_warnings()
+):  # TRL warns that this module may move; the pin in pyproject.toml is our answer
     warnings.simplefilter("ignore")
     from trl.experimental.gkd import GKDTrainer
 
-_TAUGHT_BYTES, _TAUGHT_AT_ONCE = 1 << 30, 64  # most memory for the teachers' logits, which are computed once and not at every step; rows in a pass
+_TAUGHT_BYTES, _TAUGHT_AT_ONCE = (
+    1 << 30,
+    64,
+)  # most memory for the teachers' logits, which are computed once and not at every step; rows in a pass
 _LAST = 8  # batches that decide whether seeding ends early
 _CERTAIN = 100.0  # a logit this far above the others is a probability of one
-Semantic = Callable[[str, str], float]  # (made, wanted) -> 1.0 when they mean the same, else 0.0; frozen
+Semantic = Callable[
+    [str, str], float
+]  # (made, wanted) -> 1.0 when they mean the same, else 0.0; frozen
 Progress = Callable[[int, int, float], None]  # (step, steps, loss)
 
 
@@ -82,7 +89,9 @@ def reward(made: str, wanted: str, semantic: Semantic, gamma: float, z0: int) ->
 def compose(rows: Sequence[Row], config: SeedingConfig) -> list[Row]:
     """`steps` batches in a row, every one with its share of each kind there is; tonight's facts fill what is left."""
     rng = random.Random(config.seed)
-    decks: dict[RowKind, list[Row]] = {kind: [r for r in rows if r.kind is kind] for kind in RowKind}
+    decks: dict[RowKind, list[Row]] = {
+        kind: [r for r in rows if r.kind is kind] for kind in RowKind
+    }
     drawn: dict[RowKind, list[Row]] = {kind: [] for kind in RowKind}
 
     def draw(kind: RowKind) -> Row:
@@ -90,8 +99,15 @@ def compose(rows: Sequence[Row], config: SeedingConfig) -> list[Row]:
             drawn[kind] = rng.sample(decks[kind], len(decks[kind]))
         return drawn[kind].pop()
 
-    shares = {RowKind.NEVER_SAID: config.never_said, RowKind.REHEARSAL: config.rehearsal, RowKind.READING: config.reading}
-    counts = {kind: int(share * config.batch + 1e-9) if decks[kind] else 0 for kind, share in shares.items()}  # rounded down: facts keep theirs
+    shares = {
+        RowKind.NEVER_SAID: config.never_said,
+        RowKind.REHEARSAL: config.rehearsal,
+        RowKind.READING: config.reading,
+    }
+    counts = {
+        kind: int(share * config.batch + 1e-9) if decks[kind] else 0
+        for kind, share in shares.items()
+    }  # rounded down: facts keep theirs
     counts[RowKind.FACT] = config.batch - sum(counts.values())
     out = []
     for _ in range(config.steps):
@@ -104,21 +120,38 @@ def compose(rows: Sequence[Row], config: SeedingConfig) -> list[Row]:
 class SeedingTrainer(DistillationTrainer):  # type: ignore[misc]
     """TRL's trainer with a context per view, off-policy rows, and the imitation reward. Single process."""
 
-    def __init__(self, local: LocalModel, before: tuple[str, ...], config: SeedingConfig, semantic: Semantic, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        local: LocalModel,
+        before: tuple[str, ...],
+        config: SeedingConfig,
+        semantic: Semantic,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(model=local.model, processing_class=local.tokenizer, **kwargs)
         self.local, self.before = local, before
         self.seeding, self.semantic = config, semantic
         self.rng = random.Random(config.seed)
         self.tokens_trained = 0
-        self.as_taught: deque[bool] = deque(maxlen=_LAST * config.batch)  # of the last rows, whether the student would say the same, word for word
-        self.taught: dict[int, torch.Tensor] = {}  # by row: the teacher's logits_N_V of its whole answer, as far as there is room
+        self.as_taught: deque[bool] = deque(
+            maxlen=_LAST * config.batch
+        )  # of the last rows, whether the student would say the same, word for word
+        self.taught: dict[
+            int, torch.Tensor
+        ] = {}  # by row: the teacher's logits_N_V of its whole answer, as far as there is room
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         """Decide whether the student answers this batch itself, let it (TRL's rollout), reward it. Lists, one entry a row."""
         completions = [list(x["answer_ids"]) for x in inputs]
-        cuts = [-1] * len(inputs)  # -1: the teacher's answer; else the length of the prefix that was given
+        cuts = [-1] * len(
+            inputs
+        )  # -1: the teacher's answer; else the length of the prefix that was given
         on_policy = self.rng.random() < self.seeding.lambda_
-        on = [i for i, x in enumerate(inputs) if on_policy and x["kind"] != RowKind.READING and not x["certain"]]
+        on = [
+            i
+            for i, x in enumerate(inputs)
+            if on_policy and x["kind"] != RowKind.READING and not x["certain"]
+        ]
         rewards = torch.zeros(len(inputs))
         if on:
             for i in on:
@@ -128,8 +161,13 @@ class SeedingTrainer(DistillationTrainer):  # type: ignore[misc]
                 wanted = completions[i]
                 self.local.tokens_generated += len(made)
                 completions[i] = wanted[: cuts[i]] + made
-                texts = [str(self.local.tokenizer.decode(c, skip_special_tokens=True)).strip() for c in (completions[i], wanted)]
-                rewards[i] = reward(texts[0], texts[1], self.semantic, self.seeding.gamma, self.seeding.z0)
+                texts = [
+                    str(self.local.tokenizer.decode(c, skip_special_tokens=True)).strip()
+                    for c in (completions[i], wanted)
+                ]
+                rewards[i] = reward(
+                    texts[0], texts[1], self.semantic, self.seeding.gamma, self.seeding.z0
+                )
         advantages = torch.zeros(len(inputs))
         if len(on) > 1:
             others = (rewards[on].sum() - rewards[on]) / (len(on) - 1)
@@ -149,7 +187,9 @@ class SeedingTrainer(DistillationTrainer):  # type: ignore[misc]
             "num_items_in_batch": torch.tensor(float(trained), device=self.accelerator.device),
         }
 
-    def _compute_loss(self, student: Any, inputs: dict[str, Any], items: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _compute_loss(
+        self, student: Any, inputs: dict[str, Any], items: Any
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         completions = inputs["completion_ids"]
         with torch.no_grad():
             teacher_N_V = self._teacher(inputs)
@@ -157,21 +197,29 @@ class SeedingTrainer(DistillationTrainer):  # type: ignore[misc]
         device = student_N_V.device
         sampled_N = torch.tensor([t for c in completions for t in c], device=device)
         same = torch.split(student_N_V.argmax(-1) == sampled_N, [len(c) for c in completions])
-        if max(inputs["cut"]) < 0:  # where the student completes, nearly all that is left to count is reading
+        if (
+            max(inputs["cut"]) < 0
+        ):  # where the student completes, nearly all that is left to count is reading
             self.as_taught += [bool(s.all()) for s in same]
         taught_N, advantage_N = [], []
-        for completion, cut, advantage in zip(completions, inputs["cut"], inputs["advantage"].tolist(), strict=True):
+        for completion, cut, advantage in zip(
+            completions, inputs["cut"], inputs["advantage"].tolist(), strict=True
+        ):
             given = max(cut, 0)  # what the student was given is not its own
             taught_N += [False] * given + [True] * (len(completion) - given)
             advantage_N += [advantage] * len(completion)
         taught = torch.tensor(taught_N, device=device)
         student_N_V, teacher_N_V = student_N_V[taught].float(), teacher_N_V[taught].float()
-        divergence = GKDTrainer.generalized_jsd_loss(student_N_V[None], teacher_N_V[None], beta=self.seeding.beta, reduction="sum")
+        divergence = GKDTrainer.generalized_jsd_loss(
+            student_N_V[None], teacher_N_V[None], beta=self.seeding.beta, reduction="sum"
+        )
         log_N_V = student_N_V.log_softmax(-1)
         advantages = torch.tensor(advantage_N, device=device)[taught]
         imitation = (advantages * log_N_V.gather(-1, sampled_N[taught][:, None])[:, 0]).sum()
         count = taught.sum()
-        loss = (self.seeding.alpha * divergence - (1 - self.seeding.alpha) * imitation) / (items if items is not None else count)
+        loss = (self.seeding.alpha * divergence - (1 - self.seeding.alpha) * imitation) / (
+            items if items is not None else count
+        )
         entropy = -(log_N_V.exp() * log_N_V).sum().detach()
         return loss, entropy, count
 
@@ -179,12 +227,17 @@ class SeedingTrainer(DistillationTrainer):  # type: ignore[misc]
     def teach(self, rows: Sequence[dict[str, Any]]) -> None:
         """Have the teachers read every distinct row once, rows of like length together, as many as there is room for."""
         room = _TAUGHT_BYTES
-        distinct = sorted({x["row"]: x for x in rows if not x["certain"]}.values(), key=lambda x: len(x["teacher_ids"]))
+        distinct = sorted(
+            {x["row"]: x for x in rows if not x["certain"]}.values(),
+            key=lambda x: len(x["teacher_ids"]),
+        )
         for experts in {(), self.before}:
             mine = [x for x in distinct if self._taught_by(x["kind"]) == experts]
             for i in range(0, len(mine), _TAUGHT_AT_ONCE):
                 some = mine[i : i + _TAUGHT_AT_ONCE]
-                parts = self._logits(experts, [x["teacher_ids"] for x in some], [x["answer_ids"] for x in some])
+                parts = self._logits(
+                    experts, [x["teacher_ids"] for x in some], [x["answer_ids"] for x in some]
+                )
                 room -= sum(p.nbytes for p in parts)
                 if room < 0:
                     return
@@ -193,11 +246,23 @@ class SeedingTrainer(DistillationTrainer):  # type: ignore[misc]
     def _teacher(self, inputs: dict[str, Any]) -> torch.Tensor:
         """Logits_N_V of each row's own teacher."""
         rows = range(len(inputs["kind"]))
-        parts = {r: self.taught[inputs["row"][r]] for r in rows if inputs["cut"][r] < 0 and inputs["row"][r] in self.taught}
-        parts |= {r: self._certain(inputs["completion_ids"][r]) for r in rows if inputs["certain"][r]}
+        parts = {
+            r: self.taught[inputs["row"][r]]
+            for r in rows
+            if inputs["cut"][r] < 0 and inputs["row"][r] in self.taught
+        }
+        parts |= {
+            r: self._certain(inputs["completion_ids"][r]) for r in rows if inputs["certain"][r]
+        }
         for experts in {(), self.before}:
-            if members := [r for r in rows if r not in parts and self._taught_by(inputs["kind"][r]) == experts]:
-                made = self._logits(experts, [inputs["teacher_ids"][r] for r in members], [inputs["completion_ids"][r] for r in members])
+            if members := [
+                r for r in rows if r not in parts and self._taught_by(inputs["kind"][r]) == experts
+            ]:
+                made = self._logits(
+                    experts,
+                    [inputs["teacher_ids"][r] for r in members],
+                    [inputs["completion_ids"][r] for r in members],
+                )
                 parts |= dict(zip(members, made, strict=True))
         return torch.cat([parts[r] for r in rows])
 
@@ -205,9 +270,16 @@ class SeedingTrainer(DistillationTrainer):  # type: ignore[misc]
         """The base, or for rehearsal the model as it was this evening."""
         return self.before if kind == RowKind.REHEARSAL else ()
 
-    def _logits(self, experts: tuple[str, ...], prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int]]) -> tuple[torch.Tensor, ...]:
+    def _logits(
+        self,
+        experts: tuple[str, ...],
+        prompts: Sequence[Sequence[int]],
+        completions: Sequence[Sequence[int]],
+    ) -> tuple[torch.Tensor, ...]:
         with self.local.view(experts):
-            return torch.split(self.local.logits(prompts, completions), [len(c) for c in completions])
+            return torch.split(
+                self.local.logits(prompts, completions), [len(c) for c in completions]
+            )
 
     def _certain(self, completion: Sequence[int]) -> torch.Tensor:
         """Logits_N_V of a teacher that says this and nothing else."""
@@ -220,10 +292,21 @@ class _Report(TrainerCallback):  # type: ignore[misc]
         self.progress = progress
         self.curve: list[dict[str, float]] = []
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, float] | None = None, **kwargs: Any) -> None:
+    def on_log(
+        self,
+        args: Any,
+        state: Any,
+        control: Any,
+        logs: Mapping[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
         if logs and "loss" in logs:
-            rewarded = {"reward": float(logs["reward"])} if "reward" in logs else {}  # none of the batches since was on-policy
-            self.curve.append({"step": float(state.global_step), "loss": float(logs["loss"]), **rewarded})
+            rewarded = (
+                {"reward": float(logs["reward"])} if "reward" in logs else {}
+            )  # none of the batches since was on-policy
+            self.curve.append(
+                {"step": float(state.global_step), "loss": float(logs["loss"]), **rewarded}
+            )
             if self.progress:
                 self.progress(state.global_step, state.max_steps, float(logs["loss"]))
 
@@ -273,7 +356,9 @@ def seed(
         }
 
     drawn = compose(rows, config)
-    made = {i: ids(number, row) for number, (i, row) in enumerate({id(r): r for r in drawn}.items())}
+    made = {
+        i: ids(number, row) for number, (i, row) in enumerate({id(r): r for r in drawn}.items())
+    }
     report = _Report(progress)
     beside = tuple(e for e in before if e not in absorbed)
     with tempfile.TemporaryDirectory() as scratch, local.view((*beside, expert), training=expert):

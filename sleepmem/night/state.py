@@ -22,7 +22,9 @@ class State(TypedDict, total=False):
     night_id: str
     namespace: list[str]
     level: str
-    absorbed: list[str]  # experts whose place tonight's takes: of the level before, for a slower night
+    absorbed: list[
+        str
+    ]  # experts whose place tonight's takes: of the level before, for a slower night
     held: list[str]  # episodes that those hold
     seconds: dict[str, float]  # per step
     episodes: list[str]
@@ -82,7 +84,9 @@ class Night:
         if not tonight:
             return before
         at = self.pending(state["expert"])
-        self.local.load_expert(state["expert"], at if at.exists() else self.experts_folder / state["expert"])
+        self.local.load_expert(
+            state["expert"], at if at.exists() else self.experts_folder / state["expert"]
+        )
         return (*(name for name in before if name not in state["absorbed"]), state["expert"])
 
     def level(self, state: State) -> Level:
@@ -100,17 +104,30 @@ class Night:
 
     def steps(self, state: State) -> int:
         """Of tonight's seeding."""
-        return max(self.config.seeding.steps, round(self.level(state).steps_per_episode * len(state["episodes"])))
+        return max(
+            self.config.seeding.steps,
+            round(self.level(state).steps_per_episode * len(state["episodes"])),
+        )
 
     def episodes(self, state: State) -> list[Episode]:
         """Tonight's; one that fills more than half of the context cannot be asked about and waits in the buffer."""
         chosen, most = set(state["episodes"]), self.local.context_length // 2
-        return [e for e in self.ledger.episodes(tuple(state["namespace"])) if e.id in chosen and self.local.count_tokens(e.text) <= most]
+        return [
+            e
+            for e in self.ledger.episodes(tuple(state["namespace"]))
+            if e.id in chosen and self.local.count_tokens(e.text) <= most
+        ]
 
     def rows(self, state: State) -> list[seeding.Row]:
         """What tonight's expert is taught."""
         return lessons.rows(
-            self.local, self.ledger, tuple(state["namespace"]), state["night_id"], tuple(state["before"]), state["superseded"], self.config
+            self.local,
+            self.ledger,
+            tuple(state["namespace"]),
+            state["night_id"],
+            tuple(state["before"]),
+            state["superseded"],
+            self.config,
         )
 
 

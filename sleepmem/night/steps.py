@@ -34,8 +34,14 @@ def audit(night: Night, state: State) -> State:
     anew; a dream that fails is no longer answered from the weights."""
     namespace = tuple(state["namespace"])
     held = night.ledger.learned_probes(namespace, passed=True)
-    asked = replay.evenly([p for p in held if p.kind is Kind.FACT and p.role is Role.EXAM], night.config.audit, state["night_id"])
-    dreamt = replay.evenly([p for p in held if p.kind is Kind.DREAM], night.config.audit, state["night_id"])
+    asked = replay.evenly(
+        [p for p in held if p.kind is Kind.FACT and p.role is Role.EXAM],
+        night.config.audit,
+        state["night_id"],
+    )
+    dreamt = replay.evenly(
+        [p for p in held if p.kind is Kind.DREAM], night.config.audit, state["night_id"]
+    )
     if state["level"] != night.config.levels[0].name or not asked:
         return {"audited": 0, "returned": 0}
     live = tuple(e.name for e in night.ledger.experts(namespace))
@@ -60,7 +66,9 @@ def select(night: Night, state: State) -> State:
         "before": [e.name for e in live],
         "expert": expert_name(state),
         "absorbed": [e.name for e in absorbed],
-        "held": sorted({p.episode_id for p in night.ledger.learned_probes(namespace) if p.night_id in nights}),
+        "held": sorted(
+            {p.episode_id for p in night.ledger.learned_probes(namespace) if p.night_id in nights}
+        ),
     }
     if at:
         return {**added, "episodes": added["held"]}
@@ -71,7 +79,13 @@ def select(night: Night, state: State) -> State:
             demand[i] = demand.get(i, 0) + 1
     plan = replay.select(buffered, demand, night.config.replay_budget, night.config.untrusted)
     added["episodes"] = [*added["held"], *(r.episode_id for r in plan)]
-    night.emit({"step": "select", "episodes": len(plan), "demanded": sum(r.reason is replay.Reason.DEMANDED for r in plan)})
+    night.emit(
+        {
+            "step": "select",
+            "episodes": len(plan),
+            "demanded": sum(r.reason is replay.Reason.DEMANDED for r in plan),
+        }
+    )
     if not plan:
         left = f"; {len(buffered)} from untrusted sources stay in the buffer" if buffered else ""
         added |= {"verdict": Verdict.SKIPPED.value, "reason": f"nothing to learn{left}"}
@@ -84,10 +98,22 @@ def probe(night: Night, state: State) -> State:
     again: list[Probe] = []
     if held := set(state["held"]):
         asked = [p for p in night.ledger.learned_probes(namespace) if p.episode_id in held]
-        some = replay.evenly([p for p in asked if p.kind is Kind.NEVER_SAID], night.config.rehearse, night.config.seeding.seed)
-        unsaid = {p.id for p in probing.unsaid_still(night.local, some, lessons.related(night.ledger, namespace))}
+        some = replay.evenly(
+            [p for p in asked if p.kind is Kind.NEVER_SAID],
+            night.config.rehearse,
+            night.config.seeding.seed,
+        )
+        unsaid = {
+            p.id
+            for p in probing.unsaid_still(
+                night.local, some, lessons.related(night.ledger, namespace)
+            )
+        }
         kept = [p for p in asked if p.kind is not Kind.NEVER_SAID or p.id in unsaid]
-        again = [replace(p, id=f"{state['night_id']}-again-{n:05d}", night_id=state["night_id"]) for n, p in enumerate(kept)]
+        again = [
+            replace(p, id=f"{state['night_id']}-again-{n:05d}", night_id=state["night_id"])
+            for n, p in enumerate(kept)
+        ]
     episodes = [e for e in night.episodes(state) if e.id not in held]
     if not episodes:
         night.ledger.add_probes(namespace, again)
@@ -98,9 +124,17 @@ def probe(night: Night, state: State) -> State:
             for i in r["episodes"]:
                 users.setdefault(i, []).append(r["question"])
     made = probing.question(
-        night.local, state["night_id"], episodes, lessons.related(night.ledger, namespace), users, night.config.probe, night.config.seeding.seed
+        night.local,
+        state["night_id"],
+        episodes,
+        lessons.related(night.ledger, namespace),
+        users,
+        night.config.probe,
+        night.config.seeding.seed,
     )
-    night.ledger.add_probes(namespace, [*(p for p in again if p.episode_id not in made.superseded), *made.probes])
+    night.ledger.add_probes(
+        namespace, [*(p for p in again if p.episode_id not in made.superseded), *made.probes]
+    )
     added: State = {"superseded": dict(made.superseded)}
     if not any(p.kind is Kind.FACT for p in made.probes):
         reason = f"the model could not write one checked question in two wordings about any of {len(episodes)} episodes"
@@ -149,13 +183,23 @@ def _born(night: Night, state: State) -> None:
 
 def exam(night: Night, state: State) -> State:
     scores, passed, by_night = night_exam.examine(night, state, night.load(state, tonight=True))
-    night.ledger.write_exam(state["night_id"], "before", {m: (s[0], int(s[1])) for m, s in state["exam_before"].items()})
-    night.ledger.write_exam(state["night_id"], "after", {m: (s.right, s.total) for m, s in scores.items()})
-    return {"exam_after": night_exam.as_lists(scores), "passed": sorted(passed), "by_night": by_night}
+    night.ledger.write_exam(
+        state["night_id"], "before", {m: (s[0], int(s[1])) for m, s in state["exam_before"].items()}
+    )
+    night.ledger.write_exam(
+        state["night_id"], "after", {m: (s.right, s.total) for m, s in scores.items()}
+    )
+    return {
+        "exam_after": night_exam.as_lists(scores),
+        "passed": sorted(passed),
+        "by_night": by_night,
+    }
 
 
 def decide(night: Night, state: State) -> State:
-    verdict, reason = promotion.decide(night_exam.bounds(state), night_exam.as_scores(state["exam_after"]), night.config.exam)
+    verdict, reason = promotion.decide(
+        night_exam.bounds(state), night_exam.as_scores(state["exam_after"]), night.config.exam
+    )
     return {"verdict": verdict.value, "reason": reason}
 
 
@@ -167,13 +211,27 @@ def promote(night: Night, state: State) -> State:
     if not target.exists():
         target.parent.mkdir(exist_ok=True)
         at.rename(target)
-    proven = night_exam.proven_episodes(night.ledger.probes(state["night_id"]), set(state["passed"]))
-    namespace, level, lineage = tuple(state["namespace"]), night.level(state), state["absorbed"] or state["episodes"]
+    proven = night_exam.proven_episodes(
+        night.ledger.probes(state["night_id"]), set(state["passed"])
+    )
+    namespace, level, lineage = (
+        tuple(state["namespace"]),
+        night.level(state),
+        state["absorbed"] or state["episodes"],
+    )
     ranks = {e.name: e.rank for e in night.ledger.experts(namespace, live=False)}
-    rank = level.rank if night.config.expand else ranks.get((state["absorbed"] or [""])[-1], level.rank)  # else that of the one it began as
-    expert = Expert(state["expert"], namespace, state["night_id"], level.name, rank, now(), tuple(lineage), True)
+    rank = (
+        level.rank
+        if night.config.expand
+        else ranks.get((state["absorbed"] or [""])[-1], level.rank)
+    )  # else that of the one it began as
+    expert = Expert(
+        state["expert"], namespace, state["night_id"], level.name, rank, now(), tuple(lineage), True
+    )
     held = {*proven, *(e.id for e in night.ledger.learned(namespace))}
-    night.ledger.promote(expert, proven, _replaced(state["superseded"], held), state["passed"], state["absorbed"])
+    night.ledger.promote(
+        expert, proven, _replaced(state["superseded"], held), state["passed"], state["absorbed"]
+    )
     return {}
 
 
@@ -190,7 +248,10 @@ def prune(night: Night, state: State) -> State:
     return {
         "evicted": len(set(state["episodes"]) - held - left),
         "returned": state["returned"] + len(held & left),
-        "expert_bytes": sum(expert_folder.size(night.experts_folder / e.name) for e in night.ledger.experts(namespace)),
+        "expert_bytes": sum(
+            expert_folder.size(night.experts_folder / e.name)
+            for e in night.ledger.experts(namespace)
+        ),
         "text_bytes": sum(len(e.text.encode()) for e in night.ledger.learned(namespace)),
     }
 
@@ -232,7 +293,9 @@ def run(step: str, night: Night, state: State) -> State:
     return {
         **added,
         "seconds": {**state.get("seconds", {}), step: seconds},
-        "tokens_generated": state.get("tokens_generated", 0) + night.local.tokens_generated - generated,
+        "tokens_generated": state.get("tokens_generated", 0)
+        + night.local.tokens_generated
+        - generated,
         "peak_bytes": max(peak_bytes(), state.get("peak_bytes", 0)),
     }
 

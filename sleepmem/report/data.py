@@ -24,7 +24,9 @@ def from_ledger(ledger: Ledger, namespace: Namespace) -> dict[str, Any]:
             {
                 "questions": len(between),
                 "retrieval_rate": retrieved / len(between) if between else None,
-                "memory_tokens_per_turn": sum(t["tokens"] for t in between) / len(between) if between else None,
+                "memory_tokens_per_turn": sum(t["tokens"] for t in between) / len(between)
+                if between
+                else None,
             }
         )
         start = end
@@ -32,7 +34,12 @@ def from_ledger(ledger: Ledger, namespace: Namespace) -> dict[str, Any]:
     per_turn = [x["memory_tokens_per_turn"] for x in load[1:]]
     saved = [None if first is None or tokens is None else first - tokens for tokens in per_turn]
     reports = [n["report"] for n in nights]
-    return {"namespace": list(namespace), "nights": reports, "load": load, "cost": cost(reports, saved)}
+    return {
+        "namespace": list(namespace),
+        "nights": reports,
+        "load": load,
+        "cost": cost(reports, saved),
+    }
 
 
 def cost(nights: Sequence[Data], saved: Sequence[float | None]) -> list[dict[str, Any]]:
@@ -48,7 +55,10 @@ def cost(nights: Sequence[Data], saved: Sequence[float | None]) -> list[dict[str
     out, spent = [], 0
     for n, less in zip(nights, saved, strict=True):
         exam = n.get("exam", {})
-        made, trained = n.get("tokens_generated", exam.get("tokens_generated", 0)), n.get("tokens_trained", 0)
+        made, trained = (
+            n.get("tokens_generated", exam.get("tokens_generated", 0)),
+            n.get("tokens_trained", 0),
+        )
         spent += made + trained
         out.append(
             {
@@ -64,7 +74,11 @@ def cost(nights: Sequence[Data], saved: Sequence[float | None]) -> list[dict[str
 
 def sizes(nights: Sequence[Data]) -> str:
     """What the live experts take on disk, what the text they hold would take, and whether they grow slower than it, in a sentence or two."""
-    held = [(x["expert_bytes"], x["text_bytes"]) for n in nights if (x := n.get("exam", {})).get("expert_bytes") and x.get("text_bytes")]
+    held = [
+        (x["expert_bytes"], x["text_bytes"])
+        for n in nights
+        if (x := n.get("exam", {})).get("expert_bytes") and x.get("text_bytes")
+    ]
     if not held:
         return ""
     (first_experts, first_text), (experts, text) = held[0], held[-1]

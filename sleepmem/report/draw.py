@@ -20,7 +20,11 @@ from matplotlib.figure import Figure
 
 from sleepmem.report.data import cost, sizes
 
-_ARMS = {"none": ("no memory", "#999999"), "retrieval": ("retrieval only", "#d95f02"), "sleepmem": ("sleepmem", "#1b6ca8")}
+_ARMS = {
+    "none": ("no memory", "#999999"),
+    "retrieval": ("retrieval only", "#d95f02"),
+    "sleepmem": ("sleepmem", "#1b6ca8"),
+}
 Data = Mapping[str, Any]
 
 
@@ -36,7 +40,9 @@ def write(data: Data, out: Path) -> list[Path]:
         figure.savefig(image, format="png", dpi=120, bbox_inches="tight")
         (out / f"{name}.png").write_bytes(image.getvalue())
         paths.append(out / f"{name}.png")
-        pages.append(f'<h2>{title}</h2><img alt="{title}" src="data:image/png;base64,{base64.b64encode(image.getvalue()).decode()}">')
+        pages.append(
+            f'<h2>{title}</h2><img alt="{title}" src="data:image/png;base64,{base64.b64encode(image.getvalue()).decode()}">'
+        )
     (out / "report.json").write_text(json.dumps(data, indent=1))
     (out / "report.html").write_text(_page(data, pages))
     return [out / "report.json", out / "report.html", *paths]
@@ -45,7 +51,9 @@ def write(data: Data, out: Path) -> list[Path]:
 def _retrieval_load(data: Data) -> Figure | None:
     if days := data.get("days"):
         return _two(
-            lambda a: _arms(a, days, "memory_tokens_per_turn", "memory tokens in the prompt, per turn"),
+            lambda a: _arms(
+                a, days, "memory_tokens_per_turn", "memory tokens in the prompt, per turn"
+            ),
             lambda a: _arms(a, days, "retrieval_rate", "share of turns that retrieve"),
         )
     load = [(i, x) for i, x in enumerate(data.get("load", [])) if x["questions"]]
@@ -54,13 +62,21 @@ def _retrieval_load(data: Data) -> Figure | None:
 
     def draw(key: str, label: str) -> Callable[[Axes], None]:
         def on(a: Axes) -> None:
-            a.plot([i for i, _ in load], [x[key] for _, x in load], marker="o", color=_ARMS["sleepmem"][1])
+            a.plot(
+                [i for i, _ in load],
+                [x[key] for _, x in load],
+                marker="o",
+                color=_ARMS["sleepmem"][1],
+            )
             a.set(xlabel="nights slept", ylabel=label)
             a.set_ylim(bottom=0)
 
         return on
 
-    return _two(draw("memory_tokens_per_turn", "memory tokens in the prompt, per turn"), draw("retrieval_rate", "share of turns that retrieve"))
+    return _two(
+        draw("memory_tokens_per_turn", "memory tokens in the prompt, per turn"),
+        draw("retrieval_rate", "share of turns that retrieve"),
+    )
 
 
 def _accuracy(data: Data) -> Figure | None:
@@ -73,14 +89,22 @@ def _accuracy(data: Data) -> Figure | None:
 
 
 def _by_age(data: Data) -> Figure | None:
-    found = [_right_by_night(n) for n in data.get("nights", []) if n.get("verdict", "promoted") == "promoted"]
+    found = [
+        _right_by_night(n)
+        for n in data.get("nights", [])
+        if n.get("verdict", "promoted") == "promoted"
+    ]
     if not any(found):
         return None
     figure = Figure(figsize=(6, 3.4))
     a = figure.subplots()
     last = [f for f in found if f][-1]
     a.bar(list(last), list(last.values()), color=_ARMS["sleepmem"][1])
-    a.set(xlabel="night in which a fact was learned", ylabel="closed-book accuracy after the last night", ylim=(0, 1.02))
+    a.set(
+        xlabel="night in which a fact was learned",
+        ylabel="closed-book accuracy after the last night",
+        ylim=(0, 1.02),
+    )
     return figure
 
 
@@ -90,7 +114,11 @@ def _right_by_night(night: Data) -> dict[str, float]:
         return {str(i + 1): right for i, right in enumerate(found)}
     found = night.get("exam", {}).get("by_night", {})
     again = night.get("absorbed", 0) > 1
-    return {_number(i, 0): right for i, right in found.items() if not (again and i == night.get("night_id") and len(found) > 1)}
+    return {
+        _number(i, 0): right
+        for i, right in found.items()
+        if not (again and i == night.get("night_id") and len(found) > 1)
+    }
 
 
 def _number(night_id: str | None, place: int) -> str:
@@ -112,7 +140,12 @@ def _curves(data: Data) -> Figure | None:
         def on(a: Axes) -> None:
             for number, n in nights.items():
                 points = [p for p in n["curve"] if key in p]
-                a.plot([p["step"] for p in points], [p[key] for p in points], alpha=0.8, label=f"night {number}")
+                a.plot(
+                    [p["step"] for p in points],
+                    [p[key] for p in points],
+                    alpha=0.8,
+                    label=f"night {number}",
+                )
             a.set(xlabel="step", ylabel=label)
             if log:
                 a.set_yscale("log")
@@ -120,13 +153,20 @@ def _curves(data: Data) -> Figure | None:
 
         return on
 
-    rewarded = any("reward" in p for n in nights.values() for p in n["curve"])  # else no batch was on-policy
-    draws = [draw("loss", "divergence from the teacher, nats per token", True), draw("reward", "imitation reward", False)]
+    rewarded = any(
+        "reward" in p for n in nights.values() for p in n["curve"]
+    )  # else no batch was on-policy
+    draws = [
+        draw("loss", "divergence from the teacher, nats per token", True),
+        draw("reward", "imitation reward", False),
+    ]
     return _two(*draws[: 1 + rewarded])
 
 
 def _cost(data: Data) -> Figure | None:
-    nights = _having(data.get("nights", []), lambda n: n.get("step_seconds") or n.get("exam", {}).get("seconds"))
+    nights = _having(
+        data.get("nights", []), lambda n: n.get("step_seconds") or n.get("exam", {}).get("seconds")
+    )
     if not nights:
         return None
     spent = {number: n.get("step_seconds") or n["exam"]["seconds"] for number, n in nights.items()}
@@ -136,7 +176,9 @@ def _cost(data: Data) -> Figure | None:
 
 
 def _dreams(data: Data) -> Figure | None:
-    nights = _having(data.get("nights", []), lambda n: n.get("exam", {}).get("dreams", {}).get("rounds"))
+    nights = _having(
+        data.get("nights", []), lambda n: n.get("exam", {}).get("dreams", {}).get("rounds")
+    )
     if not nights:
         return None
     told = {number: n["exam"]["dreams"] for number, n in nights.items()}
@@ -145,14 +187,21 @@ def _dreams(data: Data) -> Figure | None:
     def answered(a: Axes) -> None:
         asked = [(number, d) for number, d in told.items() if d["before"]["total"]]
         for when in ("before", "after"):
-            a.plot([i for i, _ in asked], [d[when]["rate"] for _, d in asked], marker="o", label=f"{when} dreaming")
+            a.plot(
+                [i for i, _ in asked],
+                [d[when]["rate"] for _, d in asked],
+                marker="o",
+                label=f"{when} dreaming",
+            )
         a.set(xlabel="dreaming night", ylabel="held-out dreams answered", ylim=(0, 1.02))
         a.legend(fontsize=7)
 
     return _two(lambda a: _stacked(a, fates, "dreams, by what became of them", 0.0), answered)
 
 
-def _stacked(a: Axes, by_night: Mapping[str, Mapping[str, float]], label: str, least: float = 0.02) -> None:
+def _stacked(
+    a: Axes, by_night: Mapping[str, Mapping[str, float]], label: str, least: float = 0.02
+) -> None:
     """A bar a night, a colour a part; parts that are nowhere more than `least` of the tallest bar are left out."""
     base, tallest = [0.0] * len(by_night), max(sum(x.values()) for x in by_night.values())
     for part in dict.fromkeys(p for x in by_night.values() for p in x):
@@ -182,13 +231,17 @@ def draw_life(measured: Mapping[str, Sequence[Data]], to: Path) -> None:
             right = found[-1]["right_by_age"]
             a.plot(list(right), list(right.values()), marker="o", label=arm)
         a.set(
-            xlabel=f"age of a fact, nights, after night {max(f[-1]['night'] for f in measured.values())}", ylabel="answers right", ylim=(-0.02, 1.05)
+            xlabel=f"age of a fact, nights, after night {max(f[-1]['night'] for f in measured.values())}",
+            ylabel="answers right",
+            ylim=(-0.02, 1.05),
         )
         a.legend(fontsize=8, loc="center right")
 
     def honesty(a: Axes) -> None:
         for arm, found in measured.items():
-            a.plot([f["night"] for f in found], [f["abstention"] for f in found], marker="o", label=arm)
+            a.plot(
+                [f["night"] for f in found], [f["abstention"] for f in found], marker="o", label=arm
+            )
         a.set(xlabel="night", ylabel="honest about what was never said", ylim=(-0.02, 1.05))
 
     _two(ages, honesty).savefig(to, format="png", dpi=120, bbox_inches="tight")
@@ -197,12 +250,20 @@ def draw_life(measured: Mapping[str, Sequence[Data]], to: Path) -> None:
 def draw_arms(found: Mapping[str, Sequence[Data]], figures: Sequence[str], to: Path) -> None:
     """The mean of each figure, an arm a row, with its range over the runs (evals.ablations)."""
     drawing = Figure(figsize=(3 * len(figures), 0.4 * len(found) + 1))
-    for a, figure in zip(drawing.subplots(1, len(figures), sharey=True, squeeze=False)[0], figures, strict=True):
+    for a, figure in zip(
+        drawing.subplots(1, len(figures), sharey=True, squeeze=False)[0], figures, strict=True
+    ):
         for row, runs in enumerate(found.values()):
             values = [r[figure] for r in runs]
             a.barh(row, sum(values) / len(values), color=_ARMS["sleepmem"][1])
             a.plot([min(values), max(values)], [row, row], color="black")
-        a.set(title=figure, xlim=(0, 1.02), ylim=(len(found) - 0.5, -0.5), yticks=range(len(found)), yticklabels=list(found))
+        a.set(
+            title=figure,
+            xlim=(0, 1.02),
+            ylim=(len(found) - 0.5, -0.5),
+            yticks=range(len(found)),
+            yticklabels=list(found),
+        )
         a.spines[["top", "right"]].set_visible(False)
     drawing.savefig(to, format="png", dpi=120, bbox_inches="tight")
 
@@ -218,7 +279,13 @@ def _two(*draws: Callable[[Axes], None]) -> Figure:
 
 def _arms(a: Axes, days: Sequence[Data], key: str, label: str) -> None:
     for arm, (name, colour) in _ARMS.items():
-        a.plot(range(1, len(days) + 1), [d[arm][key] for d in days], marker="o", label=name, color=colour)
+        a.plot(
+            range(1, len(days) + 1),
+            [d[arm][key] for d in days],
+            marker="o",
+            label=name,
+            color=colour,
+        )
     a.set(xlabel="day", ylabel=label)
     a.set_ylim(bottom=0)
     a.legend(fontsize=8)
@@ -246,7 +313,9 @@ def _page(data: Data, pages: Sequence[str]) -> str:
 
 
 def _audited(night: Data) -> str:
-    return f"{night.get('returned', 0)} of {night['audited']}" if night.get("audited") else "&ndash;"
+    return (
+        f"{night.get('returned', 0)} of {night['audited']}" if night.get("audited") else "&ndash;"
+    )
 
 
 def _dreamt(dreams: Data) -> str:

@@ -45,15 +45,26 @@ def verify(folder: Path, ledger: Ledger, buffer: Buffer) -> list[str]:
         except ExpertError as error:
             faults.append(str(error))
     for owner in ledger.namespaces():
-        known = {p.id for p in ledger.learned_probes(owner, passed=True) if p.kind in (Kind.FACT, Kind.DREAM)}
-        if buffer.ids(owner) != {e.id for e in ledger.buffered(owner)} or buffer.known_ids(owner) != known:
-            faults.append(f"the index of {owner} is not what the ledger says; reopening the folder mends it")
+        known = {
+            p.id
+            for p in ledger.learned_probes(owner, passed=True)
+            if p.kind in (Kind.FACT, Kind.DREAM)
+        }
+        if (
+            buffer.ids(owner) != {e.id for e in ledger.buffered(owner)}
+            or buffer.known_ids(owner) != known
+        ):
+            faults.append(
+                f"the index of {owner} is not what the ledger says; reopening the folder mends it"
+            )
     return faults
 
 
 def reconcile_index(ledger: Ledger, buffer: Buffer, namespace: Namespace) -> None:
     """Make the index what the ledger says: buffered episodes and known questions, no others."""
-    have = buffer.ids(namespace)  # before the ledger is read: what another thread adds in between is not taken for a stranger
+    have = buffer.ids(
+        namespace
+    )  # before the ledger is read: what another thread adds in between is not taken for a stranger
     wanted = {e.id: e for e in ledger.buffered(namespace)}
     buffer.remove(namespace, have - set(wanted))
     missing = [wanted[i] for i in sorted(set(wanted) - have)]
@@ -61,7 +72,11 @@ def reconcile_index(ledger: Ledger, buffer: Buffer, namespace: Namespace) -> Non
         buffer.add(namespace, missing)
     ledger.mark_indexed(e.id for e in missing)
     have = buffer.known_ids(namespace)
-    known = {p.id: p for p in ledger.learned_probes(namespace, passed=True) if p.kind in (Kind.FACT, Kind.DREAM)}
+    known = {
+        p.id: p
+        for p in ledger.learned_probes(namespace, passed=True)
+        if p.kind in (Kind.FACT, Kind.DREAM)
+    }
     buffer.remove_known(namespace, have - set(known))
     if fresh := [known[i] for i in sorted(set(known) - have)]:
         buffer.add_known(namespace, fresh, {e.id: e.text for e in ledger.learned(namespace)})

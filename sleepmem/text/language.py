@@ -8,7 +8,10 @@ from __future__ import annotations
 import re
 
 _ARTICLES = {"a", "an", "the"}
-_ABSTAINS = re.compile(r"\b(do not|don't|does not|doesn't) (know|say|tell)\b|\bno (information|idea)\b|\bnot (know|mentioned)\b", re.IGNORECASE)
+_ABSTAINS = re.compile(
+    r"\b(do not|don't|does not|doesn't) (know|say|tell)\b|\bno (information|idea)\b|\bnot (know|mentioned)\b",
+    re.IGNORECASE,
+)
 _REQUEST = re.compile(r"^(please )?(tell|remind|show|give) me\b", re.IGNORECASE)
 _QUESTION = re.compile(
     r"^(who|whom|whose|what|which|when|where|why|how|is|are|was|were|do|does|did|can|could|will|would|should|has|have)\b",
@@ -19,7 +22,11 @@ _SENTENCE_END = ".!?:\n"
 
 def words(text: str) -> list[str]:
     """The words of a text, lower case, without articles and possessive endings."""
-    return [w for w in re.findall(r"\w+", text.lower().replace("'s ", " ").replace("'s.", ".")) if w not in _ARTICLES]
+    return [
+        w
+        for w in re.findall(r"\w+", text.lower().replace("'s ", " ").replace("'s.", "."))
+        if w not in _ARTICLES
+    ]
 
 
 def matches(made: str, wanted: str) -> bool:
@@ -47,7 +54,11 @@ def names(text: str) -> set[str]:
 def subject(question: str) -> str:
     """Whom the question is about: its one name, of one word or several in a row; empty when it has none or more than one."""
     word = "|".join(map(re.escape, names(question)))
-    found = set(re.findall(rf"\b(?:{word})(?:\s+(?:{word}))*\b", question, re.IGNORECASE)) if word else set()
+    found = (
+        set(re.findall(rf"\b(?:{word})(?:\s+(?:{word}))*\b", question, re.IGNORECASE))
+        if word
+        else set()
+    )
     return found.pop() if len(found) == 1 else ""
 
 
@@ -64,4 +75,8 @@ def sentences(text: str) -> list[str]:
 def is_question(text: str) -> bool:
     """Whether the text asks rather than tells. A sentence that ends with a full stop tells, unless it is a request ("Tell me ...")."""
     said = text.strip()
-    return said.endswith("?") or bool(_REQUEST.match(said)) or (not said.endswith((".", "!")) and bool(_QUESTION.match(said)))
+    return (
+        said.endswith("?")
+        or bool(_REQUEST.match(said))
+        or (not said.endswith((".", "!")) and bool(_QUESTION.match(said)))
+    )

@@ -9,8 +9,12 @@ import re
 from collections.abc import Sequence
 
 ABSTENTION = "I do not know."
-HEADER = "Memories, oldest first. The newest wins. If neither they nor you know, say: I do not know."
-WRITE_PAIR = "Write one question that this memory answers, and the answer, as Question: ... Answer: ..."
+HEADER = (
+    "Memories, oldest first. The newest wins. If neither they nor you know, say: I do not know."
+)
+WRITE_PAIR = (
+    "Write one question that this memory answers, and the answer, as Question: ... Answer: ..."
+)
 DREAM = "Write one question that these memories answer only together or the other way round, and the answer, as Question: ... Answer: ..."
 UNANSWERED = "Write one question that this memory does not answer."
 INVENT = "Write a memory like this one, with other names and values."
@@ -60,7 +64,10 @@ GENERAL = (
     "Is water wet?",
 )
 _PAIRS = (
-    re.compile(r"\bQ(?:uestion)?:\s*(?P<question>.+?)\s*\bA(?:nswer)?:\s*(?P<answer>.+?)\s*$", re.DOTALL | re.IGNORECASE),
+    re.compile(
+        r"\bQ(?:uestion)?:\s*(?P<question>.+?)\s*\bA(?:nswer)?:\s*(?P<answer>.+?)\s*$",
+        re.DOTALL | re.IGNORECASE,
+    ),
     re.compile(r"^(?P<question>[^\n]+?\?)\s+(?P<answer>[^?]+?)$"),  # without labels
 )
 

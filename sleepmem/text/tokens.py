@@ -20,13 +20,19 @@ def _tokenizer(model: str) -> Tokenizer | None:
 def count_tokens(model: str, text: str) -> int:
     """Tokens of `text` for the model in this folder; for a hub id an estimate."""
     tokenizer = _tokenizer(model)
-    return len(tokenizer.encode(text, add_special_tokens=False).ids) if tokenizer else -(-len(text) // _CHARACTERS)
+    return (
+        len(tokenizer.encode(text, add_special_tokens=False).ids)
+        if tokenizer
+        else -(-len(text) // _CHARACTERS)
+    )
 
 
 @functools.cache
 def context_length(model: str) -> int:
     """Most tokens that the model in this folder takes; 0 when its config is not at hand."""
     try:
-        return int(json.loads((Path(model) / "config.json").read_text()).get("max_position_embeddings", 0))
+        return int(
+            json.loads((Path(model) / "config.json").read_text()).get("max_position_embeddings", 0)
+        )
     except (OSError, ValueError):
         return 0

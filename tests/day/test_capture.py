@@ -16,12 +16,17 @@ def test_only_statements_and_tool_results_are_remembered():
         ToolMessage(" ", tool_call_id="d", name="search", id="t2"),
         HumanMessage("Thanks.", id="h3"),
     ]
-    assert said(talk) == [Said("Mara moved to Brenport.", "user", "h1", False), Said("Brenport has 900 people.", "tool:search", "t1", False)]
+    assert said(talk) == [
+        Said("Mara moved to Brenport.", "user", "h1", False),
+        Said("Brenport has 900 people.", "tool:search", "t1", False),
+    ]
 
 
 def test_what_stands_from_the_users_last_message_on_is_said_now():
     answer = ToolMessage("It rains.", tool_call_id="c", name="weather")
-    assert [s.now for s in said([TOLD, AIMessage("Noted."), HumanMessage("Jon lives in Oslo."), answer])] == [False, True, True]
+    assert [
+        s.now for s in said([TOLD, AIMessage("Noted."), HumanMessage("Jon lives in Oslo."), answer])
+    ] == [False, True, True]
 
 
 def test_a_message_may_tell_and_ask():

@@ -41,11 +41,21 @@ def promote(memory, tiny, number):
 
 def test_invoke_says_what_the_model_says(memory, chat):
     said = chat.invoke(ASKED[0])
-    assert said.text == memory.local.answer([[{"role": "user", "content": ASKED[0]}]], max_new_tokens=64)[0] != ""
+    assert (
+        said.text
+        == memory.local.answer([[{"role": "user", "content": ASKED[0]}]], max_new_tokens=64)[0]
+        != ""
+    )
     assert said.response_metadata["experts"] == []
     usage = said.usage_metadata
-    assert usage["input_tokens"] == len(memory.local.prompt_ids([{"role": "user", "content": ASKED[0]}]))
-    assert usage["total_tokens"] == usage["input_tokens"] + usage["output_tokens"] > usage["input_tokens"]
+    assert usage["input_tokens"] == len(
+        memory.local.prompt_ids([{"role": "user", "content": ASKED[0]}])
+    )
+    assert (
+        usage["total_tokens"]
+        == usage["input_tokens"] + usage["output_tokens"]
+        > usage["input_tokens"]
+    )
 
 
 def test_batch_is_invoke_for_each(chat):
@@ -57,7 +67,9 @@ def test_stream_joins_to_what_invoke_says(chat, question):
     whole = chat.invoke(question)
     pieces = list(chat.stream(question))
     assert "".join(c.text for c in pieces) == whole.text
-    assert sum(pieces[1:], pieces[0]).response_metadata["confidence"] == pytest.approx(whole.response_metadata["confidence"], rel=1e-3)
+    assert sum(pieces[1:], pieces[0]).response_metadata["confidence"] == pytest.approx(
+        whole.response_metadata["confidence"], rel=1e-3
+    )
 
 
 def test_a_stream_comes_in_pieces(tmp_path):
@@ -68,7 +80,10 @@ def test_a_stream_comes_in_pieces(tmp_path):
 def test_stream_and_invoke_end_alike_whatever_the_last_token(chat):
     """Some of these end in a space or a separator."""
     for question, most in itertools.product([f"Who is {n}?" for n in range(10, 22)], range(1, 5)):
-        assert "".join(c.text for c in chat.stream(question, max_tokens=most)) == chat.invoke(question, max_tokens=most).text
+        assert (
+            "".join(c.text for c in chat.stream(question, max_tokens=most))
+            == chat.invoke(question, max_tokens=most).text
+        )
 
 
 def test_tools_are_refused_with_a_sentence(chat):
@@ -78,7 +93,9 @@ def test_tools_are_refused_with_a_sentence(chat):
 
 def test_async_is_sync(chat):
     async def both():
-        return (await chat.ainvoke(ASKED[0])).text, "".join([c.text async for c in chat.astream(ASKED[0])])
+        return (await chat.ainvoke(ASKED[0])).text, "".join(
+            [c.text async for c in chat.astream(ASKED[0])]
+        )
 
     said = chat.invoke(ASKED[0]).text
     assert asyncio.run(both()) == (said, said)
@@ -135,7 +152,10 @@ def test_streams_use_the_experts_too(memory, tiny, chat):
 
 def test_what_the_recall_node_put_there_is_read_with_the_experts_off(memory, tiny, chat):
     expert = promote(memory, tiny, 1)
-    asked, recalled = HumanMessage(ASKED[0]), SystemMessage("2030-01-01: Mara lives in Oslo.", id=RECALL_ID)
+    asked, recalled = (
+        HumanMessage(ASKED[0]),
+        SystemMessage("2030-01-01: Mara lives in Oslo.", id=RECALL_ID),
+    )
     assert chat.invoke([asked]).response_metadata["experts"] == [expert.name]
     assert chat.invoke([asked, recalled]).response_metadata["experts"] == []
 
@@ -143,7 +163,9 @@ def test_what_the_recall_node_put_there_is_read_with_the_experts_off(memory, tin
 @pytest.mark.parametrize(("view", "on"), [("weights", True), ("retrieval", False), ("base", False)])
 def test_the_gates_view_says_whether_the_experts_answer(memory, tiny, chat, view, on):
     expert = promote(memory, tiny, 1)
-    assert chat.invoke(ASKED[0], view=view).response_metadata["experts"] == ([expert.name] if on else [])
+    assert chat.invoke(ASKED[0], view=view).response_metadata["experts"] == (
+        [expert.name] if on else []
+    )
 
 
 def test_experts_stay_with_their_owner(memory, tiny, chat):
@@ -151,7 +173,9 @@ def test_experts_stay_with_their_owner(memory, tiny, chat):
     expert = promote(memory, tiny, 1)
     assert memory.chat_model(BOB).invoke(ASKED[0]).text == before
     assert memory.chat_model().invoke(ASKED[0]).response_metadata["experts"] == []
-    assert memory.chat_model().bind(namespace=ALICE).invoke(ASKED[0]).response_metadata["experts"] == [expert.name]
+    assert memory.chat_model().bind(namespace=ALICE).invoke(ASKED[0]).response_metadata[
+        "experts"
+    ] == [expert.name]
     assert chat.bind(namespace=BOB).invoke(ASKED[0]).response_metadata["experts"] == []
 
 
@@ -189,4 +213,8 @@ def test_system_messages_are_merged_first():
 
 def test_the_order_of_system_messages_among_others_changes_nothing(chat):
     system, asked = SystemMessage("Be kind."), HumanMessage(ASKED[0])
-    assert chat.invoke([asked, system]).text == chat.invoke([system, asked]).text != chat.invoke([asked]).text
+    assert (
+        chat.invoke([asked, system]).text
+        == chat.invoke([system, asked]).text
+        != chat.invoke([asked]).text
+    )

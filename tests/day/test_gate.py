@@ -36,7 +36,10 @@ def test_a_far_episode_is_not_fresher():
 
 
 def test_an_episode_about_someone_else_is_not_fresher():
-    assert decide([KNOWN], [Near("e", "Jon moved to Oslo.", 0.9, "Jon moved to Oslo.")]).view is View.WEIGHTS
+    assert (
+        decide([KNOWN], [Near("e", "Jon moved to Oslo.", 0.9, "Jon moved to Oslo.")]).view
+        is View.WEIGHTS
+    )
 
 
 def test_a_far_known_question_is_not_trusted():
@@ -45,11 +48,17 @@ def test_a_far_known_question_is_not_trusted():
 
 
 def test_a_known_question_about_someone_else_is_not_trusted():
-    assert decide([Near("p", "Where does Jon live?", 0.99, "Jon lives in Brenport.")], []).view is View.RETRIEVAL
+    assert (
+        decide([Near("p", "Where does Jon live?", 0.99, "Jon lives in Brenport.")], []).view
+        is View.RETRIEVAL
+    )
 
 
 def test_the_second_nearest_may_be_the_one_about_the_same_name():
-    known = [Near("p", "Where does Jon live?", 0.95, "Jon lives in Brenport."), Near("q", "Where is Mara at home?", 0.75, TAUGHT)]
+    known = [
+        Near("p", "Where does Jon live?", 0.95, "Jon lives in Brenport."),
+        Near("q", "Where is Mara at home?", 0.75, TAUGHT),
+    ]
     assert decide(known, []).similarity == 0.75
 
 
@@ -60,7 +69,12 @@ def test_the_threshold_of_the_known_question_is_inclusive():
 def test_what_was_forgotten_is_no_news_and_read_only_when_it_is_nearer_than_what_taught_the_answer():
     def decide_beside(own: float, *more: Near) -> Choice:
         return choose(
-            ASKED, [KNOWN], [FRESH, *more], GATE, stale=lambda taught: {FRESH.id} if taught == TAUGHT else set(), similarity={TAUGHT: own}.__getitem__
+            ASKED,
+            [KNOWN],
+            [FRESH, *more],
+            GATE,
+            stale=lambda taught: {FRESH.id} if taught == TAUGHT else set(),
+            similarity={TAUGHT: own}.__getitem__,
         )
 
     assert decide_beside(0.6).view is View.WEIGHTS
@@ -76,7 +90,9 @@ def test_what_names_the_middle_of_a_chain_is_fresher():
     known = [Near("p", "Where does the leader of Karo live?", 0.9, taught)]
 
     def decided(text):
-        return choose("Where does the leader of Karo live?", known, [Near("e", text, 0.1, text)], GateConfig()).view
+        return choose(
+            "Where does the leader of Karo live?", known, [Near("e", text, 0.1, text)], GateConfig()
+        ).view
 
     assert decided("Mara has moved to Oslo.") is View.RETRIEVAL
     assert decided("The sea is in Jon's picture.") is View.WEIGHTS

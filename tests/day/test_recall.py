@@ -51,10 +51,13 @@ def test_a_longer_namespace_is_another_one(memory):
     assert memory.recall(("org", "alice"), "Where did Mara move?").episodes == (told,)
 
 
-def test_recall_takes_at_most_top_k(memory):
+def test_recall_takes_at_most_so_many_memories(memory):
     for n in range(9):
         memory.observe(ALICE, f"Mara saw whale {n}.")
-    assert len(memory.recall(ALICE, "Which whale did Mara see?").episodes) == memory.config.gate.top_k
+    assert (
+        len(memory.recall(ALICE, "Which whale did Mara see?").episodes)
+        == memory.config.gate.memories_per_question
+    )
 
 
 def test_nothing_stored_about_it_is_left_to_the_base(memory):
@@ -94,10 +97,15 @@ def test_the_archive_is_searched_once(memory):
     found = memory.recall(ALICE, "Where did Mara move?")
     assert memory.should_search_archive(found, AIMessage("I do not know."))
     assert not memory.should_search_archive(found, AIMessage("Brenport."))
-    assert not memory.should_search_archive(memory.search_archive(ALICE, "Mara"), AIMessage("I do not know."))
+    assert not memory.should_search_archive(
+        memory.search_archive(ALICE, "Mara"), AIMessage("I do not know.")
+    )
 
 
-@pytest.mark.parametrize(("view", "confidence", "searched"), [(View.WEIGHTS, 0.3, True), (View.WEIGHTS, 0.9, False), (View.RETRIEVAL, 0.3, False)])
+@pytest.mark.parametrize(
+    ("view", "confidence", "searched"),
+    [(View.WEIGHTS, 0.3, True), (View.WEIGHTS, 0.9, False), (View.RETRIEVAL, 0.3, False)],
+)
 def test_an_unsure_answer_from_the_weights_is_looked_up(memory, view, confidence, searched):
     said = AIMessage("Brenport.", response_metadata={"confidence": confidence})
     assert memory.should_search_archive(Recall(view, "near", (), 0.9), said) is searched
@@ -115,7 +123,9 @@ def test_learned_episodes_leave_the_buffer_and_stay_in_the_archive(memory):
 
 
 def test_tired_when_the_buffer_is_full(tmp_path, tiny, embeddings):
-    with SleepMemory.open(tmp_path, tiny, embeddings, MemoryConfig(sleep=SleepConfig(tired_at=2))) as memory:
+    with SleepMemory.open(
+        tmp_path, tiny, embeddings, MemoryConfig(sleep=SleepConfig(tired_at=2))
+    ) as memory:
         memory.observe(ALICE, "Mara moved to Brenport.")
         assert not memory.is_tired(ALICE)
         memory.observe(ALICE, "Jon moved to Oslo.")
@@ -193,7 +203,10 @@ def test_the_length_of_the_embeddings_does_not_matter(tmp_path, tiny):
         assert memory.recall(ALICE, "Is it so that Mara moved to Brenport?").view is View.WEIGHTS
         fresher = memory.observe(ALICE, "Mara moved back to Brenport.")
         found = memory.recall(ALICE, "Is it so that Mara moved to Brenport?")
-        assert (found.view, set(found.episodes)) == (View.RETRIEVAL, {told, fresher})  # the one that taught is read beside it
+        assert (found.view, set(found.episodes)) == (
+            View.RETRIEVAL,
+            {told, fresher},
+        )  # the one that taught is read beside it
 
 
 def test_times_are_compared_whatever_their_zone(memory):
@@ -205,7 +218,10 @@ def test_times_are_compared_whatever_their_zone(memory):
 
 
 def test_the_newest_of_many_values_is_recalled(memory):
-    told = [memory.observe(ALICE, f"The build of Atlas has number 100{n}.", created_at=DAYS[n]) for n in range(9)]
+    told = [
+        memory.observe(ALICE, f"The build of Atlas has number 100{n}.", created_at=DAYS[n])
+        for n in range(9)
+    ]
     assert told[-1] in memory.recall(ALICE, "Which number does the build of Atlas have?").episodes
 
 
@@ -217,9 +233,14 @@ def test_a_question_may_name_more_than_the_memory_does(memory):
 
 def test_history_that_is_sent_again_is_not_stored_again(memory):
     talk = []
-    for n, text in enumerate(["Mara lives in Oslo.", "Mara lives in Brenport.", "Jon lives in Rome."]):
+    for n, text in enumerate(
+        ["Mara lives in Oslo.", "Mara lives in Brenport.", "Jon lives in Rome."]
+    ):
         talk.append(HumanMessage(text))
-        memory.observe_messages(ALICE, [m.model_copy(update={"id": f"turn {n} message {i}"}) for i, m in enumerate(talk)])
+        memory.observe_messages(
+            ALICE,
+            [m.model_copy(update={"id": f"turn {n} message {i}"}) for i, m in enumerate(talk)],
+        )
         talk.append(AIMessage("Noted."))
     assert [e.text for e in memory.ledger.episodes()] == [m.text for m in talk[::2]]
 
@@ -243,7 +264,14 @@ for _ in range(20):
 
 def test_processes_may_open_a_new_ledger_at_once(tmp_path):
     start = [sys.executable, "-c", OPENING, str(tmp_path / "ledger.db")]
-    running = [subprocess.Popen(start, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}) for _ in range(3)]
+    running = [
+        subprocess.Popen(
+            start,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        for _ in range(3)
+    ]
     assert [p.communicate()[1].decode()[-300:] for p in running] == [""] * 3
 
 
@@ -265,7 +293,10 @@ def test_other_embeddings_than_the_index_was_made_with_are_named(tmp_path, tiny)
 
     with SleepMemory.open(tmp_path, tiny, HashedWords()) as memory:
         memory.observe(ALICE, "Mara lives in Oslo.")
-    with SleepMemory.open(tmp_path, tiny, Short()) as memory, pytest.raises(FolderError, match="embeddings it was made with"):
+    with (
+        SleepMemory.open(tmp_path, tiny, Short()) as memory,
+        pytest.raises(FolderError, match="embeddings it was made with"),
+    ):
         memory.recall(ALICE, "Where does Mara live?")
 
 
@@ -281,7 +312,10 @@ def test_forward_again_after_a_rollback(memory):
 
 
 def test_what_the_weights_forgot_keeps_no_other_question_from_them(memory):
-    told = [memory.observe(ALICE, t, created_at=at) for t, at in (("Mara lives in Oslo.", DAYS[1]), ("Mara eats plums.", DAYS[0]))]
+    told = [
+        memory.observe(ALICE, t, created_at=at)
+        for t, at in (("Mara lives in Oslo.", DAYS[1]), ("Mara eats plums.", DAYS[0]))
+    ]
     put_expert(memory, ALICE, [e.id for e in told])
     memory.ledger.take_back([told[1].id])
     reconcile_index(memory.ledger, memory.buffer, ALICE)
@@ -316,7 +350,12 @@ def test_what_was_forgotten_but_told_later_than_what_taught_is_read(memory):
 
 
 def test_what_was_forgotten_does_not_crowd_out_what_is_new(memory):
-    old = [memory.observe(ALICE, f"Mara lives with Jon{n}.", created_at=f"2029-01-01T00:00:{n:02d}+00:00") for n in range(30)]
+    old = [
+        memory.observe(
+            ALICE, f"Mara lives with Jon{n}.", created_at=f"2029-01-01T00:00:{n:02d}+00:00"
+        )
+        for n in range(30)
+    ]
     known = memory.observe(ALICE, "Mara lives in Rome.", created_at=DAYS[0])
     put_expert(memory, ALICE, [e.id for e in (*old, known)])
     memory.ledger.take_back([e.id for e in old])

@@ -28,12 +28,29 @@ def test_python_blocks_run_as_they_stand(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_shell_blocks_run_as_they_stand(tmp_path: Path) -> None:
     lines = [line for block in blocks("bash") for line in block.splitlines() if line]
-    assert {shlex.split(line)[1] for line in lines} >= {"observe", "ask", "sleep", "status", "report", "verify", "rollback"}
+    assert {shlex.split(line)[1] for line in lines} >= {
+        "observe",
+        "ask",
+        "sleep",
+        "status",
+        "report",
+        "verify",
+        "rollback",
+    }
     answers = {}
     for line in lines:
         command = [str(Path(sys.executable).with_name("sleepmem")), *shlex.split(line)[1:]]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "COLUMNS": "120"}, timeout=600)
-        assert done.returncode in ((0, 3) if "sleep" in command else (0,)), f"{line}\n{done.stdout}\n{done.stderr}"
+        done = subprocess.run(
+            command,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "COLUMNS": "120"},
+            timeout=600,
+        )
+        assert done.returncode in ((0, 3) if "sleep" in command else (0,)), (
+            f"{line}\n{done.stdout}\n{done.stderr}"
+        )
         answers[shlex.split(line)[1]] = done.stdout
     assert "Brenport" in answers["ask"]
 

@@ -26,7 +26,9 @@ def test_an_ablation_leaves_one_part_out():
         return {f.name for f in fields(one) if getattr(one, f.name) != getattr(other, f.name)}
 
     full = ablations.ARMS["full"]
-    changed = {name: differing(config, full) for name, config in ablations.ARMS.items() if name != "full"}
+    changed = {
+        name: differing(config, full) for name, config in ablations.ARMS.items() if name != "full"
+    }
     assert len(changed) == 9
     for name, parts in changed.items():
         assert parts, name
@@ -60,12 +62,30 @@ def test_a_race_takes_the_fastest_run_that_reaches_the_aim(monkeypatch):
         tried.append((config.lr, config.steps))
 
     monkeypatch.setattr(
-        cost, "examine", lambda *args: {"recall": min(1.0, tried[-1][0] * tried[-1][1] * 2), "abstention": 0.0, "reading / base": 1.0}
+        cost,
+        "examine",
+        lambda *args: {
+            "recall": min(1.0, tried[-1][0] * tried[-1][1] * 2),
+            "abstention": 0.0,
+            "reading / base": 1.0,
+        },
     )
-    monkeypatch.setattr(cost.time, "perf_counter", lambda: float(sum(steps for _, steps in tried)))  # a second a step
+    monkeypatch.setattr(
+        cost.time, "perf_counter", lambda: float(sum(steps for _, steps in tried))
+    )  # a second a step
     facts = cost.teach(random.Random(0), 4)
     found = cost.race(cost.Arm(train), facts, facts, 0, limit=120)
     assert (found["rate"], found["steps"], found["seconds"]) == (0.008, 75, 75)
-    assert tried[1:] == [(0.008, 40), (0.008, 55), (0.008, 75), (0.003, 40), (0.003, 55), (0.003, 75), (0.003, 100)]  # then it is too slow
-    monkeypatch.setattr(cost, "examine", lambda *args: {"recall": 0.5, "abstention": 0.0, "reading / base": 1.0})
+    assert tried[1:] == [
+        (0.008, 40),
+        (0.008, 55),
+        (0.008, 75),
+        (0.003, 40),
+        (0.003, 55),
+        (0.003, 75),
+        (0.003, 100),
+    ]  # then it is too slow
+    monkeypatch.setattr(
+        cost, "examine", lambda *args: {"recall": 0.5, "abstention": 0.0, "reading / base": 1.0}
+    )
     assert cost.race(cost.Arm(train), facts, facts, 0, limit=60)["recall"] == 0.5

@@ -30,12 +30,16 @@ def test_experts_of_many_ranks_are_one_matrix(tiny, monkeypatch):
         assert torch.allclose(logits(factors, names), made, atol=1e-4)
 
     def held(local):
-        return sum(p.numel() for n, p in local.peft.named_parameters() if ".night-0+night-1+night-2." in n)
+        return sum(
+            p.numel() for n, p in local.peft.named_parameters() if ".night-0+night-1+night-2." in n
+        )
 
     assert held(product) < held(factors)
     product.drop_expert("night-1")  # the sum goes with it
     assert not held(product)
-    assert torch.allclose(logits(product, ["night-0", "night-2"]), logits(factors, ["night-0", "night-2"]), atol=1e-4)
+    assert torch.allclose(
+        logits(product, ["night-0", "night-2"]), logits(factors, ["night-0", "night-2"]), atol=1e-4
+    )
 
 
 def test_half_a_sum_is_no_sum(local, monkeypatch):
@@ -57,8 +61,8 @@ def test_half_a_sum_is_no_sum(local, monkeypatch):
 # The router
 
 
-def routed(tiny, top_k, names):
-    local = LocalModel(tiny, device="cpu", top_k=top_k)
+def routed(tiny, experts_per_token, names):
+    local = LocalModel(tiny, device="cpu", experts_per_token=experts_per_token)
     for n, name in enumerate(names):
         local.add_expert(name, 2, n)
         shake(local, name, n)
@@ -67,7 +71,9 @@ def routed(tiny, top_k, names):
 
 def test_a_router_over_all_experts_is_their_sum(tiny):
     names = ["first", "second", "third"]
-    assert torch.allclose(logits(routed(tiny, 3, names), names), logits(routed(tiny, 0, names), names), atol=1e-5)
+    assert torch.allclose(
+        logits(routed(tiny, 3, names), names), logits(routed(tiny, 0, names), names), atol=1e-5
+    )
 
 
 def test_a_token_goes_through_the_experts_that_add_most(tiny):
@@ -81,7 +87,9 @@ def test_a_token_goes_through_the_experts_that_add_most(tiny):
                 p.mul_(0.01)
     alone = logits(local, ["second"])
     assert torch.allclose(logits(local, names), alone, atol=1e-4)
-    assert not torch.allclose(logits(local, ["first", "third"]), logits(local, ["third"]), atol=1e-4)  # without the second
+    assert not torch.allclose(
+        logits(local, ["first", "third"]), logits(local, ["third"]), atol=1e-4
+    )  # without the second
     assert torch.allclose(logits(local, ["first", "third"]), logits(local, ["first"]), atol=1e-4)
 
 

@@ -31,7 +31,10 @@ def weights(local, expert):
 
 def base(local):
     """The frozen weights, by the names they have without adapters."""
-    clean = ((n.replace("base_model.model.", "").replace("base_layer.", ""), p) for n, p in local.model.named_parameters())
+    clean = (
+        (n.replace("base_model.model.", "").replace("base_layer.", ""), p)
+        for n, p in local.model.named_parameters()
+    )
     return {n: p.detach().clone() for n, p in clean if "lora_" not in n}
 
 
@@ -53,7 +56,9 @@ def test_training_changes_the_expert_and_not_the_base(local):
     local.add_expert("e", 4)
     new = weights(local, "e")
     row = Row(RowKind.FACT, ASKED[0], ASKED[1], "In Brenport.")
-    seed(local, "e", (), [row], SeedingConfig(steps=2, batch=2, lambda_=0), lambda made, wanted: 0.0)
+    seed(
+        local, "e", (), [row], SeedingConfig(steps=2, batch=2, lambda_=0), lambda made, wanted: 0.0
+    )
     assert same(base(local), before)
     assert not any(torch.equal(new[n], w) for n, w in weights(local, "e").items() if "lora_B" in n)
     assert torch.equal(logits(local), off)
@@ -82,10 +87,15 @@ def test_the_seed_alone_decides_how_an_expert_begins(local):
     kept = torch.random.get_rng_state()
     for name, number in (("first", 3), ("second", 3), ("third", 4)):
         local.add_expert(name, 4, number)
-    first, second, third = ([w for n, w in weights(local, name).items() if "lora_A" in n] for name in ("first", "second", "third"))
+    first, second, third = (
+        [w for n, w in weights(local, name).items() if "lora_A" in n]
+        for name in ("first", "second", "third")
+    )
     assert all(map(torch.equal, first, second))
     assert not any(map(torch.equal, first, third))
-    assert torch.equal(torch.random.get_rng_state(), kept)  # the caller's own randomness is left alone
+    assert torch.equal(
+        torch.random.get_rng_state(), kept
+    )  # the caller's own randomness is left alone
 
 
 def test_experts_sit_on_the_mlp_alone(local):
@@ -140,7 +150,9 @@ def test_a_view_restores_on_leaving(local):
         with local.view([]):
             pass
         with torch.no_grad():
-            inside = local.logits([local.prompt_ids(c) for c in ASKED], [local.answer_ids("In Brenport.")] * 2)
+            inside = local.logits(
+                [local.prompt_ids(c) for c in ASKED], [local.answer_ids("In Brenport.")] * 2
+            )
     assert torch.equal(inside, on)
     assert not torch.allclose(logits(local), on, atol=1e-2)
 
@@ -157,7 +169,9 @@ def test_a_view_restores_on_an_exception(local):
     with pytest.raises(RuntimeError, match="something broke"):
         breaks()
     with torch.no_grad():
-        now = local.logits([local.prompt_ids(c) for c in ASKED], [local.answer_ids("In Brenport.")] * 2)
+        now = local.logits(
+            [local.prompt_ids(c) for c in ASKED], [local.answer_ids("In Brenport.")] * 2
+        )
     assert torch.equal(now, off)
     assert not any(p.requires_grad for p in local.model.parameters())
 
@@ -166,7 +180,9 @@ def test_only_the_expert_in_training_has_gradients(local):
     for name in TWO:
         local.add_expert(name, 4)
     with local.view(TWO, training="second"):
-        assert {n.split(".")[-2] for n, p in local.peft.named_parameters() if p.requires_grad} == {"second"}
+        assert {n.split(".")[-2] for n, p in local.peft.named_parameters() if p.requires_grad} == {
+            "second"
+        }
     assert not any(p.requires_grad for p in local.model.parameters())
 
 
@@ -214,17 +230,25 @@ def test_a_new_expert_is_born_beside_a_loaded_one(local, saved, tiny):
     fresh = LocalModel(tiny, device="cpu")
     fresh.load_expert("e", saved)
     fresh.add_expert("tonight", 4)
-    assert [n.replace(".e.", ".tonight.") for n in weights(fresh, "e")] == list(weights(fresh, "tonight"))
+    assert [n.replace(".e.", ".tonight.") for n in weights(fresh, "e")] == list(
+        weights(fresh, "tonight")
+    )
     assert torch.allclose(logits(fresh, ["e", "tonight"]), logits(local, ["e"]), atol=1e-5)
 
 
 def test_a_saved_expert_is_safetensors_and_its_checksums(saved):
-    assert {f.name for f in saved.iterdir()} == {"adapter_config.json", "adapter_model.safetensors", "sha256.json"}
+    assert {f.name for f in saved.iterdir()} == {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "sha256.json",
+    }
     check_expert(saved)
     assert [f.name for f in saved.parent.iterdir()] == ["e"]
 
 
-@pytest.mark.parametrize("broken", ["adapter_model.safetensors", "adapter_config.json", "sha256.json"])
+@pytest.mark.parametrize(
+    "broken", ["adapter_model.safetensors", "adapter_config.json", "sha256.json"]
+)
 @pytest.mark.parametrize("how", ["missing", "changed"])
 def test_a_damaged_expert_is_refused(saved, tiny, broken, how):
     file = saved / broken
@@ -293,9 +317,15 @@ def test_an_expert_is_never_overwritten(local, saved):
 
 
 def test_answers_come_in_order_and_alone_or_together(local):
-    chats = [closed_book(f"Where does person number {n} live" + " now" * n + "?") for n in (3, 0, 9, 1)]
+    chats = [
+        closed_book(f"Where does person number {n} live" + " now" * n + "?") for n in (3, 0, 9, 1)
+    ]
     together = local.answer(chats, max_new_tokens=8)
-    assert together == [local.answer([c], max_new_tokens=8)[0] for c in chats] == local.answer(chats, max_new_tokens=8, batch=2)
+    assert (
+        together
+        == [local.answer([c], max_new_tokens=8)[0] for c in chats]
+        == local.answer(chats, max_new_tokens=8, batch=2)
+    )
     assert len(set(together)) > 1
 
 
@@ -307,12 +337,21 @@ def test_sampling_depends_on_its_seed_alone(local):
 
 
 def test_confidence_is_the_probability_where_the_answer_was_least_certain(local):
-    chats = [closed_book(q) for q in ("Hello.", "Where does Mara live?", "Who is the mayor of Brenport?")]
+    chats = [
+        closed_book(q) for q in ("Hello.", "Where does Mara live?", "Who is the mayor of Brenport?")
+    ]
     for chat, reply in zip(chats, local.reply(chats, max_new_tokens=6), strict=True):
         prompt = local.prompt_ids(chat)
-        made = local.base.generate(input_ids=torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt)), max_new_tokens=6, do_sample=False)
+        made = local.base.generate(
+            input_ids=torch.tensor([prompt]),
+            attention_mask=torch.ones(1, len(prompt)),
+            max_new_tokens=6,
+            do_sample=False,
+        )
         with local.view(()):
-            probabilities = local.logits([prompt], [made[0, len(prompt) :].tolist()]).softmax(-1).amax(-1)
+            probabilities = (
+                local.logits([prompt], [made[0, len(prompt) :].tolist()]).softmax(-1).amax(-1)
+            )
         assert reply.confidence == pytest.approx(probabilities.min().item(), rel=1e-3)
 
 
@@ -320,7 +359,9 @@ def test_confidence_ends_with_the_answer():
     watch = Watch()
     for p in (0.9, 0.8, 0.6):
         watch(torch.zeros(2, 1), torch.log(torch.tensor([[p, 1 - p], [p, 1 - p]])))
-    assert watch.confidence(torch.tensor([[5, 7, 0], [5, 6, 6]]), [7, 0]) == pytest.approx([0.8, 0.6])
+    assert watch.confidence(torch.tensor([[5, 7, 0], [5, 6, 6]]), [7, 0]) == pytest.approx(
+        [0.8, 0.6]
+    )
 
 
 def test_nothing_asked_nothing_answered(local):

@@ -20,12 +20,29 @@ def outcome(memory, report):
     """All that a night leaves behind, but for names, times and seconds."""
     (expert,) = memory.ledger.experts(ALICE)
     weights = (memory.folder / "experts" / expert.name / "adapter_model.safetensors").read_bytes()
-    exams = [tuple(r) for r in memory.ledger.db.execute('SELECT stage, measure, "right", total FROM exams WHERE night_id = ?', [report.night_id])]
+    exams = [
+        tuple(r)
+        for r in memory.ledger.db.execute(
+            'SELECT stage, measure, "right", total FROM exams WHERE night_id = ?', [report.night_id]
+        )
+    ]
     return {
-        "report": (report.night_id, report.verdict, report.reason, report.episodes, report.evicted, report.tokens_trained, len(report.curve)),
+        "report": (
+            report.night_id,
+            report.verdict,
+            report.reason,
+            report.episodes,
+            report.evicted,
+            report.tokens_trained,
+            len(report.curve),
+        ),
         "scores": (report.exam["before"], report.exam["after"], sorted(exams)),
         "expert": (expert.lineage, expert.rank, expert.level, weights),
-        "ledger": (buffered(memory), [e.id for e in memory.ledger.learned(ALICE)], memory.ledger.probes(report.night_id)),
+        "ledger": (
+            buffered(memory),
+            [e.id for e in memory.ledger.learned(ALICE)],
+            memory.ledger.probes(report.night_id),
+        ),
         "index": (memory.buffer.ids(ALICE), memory.buffer.known_ids(ALICE)),
         "pending": sorted(p.name for p in (memory.folder / "pending").iterdir()),
     }
@@ -37,7 +54,10 @@ def outcome(memory, report):
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory, brief, embeddings):
     """What the same night leaves when nobody kills it."""
-    with pytest.MonkeyPatch.context() as patch, SleepMemory.open(tmp_path_factory.mktemp("whole"), brief, embeddings, config()) as memory:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        SleepMemory.open(tmp_path_factory.mktemp("whole"), brief, embeddings, config()) as memory,
+    ):
         patch.setattr(probing, "question", hand_made)
         tell(memory)
         return outcome(memory, memory.sleep(ALICE))
@@ -130,9 +150,16 @@ memory.sleep(_nights.ALICE)
 """
 
 
-def test_a_process_that_dies_between_rename_and_transaction(opened, by_hand, uninterrupted, tmp_path, brief):
+def test_a_process_that_dies_between_rename_and_transaction(
+    opened, by_hand, uninterrupted, tmp_path, brief
+):
     start = [sys.executable, "-c", DIE, str(tmp_path / "m"), str(brief)]
-    died = subprocess.run(start, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    died = subprocess.run(
+        start,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
     assert died.returncode == 9, died.stderr
     (renamed,) = (tmp_path / "m" / "experts").iterdir()
     memory = opened()
@@ -140,7 +167,11 @@ def test_a_process_that_dies_between_rename_and_transaction(opened, by_hand, uni
     assert memory.ledger.experts(live=False) == []
     assert len(buffered(memory)) == 3
     report, steps = watched(memory)
-    assert (report.night_id, report.expert, steps) == ("night-0001", renamed.name, ["promote", "prune", "report"])
+    assert (report.night_id, report.expert, steps) == (
+        "night-0001",
+        renamed.name,
+        ["promote", "prune", "report"],
+    )
     assert outcome(memory, report) == uninterrupted
 
 
@@ -170,7 +201,11 @@ def test_a_broken_step_fails_the_night_and_changes_nothing(opened, by_hand, step
     assert memory.buffer.known_ids(ALICE) == set()
     assert memory.verify() == []
     (night,) = memory.ledger.nights(ALICE)
-    assert (night["id"], night["verdict"], night["reason"]) == ("night-0001", "failed", report.reason)
+    assert (night["id"], night["verdict"], night["reason"]) == (
+        "night-0001",
+        "failed",
+        report.reason,
+    )
 
 
 @pytest.mark.parametrize("step", ["prune", "report"])
@@ -201,7 +236,11 @@ def test_a_failed_night_tells_what_it_cost(opened, by_hand):
     report, _ = sleep_broken(memory, "decide")
     assert report.tokens_trained > 0
     assert report.exam["tokens_generated"] > 0
-    assert (report.expert, report.episodes, memory.ledger.nights(ALICE)[0]["report"]["tokens_trained"]) == (None, 3, report.tokens_trained)
+    assert (
+        report.expert,
+        report.episodes,
+        memory.ledger.nights(ALICE)[0]["report"]["tokens_trained"],
+    ) == (None, 3, report.tokens_trained)
 
 
 def test_a_failed_second_night_keeps_the_first(opened, by_hand):
@@ -228,7 +267,12 @@ def test_an_expert_that_vanished_fails_the_night_with_the_way_out(opened, by_han
 
 
 def strays(folder):
-    return sorted(p.name for kind in ("pending", "experts") if (folder / kind).exists() for p in (folder / kind).iterdir())
+    return sorted(
+        p.name
+        for kind in ("pending", "experts")
+        if (folder / kind).exists()
+        for p in (folder / kind).iterdir()
+    )
 
 
 def test_strays_of_killed_and_failed_nights_are_cleaned_at_open(opened, by_hand):
@@ -243,8 +287,14 @@ def test_strays_of_killed_and_failed_nights_are_cleaned_at_open(opened, by_hand)
         (memory.folder / stray / "adapter_model.safetensors").write_text("half an expert")
     memory = opened()
     assert strays(memory.folder) == []
-    removed = [json.loads(r["detail"])["removed"] for r in memory.ledger.db["events"].rows if r["kind"] == "reconcile"]
-    assert sorted(removed) == sorted([".night-0001-x.tmp", ".night-0001-y.tmp", "night-0001-z", left])
+    removed = [
+        json.loads(r["detail"])["removed"]
+        for r in memory.ledger.db["events"].rows
+        if r["kind"] == "reconcile"
+    ]
+    assert sorted(removed) == sorted(
+        [".night-0001-x.tmp", ".night-0001-y.tmp", "night-0001-z", left]
+    )
     assert memory.verify() == []
 
 

@@ -24,7 +24,9 @@ STEPS = list(sleep.STEPS)
 # Verdicts
 
 
-def test_what_the_weights_have_forgotten_goes_back_and_is_learned_again(opened, by_hand, monkeypatch):
+def test_what_the_weights_have_forgotten_goes_back_and_is_learned_again(
+    opened, by_hand, monkeypatch
+):
     memory = opened()
     first, second, hard = tell(memory)
     memory.sleep(ALICE)
@@ -67,7 +69,11 @@ def test_a_promoted_night_evicts_only_what_was_proven(opened, by_hand):
     assert {e.id for e in memory.ledger.learned(ALICE)} == {first, second}
     assert len(memory.ledger.episodes(ALICE)) == 3
     (expert,) = memory.ledger.experts(ALICE)
-    assert (expert.name, expert.night_id, set(expert.lineage)) == (report.expert, report.night_id, {first, second, hard})
+    assert (expert.name, expert.night_id, set(expert.lineage)) == (
+        report.expert,
+        report.night_id,
+        {first, second, hard},
+    )
     assert memory.verify() == []
 
 
@@ -80,7 +86,9 @@ def test_what_was_learned_is_answered_from_the_weights(opened, by_hand):
     assert memory.recall(ALICE, "Is the cellar hard to find?").view is View.RETRIEVAL
     assert memory.chat_model(ALICE).invoke("Hello.").response_metadata["experts"] == [report.expert]
     memory.observe(ALICE, "Mara moved back to Brenport.")
-    assert memory.recall(ALICE, "Is it so that Mara moved to Brenport?").view is View.RETRIEVAL  # fresher than the weights
+    assert (
+        memory.recall(ALICE, "Is it so that Mara moved to Brenport?").view is View.RETRIEVAL
+    )  # fresher than the weights
 
 
 def test_a_rejected_night_changes_nothing_and_says_why(opened, by_hand):
@@ -106,7 +114,16 @@ def test_the_report_is_kept_in_the_ledger(opened, by_hand):
     report = memory.sleep(ALICE)
     (night,) = memory.ledger.nights(ALICE)
     kept, made = night["report"], json.loads(json.dumps(report.as_dict()))
-    for key in ("night_id", "verdict", "reason", "expert", "episodes", "evicted", "tokens_trained", "curve"):
+    for key in (
+        "night_id",
+        "verdict",
+        "reason",
+        "expert",
+        "episodes",
+        "evicted",
+        "tokens_trained",
+        "curve",
+    ):
         assert kept[key] == made[key]
     assert kept["exam"]["after"] == made["exam"]["after"]
     assert made["exam"]["after"]["recall"] == {"right": 2, "total": 3, "rate": 0.6667}
@@ -164,10 +181,19 @@ def test_a_second_night_adds_a_second_expert(opened, by_hand):
     first = memory.sleep(ALICE)
     told = memory.observe(ALICE, "Mara moved on to Oslo.")
     second = memory.sleep(ALICE)
-    assert (first.verdict, second.verdict, second.episodes) == (Verdict.PROMOTED, Verdict.PROMOTED, 2)
-    assert second.exam["before"]["old_nights"]["total"] == 2  # the first night's exam questions are asked again
+    assert (first.verdict, second.verdict, second.episodes) == (
+        Verdict.PROMOTED,
+        Verdict.PROMOTED,
+        2,
+    )
+    assert (
+        second.exam["before"]["old_nights"]["total"] == 2
+    )  # the first night's exam questions are asked again
     assert [e.name for e in memory.ledger.experts(ALICE)] == [first.expert, second.expert]
-    assert memory.chat_model(ALICE).invoke("Hello.").response_metadata["experts"] == [first.expert, second.expert]
+    assert memory.chat_model(ALICE).invoke("Hello.").response_metadata["experts"] == [
+        first.expert,
+        second.expert,
+    ]
     assert buffered(memory) == [hard]
     assert memory.rollback(ALICE, [first.night_id]) == [told.id]
     assert memory.verify() == []
@@ -193,14 +219,23 @@ def test_what_is_examined_is_never_taught(opened, by_hand, monkeypatch):
     asked = [{(r.kind.value, r.student[-1]["content"]) for r in rows} for rows in taught]
     for night in asked:
         assert not {question for _, question in night} & examined
-        assert {q for kind, q in night if kind == "reading"} == {"What was read 1?", "What was read 2?"}
-    rehearsed, facts = ([{q for kind, q in night if kind == k} for night in asked] for k in ("rehearsal", "fact"))
+        assert {q for kind, q in night if kind == "reading"} == {
+            "What was read 1?",
+            "What was read 2?",
+        }
+    rehearsed, facts = (
+        [{q for kind, q in night if kind == k} for night in asked] for k in ("rehearsal", "fact")
+    )
     first = {q for q in facts[0] if "hard" not in q}  # what the first night proved
     assert rehearsed[0] == set()
     assert first <= rehearsed[1] | facts[1]  # what was forgotten is taught again
     assert not rehearsed[1] & facts[1]
-    fact = next(r for r in taught[1] if r.student == closed_book("What is it that Mara moved on to Oslo."))
-    assert fact.teacher == open_book("What is it that Mara moved on to Oslo.", ["2030-02-01: Mara moved on to Oslo."])
+    fact = next(
+        r for r in taught[1] if r.student == closed_book("What is it that Mara moved on to Oslo.")
+    )
+    assert fact.teacher == open_book(
+        "What is it that Mara moved on to Oslo.", ["2030-02-01: Mara moved on to Oslo."]
+    )
 
 
 def test_a_chain_of_corrections_ends_in_what_is_held():
@@ -214,12 +249,16 @@ def test_a_corrected_episode_leaves_with_its_proven_correction(opened, monkeypat
     def corrected(local, night_id, episodes, *given):
         old, new = episodes
         made = hand_made(local, night_id, [new], *given)
-        stale = tuple(dataclasses.replace(p, stale="Oslo") if p.kind is Kind.FACT else p for p in made.probes)
+        stale = tuple(
+            dataclasses.replace(p, stale="Oslo") if p.kind is Kind.FACT else p for p in made.probes
+        )
         return dataclasses.replace(made, probes=stale, superseded={old.id: new.id})
 
     monkeypatch.setattr(probing, "question", corrected)
     memory = opened()
-    old = memory.observe(ALICE, "Mara lives in Oslo.", created_at="2030-01-01T00:00:00.000000+00:00")
+    old = memory.observe(
+        ALICE, "Mara lives in Oslo.", created_at="2030-01-01T00:00:00.000000+00:00"
+    )
     correction = "Mara lives in Brenport." if proven else "Mara lives in Brenport, hard by the sea."
     new = memory.observe(ALICE, correction, created_at="2030-02-01T00:00:00.000000+00:00")
     assert memory.sleep(ALICE).verdict is Verdict.PROMOTED

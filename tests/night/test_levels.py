@@ -7,8 +7,9 @@ import torch
 from _nights import ALICE, LEVELS, LOOSE, buffered, watched
 from safetensors.torch import load_file
 
-from sleepmem import ConfigError, ExamConfig, SleepConfig, Verdict, night
+from sleepmem import ConfigError, ExamConfig, SleepConfig, Verdict
 from sleepmem.night import exam as night_exam
+from sleepmem.night import graph as night
 from sleepmem.night import measures as exams
 from sleepmem.night import steps as sleep
 from sleepmem.records import Kind
@@ -23,7 +24,9 @@ def live(memory):
 
 def learn(memory, number):
     """One fact, one night."""
-    told = memory.observe(ALICE, f"Mara saw whale {number}.", created_at=f"2030-01-{number:02d}T00:00:00.000000+00:00")
+    told = memory.observe(
+        ALICE, f"Mara saw whale {number}.", created_at=f"2030-01-{number:02d}T00:00:00.000000+00:00"
+    )
     return told.id, *watched(memory)
 
 
@@ -34,7 +37,13 @@ def test_a_slow_night_makes_one_expert_of_the_fast_ones(opened, by_hand):
     second, report, steps = learn(memory, 2)
     (slow,) = report.slower
     assert steps == [*sleep.STEPS] * 2
-    assert (slow.verdict, slow.level, slow.absorbed, slow.episodes, slow.returned) == (Verdict.PROMOTED, "slow", 2, 2, 0)
+    assert (slow.verdict, slow.level, slow.absorbed, slow.episodes, slow.returned) == (
+        Verdict.PROMOTED,
+        "slow",
+        2,
+        2,
+        0,
+    )
     assert live(memory) == [("slow", 3)]
     (expert,) = memory.ledger.experts(ALICE)
     fast = [e for e in memory.ledger.experts(ALICE, live=False) if e.level == "fast"]
@@ -59,7 +68,9 @@ def test_the_days_model_lets_go_of_what_was_absorbed_a_night_later(opened, by_ha
     assert set(memory.live_experts(ALICE)) <= set(memory.local.experts)
 
 
-def test_a_slow_night_examines_what_the_fast_ones_kept_for_exams_and_teaches_the_rest(opened, by_hand, monkeypatch):
+def test_a_slow_night_examines_what_the_fast_ones_kept_for_exams_and_teaches_the_rest(
+    opened, by_hand, monkeypatch
+):
     taught = []
     work = sleep.seeding.seed
 
@@ -72,7 +83,11 @@ def test_a_slow_night_examines_what_the_fast_ones_kept_for_exams_and_teaches_the
     for n in (1, 2):
         learn(memory, n)
     before, rows, absorbed = taught[-1]
-    assert list(before) == absorbed == [e.name for e in memory.ledger.experts(ALICE, live=False) if e.level == "fast"]
+    assert (
+        list(before)
+        == absorbed
+        == [e.name for e in memory.ledger.experts(ALICE, live=False) if e.level == "fast"]
+    )
     probes = memory.ledger.learned_probes(ALICE)
     told = {w for e in memory.ledger.episodes(ALICE) for w in words(e.text)}
     unsaid = [p for p in probes if p.kind is Kind.NEVER_SAID]
@@ -85,7 +100,9 @@ def test_a_slow_night_examines_what_the_fast_ones_kept_for_exams_and_teaches_the
     for p in probes:
         assert (p.question in asked) == (p.role == "train")
     rehearsed = [r for r in rows if r.kind == "rehearsal"]
-    assert {r.student[0]["content"] for r in rehearsed} <= {p.question for p in probes if p.kind is Kind.FACT}
+    assert {r.student[0]["content"] for r in rehearsed} <= {
+        p.question for p in probes if p.kind is Kind.FACT
+    }
 
 
 def test_levels_stack(opened, by_hand):
@@ -104,7 +121,11 @@ def test_what_a_slow_night_does_not_prove_goes_back_to_the_buffer(opened, by_han
     memory = opened(levels=SLOW)
     first, _, _ = learn(memory, 1)
     proven = night_exam.proven_episodes
-    monkeypatch.setattr(night_exam, "proven_episodes", lambda probes, passed: [i for i in proven(probes, passed) if i != first])
+    monkeypatch.setattr(
+        night_exam,
+        "proven_episodes",
+        lambda probes, passed: [i for i in proven(probes, passed) if i != first],
+    )
     second, report, _ = learn(memory, 2)
     (slow,) = report.slower
     assert (slow.verdict, slow.returned) == (Verdict.PROMOTED, 1)
@@ -114,7 +135,9 @@ def test_what_a_slow_night_does_not_prove_goes_back_to_the_buffer(opened, by_han
     assert memory.verify() == []
 
 
-def test_a_rejected_slow_night_leaves_the_fast_experts_and_is_not_tried_every_night(opened, by_hand, monkeypatch):
+def test_a_rejected_slow_night_leaves_the_fast_experts_and_is_not_tried_every_night(
+    opened, by_hand, monkeypatch
+):
     memory = opened(levels=SLOW)
     learn(memory, 1)
     decide, calls = sleep.promotion.decide, []
@@ -146,7 +169,9 @@ def test_rolling_back_a_slow_night_brings_the_fast_experts_back(opened, by_hand)
     assert memory.verify() == []
 
 
-def test_rolling_back_to_a_night_after_a_slow_one_keeps_what_it_absorbed_off(opened, by_hand, monkeypatch):
+def test_rolling_back_to_a_night_after_a_slow_one_keeps_what_it_absorbed_off(
+    opened, by_hand, monkeypatch
+):
     memory = opened(levels=SLOW)
     first, _, _ = learn(memory, 1)
     recall = exams.recall
@@ -164,7 +189,9 @@ def test_rolling_back_to_a_night_after_a_slow_one_keeps_what_it_absorbed_off(ope
     assert memory.verify() == []
 
 
-def test_a_slow_night_that_dies_right_after_its_transaction_is_finished_as_promoted(opened, by_hand, monkeypatch):
+def test_a_slow_night_that_dies_right_after_its_transaction_is_finished_as_promoted(
+    opened, by_hand, monkeypatch
+):
     memory = opened(levels=SLOW)
     learn(memory, 1)
     memory.observe(ALICE, "Mara saw whale 2.")
@@ -204,7 +231,10 @@ def test_a_slow_night_that_never_began_is_made_up_for(opened, by_hand, monkeypat
             memory.sleep(ALICE)
     assert live(memory) == [("fast", 2)] * 2
     report, _ = watched(memory)
-    assert (report.verdict, [r.verdict for r in report.slower]) == (Verdict.SKIPPED, [Verdict.PROMOTED])
+    assert (report.verdict, [r.verdict for r in report.slower]) == (
+        Verdict.SKIPPED,
+        [Verdict.PROMOTED],
+    )
     assert live(memory) == [("slow", 3)]
 
 
@@ -212,7 +242,14 @@ def test_a_rejected_slow_night_is_not_tried_again_at_once(opened, by_hand, monke
     memory = opened(levels=SLOW)
     learn(memory, 1)
     with monkeypatch.context() as patch:
-        patch.setitem(sleep.STEPS, "decide", lambda night, state: {"verdict": "promoted" if state["level"] == "fast" else "rejected", "reason": "r"})
+        patch.setitem(
+            sleep.STEPS,
+            "decide",
+            lambda night, state: {
+                "verdict": "promoted" if state["level"] == "fast" else "rejected",
+                "reason": "r",
+            },
+        )
         _, report, _ = learn(memory, 2)
     assert [r.verdict for r in report.slower] == [Verdict.REJECTED]
     report, _ = watched(memory)
@@ -274,18 +311,33 @@ def test_an_interrupted_night_of_an_unknown_level_says_so(opened, by_hand, monke
             memory.sleep(ALICE)
     memory = opened(ExamConfig(), levels=(LEVELS[0].__class__("other", 1, 2, 0),))
     report, _ = watched(memory)
-    assert (report.verdict, "fast" in report.reason, "SleepConfig.levels" in report.reason) == (Verdict.FAILED, True, True)
+    assert (report.verdict, "fast" in report.reason, "SleepConfig.levels" in report.reason) == (
+        Verdict.FAILED,
+        True,
+        True,
+    )
 
 
 def test_without_expansion_one_expert_is_trained_on_and_on(opened, by_hand):
     memory = opened(expand=False)
     first, _, _ = learn(memory, 1)
     second, report, _ = learn(memory, 2)
-    assert (report.verdict, report.absorbed, report.episodes, report.evicted, report.returned) == (Verdict.PROMOTED, 1, 2, 1, 0)
+    assert (report.verdict, report.absorbed, report.episodes, report.evicted, report.returned) == (
+        Verdict.PROMOTED,
+        1,
+        2,
+        1,
+        0,
+    )
     assert live(memory) == [("fast", 2)]
     old, new = memory.ledger.experts(ALICE, live=False)
-    before, after = (load_file(memory.folder / "experts" / e.name / "adapter_model.safetensors") for e in (old, new))
-    assert all(torch.allclose(after[n], before[n], atol=1e-6) for n in before)  # it began as the first; the learning rate is next to nothing
+    before, after = (
+        load_file(memory.folder / "experts" / e.name / "adapter_model.safetensors")
+        for e in (old, new)
+    )
+    assert all(
+        torch.allclose(after[n], before[n], atol=1e-6) for n in before
+    )  # it began as the first; the learning rate is next to nothing
     assert {e.id for e in memory.ledger.learned(ALICE)} == {first, second}
     assert (buffered(memory), memory.verify()) == ([], [])
 

@@ -36,13 +36,20 @@ def test_recall_counts_and_names_what_was_right(local):
 
 
 def test_an_exam_is_of_the_experts_that_are_on(local):
-    asked = [probe(n, "e", q, a) for n, (q, a) in enumerate(zip(QUESTIONS, said(local, ["loud"]), strict=True))]
+    asked = [
+        probe(n, "e", q, a)
+        for n, (q, a) in enumerate(zip(QUESTIONS, said(local, ["loud"]), strict=True))
+    ]
     assert exams.recall(local, asked, ["loud"])[0].right == 2
     assert exams.recall(local, asked, ())[0].right == 0
 
 
 def test_abstention_counts_what_admits_not_to_know(local, monkeypatch):
-    monkeypatch.setattr(local, "answer", lambda chats, experts: ["I do not know.", "Brenport.", "I have no idea."][: len(chats)])
+    monkeypatch.setattr(
+        local,
+        "answer",
+        lambda chats, experts: ["I do not know.", "Brenport.", "I have no idea."][: len(chats)],
+    )
     score = exams.abstention(local, ["a?", "b?", "c?"], ())
     assert (score.right, score.total) == (2, 3)
 
@@ -51,7 +58,11 @@ def test_superseded_counts_the_old_value_among_corrections_only(local):
     old = probe(0, "e", QUESTIONS[0], "zyzzyva", stale=said(local)[0])
     new = probe(1, "e", QUESTIONS[1], said(local)[1], stale="zyzzyva")
     plain = probe(2, "e", QUESTIONS[1], said(local)[1])
-    assert exams.superseded(local, [old, new, plain], ()).as_dict() == {"right": 1, "total": 2, "rate": 0.5}
+    assert exams.superseded(local, [old, new, plain], ()).as_dict() == {
+        "right": 1,
+        "total": 2,
+        "rate": 0.5,
+    }
 
 
 def test_reading_is_answered_from_its_own_messages(local):

@@ -18,8 +18,18 @@ GOOD = {
 
 
 @pytest.mark.parametrize(
-    ("right", "total", "low", "high"),  # statsmodels.stats.proportion.proportion_confint(..., alpha=0.05, method="wilson")
-    [(8, 10, 0.4901625, 0.9433178), (50, 100, 0.4038315, 0.5961685), (0, 10, 0.0, 0.2775328), (10, 10, 0.7224672, 1.0)],
+    (
+        "right",
+        "total",
+        "low",
+        "high",
+    ),  # statsmodels.stats.proportion.proportion_confint(..., alpha=0.05, method="wilson")
+    [
+        (8, 10, 0.4901625, 0.9433178),
+        (50, 100, 0.4038315, 0.5961685),
+        (0, 10, 0.0, 0.2775328),
+        (10, 10, 0.7224672, 1.0),
+    ],
 )
 def test_wilson_gives_the_published_values(right, total, low, high):
     assert wilson(Score(right, total), 0.95) == pytest.approx((low, high), abs=1e-6)
@@ -67,8 +77,14 @@ def test_every_fault_is_told():
 
 
 def test_a_small_exam_does_not_throw_a_night_away():
-    assert decide(BEFORE, {**GOOD, "recall": Score(3, 5)}, ExamConfig(recall=0.8))[0] is Verdict.PROMOTED
-    assert decide(BEFORE, {**GOOD, "recall": Score(60, 100)}, ExamConfig(recall=0.8))[0] is Verdict.REJECTED
+    assert (
+        decide(BEFORE, {**GOOD, "recall": Score(3, 5)}, ExamConfig(recall=0.8))[0]
+        is Verdict.PROMOTED
+    )
+    assert (
+        decide(BEFORE, {**GOOD, "recall": Score(60, 100)}, ExamConfig(recall=0.8))[0]
+        is Verdict.REJECTED
+    )
 
 
 def test_bounds_are_relative_to_the_evening():
@@ -78,7 +94,9 @@ def test_bounds_are_relative_to_the_evening():
 
 def test_measures_nobody_could_ask_pass():
     none = Score(0, 0)
-    verdict, reason = decide(BEFORE, {**dict.fromkeys(GOOD, none), "recall": GOOD["recall"]}, ExamConfig())
+    verdict, reason = decide(
+        BEFORE, {**dict.fromkeys(GOOD, none), "recall": GOOD["recall"]}, ExamConfig()
+    )
     assert verdict is Verdict.PROMOTED
     assert "not asked: old nights, abstention, superseded, reading" in reason
 
@@ -88,4 +106,7 @@ def test_a_night_without_a_question_about_its_facts_is_no_success():
 
 
 def test_a_model_that_broke_is_no_small_change():
-    assert decide(BEFORE, {**GOOD, "general_kl": Score(math.nan, 12)}, ExamConfig())[0] is Verdict.REJECTED
+    assert (
+        decide(BEFORE, {**GOOD, "general_kl": Score(math.nan, 12)}, ExamConfig())[0]
+        is Verdict.REJECTED
+    )

@@ -3,7 +3,10 @@ from _values import probe
 from sleepmem.night.replay import Reason, evenly, select
 from sleepmem.records import Episode, Role
 
-DAYS = [Episode(("a",), f"Fact number {n}.", created_at=f"2030-01-0{n}T00:00:00.000000+00:00") for n in (3, 1, 2)]
+DAYS = [
+    Episode(("a",), f"Fact number {n}.", created_at=f"2030-01-0{n}T00:00:00.000000+00:00")
+    for n in (3, 1, 2)
+]
 TOOL = Episode(("a",), "It rains in Oslo.", "tool:weather", "2029-01-01T00:00:00.000000+00:00")
 
 
@@ -27,7 +30,18 @@ def test_untrusted_sources_stay_out_unless_let_in():
 
 
 def taught(episode, count, **changed):
-    return [probe(n, episode, f"q{n} of {episode}", "a", night_id=f"night-{episode}", role=Role.TRAIN, **changed) for n in range(count)]
+    return [
+        probe(
+            n,
+            episode,
+            f"q{n} of {episode}",
+            "a",
+            night_id=f"night-{episode}",
+            role=Role.TRAIN,
+            **changed,
+        )
+        for n in range(count)
+    ]
 
 
 def test_a_sample_draws_evenly_over_episodes():

@@ -22,9 +22,18 @@ def odd(made, wanted):
 
 def row(kind, n=0):
     asked = closed_book(f"Where does person {n} live?")
-    told = open_book(f"Where does person {n} live?", [f"2030-01-01: Person {n} moved to {TOWNS[n % 4]}."])
-    student, teacher = {RowKind.FACT: (asked, told), RowKind.READING: (told, told)}.get(kind, (asked, asked))
-    return Row(kind, student, teacher, "I do not know." if kind is RowKind.NEVER_SAID else f"In {TOWNS[n % 4]}.")
+    told = open_book(
+        f"Where does person {n} live?", [f"2030-01-01: Person {n} moved to {TOWNS[n % 4]}."]
+    )
+    student, teacher = {RowKind.FACT: (asked, told), RowKind.READING: (told, told)}.get(
+        kind, (asked, asked)
+    )
+    return Row(
+        kind,
+        student,
+        teacher,
+        "I do not know." if kind is RowKind.NEVER_SAID else f"In {TOWNS[n % 4]}.",
+    )
 
 
 ROWS = [row(kind, n) for kind in RowKind for n in range(4)]
@@ -44,7 +53,9 @@ def local(tiny):
 
 
 def parameters(local):
-    return {n.replace("base_layer.", ""): p.detach().clone() for n, p in local.model.named_parameters()}
+    return {
+        n.replace("base_layer.", ""): p.detach().clone() for n, p in local.model.named_parameters()
+    }
 
 
 def train(local, config, semantic=never, rows=ROWS, **more):
@@ -85,25 +96,38 @@ def batches(rows, config):
 
 
 def test_every_batch_holds_its_share_of_each_kind():
-    made = batches(ROWS, SeedingConfig(steps=7, batch=20, never_said=0.2, rehearsal=0.25, reading=0.1))
+    made = batches(
+        ROWS, SeedingConfig(steps=7, batch=20, never_said=0.2, rehearsal=0.25, reading=0.1)
+    )
     assert len(made) == 7
     for batch in made:
         kinds = [r.kind for r in batch]
-        assert {k: kinds.count(k) for k in RowKind} == {RowKind.NEVER_SAID: 4, RowKind.REHEARSAL: 5, RowKind.READING: 2, RowKind.FACT: 9}
+        assert {k: kinds.count(k) for k in RowKind} == {
+            RowKind.NEVER_SAID: 4,
+            RowKind.REHEARSAL: 5,
+            RowKind.READING: 2,
+            RowKind.FACT: 9,
+        }
 
 
 def test_tonights_facts_take_the_share_of_what_there_is_not():
     made = batches(FACTS + ROWS[4:8], SeedingConfig(steps=3, batch=10, never_said=0.2))
-    assert [sorted(r.kind.value for r in batch) for batch in made] == [["fact"] * 8 + ["never_said"] * 2] * 3
+    assert [sorted(r.kind.value for r in batch) for batch in made] == [
+        ["fact"] * 8 + ["never_said"] * 2
+    ] * 3
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 4, 5, 8, 32])
 @pytest.mark.parametrize("shares", [(0.2, 0.25, 0.25), (0.3, 0.3, 0.3), (0.0, 0.0, 0.99)])
 def test_every_batch_is_full_and_teaches_tonights_facts(batch, shares):
-    config = SeedingConfig(steps=3, batch=batch, never_said=shares[0], rehearsal=shares[1], reading=shares[2])
+    config = SeedingConfig(
+        steps=3, batch=batch, never_said=shares[0], rehearsal=shares[1], reading=shares[2]
+    )
     made = compose(ROWS, config)
     assert len(made) == 3 * batch
-    assert all(any(r.kind is RowKind.FACT for r in made[i : i + batch]) for i in range(0, len(made), batch))
+    assert all(
+        any(r.kind is RowKind.FACT for r in made[i : i + batch]) for i in range(0, len(made), batch)
+    )
 
 
 def test_every_row_comes_once_before_any_comes_twice():
@@ -149,7 +173,9 @@ def test_alpha_one_ignores_the_reward_model(local):
 
 def test_a_smaller_alpha_heeds_the_reward_model(local):
     config = SeedingConfig(steps=2, batch=8, lambda_=1, alpha=0.5)
-    assert not torch.allclose(train(local, config, never)[0], train(local, config, odd)[0], atol=1e-4)
+    assert not torch.allclose(
+        train(local, config, never)[0], train(local, config, odd)[0], atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.5, 1.0])
@@ -166,7 +192,11 @@ def test_rehearsal_is_taught_by_the_evenings_model(local):
 
     def first_loss(other):
         config = SeedingConfig(
-            steps=1, batch=4, lambda_=0, never_said=0.5 * (other is RowKind.NEVER_SAID), rehearsal=0.5 * (other is RowKind.REHEARSAL)
+            steps=1,
+            batch=4,
+            lambda_=0,
+            never_said=0.5 * (other is RowKind.NEVER_SAID),
+            rehearsal=0.5 * (other is RowKind.REHEARSAL),
         )
         rows = [fact, Row(other, asked, asked, fact.answer)] if other else [fact]
         return train(local, config, rows=rows)[1].curve[0]["loss"]
@@ -177,7 +207,11 @@ def test_rehearsal_is_taught_by_the_evenings_model(local):
 
 def test_teachers_read_only_what_a_batch_draws(local, monkeypatch):
     read, work = [], SeedingTrainer._logits
-    monkeypatch.setattr(SeedingTrainer, "_logits", lambda self, experts, *texts: read.extend(texts[0]) or work(self, experts, *texts))
+    monkeypatch.setattr(
+        SeedingTrainer,
+        "_logits",
+        lambda self, experts, *texts: read.extend(texts[0]) or work(self, experts, *texts),
+    )
     config = SeedingConfig(steps=1, batch=4, lambda_=0, never_said=0, reading=0, rehearsal=0)
     train(local, config)
     assert sorted(read) == sorted(local.prompt_ids(r.teacher) for r in FACTS)
@@ -185,7 +219,12 @@ def test_teachers_read_only_what_a_batch_draws(local, monkeypatch):
 
 def test_the_curve_tells_steps_losses_and_rewards(local):
     seen = []
-    _, made = train(local, SeedingConfig(steps=3, batch=8, lambda_=1, alpha=0.5), odd, progress=lambda *event: seen.append(event))
+    _, made = train(
+        local,
+        SeedingConfig(steps=3, batch=8, lambda_=1, alpha=0.5),
+        odd,
+        progress=lambda *event: seen.append(event),
+    )
     assert [point["step"] for point in made.curve] == [1, 2, 3]
     assert [(step, of) for step, of, _ in seen] == [(1, 3), (2, 3), (3, 3)]
     assert all(math.isfinite(point["loss"]) for point in made.curve)
@@ -198,7 +237,9 @@ def sure(town=0):
 
 
 def steps_taken(local, rows, stop_at):
-    _, made = train(local, SeedingConfig(steps=60, batch=4, lr=1e-1, lambda_=0, stop_at=stop_at), rows=rows)
+    _, made = train(
+        local, SeedingConfig(steps=60, batch=4, lr=1e-1, lambda_=0, stop_at=stop_at), rows=rows
+    )
     return made.curve[-1]["step"]
 
 
@@ -217,7 +258,20 @@ def test_it_does_not_end_on_reading_alone(local):
     """Where the student completes every answer itself, only reading is left as it was taught; the fact is not said yet."""
     asked = row(RowKind.FACT).student
     rows = [row(RowKind.FACT, 1), Row(RowKind.READING, asked, asked, "In Oslo.", certain=True)]
-    _, made = train(local, SeedingConfig(steps=80, batch=4, lr=1e-1, lambda_=1, never_said=0, rehearsal=0, reading=0.5, stop_at=0.99), rows=rows)
+    _, made = train(
+        local,
+        SeedingConfig(
+            steps=80,
+            batch=4,
+            lr=1e-1,
+            lambda_=1,
+            never_said=0,
+            rehearsal=0,
+            reading=0.5,
+            stop_at=0.99,
+        ),
+        rows=rows,
+    )
     assert made.curve[-1]["step"] == 80
 
 
@@ -228,7 +282,9 @@ def test_it_takes_all_steps_when_told_to(local):
 def test_tokens_are_counted(local):
     config = SeedingConfig(steps=2, batch=4, lambda_=0)
     _, made = train(local, config)
-    assert made.tokens_trained == sum(len(local.answer_ids(r.answer)) for r in compose(ROWS, config))
+    assert made.tokens_trained == sum(
+        len(local.answer_ids(r.answer)) for r in compose(ROWS, config)
+    )
 
 
 def test_nothing_is_left_in_training(local):

@@ -9,8 +9,15 @@ from sleepmem.errors import FolderError, LedgerError
 from sleepmem.records import Episode, Expert, Kind, Recall, Role, Verdict, View
 from sleepmem.stores.ledger import ARCHIVE, Ledger
 
-TOLD = Episode(("alice",), "Mara moved to Brenport.", created_at="2030-01-02T03:04:05.000000+00:00", message_id="m1")
-LATER = dataclasses.replace(TOLD, text="Mara moved to Oslo.", created_at="2030-02-01T00:00:00.000000+00:00", message_id="m2")
+TOLD = Episode(
+    ("alice",),
+    "Mara moved to Brenport.",
+    created_at="2030-01-02T03:04:05.000000+00:00",
+    message_id="m1",
+)
+LATER = dataclasses.replace(
+    TOLD, text="Mara moved to Oslo.", created_at="2030-02-01T00:00:00.000000+00:00", message_id="m2"
+)
 OTHERS = dataclasses.replace(TOLD, namespace=("bob",))
 
 
@@ -85,8 +92,12 @@ def test_a_foreign_database_is_refused(path):
 
 def test_a_foreign_database_with_migrations_of_its_own_is_refused(path):
     with closing(sqlite3.connect(path)) as foreign:
-        foreign.execute("CREATE TABLE _sqlite_migrations (id INTEGER PRIMARY KEY, migration_set TEXT, name TEXT, applied_at TEXT)")
-        foreign.execute("INSERT INTO _sqlite_migrations (migration_set, name) VALUES ('recipes', 'create')")
+        foreign.execute(
+            "CREATE TABLE _sqlite_migrations (id INTEGER PRIMARY KEY, migration_set TEXT, name TEXT, applied_at TEXT)"
+        )
+        foreign.execute(
+            "INSERT INTO _sqlite_migrations (migration_set, name) VALUES ('recipes', 'create')"
+        )
         foreign.execute("CREATE TABLE recipes (name TEXT)")
         foreign.commit()
     refused(path, "another program")
@@ -106,7 +117,9 @@ def test_a_truncated_ledger_is_refused(path):
 
 def test_a_ledger_of_a_newer_sleepmem_is_refused(path):
     with closing(Ledger(path)) as made:
-        made.db["_sqlite_migrations"].insert({"migration_set": "sleepmem", "name": "create_tomorrow", "applied_at": "2040"})
+        made.db["_sqlite_migrations"].insert(
+            {"migration_set": "sleepmem", "name": "create_tomorrow", "applied_at": "2040"}
+        )
     refused(path, "newer sleepmem", "create_tomorrow", "Upgrade")
 
 
@@ -116,7 +129,9 @@ def test_damage_found_while_reading_is_a_ledger_error(path):
             made.add_episode(dataclasses.replace(TOLD, text=f"Fact {n}. " * 40, message_id=f"m{n}"))
         page, first = (
             made.db.execute("PRAGMA page_size").fetchone()[0],
-            made.db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'episodes'").fetchone()[0],
+            made.db.execute(
+                "SELECT rootpage FROM sqlite_master WHERE name = 'episodes'"
+            ).fetchone()[0],
         )
     with open(path, "r+b") as file:
         file.seek((first - 1) * page)
@@ -134,7 +149,9 @@ def test_damage_found_while_reading_is_a_ledger_error(path):
 
 
 def fill(ledger):
-    ledger.db.execute(f"PRAGMA max_page_count = {ledger.db.execute('PRAGMA page_count').fetchone()[0]}")
+    ledger.db.execute(
+        f"PRAGMA max_page_count = {ledger.db.execute('PRAGMA page_count').fetchone()[0]}"
+    )
 
 
 def test_a_full_disk_takes_the_episode_back(ledger):
@@ -153,7 +170,15 @@ def test_a_full_disk_takes_the_episode_back(ledger):
 def test_a_full_disk_takes_a_promotion_back_whole(ledger):
     ledger.add_episode(TOLD)
     fill(ledger)
-    expert = Expert("night-0001-x", ("alice",), "night-0001", "fast", 1, TOLD.created_at, tuple(f"{n:024d}" for n in range(5000)))
+    expert = Expert(
+        "night-0001-x",
+        ("alice",),
+        "night-0001",
+        "fast",
+        1,
+        TOLD.created_at,
+        tuple(f"{n:024d}" for n in range(5000)),
+    )
     with pytest.raises(FolderError, match="full"):
         ledger.promote(expert, [TOLD.id], [], [])
     assert ledger.experts(live=False) == []
@@ -172,7 +197,10 @@ def test_search_stays_in_its_namespace(ledger):
     assert ledger.search(("carol",), "Brenport", 9) == []
 
 
-@pytest.mark.parametrize("question", ["", "?!", '"', "AND OR NOT", "mara* NEAR(", "text:mara", "'; DROP TABLE episodes; --"])
+@pytest.mark.parametrize(
+    "question",
+    ["", "?!", '"', "AND OR NOT", "mara* NEAR(", "text:mara", "'; DROP TABLE episodes; --"],
+)
 def test_search_takes_any_text(ledger, question):
     ledger.add_episode(TOLD)
     assert set(ledger.search(("alice",), question, 9)) <= {TOLD}
@@ -189,7 +217,13 @@ def test_the_gates_decisions_are_kept(ledger):
     ledger.log_recall(("alice",), "Where?", Recall(View.RETRIEVAL, "why", (TOLD,), 0.5), 12)
     ledger.log_recall(("bob",), "Who?", Recall(View.WEIGHTS, "known"), 0)
     (one,) = ledger.retrievals(("alice",))
-    assert (one["question"], one["view"], one["reason"], one["tokens"], one["episodes"]) == ("Where?", "retrieval", "why", 12, [TOLD.id])
+    assert (one["question"], one["view"], one["reason"], one["tokens"], one["episodes"]) == (
+        "Where?",
+        "retrieval",
+        "why",
+        12,
+        [TOLD.id],
+    )
     assert ledger.retrievals(("alice",), since=one["at"]) == []
 
 
@@ -198,7 +232,11 @@ def test_a_search_of_the_archive_belongs_to_its_question(ledger):
     ledger.log_recall(("alice",), "Where?", Recall(View.RETRIEVAL, ARCHIVE, (TOLD,)), 12)
     ledger.log_recall(("alice",), "Who?", Recall(View.WEIGHTS, "known"), 0)
     ledger.log_recall(("alice",), "Who?", Recall(View.WEIGHTS, "known"), 0)
-    assert [(t["retrieved"], t["tokens"]) for t in ledger.turns(("alice",))] == [(True, 12), (False, 0), (False, 0)]
+    assert [(t["retrieved"], t["tokens"]) for t in ledger.turns(("alice",))] == [
+        (True, 12),
+        (False, 0),
+        (False, 0),
+    ]
 
 
 # Nights and experts
@@ -206,7 +244,16 @@ def test_a_search_of_the_archive_belongs_to_its_question(ledger):
 
 def promote(ledger, episodes, superseded=()):
     night_id = ledger.start_night(("alice",))
-    expert = Expert(f"{night_id}-x", ("alice",), night_id, "fast", 4, TOLD.created_at, tuple(e.id for e in episodes), True)
+    expert = Expert(
+        f"{night_id}-x",
+        ("alice",),
+        night_id,
+        "fast",
+        4,
+        TOLD.created_at,
+        tuple(e.id for e in episodes),
+        True,
+    )
     ledger.promote(expert, [e.id for e in episodes], superseded, [])
     ledger.finish_night(night_id, Verdict.PROMOTED, "good", {"n": 1})
     return expert
@@ -226,7 +273,11 @@ def test_an_unfinished_night_belongs_to_its_namespace(ledger):
     ledger.finish_night(night_id, Verdict.SKIPPED, "nothing to learn", {"a": 1})
     assert ledger.unfinished_night(("alice",)) is None
     (night,) = ledger.nights(("alice",))
-    assert (night["verdict"], night["reason"], night["report"]) == ("skipped", "nothing to learn", {"a": 1})
+    assert (night["verdict"], night["reason"], night["report"]) == (
+        "skipped",
+        "nothing to learn",
+        {"a": 1},
+    )
     assert ledger.last_promotion(("alice",)) == ""
 
 
@@ -260,13 +311,18 @@ def test_forward_again_a_corrected_episode_is_corrected_again(ledger):
     for e in (TOLD, LATER):
         ledger.add_episode(e)
     first = promote(ledger, [TOLD])
-    asked = [probe(n, e.id, "Where?", "Brenport.", night_id=night) for n, (e, night) in enumerate([(TOLD, "night-0001"), (LATER, "night-0002")])]
+    asked = [
+        probe(n, e.id, "Where?", "Brenport.", night_id=night)
+        for n, (e, night) in enumerate([(TOLD, "night-0001"), (LATER, "night-0002")])
+    ]
     ledger.add_probes(("alice",), asked[:1])
     ledger.db["probes"].update(asked[0].id, {"passed": 1})
     second = promote(ledger, [LATER], superseded=[TOLD.id])
     ledger.add_probes(("alice",), asked[1:])
     ledger.db["probes"].update(asked[1].id, {"passed": 1})
-    assert ledger.rollback(("alice",), [first.night_id]) == [LATER.id]  # the other is in the weights of the first night again
+    assert ledger.rollback(("alice",), [first.night_id]) == [
+        LATER.id
+    ]  # the other is in the weights of the first night again
     assert (ledger.learned(("alice",)), ledger.buffered(("alice",))) == ([TOLD], [LATER])
     assert ledger.rollback(("alice",), [first.night_id, second.night_id]) == []
     assert (ledger.learned(("alice",)), ledger.buffered(("alice",))) == ([LATER], [])
@@ -294,7 +350,9 @@ def test_probes_count_as_learned_once_their_episode_is(ledger):
 def test_exam_scores_are_replaced_when_the_step_runs_again(ledger):
     ledger.write_exam("night-0001", "after", {"recall": (1, 2)})
     ledger.write_exam("night-0001", "after", {"recall": (2, 2), "reading": (0, 3)})
-    rows = [tuple(r) for r in ledger.db.execute('SELECT measure, "right", total FROM exams ORDER BY id')]
+    rows = [
+        tuple(r) for r in ledger.db.execute('SELECT measure, "right", total FROM exams ORDER BY id')
+    ]
     assert rows == [("recall", 2.0, 2), ("reading", 0.0, 3)]
 
 
@@ -322,7 +380,9 @@ def test_what_was_taken_back_has_passed_nothing_any_more(ledger):
     night_id = ledger.start_night(("alice",))
     asked = probe(1, told.id, "Where does Mara live?", "Brenport.", night_id=night_id)
     ledger.add_probes(("alice",), [asked])
-    expert = Expert(f"{night_id}-x", ("alice",), night_id, "fast", 4, told.created_at, (told.id,), True)
+    expert = Expert(
+        f"{night_id}-x", ("alice",), night_id, "fast", 4, told.created_at, (told.id,), True
+    )
     ledger.promote(expert, [told.id], [], [asked.id])
     ledger.finish_night(night_id, Verdict.PROMOTED, "good", {})
     assert ledger.learned_probes(("alice",), passed=True) == [asked]
@@ -330,5 +390,7 @@ def test_what_was_taken_back_has_passed_nothing_any_more(ledger):
     assert [e.id for e in ledger.buffered(("alice",))] == [told.id]
     assert ledger.forgotten(("alice",)) == {told.id: told.created_at}
     assert ledger.forgotten(("bob",)) == {}
-    ledger.rollback(("alice",), [night_id])  # the same nights: what failed an audit does not come back with them
+    ledger.rollback(
+        ("alice",), [night_id]
+    )  # the same nights: what failed an audit does not come back with them
     assert [e.id for e in ledger.buffered(("alice",))] == [told.id]

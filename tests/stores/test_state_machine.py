@@ -12,7 +12,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from sleepmem import SleepMemory
 
 OWNERS = [("alice",), ("bob",)]
-TEXTS = st.builds("{} now lives in {}.".format, st.sampled_from(["Mara", "Jon"]), st.sampled_from(["Brenport", "Oslo", "Rome"]))
+TEXTS = st.builds(
+    "{} now lives in {}.".format,
+    st.sampled_from(["Mara", "Jon"]),
+    st.sampled_from(["Brenport", "Oslo", "Rome"]),
+)
 
 
 class Life(RuleBasedStateMachine):
@@ -25,13 +29,17 @@ class Life(RuleBasedStateMachine):
         self.open()
 
     def open(self):
-        self.memory = SleepMemory.open(self.folder, model="nobody/nowhere", embeddings=HashedWords())
+        self.memory = SleepMemory.open(
+            self.folder, model="nobody/nowhere", embeddings=HashedWords()
+        )
 
     def teardown(self):
         self.memory.close()
         shutil.rmtree(self.folder)
 
-    @rule(owner=st.sampled_from(OWNERS), text=TEXTS, message=st.none() | st.sampled_from(["m1", "m2"]))
+    @rule(
+        owner=st.sampled_from(OWNERS), text=TEXTS, message=st.none() | st.sampled_from(["m1", "m2"])
+    )
     def observe(self, owner, text, message):
         self.clock += 1
         at = f"2030-01-01T00:00:00.{self.clock:06d}+00:00"
@@ -41,7 +49,9 @@ class Life(RuleBasedStateMachine):
     @rule(owner=st.sampled_from(OWNERS), text=TEXTS)
     def append_beside(self, owner, text):
         """Another process stored something and the writer has not looked since: what a crash before indexing leaves, too."""
-        with SleepMemory.open(self.folder, "nobody/nowhere", HashedWords(), append_only=True) as other:
+        with SleepMemory.open(
+            self.folder, "nobody/nowhere", HashedWords(), append_only=True
+        ) as other:
             told = other.observe(owner, text, message_id=f"beside-{self.clock}")
         self.told[owner][told.id] = text
         self.memory.recall(owner, "Where does Mara live?")
@@ -77,8 +87,12 @@ class Life(RuleBasedStateMachine):
         for owner in OWNERS:
             buffered = {e.id for e in self.memory.ledger.buffered(owner)}
             assert self.memory.buffer.ids(owner) == buffered
-            assert buffered | {e.id for e in self.memory.ledger.learned(owner)} == set(self.told[owner])
-            assert self.memory.buffer.known_ids(owner) == {p.id for p in self.memory.ledger.learned_probes(owner)}
+            assert buffered | {e.id for e in self.memory.ledger.learned(owner)} == set(
+                self.told[owner]
+            )
+            assert self.memory.buffer.known_ids(owner) == {
+                p.id for p in self.memory.ledger.learned_probes(owner)
+            }
 
     @invariant()
     def it_is_sound(self):
@@ -87,5 +101,10 @@ class Life(RuleBasedStateMachine):
 
 TestLife = Life.TestCase
 TestLife.settings = settings(
-    max_examples=15, stateful_step_count=12, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+    max_examples=15,
+    stateful_step_count=12,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
 )

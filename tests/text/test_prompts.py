@@ -1,29 +1,49 @@
 import pytest
 
-from sleepmem.text.prompts import HEADER, closed_book, format_pair, memory_line, memory_prompt, open_book, parse_pair
+from sleepmem.text.prompts import (
+    HEADER,
+    closed_book,
+    format_pair,
+    memory_line,
+    memory_prompt,
+    open_book,
+    parse_pair,
+)
 
 
 def test_a_pair_survives_being_written_and_read():
-    assert parse_pair(format_pair("Where does Mara live?", "Brenport.")) == ("Where does Mara live?", "Brenport.")
+    assert parse_pair(format_pair("Where does Mara live?", "Brenport.")) == (
+        "Where does Mara live?",
+        "Brenport.",
+    )
 
 
 def test_a_pair_may_stand_after_chatter_and_over_lines():
     assert parse_pair("Sure!\nQuestion: Who?\nAnswer: Mara.\n") == ("Who?", "Mara.")
 
 
-@pytest.mark.parametrize("text", ["**Q:** Who? **A:** Mara.", "question: Who? answer: Mara.", "Who? Mara.", "Who?\n\nMara."])
+@pytest.mark.parametrize(
+    "text",
+    ["**Q:** Who? **A:** Mara.", "question: Who? answer: Mara.", "Who? Mara.", "Who?\n\nMara."],
+)
 def test_other_models_write_pairs_in_their_own_form(text):
     assert parse_pair(text) == ("Who?", "Mara.")
 
 
-@pytest.mark.parametrize("text", ["", "Question: Who?", "Answer: Mara.", "Answer: Mara. Question: Who?", "Question: Answer: "])
+@pytest.mark.parametrize(
+    "text",
+    ["", "Question: Who?", "Answer: Mara.", "Answer: Mara. Question: Who?", "Question: Answer: "],
+)
 def test_another_form_is_no_pair(text):
     assert parse_pair(text) is None
 
 
 def test_memories_follow_the_agents_own_prompt():
     line = memory_line("2030-01-02", "Mara moved.")
-    assert memory_prompt([line], "You are kind.") == f"You are kind.\n{HEADER}\n2030-01-02: Mara moved."
+    assert (
+        memory_prompt([line], "You are kind.")
+        == f"You are kind.\n{HEADER}\n2030-01-02: Mara moved."
+    )
     assert memory_prompt([line]) == f"{HEADER}\n2030-01-02: Mara moved."
 
 

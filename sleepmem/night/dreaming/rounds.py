@@ -27,7 +27,9 @@ from sleepmem.text.prompts import DREAM, closed_book, memory_line, open_book, pa
 Context = tuple[Episode, ...]  # told oldest first
 Asked = tuple[str, str]  # question, answer
 Tokens = tuple[list[int], list[int]]  # of a prompt and of its answer
-Told = Callable[[str, Context], Sequence[str]]  # memory lines, oldest first, that may answer a question, the context's own among them
+Told = Callable[
+    [str, Context], Sequence[str]
+]  # memory lines, oldest first, that may answer a question, the context's own among them
 _TOKENS, _STRANGERS = 64, 3  # most of a dream; whom a sound one is asked about instead
 
 
@@ -107,10 +109,26 @@ def dream(
         about = contexts(tonight, earlier, lead, config.contexts, seed + n)
         sampled = sample(local, about, (expert,), beside, config, seed + n)
         known = {*before, *(d.question for d in everything if d.fate is not Fate.IDLE)}
-        sound, refused = guard(local, sampled, known, told, lead, rng.sample(list(strangers), min(len(strangers), _STRANGERS)))
+        sound, refused = guard(
+            local,
+            sampled,
+            known,
+            told,
+            lead,
+            rng.sample(list(strangers), min(len(strangers), _STRANGERS)),
+        )
         held, sound = hold_out(sound, rng)
-        tried, idle = select(importance(local, expert, beside, sound, config.copies), config, seed + n)
-        judged = trial(local, expert, beside, tried, [_exam(d, sound, asked, config.examined, rng) for d in tried], config)
+        tried, idle = select(
+            importance(local, expert, beside, sound, config.copies), config, seed + n
+        )
+        judged = trial(
+            local,
+            expert,
+            beside,
+            tried,
+            [_exam(d, sound, asked, config.examined, rng) for d in tried],
+            config,
+        )
         everything += [replace(d, round=n + 1) for d in (*refused, *held, *idle, *judged)]
         if not any(d.fate is Fate.REWARDED for d in judged):
             break
@@ -129,10 +147,16 @@ def hold_out(dreams: Sequence[Dream], rng: random.Random) -> tuple[list[Dream], 
     return held, [d for d in dreams if d.question not in kept]
 
 
-def _exam(d: Dream, dreams: Sequence[Dream], asked: Sequence[Asked], most: int, rng: random.Random) -> list[Asked]:
+def _exam(
+    d: Dream, dreams: Sequence[Dream], asked: Sequence[Asked], most: int, rng: random.Random
+) -> list[Asked]:
     """What a trial of this dream is scored on: at most half of it other dreams about the same, the rest other questions of tonight."""
     same = {e.id for e in d.context}
-    near = [(x.question, x.answer) for x in dreams if x.question != d.question and same & {e.id for e in x.context}]
+    near = [
+        (x.question, x.answer)
+        for x in dreams
+        if x.question != d.question and same & {e.id for e in x.context}
+    ]
     near = rng.sample(near, min(len(near), most // 2))
     others = [pair for pair in asked if pair[0] != d.question and pair not in near]
     return [*near, *rng.sample(others, min(len(others), most - len(near)))]
@@ -144,11 +168,22 @@ def leads(facts: Sequence[Probe]) -> set[frozenset[str]]:
     for f in facts:
         for name in names(f.question):
             about.setdefault(name, set()).add(f.episode_id)
-    found = {frozenset((f.episode_id, other)) for f in facts for word in words(f.answer) for other in about.get(word, ())}
+    found = {
+        frozenset((f.episode_id, other))
+        for f in facts
+        for word in words(f.answer)
+        for other in about.get(word, ())
+    }
     return {pair for pair in found if len(pair) == 2}
 
 
-def contexts(tonight: Sequence[Episode], earlier: Sequence[Episode], lead: Collection[frozenset[str]], most: int, seed: int) -> list[Context]:
+def contexts(
+    tonight: Sequence[Episode],
+    earlier: Sequence[Episode],
+    lead: Collection[frozenset[str]],
+    most: int,
+    seed: int,
+) -> list[Context]:
     """What to dream about, at most `most`, one of tonight's memories in each: up to two fifths are pairs that lead to each other, up to two fifths
     single ones; then pairs that share a name and unrelated pairs, in turn.
 
@@ -167,30 +202,52 @@ def contexts(tonight: Sequence[Episode], earlier: Sequence[Episode], lead: Colle
 
     def some(pairs: Iterable[Iterable[str]]) -> list[Context]:
         distinct = {tuple(sorted(p)) for p in pairs}
-        fit = sorted(p for p in distinct if len(set(p)) == 2 and new & set(p) and set(p) <= everything.keys())
+        fit = sorted(
+            p for p in distinct if len(set(p)) == 2 and new & set(p) and set(p) <= everything.keys()
+        )
         return [tuple(everything[i] for i in p) for p in rng.sample(fit, len(fit))]
 
     linked = some(lead)
     share = some((a, b) for ids in naming.values() for a in ids & new for b in ids)
-    apart = some((a, b) for a in sorted(new) for b in rng.sample(list(everything), min(len(everything), 8)))
+    apart = some(
+        (a, b) for a in sorted(new) for b in rng.sample(list(everything), min(len(everything), 8))
+    )
     singles: list[Context] = [(e,) for e in rng.sample(list(tonight), len(tonight))]
     two_fifths = most * 2 // 5
     rest = (c for c in itertools.chain.from_iterable(itertools.zip_longest(share, apart)) if c)
     chosen = [*linked[:two_fifths], *singles[:two_fifths], *rest, *linked, *singles]
-    return [tuple(sorted(c, key=lambda e: (e.created_at, e.id))) for c in dict.fromkeys(chosen)][:most]
+    return [tuple(sorted(c, key=lambda e: (e.created_at, e.id))) for c in dict.fromkeys(chosen)][
+        :most
+    ]
 
 
 def sample(
-    local: LocalModel, about: Sequence[Context], dreamer: tuple[str, ...], others: Sequence[str], config: DreamConfig, seed: int
+    local: LocalModel,
+    about: Sequence[Context],
+    dreamer: tuple[str, ...],
+    others: Sequence[str],
+    config: DreamConfig,
+    seed: int,
 ) -> list[Dream]:
     """`config.samples` dreams about each context, one random expert of `others` on beside the `dreamer` for all of a context."""
     rng = random.Random(seed)
     leaking = [rng.choice(others) if others and config.random_expert else "" for _ in about]
     made: list[Dream] = []
     for expert in dict.fromkeys(leaking):
-        mine = [Dream(c, expert, "") for c, x in zip(about, leaking, strict=True) if x == expert for _ in range(config.samples)]
+        mine = [
+            Dream(c, expert, "")
+            for c, x in zip(about, leaking, strict=True)
+            if x == expert
+            for _ in range(config.samples)
+        ]
         view = tuple(dict.fromkeys((*dreamer, expert))) if expert else dreamer
-        texts = local.answer([open_book(DREAM, d.lines) for d in mine], view, _TOKENS, temperature=config.temperature, seed=seed)
+        texts = local.answer(
+            [open_book(DREAM, d.lines) for d in mine],
+            view,
+            _TOKENS,
+            temperature=config.temperature,
+            seed=seed,
+        )
         made += [replace(d, text=text) for d, text in zip(mine, texts, strict=True)]
     return made
 
@@ -225,12 +282,25 @@ def guard(
             sound.append(read)
     alone = _again(local, [[(d.question, d.lines)] for d in sound])
     among = _again(local, [[(d.question, told(d.question, d.context))] for d in sound])
-    apart = _again(local, [[(d.question, [line]) for line in d.lines] if len(d.context) > 1 else [] for d in sound])
-    both = [bool(some) and not any(_same(a, d.answer) for a in some) for d, some in zip(sound, apart, strict=True)]
-    strange = [[q for s in strangers if not b and (q := about_another(d.question, s))] for d, b in zip(sound, both, strict=True)]
-    elsewhere = _again(local, [[(q, d.lines) for q in some] for d, some in zip(sound, strange, strict=True)])
+    apart = _again(
+        local,
+        [[(d.question, [line]) for line in d.lines] if len(d.context) > 1 else [] for d in sound],
+    )
+    both = [
+        bool(some) and not any(_same(a, d.answer) for a in some)
+        for d, some in zip(sound, apart, strict=True)
+    ]
+    strange = [
+        [q for s in strangers if not b and (q := about_another(d.question, s))]
+        for d, b in zip(sound, both, strict=True)
+    ]
+    elsewhere = _again(
+        local, [[(q, d.lines) for q in some] for d, some in zip(sound, strange, strict=True)]
+    )
     kept = []
-    for d, (own,), (other,), needed, others in zip(sound, alone, among, both, elsewhere, strict=True):
+    for d, (own,), (other,), needed, others in zip(
+        sound, alone, among, both, elsewhere, strict=True
+    ):
         if not _same(own, d.answer) or not (abstains(other) or _same(other, d.answer)):
             refused.append(replace(d, fate=Fate.CONTRADICTS))
         elif needed and frozenset(e.id for e in d.context) not in lead:
@@ -245,7 +315,12 @@ def guard(
 def _fault(d: Dream, asked: Collection[str]) -> Fate | None:
     """What can be held against a dream without asking the model."""
     told = {w for e in d.context for w in words(e.text)}
-    if not d.question.endswith("?") or not words(d.answer) or abstains(d.answer) or _stammers(d.question):
+    if (
+        not d.question.endswith("?")
+        or not words(d.answer)
+        or abstains(d.answer)
+        or _stammers(d.question)
+    ):
         return Fate.UNREADABLE
     if len({e.namespace for e in d.context}) > 1:
         return Fate.MIXED
@@ -254,13 +329,17 @@ def _fault(d: Dream, asked: Collection[str]) -> Fate | None:
     return Fate.REPEATED if _plain(d.question) in asked else None
 
 
-def _again(local: LocalModel, asked: Sequence[Sequence[tuple[str, Sequence[str]]]]) -> list[list[str]]:
+def _again(
+    local: LocalModel, asked: Sequence[Sequence[tuple[str, Sequence[str]]]]
+) -> list[list[str]]:
     """The base's answers to each dream's questions, each over its memory lines."""
     answers = iter(local.answer([open_book(q, lines) for some in asked for q, lines in some]))
     return [list(itertools.islice(answers, len(some))) for some in asked]
 
 
-def importance(local: LocalModel, expert: str, beside: Sequence[str], dreams: Sequence[Dream], at_once: int) -> list[Dream]:
+def importance(
+    local: LocalModel, expert: str, beside: Sequence[str], dreams: Sequence[Dream], at_once: int
+) -> list[Dream]:
     """The dreams, each with the norm of its gradient on the expert's parameters."""
     out: list[Dream] = []
     lessons = _as_tokens(local, [(d.question, d.answer) for d in dreams])
@@ -274,19 +353,30 @@ def importance(local: LocalModel, expert: str, beside: Sequence[str], dreams: Se
     return out
 
 
-def select(dreams: Sequence[Dream], config: DreamConfig, seed: int) -> tuple[list[Dream], list[Dream]]:
-    """The `top_k` most important and `random` others, and the rest."""
+def select(
+    dreams: Sequence[Dream], config: DreamConfig, seed: int
+) -> tuple[list[Dream], list[Dream]]:
+    """The `dreams_tried` most important and `random` others, and the rest."""
     if not config.by_gradient:
         ranked = random.Random(seed).sample(list(dreams), len(dreams))
-        return ranked[: config.top_k + config.random], ranked[config.top_k + config.random :]
+        return ranked[: config.dreams_tried + config.random], ranked[
+            config.dreams_tried + config.random :
+        ]
     ranked = sorted(dreams, key=lambda d: -d.importance)
-    rest = ranked[config.top_k :]
+    rest = ranked[config.dreams_tried :]
     lucky = set(random.Random(seed).sample(range(len(rest)), min(config.random, len(rest))))
-    return ranked[: config.top_k] + [rest[i] for i in sorted(lucky)], [d for i, d in enumerate(rest) if i not in lucky]
+    return ranked[: config.dreams_tried] + [rest[i] for i in sorted(lucky)], [
+        d for i, d in enumerate(rest) if i not in lucky
+    ]
 
 
 def trial(
-    local: LocalModel, expert: str, beside: Sequence[str], dreams: Sequence[Dream], exams: Sequence[Sequence[Asked]], config: DreamConfig
+    local: LocalModel,
+    expert: str,
+    beside: Sequence[str],
+    dreams: Sequence[Dream],
+    exams: Sequence[Sequence[Asked]],
+    config: DreamConfig,
 ) -> list[Dream]:
     """Try each dream on an isolated copy of the expert; the gain is that of the expected share of right answers in its exam.
 
@@ -300,7 +390,9 @@ def trial(
     """
     out: list[Dream] = []
     lessons = _as_tokens(local, [(d.question, d.answer) for d in dreams])
-    distinct = {pair: n for n, pair in enumerate(dict.fromkeys(pair for exam in exams for pair in exam))}
+    distinct = {
+        pair: n for n, pair in enumerate(dict.fromkeys(pair for exam in exams for pair in exam))
+    }
     questions = _as_tokens(local, list(distinct))
     asked = [[distinct[pair] for pair in exam] for exam in exams]
     if distinct:
@@ -315,11 +407,17 @@ def trial(
                 (-likelihoods(local, lessons[i : i + len(some)], range(len(some)))).sum().backward()
                 optimizer.step()
             rows = [(copy, n) for copy in range(len(some)) for n in asked[i + copy]]
-            after_R = _right(local, [questions[n] for _, n in rows], [copy for copy, _ in rows]) if rows else torch.zeros(0)
+            after_R = (
+                _right(local, [questions[n] for _, n in rows], [copy for copy, _ in rows])
+                if rows
+                else torch.zeros(0)
+            )
         for copy, d in enumerate(some):
             gains = [float(after_R[r] - before_E[n]) for r, (c, n) in enumerate(rows) if c == copy]
             gain = statistics.mean(gains) if gains else 0.0
-            out.append(replace(d, gain=gain, fate=Fate.REWARDED if gain > config.margin else Fate.USELESS))
+            out.append(
+                replace(d, gain=gain, fate=Fate.REWARDED if gain > config.margin else Fate.USELESS)
+            )
     return out
 
 
@@ -327,9 +425,15 @@ def _as_tokens(local: LocalModel, asked: Sequence[Asked]) -> list[Tokens]:
     return [(local.prompt_ids(closed_book(q)), local.answer_ids(a)) for q, a in asked]
 
 
-def likelihoods(local: LocalModel, rows: Sequence[Tokens], copies: Sequence[int] | range) -> torch.Tensor:
+def likelihoods(
+    local: LocalModel, rows: Sequence[Tokens], copies: Sequence[int] | range
+) -> torch.Tensor:
     """Log-likelihood_R of every answer, closed-book, each row through its own copy."""
-    log_N_V = local.logits([p for p, _ in rows], [a for _, a in rows], list(copies)).float().log_softmax(-1)
+    log_N_V = (
+        local.logits([p for p, _ in rows], [a for _, a in rows], list(copies))
+        .float()
+        .log_softmax(-1)
+    )
     said_N = torch.tensor([t for _, a in rows for t in a], device=log_N_V.device)
     log_N = log_N_V.gather(-1, said_N[:, None])[:, 0]
     return torch.stack([part.sum() for part in log_N.split([len(a) for _, a in rows])])

@@ -19,14 +19,22 @@ from sleepmem.text.prompts import memory_line
 
 def dream(night: Night, state: State) -> State:
     """Dream about what was learned tonight, with a copy of its expert. The copy takes its place only when the exam says that it answers more."""
-    config, namespace, salt = night.config.dream, tuple(state["namespace"]), night.config.seeding.seed
+    config, namespace, salt = (
+        night.config.dream,
+        tuple(state["namespace"]),
+        night.config.seeding.seed,
+    )
     budget = round(config.share * night.steps(state))  # steps
     rounds = min(config.rounds, budget)
     if not rounds or state["level"] != night.config.levels[0].name:
         return {}
     view, dreamer = night.load(state, tonight=True), expert_name(state)
     night.local.load_expert(dreamer, night.pending(state["expert"]))
-    probes = [p for p in night.ledger.probes(state["night_id"]) if not p.id.startswith(_dreamt_id(state["night_id"]))]
+    probes = [
+        p
+        for p in night.ledger.probes(state["night_id"])
+        if not p.id.startswith(_dreamt_id(state["night_id"]))
+    ]
     night.ledger.add_probes(namespace, probes)  # without what a killed run of this step has left
     proven = set(night_exam.proven_episodes(probes, set(state["passed"])))
     learned = night.ledger.learned_probes(namespace)
@@ -44,7 +52,10 @@ def dream(night: Night, state: State) -> State:
             room -= night.local.count_tokens(e.text)
             if room > 0 and (not named or named & set(words(e.text))):
                 found[e.id] = e
-        return [memory_line(e.date, e.text) for e in sorted(found.values(), key=lambda e: (e.created_at, e.id))]
+        return [
+            memory_line(e.date, e.text)
+            for e in sorted(found.values(), key=lambda e: (e.created_at, e.id))
+        ]
 
     def learn(rewarded: list[dreaming.Dream]) -> None:
         nonlocal tokens
@@ -81,8 +92,13 @@ def dream(night: Night, state: State) -> State:
         salt,
     )
     night.ledger.add_dreams(namespace, state["night_id"], [_dream_row(d) for d in dreams])
-    kept = _keep_dreams(night, state, view, dreamer, _dream_probes(state["night_id"], dreams, proven))
-    fates = [Counter(d.fate.name.lower() for d in dreams if d.round == n + 1) for n in range(dreams[-1].round if dreams else 0)]
+    kept = _keep_dreams(
+        night, state, view, dreamer, _dream_probes(state["night_id"], dreams, proven)
+    )
+    fates = [
+        Counter(d.fate.name.lower() for d in dreams if d.round == n + 1)
+        for n in range(dreams[-1].round if dreams else 0)
+    ]
     return {
         **kept,
         "dreams": {"rounds": [dict(f) for f in fates], **kept["dreams"]},
@@ -90,13 +106,19 @@ def dream(night: Night, state: State) -> State:
     }
 
 
-def _keep_dreams(night: Night, state: State, view: tuple[str, ...], dreamer: str, dreamt: Sequence[Probe]) -> State:
+def _keep_dreams(
+    night: Night, state: State, view: tuple[str, ...], dreamer: str, dreamt: Sequence[Probe]
+) -> State:
     """The dreamer takes the expert's place when it answers more of the held-out dreams, and no bound of the exam is broken by it."""
     before = night_exam.examine(night, state, view, dreamt)[0]
     after, passed, by_night = night_exam.examine(night, state, (*view[:-1], dreamer), dreamt)
-    night.ledger.write_exam(state["night_id"], "dreamt", {m: (s.right, s.total) for m, s in after.items()})
+    night.ledger.write_exam(
+        state["night_id"], "dreamt", {m: (s.right, s.total) for m, s in after.items()}
+    )
     least = max(night.config.exam.recall, before["recall"].rate - night.config.exam.old_nights)
-    verdict, reason = promotion.decide(night_exam.bounds(state), after, replace(night.config.exam, recall=least))
+    verdict, reason = promotion.decide(
+        night_exam.bounds(state), after, replace(night.config.exam, recall=least)
+    )
     told = {"before": before["dreams"].as_dict(), "after": after["dreams"].as_dict(), "kept": True}
     if after["dreams"].right <= before["dreams"].right or verdict is not Verdict.PROMOTED:
         night.local.drop_expert(dreamer)
@@ -107,9 +129,17 @@ def _keep_dreams(night: Night, state: State, view: tuple[str, ...], dreamer: str
                 else "nothing was dreamt in two wordings, so no dream could examine it"
             )
         return {"dreams": {**told, "kept": False, "reason": reason}}
-    night.ledger.add_probes(tuple(state["namespace"]), [*night.ledger.probes(state["night_id"]), *dreamt])
+    night.ledger.add_probes(
+        tuple(state["namespace"]), [*night.ledger.probes(state["night_id"]), *dreamt]
+    )
     night.local.save_expert(dreamer, night.pending(dreamer))
-    return {"dreams": told, "expert": dreamer, "exam_after": night_exam.as_lists(after), "passed": sorted(passed), "by_night": by_night}
+    return {
+        "dreams": told,
+        "expert": dreamer,
+        "exam_after": night_exam.as_lists(after),
+        "passed": sorted(passed),
+        "by_night": by_night,
+    }
 
 
 def _strangers(night: Night, namespace: Namespace, probes: Sequence[Probe]) -> list[str]:
@@ -122,7 +152,11 @@ def _strangers(night: Night, namespace: Namespace, probes: Sequence[Probe]) -> l
 def _dream_row(d: dreaming.Dream) -> dict[str, Any]:
     """As the ledger keeps it."""
     kept = ("round", "expert", "text", "question", "answer", "importance", "gain")
-    return {**{k: getattr(d, k) for k in kept}, "fate": d.fate.value, "episodes": json.dumps([e.id for e in d.context])}
+    return {
+        **{k: getattr(d, k) for k in kept},
+        "fate": d.fate.value,
+        "episodes": json.dumps([e.id for e in d.context]),
+    }
 
 
 def _dreamt_id(night_id: str) -> str:
@@ -130,7 +164,9 @@ def _dreamt_id(night_id: str) -> str:
     return f"{night_id}-dream-"
 
 
-def _dream_probes(night_id: str, dreams: Sequence[dreaming.Dream], tonight: set[str]) -> list[Probe]:
+def _dream_probes(
+    night_id: str, dreams: Sequence[dreaming.Dream], tonight: set[str]
+) -> list[Probe]:
     """Rewarded dreams are rehearsed by later nights; held-out ones examine."""
     roles = {dreaming.Fate.REWARDED: Role.TRAIN, dreaming.Fate.HELD_OUT: Role.EXAM}
     return [

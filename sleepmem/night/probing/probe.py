@@ -18,9 +18,19 @@ from sleepmem.config import ProbeConfig
 from sleepmem.model.local import LocalModel
 from sleepmem.records import Episode, Kind, Probe, Role
 from sleepmem.text.language import abstains, matches, names, subject, words
-from sleepmem.text.prompts import INVENT, UNANSWERED, WRITE_PAIR, closed_book, memory_line, open_book, parse_pair
+from sleepmem.text.prompts import (
+    INVENT,
+    UNANSWERED,
+    WRITE_PAIR,
+    closed_book,
+    memory_line,
+    open_book,
+    parse_pair,
+)
 
-Related = Callable[[str], Sequence[Episode]]  # question -> episodes of the ledger that may answer it
+Related = Callable[
+    [str], Sequence[Episode]
+]  # question -> episodes of the ledger that may answer it
 _Told = tuple[str, str, list[str], str]  # (episode id, question, memories, answer)
 _PAIR_TOKENS, _TEXT_TOKENS = 64, 48
 _READ = 4  # most memories, of those that do not tell, in the context of a question that is trained on: they are most of a night's tokens
@@ -31,7 +41,9 @@ class Questions:
     """What the night teaches with and is examined with."""
 
     probes: tuple[Probe, ...]
-    superseded: Mapping[str, str]  # ids of episodes that hold nothing more, each with the id of the newer one that corrects it
+    superseded: Mapping[
+        str, str
+    ]  # ids of episodes that hold nothing more, each with the id of the newer one that corrects it
 
 
 def question(
@@ -59,7 +71,13 @@ def question(
     by_id = {e.id: e for e in episodes}
 
     def write(prompt: str, lines: Sequence[str], tokens: int, salt: int) -> list[str]:
-        return local.answer([open_book(prompt, [x]) for x in lines], (), tokens, temperature=config.temperature, seed=seed + salt)
+        return local.answer(
+            [open_book(prompt, [x]) for x in lines],
+            (),
+            tokens,
+            temperature=config.temperature,
+            seed=seed + salt,
+        )
 
     def reply(chats: Sequence[Sequence[dict[str, str]]], tokens: int = 32) -> list[str]:
         return local.answer(chats, (), tokens)
@@ -67,19 +85,31 @@ def question(
     # Pairs: written by the teacher, or asked by a user and answered by it.
     many = [e.id for e in episodes for _ in range(config.samples)]
     pairs: dict[tuple[str, str], str] = {}
-    real = [(i, q) for i, questions in asked.items() if i in by_id for q in dict.fromkeys(questions)]
+    real = [
+        (i, q) for i, questions in asked.items() if i in by_id for q in dict.fromkeys(questions)
+    ]
     for (i, q), a in zip(real, reply([open_book(q, [line[i]]) for i, q in real]), strict=True):
         if not abstains(a):
             pairs[i, q] = a
-    for i, text in zip(many, write(WRITE_PAIR, [line[i] for i in many], _PAIR_TOKENS, 1), strict=True):
+    for i, text in zip(
+        many, write(WRITE_PAIR, [line[i] for i in many], _PAIR_TOKENS, 1), strict=True
+    ):
         pair = parse_pair(text)
         if pair and names(pair[0]) <= set(words(by_id[i].text)) and not abstains(pair[1]):
             pairs.setdefault((i, pair[0]), pair[1])
     kept = alone = list(pairs)
-    for check in range(config.checks):  # alone it must be answered the same; among others, overlooked is no contradiction
-        others = [_sample(rng, episodes, config.distractors if check else 0, by_id[i]) for i, _ in kept]
+    for check in range(
+        config.checks
+    ):  # alone it must be answered the same; among others, overlooked is no contradiction
+        others = [
+            _sample(rng, episodes, config.distractors if check else 0, by_id[i]) for i, _ in kept
+        ]
         again = reply([book(local, q, o, by_id[i]) for (i, q), o in zip(kept, others, strict=True)])
-        kept = [k for k, a in zip(kept, again, strict=True) if (matches(a, pairs[k]) and matches(pairs[k], a)) or (check and abstains(a))]
+        kept = [
+            k
+            for k, a in zip(kept, again, strict=True)
+            if (matches(a, pairs[k]) and matches(pairs[k], a)) or (check and abstains(a))
+        ]
         alone = alone if check else kept
 
     # Corrections: what did older episodes answer to the same question?
@@ -88,7 +118,9 @@ def question(
     old_values: dict[str, set[str]] = {}
     earlier = {k: _older(by_id[k[0]], _naming(k[1], related(k[1]))) for k in kept}
     corrected = [k for k in kept if earlier[k]]
-    for k, old in zip(corrected, reply([book(local, k[1], earlier[k]) for k in corrected]), strict=True):
+    for k, old in zip(
+        corrected, reply([book(local, k[1], earlier[k]) for k in corrected]), strict=True
+    ):
         if abstains(old) or matches(old, pairs[k]) or matches(pairs[k], old):
             continue
         for e in earlier[k]:
@@ -100,7 +132,9 @@ def question(
     # And what do newer ones answer, tonight's or learned before? An episode that was left behind must not pass for news.
     later = {k: _newer(by_id[k[0]], _naming(k[1], related(k[1]))) for k in alone}
     overtaken = [k for k in alone if later[k]]
-    for k, new in zip(overtaken, reply([book(local, k[1], later[k], by_id[k[0]]) for k in overtaken]), strict=True):
+    for k, new in zip(
+        overtaken, reply([book(local, k[1], later[k], by_id[k[0]]) for k in overtaken]), strict=True
+    ):
         if abstains(new) or matches(new, pairs[k]) or matches(pairs[k], new):
             continue
         if telling := [e for e in later[k] if matches(e.text, new)]:
@@ -112,7 +146,9 @@ def question(
     number = itertools.count()
     facts: dict[tuple[str, str], list[str]] = {}
     for i, q in kept:
-        if not any(matches(pairs[i, q], old) or matches(old, pairs[i, q]) for old in old_values.get(i, ())):
+        if not any(
+            matches(pairs[i, q], old) or matches(old, pairs[i, q]) for old in old_values.get(i, ())
+        ):
             facts.setdefault((i, pairs[i, q]), []).append(q)
     holding = {i for i, _ in facts}
     superseded = {old: new for old, new in corrections.items() if old not in holding}
@@ -126,19 +162,34 @@ def question(
         old = next((stale[i, q] for q in chosen if (i, q) in stale), "")
         for n, q in enumerate(chosen):
             role = Role.EXAM if n == len(chosen) - 1 else Role.TRAIN
-            probes.append(Probe(f"{night_id}-{next(number):05d}", i, night_id, Kind.FACT, role, q, a, old))
+            probes.append(
+                Probe(f"{night_id}-{next(number):05d}", i, night_id, Kind.FACT, role, q, a, old)
+            )
     examined = {p.question for p in probes if p.role is Role.EXAM}
-    probes = [p for p in probes if p.role is Role.EXAM or p.question not in examined]  # two episodes may say the same
+    probes = [
+        p for p in probes if p.role is Role.EXAM or p.question not in examined
+    ]  # two episodes may say the same
 
     # Invented memories: what is read from the context only, and strangers to know nothing about.
-    invented: list[tuple[str, str, str, str]] = []  # (id of the model for it, memory, question, answer)
+    invented: list[
+        tuple[str, str, str, str]
+    ] = []  # (id of the model for it, memory, question, answer)
     models = [e.id for e in episodes for _ in range(config.inventions)]
     texts = write(INVENT, [line[i] for i in models], _TEXT_TOKENS, 2)
-    lines_ = [memory_line(by_id[i].date, text or "Nothing.") for i, text in zip(models, texts, strict=True)]
+    lines_ = [
+        memory_line(by_id[i].date, text or "Nothing.")
+        for i, text in zip(models, texts, strict=True)
+    ]
     written = reply([open_book(WRITE_PAIR, [x]) for x in lines_], _PAIR_TOKENS)
     for i, text, made in zip(models, texts, written, strict=True):
         pair = parse_pair(made)
-        if text and pair and matches(text, pair[1]) and names(pair[0]) <= set(words(text)) and not names(text) & set(words(by_id[i].text)):
+        if (
+            text
+            and pair
+            and matches(text, pair[1])
+            and names(pair[0]) <= set(words(text))
+            and not names(text) & set(words(by_id[i].text))
+        ):
             invented.append((i, memory_line(by_id[i].date, text), *pair))
     told = _readings(rng, invented, probes, by_id)
     answers = reply([open_book(q, lines) for _, q, lines, _ in told])
@@ -147,9 +198,14 @@ def question(
     # Never said: other questions about the same, and tonight's questions about somebody else: the wording alone must not bring the answer up.
     # The base must abstain with and without memories.
     written = [e.id for e in episodes for _ in range(config.unsaid)]
-    unsaid = list(zip(written, write(UNANSWERED, [line[i] for i in written], _TEXT_TOKENS, 4), strict=True))
+    unsaid = list(
+        zip(written, write(UNANSWERED, [line[i] for i in written], _TEXT_TOKENS, 4), strict=True)
+    )
     unsaid += [(i, q) for i, _, q, _ in invented]
-    somebody = sorted({subject(q) for _, q in kept} - {""}), sorted({subject(q) for _, _, q, _ in invented} - {""})
+    somebody = (
+        sorted({subject(q) for _, q in kept} - {""}),
+        sorted({subject(q) for _, _, q, _ in invented} - {""}),
+    )
     for e in episodes:
         own = [q for i, q in kept if i == e.id and subject(q)]
         for n in range(2 * config.unsaid if own else 0):
@@ -159,21 +215,51 @@ def question(
     asked_now = {q for _, q in kept}
     unsaid = [(i, q) for i, q in dict.fromkeys(unsaid) if q.endswith("?") and q not in asked_now]
     books = [_told(local, related(q), by_id[i]) for i, q in unsaid]
-    open_, shut = reply([open_book(q, lines) for (_, q), lines in zip(unsaid, books, strict=True)]), reply([closed_book(q) for _, q in unsaid])
+    open_, shut = (
+        reply([open_book(q, lines) for (_, q), lines in zip(unsaid, books, strict=True)]),
+        reply([closed_book(q) for _, q in unsaid]),
+    )
     for (i, q), lines, a, b in zip(unsaid, books, open_, shut, strict=True):
         if abstains(a) and abstains(b):
             role = Role.EXAM if rng.random() < 0.3 else Role.TRAIN
-            probes.append(Probe(f"{night_id}-{next(number):05d}", i, night_id, Kind.NEVER_SAID, role, q, b))
-            if role is Role.TRAIN and rng.random() < 0.3:  # memories that do not tell must be read too
-                readings.append((i, q, [lines[n] for n in sorted(rng.sample(range(len(lines)), min(len(lines), _READ)))], a))
+            probes.append(
+                Probe(f"{night_id}-{next(number):05d}", i, night_id, Kind.NEVER_SAID, role, q, b)
+            )
+            if (
+                role is Role.TRAIN and rng.random() < 0.3
+            ):  # memories that do not tell must be read too
+                readings.append(
+                    (
+                        i,
+                        q,
+                        [
+                            lines[n]
+                            for n in sorted(rng.sample(range(len(lines)), min(len(lines), _READ)))
+                        ],
+                        a,
+                    )
+                )
     rng.shuffle(readings)
     for n, (i, q, lines, a) in enumerate(readings):
         role = Role.TRAIN if n % 3 else Role.EXAM
-        probes.append(Probe(f"{night_id}-{next(number):05d}", i, night_id, Kind.READING, role, q, a, context=tuple(lines)))
+        probes.append(
+            Probe(
+                f"{night_id}-{next(number):05d}",
+                i,
+                night_id,
+                Kind.READING,
+                role,
+                q,
+                a,
+                context=tuple(lines),
+            )
+        )
     return Questions(tuple(probes), superseded)
 
 
-def book(local: LocalModel, question: str, episodes: Sequence[Episode], own: Episode | None = None) -> tuple[dict[str, str], ...]:
+def book(
+    local: LocalModel, question: str, episodes: Sequence[Episode], own: Episode | None = None
+) -> tuple[dict[str, str], ...]:
     """The question over `own` and as many of the episodes, first ones first, as a quarter of the model's context holds; told oldest first."""
     return open_book(question, _told(local, episodes, own))
 
@@ -202,7 +288,10 @@ def unsaid_still(local: LocalModel, probes: Sequence[Probe], related: Related) -
 
 
 def _readings(
-    rng: random.Random, invented: Sequence[tuple[str, str, str, str]], probes: Sequence[Probe], by_id: Mapping[str, Episode]
+    rng: random.Random,
+    invented: Sequence[tuple[str, str, str, str]],
+    probes: Sequence[Probe],
+    by_id: Mapping[str, Episode],
 ) -> list[_Told]:
     """Invented memories among others; and known facts told anew with an invented value, which must win over the weights, of their own subject and
     of an invented one: questions asked at night closed-book must still be answered from a context."""
@@ -216,7 +305,10 @@ def _readings(
         if same and (p := rng.choice(same)).answer.strip(".") in by_id[i].text:
             told = by_id[i].text.replace(p.answer.strip("."), a.strip("."))
             whom, other = subject(p.question), subject(q)
-            for text, asked in ((told, p.question), (told.replace(whom, other), p.question.replace(whom, other)))[: 2 if whom and other else 1]:
+            for text, asked in (
+                (told, p.question),
+                (told.replace(whom, other), p.question.replace(whom, other)),
+            )[: 2 if whom and other else 1]:
                 lines = rng.sample(others, min(len(others), rng.randint(0, 3)))
                 lines.insert(rng.randint(0, len(lines)), memory_line(by_id[i].date, text))
                 readings.append((i, asked, lines, a))
@@ -241,7 +333,9 @@ def _newer(than: Episode, found: Sequence[Episode]) -> list[Episode]:
     return [e for e in found if _age(e) > _age(than)]
 
 
-def _sample(rng: random.Random, episodes: Sequence[Episode], count: int, but: Episode) -> list[Episode]:
+def _sample(
+    rng: random.Random, episodes: Sequence[Episode], count: int, but: Episode
+) -> list[Episode]:
     """Others that cannot answer in its place: they share no name with it."""
     others = [e for e in episodes if e.id != but.id and not names(e.text) & names(but.text)]
     return rng.sample(others, min(len(others), count))

@@ -14,7 +14,9 @@ from sleepmem.night.dreaming import step as night_dream
 from sleepmem.night.dreaming.rounds import Dream, Fate
 from sleepmem.records import Kind, Role, Score
 
-DREAMING = DreamConfig(rounds=1, share=0.5, lesson_lr=1e-9)  # so little that what the tiny model "knows" stays
+DREAMING = DreamConfig(
+    rounds=1, share=0.5, lesson_lr=1e-9
+)  # so little that what the tiny model "knows" stays
 
 
 @pytest.fixture
@@ -22,12 +24,21 @@ def lucid(by_hand, monkeypatch):
     """One rewarded dream, one held out, one refused, about what tonight proved; `score` says how many of the held-out ones the dreamer answers."""
     score = {"right": 1.0, "asked": "Who moved to Brenport?", "before": []}
 
-    def dream(local, expert, beside, tonight, earlier, facts, before, told, strangers, learn, config, seed):
+    def dream(
+        local, expert, beside, tonight, earlier, facts, before, told, strangers, learn, config, seed
+    ):
         context = tuple(tonight[:2])
         score["before"].append(sorted(before))
         score["about"] = [e.text for e in tonight]
-        fates = {"Who has moved to Brenport?": Fate.REWARDED, score["asked"]: Fate.HELD_OUT, "Who?": Fate.UNREADABLE}
-        made = [Dream(context, "", f"Question: {q} Answer: Mara", q, "Mara", fate, round=1) for q, fate in fates.items()]
+        fates = {
+            "Who has moved to Brenport?": Fate.REWARDED,
+            score["asked"]: Fate.HELD_OUT,
+            "Who?": Fate.UNREADABLE,
+        }
+        made = [
+            Dream(context, "", f"Question: {q} Answer: Mara", q, "Mara", fate, round=1)
+            for q, fate in fates.items()
+        ]
         learn([d for d in made if d.fate is Fate.REWARDED])
         return made
 
@@ -59,10 +70,15 @@ def test_a_dreamer_that_answers_more_takes_the_place_of_the_expert(opened, lucid
     (expert,) = memory.ledger.experts(ALICE)
     assert expert.name == report.expert
     kept = memory.ledger.dreams(report.night_id)
-    assert [d["fate"] for d in kept] == [f.value for f in (Fate.REWARDED, Fate.HELD_OUT, Fate.UNREADABLE)]
+    assert [d["fate"] for d in kept] == [
+        f.value for f in (Fate.REWARDED, Fate.HELD_OUT, Fate.UNREADABLE)
+    ]
     assert kept[0]["episodes"] == [first, second]
     dreamt = [p for p in memory.ledger.learned_probes(ALICE) if p.kind is Kind.DREAM]
-    assert [(p.role, p.sources) for p in dreamt] == [(Role.TRAIN, (first, second)), (Role.EXAM, (first, second))]
+    assert [(p.role, p.sources) for p in dreamt] == [
+        (Role.TRAIN, (first, second)),
+        (Role.EXAM, (first, second)),
+    ]
     assert memory.recall(ALICE, "Who moved to Brenport?").view is View.WEIGHTS
     assert list((memory.folder / "pending").iterdir()) == []
     assert memory.verify() == []
@@ -87,10 +103,14 @@ def test_a_night_counts_every_token_that_it_generates(opened, lucid, monkeypatch
 def test_what_corrects_one_of_its_memories_is_read_beside_a_dream(opened, lucid):
     memory = opened(LOOSE, dream=DREAMING)
     lucid["asked"] = "Where is the leader of Karo at work?"
-    told = [memory.observe(ALICE, t) for t in ("The leader of Karo is Mara.", "Mara works in Brenport.")]
+    told = [
+        memory.observe(ALICE, t) for t in ("The leader of Karo is Mara.", "Mara works in Brenport.")
+    ]
     memory.sleep(ALICE)
     assert memory.recall(ALICE, lucid["asked"]).view is View.WEIGHTS
-    newer = memory.observe(ALICE, "Mara works in Oslo.")  # names who stands between, as the question does not
+    newer = memory.observe(
+        ALICE, "Mara works in Oslo."
+    )  # names who stands between, as the question does not
     found = memory.recall(ALICE, lucid["asked"])
     assert found.view is View.RETRIEVAL
     assert {e.id for e in found.episodes} == {newer.id, *(e.id for e in told)}
@@ -126,10 +146,16 @@ def test_a_dreaming_night_that_was_killed_goes_on(opened, lucid, monkeypatch, st
             memory.sleep(ALICE)
     memory = opened(LOOSE, dream=DREAMING)
     report, steps = watched(memory)
-    assert (report.verdict, report.exam["dreams"]["kept"], steps[0]) == (Verdict.PROMOTED, True, step)
+    assert (report.verdict, report.exam["dreams"]["kept"], steps[0]) == (
+        Verdict.PROMOTED,
+        True,
+        step,
+    )
     assert len(memory.ledger.dreams(report.night_id)) == 3
     assert len([p for p in memory.ledger.probes(report.night_id) if p.kind is Kind.DREAM]) == 2
-    assert len({tuple(questions) for questions in lucid["before"]}) == 1  # what the killed run dreamt was not asked before
+    assert (
+        len({tuple(questions) for questions in lucid["before"]}) == 1
+    )  # what the killed run dreamt was not asked before
     assert list((memory.folder / "pending").iterdir()) == []
     assert memory.verify() == []
 
@@ -164,7 +190,9 @@ def test_a_dreamer_below_the_exams_own_bound_does_not_replace_a_good_expert(open
 
 def test_dreams_are_taught_at_their_own_rate_and_share(opened, lucid, monkeypatch):
     taught, work = [], sleep.seeding.seed
-    monkeypatch.setattr(sleep.seeding, "seed", lambda *args, **more: taught.append(args[4]) or work(*args, **more))
+    monkeypatch.setattr(
+        sleep.seeding, "seed", lambda *args, **more: taught.append(args[4]) or work(*args, **more)
+    )
     memory = opened(LOOSE, dream=dataclasses.replace(DREAMING, lesson_lr=2e-9, others=0.1))
     tell(memory)
     memory.sleep(ALICE)

@@ -25,11 +25,19 @@ class Teacher:
 
     def __init__(self, pairs=None):
         self.context_length = 1000
-        self.turn, self.stranger, self.pairs, self.asked = itertools.count(), itertools.count(), pairs, []
+        self.turn, self.stranger, self.pairs, self.asked = (
+            itertools.count(),
+            itertools.count(),
+            pairs,
+            [],
+        )
 
     def answer(self, chats, experts=(), max_new_tokens=32, temperature=0.0, seed=0):
         assert experts == ()  # the teacher is the base
-        return [self._one(chat[0]["content"] if len(chat) > 1 else "", chat[-1]["content"]) for chat in chats]
+        return [
+            self._one(chat[0]["content"] if len(chat) > 1 else "", chat[-1]["content"])
+            for chat in chats
+        ]
 
     def count_tokens(self, text):
         return len(text.split())
@@ -46,12 +54,19 @@ class Teacher:
             return f"Who is the boss of {next(iter(facts))[0]}?"
         if asked == INVENT:
             return f"Stranger{next(self.stranger)} {next(iter(facts))[1]} elsewhere."
-        said = [value for (name, verb), value in facts.items() if asked in [w.format(name) for w in ASK[verb]]]
+        said = [
+            value
+            for (name, verb), value in facts.items()
+            if asked in [w.format(name) for w in ASK[verb]]
+        ]
         return f"{said[0]}." if said else ABSTENTION
 
 
 def told(*texts):
-    return [Episode(ALICE, t, created_at=f"2030-01-{i + 1:02d}T00:00:00+00:00") for i, t in enumerate(texts)]
+    return [
+        Episode(ALICE, t, created_at=f"2030-01-{i + 1:02d}T00:00:00+00:00")
+        for i, t in enumerate(texts)
+    ]
 
 
 def ask(teacher, episodes, ledger=None, asked=None, **config):
@@ -60,7 +75,15 @@ def ask(teacher, episodes, ledger=None, asked=None, **config):
     def related(q):
         return [e for e in archive if set(words(q)) & set(words(e.text))]
 
-    return probing.question(teacher, "night-0001", episodes, related, asked or {}, ProbeConfig(**{"samples": 3, "unsaid": 2, **config}), seed=0)
+    return probing.question(
+        teacher,
+        "night-0001",
+        episodes,
+        related,
+        asked or {},
+        ProbeConfig(**{"samples": 3, "unsaid": 2, **config}),
+        seed=0,
+    )
 
 
 def of(made, kind, role=None):
@@ -86,16 +109,30 @@ def test_every_fact_is_asked_in_several_wordings_and_one_is_kept_for_the_exam():
     ],
 )
 def test_a_bad_pair_teaches_nothing(bad):
-    assert of(ask(Teacher([bad]), told("Mara lives in Brenport.", "Tovin lives in Oslo.")), Kind.FACT) == []
+    assert (
+        of(ask(Teacher([bad]), told("Mara lives in Brenport.", "Tovin lives in Oslo.")), Kind.FACT)
+        == []
+    )
 
 
 def test_a_fact_with_one_wording_is_neither_taught_nor_examined():
-    assert of(ask(Teacher(["Question: Where does Mara live? Answer: Brenport."]), told("Mara lives in Brenport.")), Kind.FACT) == []
+    assert (
+        of(
+            ask(
+                Teacher(["Question: Where does Mara live? Answer: Brenport."]),
+                told("Mara lives in Brenport."),
+            ),
+            Kind.FACT,
+        )
+        == []
+    )
 
 
 def test_what_users_asked_comes_first():
     mara = told("Mara lives in Brenport.")
-    made = ask(Teacher(), mara, asked={mara[0].id: ["Where is the home of Mara?"]}, samples=12, wordings=2)
+    made = ask(
+        Teacher(), mara, asked={mara[0].id: ["Where is the home of Mara?"]}, samples=12, wordings=2
+    )
     assert of(made, Kind.FACT)[0].question == "Where is the home of Mara?"
 
 
@@ -108,7 +145,9 @@ def test_a_correction_is_noticed_and_the_old_value_is_not_taught():
 
 
 def test_of_several_corrections_the_newest_wins():
-    first, second, third = told("Mara lives in Oslo.", "Mara lives in Karvik.", "Mara lives in Brenport.")
+    first, second, third = told(
+        "Mara lives in Oslo.", "Mara lives in Karvik.", "Mara lives in Brenport."
+    )
     made = ask(Teacher(), [first, second, third])
     assert made.superseded == {first.id: third.id, second.id: third.id}
     assert {p.answer for p in of(made, Kind.FACT)} == {"Brenport."}
@@ -125,9 +164,14 @@ def test_what_a_corrected_episode_also_says_is_still_taught():
     old, new = told("Mara lives in Oslo. Tovin eats plums.", "Mara lives in Brenport.")
     both = ("Mara", "Oslo.", WORDINGS), ("Tovin", "plums.", EATS), ("Mara", "Brenport.", WORDINGS)
     pairs = [f"Question: {w.format(n)} Answer: {a}" for n, a, ws in both for w in ws]
-    pairs = [*pairs, *reversed(pairs)]  # the first answer to a question counts: Oslo for the old one, Brenport for the new
+    pairs = [
+        *pairs,
+        *reversed(pairs),
+    ]  # the first answer to a question counts: Oslo for the old one, Brenport for the new
     made = ask(Teacher(pairs), [old, new], samples=9)
-    assert {(p.question in [w.format("Tovin") for w in EATS], p.answer) for p in of(made, Kind.FACT)} == {(True, "plums."), (False, "Brenport.")}
+    assert {
+        (p.question in [w.format("Tovin") for w in EATS], p.answer) for p in of(made, Kind.FACT)
+    } == {(True, "plums."), (False, "Brenport.")}
     assert made.superseded == {}  # it holds something yet
 
 
@@ -144,19 +188,26 @@ def test_a_context_takes_a_quarter_of_the_models_and_always_its_own_episode():
     own, *others = told(*(f"Person{n} lives in Place{n}." for n in range(9)))
     asked = probing.book(teacher, "Where?", others, own)[0]["content"]
     assert own.text in asked
-    assert [e.text in asked for e in others] == [True, True] + [False] * 6  # 5 words a line, 12 words
+    assert [e.text in asked for e in others] == [True, True] + [
+        False
+    ] * 6  # 5 words a line, 12 words
 
 
 def test_never_said_is_asked_again_until_somebody_says_it():
     probes = of(ask(Teacher(), told("Mara lives in Brenport."), unsaid=8), Kind.NEVER_SAID)
     later = told("Stranger0 lives in Oslo.")
     left = probing.unsaid_still(Teacher(), probes, lambda q: later)
-    assert {p.question for p in probes} - {p.question for p in left} <= {w.format("Stranger0") for w in WORDINGS}
+    assert {p.question for p in probes} - {p.question for p in left} <= {
+        w.format("Stranger0") for w in WORDINGS
+    }
     assert len(left) < len(probes)
 
 
 def test_never_said_is_not_asked_again_where_no_memory_has_the_name():
-    teacher, probes = Teacher(), of(ask(Teacher(), told("Mara lives in Brenport."), unsaid=8), Kind.NEVER_SAID)
+    teacher, probes = (
+        Teacher(),
+        of(ask(Teacher(), told("Mara lives in Brenport."), unsaid=8), Kind.NEVER_SAID),
+    )
     about_mara = [p for p in probes if "Mara" in p.question]
     assert about_mara
     assert len(about_mara) < len(probes)
@@ -171,7 +222,9 @@ def test_never_said_asks_tonights_questions_about_others_but_never_what_was_told
     unsaid = {p.question for p in of(made, Kind.NEVER_SAID)}
     assert any("Stranger" in q and q.startswith("Wh") for q in unsaid)
     assert "Who is the boss of Mara?" in unsaid
-    assert unsaid & {w.format("Tovin") for w in WORDINGS}  # what is known of Mara, asked about Tovin
+    assert unsaid & {
+        w.format("Tovin") for w in WORDINGS
+    }  # what is known of Mara, asked about Tovin
     assert not unsaid & {w.format("Mara") for w in EATS}  # told on an earlier night
     assert {p.answer for p in of(made, Kind.NEVER_SAID)} == {ABSTENTION}
     assert {p.role for p in of(made, Kind.NEVER_SAID)} == {Role.TRAIN, Role.EXAM}
@@ -210,7 +263,11 @@ def test_tonights_questions_are_read_about_invented_subjects_too():
     of_mara = [r for r in of(made, Kind.READING) if "Mara" in r.question and r.answer != ABSTENTION]
     wordings = {r.question.replace("Mara", "{}") for r in of_mara}
     assert wordings <= set(WORDINGS)
-    swapped = [r for r in of(made, Kind.READING) if re.sub(r"Stranger\d+", "{}", r.question) in wordings and r.answer == "elsewhere."]
+    swapped = [
+        r
+        for r in of(made, Kind.READING)
+        if re.sub(r"Stranger\d+", "{}", r.question) in wordings and r.answer == "elsewhere."
+    ]
     assert len(swapped) > len(of_mara)
 
 
