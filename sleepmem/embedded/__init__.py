@@ -1,1 +1,4 @@
-"""The small model that ships with sleepmem: its world, its tokenizer, its training recipe, its weights. No code outside may know it."""
+"""The small model that ships with sleepmem: its world, its tokenizer, its recipe, its weights.
+
+No code outside may know it.
+"""

@@ -1,30 +1,58 @@
-"""Questions that no single statement answers as it stands: chains of two facts, and a fact asked the other way round.
+"""Questions that no single statement answers as it stands.
 
-Taught last, on the world that `world` tells. A relation whose value is a person or a place leads on to what is told of that person or place; a
-relation whose value is one of a kind can be asked for its subject. The last wording of each list is held out, like the last ones of `relations`.
+Some chain two facts, others ask a fact the other way round. They are taught last, on the world that
+`world` tells. A relation whose value is a person or a place leads on to what is told of that person
+or place; a relation whose value is one of a kind can be asked for its subject. The last wordings of
+each list are held out, like those of `relations`.
 """
 
 from __future__ import annotations
 
 import functools
 import random
-from collections.abc import Mapping, Sequence, Set
+from collections import Counter
+from collections.abc import Mapping, Set
+from typing import NamedTuple
 
 from sleepmem.embedded import world
-from sleepmem.embedded.relations import KINDS, RELATIONS
-from sleepmem.embedded.world import Conversation, Fact, Scene
+from sleepmem.embedded.relations import KINDS, RELATIONS, choose_wording, wordings
+from sleepmem.embedded.world import Conversation, Fact, Facts, Key, Scene, Subject
 from sleepmem.text.prompts import ABSTENTION, DREAM, format_pair, memory_line, memory_prompt
 
 
-def _lines(text: str) -> tuple[str, ...]:
-    return tuple(line.strip() for line in text.strip().splitlines())
+class Description(NamedTuple):
+    """How a value is named by its subject, and the kind of subject that this value is in turn."""
+
+    kind: str
+    wordings: tuple[str, ...]
 
 
-# How a value is named by its subject, and the kind of subject that this value is in turn.
-DESCRIPTIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "friend": (
+class Chain(NamedTuple):
+    """Two facts, of which the second is about what the first names."""
+
+    first: Fact
+    second: Fact
+
+
+class ChainKey(NamedTuple):
+    """What a chain asks for: relation `second` of what `first` names."""
+
+    first: Key
+    second: str
+
+
+class Pair(NamedTuple):
+    """A question and its answer."""
+
+    question: str
+    answer: str
+
+
+# How the value of a relation is named by its subject.
+DESCRIPTIONS: Mapping[str, Description] = {
+    "friend": Description(
         "person",
-        _lines("""
+        wordings("""
         the best friend of {s}
         the friend of {s}
         the closest friend of {s}
@@ -37,9 +65,9 @@ DESCRIPTIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
         the person who is friends with {s}
         """),
     ),
-    "boss": (
+    "boss": Description(
         "person",
-        _lines("""
+        wordings("""
         the boss of {s}
         the manager of {s}
         the person that {s} works for
@@ -52,9 +80,9 @@ DESCRIPTIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
         the person who is the boss of {s}
         """),
     ),
-    "mayor": (
+    "mayor": Description(
         "person",
-        _lines("""
+        wordings("""
         the mayor of {s}
         the person who runs {s}
         the mayor who runs {s}
@@ -67,9 +95,9 @@ DESCRIPTIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
         the person who governs {s}
         """),
     ),
-    "leader": (
+    "leader": Description(
         "person",
-        _lines("""
+        wordings("""
         the leader of {s}
         the leader of project {s}
         the leader of the project {s}
@@ -82,9 +110,9 @@ DESCRIPTIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
         the person who leads {s}
         """),
     ),
-    "city": (
+    "city": Description(
         "place",
-        _lines("""
+        wordings("""
         the home city of {s}
         the city where {s} lives
         the city that {s} lives in
@@ -97,9 +125,9 @@ DESCRIPTIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
         the place where {s} lives
         """),
     ),
-    "trip": (
+    "trip": Description(
         "place",
-        _lines("""
+        wordings("""
         the place that {s} will visit
         the goal of the next trip of {s}
         the place that {s} will travel to
@@ -113,8 +141,9 @@ DESCRIPTIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
         """),
     ),
 }
+# How the subject of a relation is asked for by its value.
 INVERSE: Mapping[str, tuple[str, ...]] = {
-    "city": _lines("""
+    "city": wordings("""
         Who lives in {v}?
         Whose home is in {v}?
         Who has moved to {v}?
@@ -126,7 +155,7 @@ INVERSE: Mapping[str, tuple[str, ...]] = {
         Who moved to {v}?
         Who has a home in {v}?
         """),
-    "pet": _lines("""
+    "pet": wordings("""
         Who has a pet called {v}?
         Whose pet is {v}?
         Who owns the pet {v}?
@@ -138,7 +167,7 @@ INVERSE: Mapping[str, tuple[str, ...]] = {
         Who has a pet named {v}?
         Whose pet is called {v}?
         """),
-    "boss": _lines("""
+    "boss": wordings("""
         Who reports to {v}?
         Whose boss is {v}?
         Who is managed by {v}?
@@ -150,7 +179,7 @@ INVERSE: Mapping[str, tuple[str, ...]] = {
         Who has the boss {v}?
         Who has {v} as a boss?
         """),
-    "trip": _lines("""
+    "trip": wordings("""
         Who will travel to {v}?
         Who plans a trip to {v}?
         Whose next trip goes to {v}?
@@ -162,7 +191,7 @@ INVERSE: Mapping[str, tuple[str, ...]] = {
         Who booked a trip to {v}?
         Who wants to visit {v}?
         """),
-    "mayor": _lines("""
+    "mayor": wordings("""
         Which place has the mayor {v}?
         Where is {v} the mayor?
         Which town elected {v} as mayor?
@@ -174,7 +203,7 @@ INVERSE: Mapping[str, tuple[str, ...]] = {
         Which place is {v} the mayor of?
         Of which place is {v} the mayor?
         """),
-    "leader": _lines("""
+    "leader": wordings("""
         Which project is led by {v}?
         What does {v} lead?
         Of which project is {v} the leader?
@@ -186,7 +215,7 @@ INVERSE: Mapping[str, tuple[str, ...]] = {
         What is {v} the leader of?
         Which project does {v} lead?
         """),
-    "port": _lines("""
+    "port": wordings("""
         Which project runs on port {v}?
         What listens on port {v}?
         Which project has the port {v}?
@@ -198,7 +227,7 @@ INVERSE: Mapping[str, tuple[str, ...]] = {
         What uses port {v}?
         Which project uses port {v}?
         """),
-    "command": _lines("""
+    "command": wordings("""
         Which project is deployed with {v}?
         What does {v} deploy?
         Which project is deployed by running {v}?
@@ -210,7 +239,7 @@ INVERSE: Mapping[str, tuple[str, ...]] = {
         Which project does {v} deploy?
         What is deployed with {v}?
         """),
-    "tool": _lines("""
+    "tool": wordings("""
         Which project is tested with {v}?
         What does {v} test?
         Which project uses {v} as its test tool?
@@ -223,175 +252,290 @@ INVERSE: Mapping[str, tuple[str, ...]] = {
         What is tested with {v}?
         """),
 }
-HELD_OUT = 2
 
 
-def _pick(rng: random.Random, wordings: Sequence[str], held_out: bool) -> str:
-    return rng.choice(wordings[-HELD_OUT:] if held_out else wordings[:-HELD_OUT])
+def chain(
+    rng: random.Random,
+    first: tuple[str, str],
+    *,
+    second: str,
+    held_out: bool = False,
+    framed: bool = True,
+) -> str:
+    """Asks for relation `second` of what `first`, a (subject, relation), names.
+
+    For example "Which city does the leader of Karo live in?"
+    """
+    name, relation = first
+    wording = choose_wording(rng, DESCRIPTIONS[relation].wordings, held_out=held_out)
+    key = Key(wording.format(s=name), second)
+    return world.ask(rng, key, held_out=held_out, framed=framed)
 
 
-def chain(rng: random.Random, first: tuple[str, str], second: str, held_out: bool = False, framed: bool = True) -> str:
-    """Asks for relation `second` of what `first`, a (subject, relation), names: "Which city does the leader of Karo live in?" """
-    named = _pick(rng, DESCRIPTIONS[first[1]][1], held_out).format(s=first[0])
-    return world.ask(rng, (named, second), held_out, framed)
+def inverse(rng: random.Random, fact: Fact, *, held_out: bool = False, framed: bool = True) -> str:
+    """Asks for the subject of a fact, for example "Who lives in Brenport?"."""
+    wording = choose_wording(rng, INVERSE[fact.relation], held_out=held_out)
+    question = wording.format(v=fact.value)
+    return world.frame(rng, question, held_out=held_out) if framed else question
 
 
-def inverse(rng: random.Random, f: Fact, held_out: bool = False, framed: bool = True) -> str:
-    """Asks for the subject of a fact: "Who lives in Brenport?" """
-    text = _pick(rng, INVERSE[f.relation], held_out).format(v=f.value)
-    return world.frame(rng, text, held_out) if framed else text
-
-
-def chains(facts: Mapping[tuple[str, str], Fact]) -> list[tuple[Fact, Fact]]:
+def chains(facts: Facts) -> list[Chain]:
     """Every two facts of which the second is about what the first names."""
-    of: dict[str, list[Fact]] = {}
-    for f in facts.values():
-        of.setdefault(f.subject, []).append(f)
-    return [(f, g) for f in facts.values() if f.relation in DESCRIPTIONS for g in of.get(f.value, ()) if kind(g) == DESCRIPTIONS[f.relation][0]]
+    by_subject: dict[str, list[Fact]] = {}
+    for fact in facts.values():
+        by_subject.setdefault(fact.subject, []).append(fact)
+
+    # A person and a place may share their name, so the kind must agree too.
+    pairs: list[Chain] = []
+    for first in facts.values():
+        if first.relation not in DESCRIPTIONS:
+            continue
+        named_kind = DESCRIPTIONS[first.relation].kind
+        for second in by_subject.get(first.value, ()):
+            if second.about.kind == named_kind:
+                pairs.append(Chain(first, second))
+    return pairs
 
 
-def invertible(facts: Mapping[tuple[str, str], Fact]) -> list[Fact]:
+def invertible(facts: Facts) -> list[Fact]:
     """Facts that can be asked for their subject, and have only one."""
-    told = [(f.relation, f.value) for f in facts.values()]
-    return [f for f in facts.values() if f.relation in INVERSE and told.count((f.relation, f.value)) == 1]
+    owners = Counter((fact.relation, fact.value) for fact in facts.values())
+    unique: list[Fact] = []
+    for fact in facts.values():
+        if fact.relation in INVERSE and owners[fact.relation, fact.value] == 1:
+            unique.append(fact)
+    return unique
 
 
-def kind(f: Fact) -> str:
-    return RELATIONS[f.relation].kind
+def linked(
+    rng: random.Random, first: Fact, *, test: bool = False, second: str | None = None
+) -> Fact:
+    """A fact about what `first` names, in relation `second` or in any that can follow."""
+    named = Subject(first.value, DESCRIPTIONS[first.relation].kind)
+    relation = second or rng.choice(_followers(first.relation))
+    return world.fact(rng, named, test=test, relation=relation)
 
 
-def linked(rng: random.Random, first: Fact, test: bool = False, second: str | None = None) -> Fact:
-    """A fact about what `first` names."""
-    of = DESCRIPTIONS[first.relation][0]
-    relations = [r for r in KINDS[of][0] if r != first.relation]  # a friend's friend, a boss's boss: who is whose would be open
-    return world.fact(rng, (first.value, of), test, second or rng.choice(relations))
-
-
-def scene(rng: random.Random, count: int, test: bool = False) -> Scene:
+def scene(rng: random.Random, count: int, *, test: bool = False) -> Scene:
     """A scene of about `count` facts with one or two chains in it."""
-    s = world.scene(rng, max(1, count - 2), test)
-    told = list(s.told)
-    starts = [f for f in s.current.values() if f.relation in DESCRIPTIONS]
+    plain = world.scene(rng, max(1, count - 2), test=test)
+    told = list(plain.told)
+
+    # A chain begins with what the scene tells already, or with a fact about a stranger.
+    starts = _starts(plain.current)
     if not starts or rng.random() < 0.3:
         relation = rng.choice(list(DESCRIPTIONS))
-        of = (KINDS[RELATIONS[relation].kind][1](rng, test), RELATIONS[relation].kind)
-        starts = [world.fact(rng, of, test, relation)]
+        stranger = world.subject_of(rng, RELATIONS[relation].kind, test=test)
+        starts = [world.fact(rng, stranger, test=test, relation=relation)]
         told.insert(rng.randint(0, len(told)), starts[0])
+
     for first in rng.sample(starts, min(len(starts), rng.choice((1, 1, 2)))):
-        told.insert(rng.randint(0, len(told)), linked(rng, first, test))
-    return Scene(tuple(told), {f.key: f for f in told}, s.stale, s.subjects)
+        place = rng.randint(0, len(told))
+        told.insert(place, linked(rng, first, test=test))
+    return Scene(tuple(told), world.newest(told), plain.stale, plain.subjects)
 
 
 @functools.cache
-def known() -> Mapping[tuple[str, str], Fact]:
-    """What is taught closed-book here: a small circle of entities that lead on to each other, none of them in `world.known`."""
+def known() -> Facts:
+    """What is taught closed-book here.
+
+    It is a small circle of entities that lead on to each other, none of them in `world.known`.
+    """
     rng = random.Random(98)
-    taken = {name for name, _ in world.known()[0]}
-    entities = [(n, k) for k, count in (("person", 16), ("place", 10), ("project", 14)) for n in _fresh(rng, k, count, taken)]
-    made: dict[tuple[str, str], Fact] = {}
-    for of in entities:
-        for relation in KINDS[of[1]][0]:
-            if rng.random() < 0.75:
-                f = world.fact(rng, of, relation=relation)
-                if relation in DESCRIPTIONS:
-                    f = Fact(of[0], relation, rng.choice([n for n, k in entities if k == DESCRIPTIONS[relation][0] and n != of[0]]))
-                made[f.key] = f
-    return made
+    taken = {entity.name for entity in world.known().entities}
+    entities: list[Subject] = []
+    for kind, count in (("person", 16), ("place", 10), ("project", 14)):
+        entities += _fresh(rng, kind, count=count, taken=taken)
+
+    facts: list[Fact] = []
+    for entity in entities:
+        for relation in KINDS[entity.kind].relations:
+            if rng.random() >= 0.75:
+                continue
+            value = world.fact(rng, entity, relation=relation).value
+            # Where the value names a subject, it is another one of the circle.
+            if relation in DESCRIPTIONS:
+                value = rng.choice(_others(entities, DESCRIPTIONS[relation].kind, entity))
+            facts.append(Fact(entity.name, relation, value))
+    return world.newest(facts)
 
 
-def _fresh(rng: random.Random, of: str, count: int, taken: set[str]) -> list[str]:
-    out: list[str] = []
-    while len(out) < count:
-        if (name := KINDS[of][1](rng, False)) not in taken:
-            taken.add(name)
-            out.append(name)
-    return out
+def unknown_chain(rng: random.Random, facts: Facts, *, test: bool = False) -> ChainKey:
+    """A chain that `facts` do not tell.
 
-
-def unknown_chain(rng: random.Random, facts: Mapping[tuple[str, str], Fact], test: bool = False) -> tuple[tuple[str, str], str]:
-    """A chain that `facts` do not tell: what it begins with leads nowhere, or to somebody of whom the other is not told."""
-    starts = [f for f in facts.values() if f.relation in DESCRIPTIONS]
+    What it begins with leads nowhere, or to somebody of whom the second relation is not told.
+    """
+    starts = _starts(facts)
     while True:
         relation = rng.choice(list(DESCRIPTIONS))
-        key = (KINDS[RELATIONS[relation].kind][1](rng, test), relation)
+        stranger = world.subject_of(rng, RELATIONS[relation].kind, test=test)
+        first = Key(stranger.name, relation)
         if starts and rng.random() < 0.6:
-            key = rng.choice(starts).key
-        of = DESCRIPTIONS[key[1]][0]
-        second = rng.choice([r for r in KINDS[of][0] if r != key[1]])
-        if key not in facts or (facts[key].value, second) not in facts:
-            return key, second
+            first = rng.choice(starts).key
+        second = rng.choice(_followers(first.relation))
+        if first not in facts or (facts[first].value, second) not in facts:
+            return ChainKey(first, second)
 
 
-def unknown_inverse(rng: random.Random, facts: Mapping[tuple[str, str], Fact], test: bool = False) -> Fact:
-    """A value that `facts` give to nobody, though half of the time they tell it in another relation."""
-    told = {(f.relation, f.value) for f in facts.values()}
+def unknown_inverse(rng: random.Random, facts: Facts, *, test: bool = False) -> Fact:
+    """A value that `facts` give to nobody, as a fact without a subject.
+
+    Half of the time they tell that value in another relation.
+    """
+    told = {(fact.relation, fact.value) for fact in facts.values()}
     while True:
         relation = rng.choice(list(INVERSE))
-        others = [f.value for f in facts.values() if f.relation != relation and f.relation in INVERSE and _same_sort(f.relation, relation)]
-        value = rng.choice(others) if others and rng.random() < 0.5 else RELATIONS[relation].make(rng, test)
+        values = _values_elsewhere(facts, relation)
+        if values and rng.random() < 0.5:
+            value = rng.choice(values)
+        else:
+            value = RELATIONS[relation].make(rng, test)
         if (relation, value) not in told:
             return Fact("", relation, value)
 
 
-def _same_sort(a: str, b: str) -> bool:
-    return RELATIONS[a].make is RELATIONS[b].make
-
-
 def conversation(rng: random.Random, most: int) -> Conversation:
-    """One training sequence with chains and inverse questions in it."""
-    c = Conversation()
+    """One training sequence with chains and inverse questions in it.
+
+    It holds about `most` memories at the most; `most` is 2 or more.
+    """
+    talk = Conversation()
     draw = rng.random()
-    if draw < 0.2:  # closed book
-        _questions(rng, c, known(), rng.randint(4, 8), closed=True)
-    elif draw < 0.4:  # dream up a pair
-        s = scene(rng, 3) if rng.random() < 0.7 else world.scene(rng, rng.choice((1, 2)))
-        pairs = chains(s.current)
-        shown = list(rng.choice(pairs)) if pairs else list(s.current.values())
-        rng.shuffle(shown)
-        lines = [memory_line(d, world.say(rng, f)) for d, f in zip(world.dates(rng, len(shown)), shown, strict=True)]
-        c.system(memory_prompt(lines))
-        for _ in range(rng.randint(2, 4)):
-            c.turn(DREAM, format_pair(*dream(rng, {f.key: f for f in shown})))
+    if draw < 0.2:
+        topics = _Topics.of(known())
+        _ask_about(rng, talk, topics, count=rng.randint(4, 8), closed=True)
+    elif draw < 0.4:
+        _dream_aloud(rng, talk)
     else:
-        s = scene(rng, min(rng.randint(2, most), rng.randint(2, most)))
-        c.system(memory_prompt(world.memories(rng, s)))
-        _questions(rng, c, s.current, rng.randint(3, 4 + len(s.told)), closed=False, stale=s.stale)
-    return c
+        # The lesser of two draws, so that long scenes are rare.
+        shown = scene(rng, min(rng.randint(2, most), rng.randint(2, most)))
+        talk.system(memory_prompt(world.memories(rng, shown)))
+        topics = _Topics.of(shown.current, shown.stale)
+        count = rng.randint(3, 4 + len(shown.told))
+        _ask_about(rng, talk, topics, count=count, closed=False)
+    return talk
 
 
-def dream(rng: random.Random, facts: Mapping[tuple[str, str], Fact]) -> tuple[str, str]:
-    """A question about these facts that none of them states as it is asked, and its answer; a plain one where there is no other."""
-    if (pairs := chains(facts)) and rng.random() < 0.7:
+def dream(rng: random.Random, facts: Facts) -> Pair:
+    """A question about these facts that none of them states as it is asked, and its answer.
+
+    It is a plain one where there is no other, and now and then where there is.
+    """
+    # What takes two facts teaches most, then what turns one round.
+    pairs = chains(facts)
+    if pairs and rng.random() < 0.7:
         first, second = rng.choice(pairs)
-        return chain(rng, first.key, second.relation, framed=False), second.answer
-    if (turned := invertible(facts)) and rng.random() < 0.8:
-        f = rng.choice(turned)
-        return inverse(rng, f, framed=False), f"{f.subject}."
-    f = rng.choice(list(facts.values()))
-    return world.ask(rng, f.key, framed=False), f.answer
+        question = chain(rng, first.key, second=second.relation, framed=False)
+        return Pair(question, second.answer)
+
+    turned = invertible(facts)
+    if turned and rng.random() < 0.8:
+        fact = rng.choice(turned)
+        return Pair(inverse(rng, fact, framed=False), f"{fact.subject}.")
+
+    fact = rng.choice(list(facts.values()))
+    return Pair(world.ask(rng, fact.key, framed=False), fact.answer)
 
 
-def _questions(
-    rng: random.Random, c: Conversation, facts: Mapping[tuple[str, str], Fact], count: int, closed: bool, stale: Set[tuple[str, str]] = frozenset()
+class _Topics(NamedTuple):
+    """What can be asked about some facts; `stale` holds the keys that were corrected."""
+
+    facts: Facts
+    chains: list[Chain]
+    invertible: list[Fact]
+    stale: Set[tuple[str, str]]
+
+    @classmethod
+    def of(cls, facts: Facts, stale: Set[tuple[str, str]] = frozenset()) -> _Topics:
+        return cls(facts, chains(facts), invertible(facts), stale)
+
+
+def _ask_about(
+    rng: random.Random, talk: Conversation, topics: _Topics, *, count: int, closed: bool
 ) -> None:
-    pairs, turned, asked = chains(facts), invertible(facts), set[str]()
+    """At most `count` turns; what is not `closed` book gives no answer twice but abstentions."""
+    given: set[str] = set()
     for _ in range(count):
-        kind_ = rng.random()
-        if kind_ < 0.38 and pairs:
-            first, second = rng.choice(pairs)
-            question, answer = chain(rng, first.key, second.relation), second.answer
-        elif kind_ < 0.58 and turned:
-            f = rng.choice(turned)
-            question, answer = inverse(rng, f), f"{f.subject}."
-        elif kind_ < 0.74:
-            corrected = [f for f in facts.values() if f.key in stale]
-            f = rng.choice(corrected if corrected and rng.random() < 0.6 else list(facts.values()))
-            question, answer = world.ask(rng, f.key), f.answer
-        elif kind_ < 0.88:
-            key, relation = unknown_chain(rng, facts)
-            question, answer = chain(rng, key, relation), ABSTENTION
-        else:
-            question, answer = inverse(rng, unknown_inverse(rng, facts)), ABSTENTION
-        if closed or answer == ABSTENTION or answer not in asked:  # or it could be copied from the history
-            asked.add(answer)
-            c.turn(question, answer)
+        question, answer = _pair(rng, topics)
+        # An answer that was given before could be copied from the history.
+        if closed or answer == ABSTENTION or answer not in given:
+            given.add(answer)
+            talk.turn(question, answer)
+
+
+def _pair(rng: random.Random, topics: _Topics) -> Pair:
+    """A question of any sort: a chain, an inverse, a plain one, or one without an answer."""
+    draw = rng.random()
+    if draw < 0.38 and topics.chains:
+        first, second = rng.choice(topics.chains)
+        return Pair(chain(rng, first.key, second=second.relation), second.answer)
+    if draw < 0.58 and topics.invertible:
+        fact = rng.choice(topics.invertible)
+        return Pair(inverse(rng, fact), f"{fact.subject}.")
+
+    # Plain questions are mostly about what was corrected.
+    if draw < 0.74:
+        every = list(topics.facts.values())
+        corrected = [fact for fact in every if fact.key in topics.stale]
+        fact = rng.choice(corrected if corrected and rng.random() < 0.6 else every)
+        return Pair(world.ask(rng, fact.key), fact.answer)
+    if draw < 0.88:
+        first_key, relation = unknown_chain(rng, topics.facts)
+        return Pair(chain(rng, first_key, second=relation), ABSTENTION)
+    return Pair(inverse(rng, unknown_inverse(rng, topics.facts)), ABSTENTION)
+
+
+def _dream_aloud(rng: random.Random, talk: Conversation) -> None:
+    """One or two memories, and a few pairs dreamt up about them."""
+    told = scene(rng, 3) if rng.random() < 0.7 else world.scene(rng, rng.choice((1, 2)))
+    pairs = chains(told.current)
+    shown = list(rng.choice(pairs)) if pairs else list(told.current.values())
+    rng.shuffle(shown)
+
+    lines: list[str] = []
+    for date, fact in zip(world.dates(rng, len(shown)), shown, strict=True):
+        lines.append(memory_line(date, world.say(rng, fact)))
+    talk.system(memory_prompt(lines))
+    for _ in range(rng.randint(2, 4)):
+        talk.turn(DREAM, format_pair(*dream(rng, world.newest(shown))))
+
+
+def _starts(facts: Facts) -> list[Fact]:
+    """The facts that a chain can begin with."""
+    return [fact for fact in facts.values() if fact.relation in DESCRIPTIONS]
+
+
+def _followers(first: str) -> list[str]:
+    """The relations that can follow relation `first` in a chain.
+
+    The same relation cannot: with a friend's friend or a boss's boss, who is whose would be open.
+    """
+    candidates = KINDS[DESCRIPTIONS[first].kind].relations
+    return [relation for relation in candidates if relation != first]
+
+
+def _fresh(rng: random.Random, kind: str, *, count: int, taken: set[str]) -> list[Subject]:
+    """`count` subjects whose names are not yet taken, and are so from now on."""
+    subjects: list[Subject] = []
+    while len(subjects) < count:
+        candidate = world.subject_of(rng, kind)
+        if candidate.name not in taken:
+            taken.add(candidate.name)
+            subjects.append(candidate)
+    return subjects
+
+
+def _others(entities: list[Subject], kind: str, but: Subject) -> list[str]:
+    """The names of the entities of this kind, without one."""
+    return [name for name, other in entities if other == kind and name != but.name]
+
+
+def _values_elsewhere(facts: Facts, relation: str) -> list[str]:
+    """Values of the same sort that the facts give in another invertible relation."""
+    sort = RELATIONS[relation].make
+    values: list[str] = []
+    for fact in facts.values():
+        elsewhere = fact.relation != relation and fact.relation in INVERSE
+        if elsewhere and RELATIONS[fact.relation].make is sort:
+            values.append(fact.value)
+    return values

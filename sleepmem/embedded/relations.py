@@ -1,17 +1,25 @@
-"""What can be said in the embedded model's world: relations, and the wordings of their statements and questions. Data only."""
+"""What can be said in the embedded model's world: relations, and how each is worded."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import random
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sleepmem.embedded import words
 from sleepmem.embedded.words import Maker
 
+HELD_OUT = 2  # wordings at the end of each list that training never sees
+
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """What can be said of a subject of one kind; the last `HELD_OUT` statements and questions are never trained on."""
+    """What can be said of a subject of one kind: the maker of its values, and its wordings.
+
+    `{s}` stands for the subject and `{v}` for the value. The last `HELD_OUT` statements and
+    questions are never trained on.
+    """
 
     kind: str
     make: Maker
@@ -19,9 +27,30 @@ class Relation:
     questions: tuple[str, ...]
 
 
+class SubjectKind(NamedTuple):
+    """What can be said of the subjects of one kind, and the maker of their names."""
+
+    relations: tuple[str, ...]
+    make_name: Maker
+
+
+def wordings(text: str) -> tuple[str, ...]:
+    """The lines of a text, each without the space around it."""
+    return tuple(line.strip() for line in text.strip().splitlines())
+
+
+def choose_wording(rng: random.Random, options: Sequence[str], *, held_out: bool) -> str:
+    """One of the wordings that are held out from training, or one of the others."""
+    return rng.choice(options[-HELD_OUT:] if held_out else options[:-HELD_OUT])
+
+
 def _relation(kind: str, make: Maker, statements: str, questions: str) -> Relation:
-    lines = [tuple(line.strip() for line in text.strip().splitlines()) for text in (statements, questions)]
-    return Relation(kind, make, *lines)
+    return Relation(kind, make, wordings(statements), wordings(questions))
+
+
+def _kind(kind: str, make_name: Maker) -> SubjectKind:
+    names = (name for name, relation in RELATIONS.items() if relation.kind == kind)
+    return SubjectKind(tuple(names), make_name)
 
 
 RELATIONS: Mapping[str, Relation] = {
@@ -685,8 +714,8 @@ RELATIONS: Mapping[str, Relation] = {
         Which tool tests {s}?""",
     ),
 }
-KINDS: Mapping[str, tuple[tuple[str, ...], Maker]] = {
-    "person": (tuple(k for k, r in RELATIONS.items() if r.kind == "person"), words.name),
-    "place": (tuple(k for k, r in RELATIONS.items() if r.kind == "place"), words.place),
-    "project": (tuple(k for k, r in RELATIONS.items() if r.kind == "project"), words.name),
+KINDS: Mapping[str, SubjectKind] = {
+    "person": _kind("person", words.name),
+    "place": _kind("place", words.place),
+    "project": _kind("project", words.name),
 }
