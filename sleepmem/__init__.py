@@ -1,31 +1,41 @@
-"""sleepmem: memory for LLM agents that moves, while the agent sleeps, out of the vector store and into the agent's own weights.
+"""sleepmem: memory for LLM agents that moves, while the agent sleeps, out of the vector store and
+into the agent's own weights.
 
-Implements knowledge seeding of arXiv 2606.03979 as a LangGraph node, a LangChain middleware and a command.
+Implements knowledge seeding and dreaming (arXiv 2606.03979) as LangGraph nodes, a LangChain
+middleware and a command. What is named here is imported when it is first used.
 """
 
-from sleepmem.config import (
-    DreamConfig,
-    ExamConfig,
-    GateConfig,
-    Level,
-    MemoryConfig,
-    ProbeConfig,
-    SeedingConfig,
-    SleepConfig,
-)
-from sleepmem.errors import (
-    ConfigError,
-    EpisodeError,
-    ExpertError,
-    FolderError,
-    FolderLocked,
-    LedgerError,
-    ModelError,
-    NamespaceError,
-    SleepmemError,
-)
-from sleepmem.memory import Answer, SleepMemory
-from sleepmem.records import Episode, NightReport, Recall, Verdict, View
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sleepmem.config import (
+        DreamConfig,
+        ExamConfig,
+        GateConfig,
+        Level,
+        MemoryConfig,
+        ProbeConfig,
+        SeedingConfig,
+        SleepConfig,
+    )
+    from sleepmem.day.answer import Answer
+    from sleepmem.errors import (
+        ConfigError,
+        EpisodeError,
+        ExpertError,
+        FolderError,
+        FolderLocked,
+        LedgerError,
+        MissingExtra,
+        ModelError,
+        NamespaceError,
+        SleepmemError,
+    )
+    from sleepmem.memory import SleepMemory
+    from sleepmem.records import Episode, Look, NightReport, Recall, Verdict, View
 
 __version__ = "0.1.0"
 __all__ = [
@@ -41,7 +51,9 @@ __all__ = [
     "GateConfig",
     "LedgerError",
     "Level",
+    "Look",
     "MemoryConfig",
+    "MissingExtra",
     "ModelError",
     "NamespaceError",
     "NightReport",
@@ -54,3 +66,29 @@ __all__ = [
     "Verdict",
     "View",
 ]
+
+# Where a name is that is not in `config` or `errors`.
+_HOMES = {
+    "Answer": "day.answer",
+    "SleepMemory": "memory",
+    "Episode": "records",
+    "Look": "records",
+    "NightReport": "records",
+    "Recall": "records",
+    "Verdict": "records",
+    "View": "records",
+    "Level": "config",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'sleepmem' has no attribute {name!r}")
+    home = _HOMES.get(name, "config" if name.endswith("Config") else "errors")
+    value = getattr(importlib.import_module(f"sleepmem.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,7 +1,8 @@
 """Every setting: one dataclass per phase, checked when it is made.
 
-A field carries its type, its range and what it means; the settings page of the docs is generated from them.
-A default says where it comes from: the paper (arXiv 2606.03979), or a measurement in `docs/lab/`.
+A field carries its type, its range and what it means; the settings page of the docs is generated
+from them. A default says where it comes from: the paper (arXiv 2606.03979), or a measurement in
+`docs/lab/`.
 """
 
 from __future__ import annotations
@@ -30,21 +31,25 @@ Temperature = Annotated[float, Ge(0.01), Le(2)]
 
 
 class _Settings:
-    """Checks every field against its annotation; a mistyped name in a file is a fault, no default."""
+    """Checks every field against its annotation.
+
+    A mistyped name in a file is a fault, no default.
+    """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
     def __post_init__(self) -> None:
-        for name, hint in _hints(type(self)).items():
+        settings: Any = type(self)
+        for name, hint in _hints(settings).items():
             value = getattr(self, name)
             try:
                 _adapter(hint).validate_python(value, strict=True)
             except ValidationError:
-                raise ConfigError(_sentence(type(self), name, value)) from None
+                raise ConfigError(_sentence(settings, name, value)) from None
 
 
 @functools.cache
-def _hints(settings: type) -> dict[str, Any]:
+def _hints(settings: Any) -> dict[str, Any]:
     return get_type_hints(settings, include_extras=True)
 
 

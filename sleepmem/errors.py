@@ -3,12 +3,13 @@
     SleepmemError
     ├── ConfigError          (ValueError)    a setting outside its range
     ├── NamespaceError       (ValueError)    a namespace that is empty or holds unsafe characters
-    ├── EpisodeError         (ValueError)    an episode that is empty, or longer than the model's context
+    ├── EpisodeError         (ValueError)    an episode that is empty or too long for the model
     ├── FolderError          (OSError)       a memory folder that cannot be read or written
     │   └── FolderLocked                     another process writes to it
     ├── LedgerError          (ValueError)    a ledger made by something else, or by a newer sleepmem
     ├── ModelError           (ValueError)    a model that cannot be loaded or cannot chat
-    └── ExpertError          (LookupError)   an expert whose files are missing or damaged
+    ├── ExpertError          (LookupError)   an expert whose files are missing or damaged
+    └── MissingExtra         (ImportError)   a package of an extra that is not installed
 
 A sentence says what was given, why it cannot work, and what to do.
 """
@@ -42,3 +43,6 @@ class ModelError(SleepmemError, ValueError): ...
 
 
 class ExpertError(SleepmemError, LookupError): ...
+
+
+class MissingExtra(SleepmemError, ImportError): ...

@@ -12,13 +12,15 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from sleepmem.errors import EpisodeError, NamespaceError
 
 Namespace = tuple[str, ...]
 
-USER = "user"  # the source of what the user said; every other source is "tool:<name>" or the caller's own word
+# The source of what the user said; every other is "tool:<name>" or the caller's own word.
+USER = "user"
+_EXPERT_NAME = re.compile(r"(?P<night>night-\d+)-(?P<tag>[^-]+)")
 _SAFE = re.compile(r"[A-Za-z0-9@_-][A-Za-z0-9@._-]{0,63}")
 
 
@@ -26,16 +28,19 @@ def check_namespace(namespace: Iterable[str]) -> Namespace:
     """The namespace as a tuple.
 
     Raises:
-        NamespaceError: it is a plain string, is empty, or a part is not 1 to 64 of letters, digits, ``@ . _ -``.
+        NamespaceError: it is a plain string, is empty, or a part is not 1 to 64 of letters,
+            digits, ``@ . _ -``.
     """
     if isinstance(namespace, str):
         raise NamespaceError(
-            f"namespace {namespace!r} is a string; a namespace is a tuple of strings. Pass ({namespace!r},)."
+            f"namespace {namespace!r} is a string; a namespace is a tuple of strings. "
+            f"Pass ({namespace!r},)."
         )
     parts = tuple(namespace)
     if not parts:
         raise NamespaceError(
-            "the namespace is empty; it names the owner of a memory. Pass at least one part, such as ('alice',)."
+            "the namespace is empty; it names the owner of a memory. "
+            "Pass at least one part, such as ('alice',)."
         )
     for part in parts:
         if not isinstance(part, str) or not _SAFE.fullmatch(part):
@@ -60,19 +65,24 @@ def check_text(text: str, what: str) -> None:
     """Raise EpisodeError unless it is text that can be stored and read."""
     if not text.strip():
         raise EpisodeError(
-            f"the {what} is empty; there is nothing to remember or to answer. Pass the text that was said."
+            f"the {what} is empty; there is nothing to remember or to answer. "
+            "Pass the text that was said."
         )
     try:
         text.encode()
     except UnicodeEncodeError:
         raise EpisodeError(
-            f"the {what} {text!r:.60} is not valid Unicode, so no tokenizer can read it. Decode it with its own encoding first."
+            f"the {what} {text!r:.60} is not valid Unicode, so no tokenizer can read it. "
+            "Decode it with its own encoding first."
         ) from None
 
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """One thing that was said, by whom, when. `id` is a hash of the rest, so the same episode is the same row everywhere."""
+    """One thing that was said, by whom, when.
+
+    `id` is a hash of the rest, so the same episode is the same row everywhere.
+    """
 
     namespace: Namespace
     text: str
@@ -83,27 +93,29 @@ class Episode:
     def __post_init__(self) -> None:
         check_text(self.text, "episode")
         try:
-            said_at = datetime.fromisoformat(self.created_at).astimezone(UTC)
+            created_at = datetime.fromisoformat(self.created_at).astimezone(UTC)
         except ValueError:
             raise EpisodeError(
-                f"created_at is {self.created_at!r}; the newest wins, so it must be a time. Pass ISO 8601, or nothing for now."
+                f"created_at is {self.created_at!r}; the newest wins, so it must be a time. "
+                "Pass ISO 8601, or nothing for now."
             ) from None
-        object.__setattr__(self, "created_at", said_at.isoformat(timespec="microseconds"))
+        object.__setattr__(self, "created_at", created_at.isoformat(timespec="microseconds"))
 
     @property
     def id(self) -> str:
-        """Content hash: owner, source, text, and the message it came in (its time, when it came in none)."""
-        identity = [
-            list(self.namespace),
-            self.source,
-            self.text,
-            self.message_id or self.created_at,
-        ]
+        """Content hash: owner, source, text, and the message it came in (its time without one)."""
+        came_in = self.message_id or self.created_at
+        identity = [list(self.namespace), self.source, self.text, came_in]
         return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:24]
 
     @property
     def date(self) -> str:
         return self.created_at[:10]
+
+    @property
+    def age_key(self) -> tuple[str, str]:
+        """Sorts episodes, oldest first."""
+        return self.created_at, self.id
 
     @property
     def trusted(self) -> bool:
@@ -119,8 +131,11 @@ class Role(StrEnum):
 
 
 class Kind(StrEnum):
-    """What a probe asks: a fact of an episode, what was dreamt about one or two of them, something never said, or what stands in its own context and in
-    no expert."""
+    """What a probe asks.
+
+    A fact of an episode, what was dreamt about one or two of them, something never said, or what
+    stands in its own context and in no expert.
+    """
 
     FACT = "fact"
     DREAM = "dream"
@@ -132,8 +147,12 @@ class Kind(StrEnum):
 class Probe:
     """A question with its reference answer about an episode, written and answered by the teacher.
 
-    A reading and a dream bring their memories along as `context`, oldest first. A reading's episode is what they are made after; a dream's is the one that
-    taught tonight, and `sources` names all it was dreamt about: when one of them no longer holds, the dream does not.
+    A reading and a dream bring their memories along as `context`, oldest first. A reading's episode
+    is what they are made after; a dream's is the one that taught tonight, and `sources` names all
+    it was dreamt about: when one of them no longer holds, the dream does not.
+
+    `stale` is the value that this answer replaced, when it did. `taken_over` says that an earlier
+    night asked it, about what tonight's expert takes over from others.
     """
 
     id: str
@@ -143,9 +162,10 @@ class Probe:
     role: Role
     question: str
     answer: str
-    stale: str = ""  # the value that this answer replaced, when it did
+    stale: str = ""
     context: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
+    taken_over: bool = False
 
 
 class View(StrEnum):
@@ -156,21 +176,44 @@ class View(StrEnum):
     BASE = "base"  # the base alone: nothing that was ever stored is about the question
 
 
+class Neighbour(NamedTuple):
+    """What lies near a question in an index.
+
+    `taught_by` is the text of the episode behind it (for an episode, its own; for a dream, a line
+    for each that it was dreamt about); `similarity` is a cosine.
+    """
+
+    id: str
+    text: str
+    similarity: float
+    taught_by: str
+
+
+class Look(StrEnum):
+    """Where was looked for what a question needs."""
+
+    BUFFER = "buffer"  # among known questions and buffered episodes
+    ARCHIVE = "archive"  # there, and then in everything ever stored
+    AGAIN = "again"  # in the archive, after an answer that was unsure or did not know
+
+
 @dataclass(frozen=True, slots=True)
 class Recall:
     """The gate's decision for one question, and what was found.
 
-    `similarity` is the cosine of the question with the best known probe (weights) or episode (retrieval).
+    `reason` is for people. `similarity` is the cosine of the question with the best known probe
+    (weights) or episode (retrieval).
     """
 
     view: View
     reason: str
     episodes: tuple[Episode, ...] = ()
     similarity: float = 0.0
+    look: Look = Look.BUFFER
 
     @property
     def oldest_first(self) -> tuple[Episode, ...]:
-        return tuple(sorted(self.episodes, key=lambda e: (e.created_at, e.id)))
+        return tuple(sorted(self.episodes, key=lambda episode: episode.age_key))
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +232,37 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True)
+class ExpertName:
+    """What an expert is called: the night it was born in, and a tag that is never used twice.
+
+    `str` of it names its folder and its adapter; `parse` is the inverse.
+    """
+
+    night_id: str
+    tag: str
+
+    def __str__(self) -> str:
+        return f"{self.night_id}-{self.tag}"
+
+    @classmethod
+    def new(cls, night_id: str, namespace: Namespace) -> ExpertName:
+        """A name of the night, the owner and the moment."""
+        key = repr((night_id, namespace, now()))
+        return cls(night_id, hashlib.sha256(key.encode()).hexdigest()[:8])
+
+    @classmethod
+    def parse(cls, text: str) -> ExpertName | None:
+        """The name that was written so, or None when the text is no expert's name."""
+        match = _EXPERT_NAME.fullmatch(text)
+        return cls(match["night"], match["tag"]) if match else None
+
+
+@dataclass(frozen=True, slots=True)
 class Expert:
-    """One low-rank adapter, born in one night. `lineage`: the ids of the episodes that taught it, or the names of the experts it absorbed."""
+    """One low-rank adapter, born in one night.
+
+    `lineage`: the ids of the episodes that taught it, or the names of the experts it absorbed.
+    """
 
     name: str
     namespace: Namespace
@@ -211,26 +283,50 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NightReport:
-    """What one night did, as `memory.sleep` returns it and `report.json` holds it."""
+    """What one night did, as `memory.sleep` returns it and `report.json` holds it.
+
+    night_id, number        of the night; numbers count from 1 over all namespaces
+    verdict, reason         the reason is for people
+    expert, level, absorbed its name when promoted, its level (empty when nothing was to be
+                            learned), how many experts of the faster level it replaces
+    episodes, evicted       how many taught tonight, how many of them left the buffer
+    audited, returned       questions of earlier nights that were asked again before it; episodes
+                            that went back to the buffer, because the weights no longer hold them
+    exam                    {"before": {measure: score}, "after": {measure: score}}
+    recall_by_night         closed-book recall after tonight: [{"night": number, "rate": share}]
+    dreams                  what became of them; empty when the night did not dream
+    seconds, step_seconds   of the whole night, and of each step
+    peak_bytes              most memory that the process ever held
+    expert_bytes            of the live experts on disk, after tonight
+    text_bytes              of the episodes that they hold
+    curve                   of seeding: {"step", "loss", "reward"} a logged step
+    slower                  nights of slower levels that were due after this one
+    """
 
     night_id: str
     namespace: Namespace
     verdict: Verdict
     reason: str
+    number: int = 0
     expert: str | None = None
-    level: str = ""  # of the expert; "" when there was nothing to learn
-    absorbed: int = 0  # experts of the faster level that it replaces
+    level: str = ""
+    absorbed: int = 0
     episodes: int = 0
     evicted: int = 0
-    audited: int = 0  # questions of earlier nights that were asked again before it
-    returned: int = (
-        0  # episodes that went back to the buffer, because the weights no longer prove to hold them
-    )
-    seconds: float = 0.0
-    tokens_trained: int = 0
+    audited: int = 0
+    returned: int = 0
     exam: dict[str, Any] = field(default_factory=dict)
+    recall_by_night: tuple[dict[str, Any], ...] = ()
+    dreams: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+    step_seconds: dict[str, float] = field(default_factory=dict)
+    tokens_trained: int = 0
+    tokens_generated: int = 0
+    peak_bytes: int = 0
+    expert_bytes: int = 0
+    text_bytes: int = 0
     curve: tuple[dict[str, float], ...] = ()
-    slower: tuple[NightReport, ...] = ()  # nights of slower levels that were due after this one
+    slower: tuple[NightReport, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -1,7 +1,8 @@
 """Nights on the tiny model, with questions made by hand: fixtures and what tests of nights share.
 
-What the tiny model happens to answer without memories is what it "knows": an episode that is asked for it is proven, any other is not.
-The learning rate is next to nothing, so that this stays so after seeding.
+What the tiny model happens to answer without memories is what it "knows": an episode that is asked
+for it is proven, any other is not. The learning rate is next to nothing, so that this stays so
+after seeding.
 """
 
 import json
@@ -34,45 +35,49 @@ def config(exam=LOOSE, **changed):
     )
 
 
-def hand_made(local, night_id, episodes, related, asked, config, seed):
-    """Per episode: two wordings that teach, one for the exam, one thing never said; episodes that say "hard" cannot be proven."""
-    probes = []
-    said = local.answer([closed_book(f"Is it so that {e.text}") for e in episodes])
-    for n, e in enumerate(episodes):
-        wordings = [
-            f"{start} {e.text}"
-            for start in ("What is it that", "Do you know what", "Is it so that")
-        ]
-        answer = NEVER_UTTERED if "hard" in e.text else " ".join(words(said[n])[:2])
-        roles = [Role.TRAIN, Role.TRAIN, Role.EXAM]
-        probes += [
-            probe(10 * n + i, e.id, q, answer, night_id=night_id, role=r)
-            for i, (q, r) in enumerate(zip(wordings, roles, strict=True))
-        ]
+def hand_made(teacher, episodes, *, archive, asked, ids):
+    """Per episode: two wordings that teach, one for the exam, one thing never said.
+
+    Episodes that say "hard" cannot be proven.
+    """
+    night_id, probes = ids.night_id, []
+    replies = teacher.local.answer(
+        [closed_book(f"Is it so that {episode.text}") for episode in episodes]
+    )
+    roles = [Role.TRAIN, Role.TRAIN, Role.EXAM]
+    for n, (episode, reply) in enumerate(zip(episodes, replies, strict=True)):
+        answer = NEVER_UTTERED if "hard" in episode.text else " ".join(words(reply)[:2])
+        starts = ("What is it that", "Do you know what", "Is it so that")
+        for i, (start, role) in enumerate(zip(starts, roles, strict=True)):
+            question = f"{start} {episode.text}"
+            number = 10 * n + i
+            one = probe(number, episode.id, question, answer, night_id=night_id, role=role)
+            probes.append(one)
         unsaid = {
             "night_id": night_id,
             "kind": Kind.NEVER_SAID,
             "role": [Role.TRAIN, Role.EXAM][n % 2],
         }
-        probes.append(probe(10 * n + 9, e.id, f"Never said {n}?", "I do not know.", **unsaid))
+        number = 10 * n + 9
+        probes.append(probe(number, episode.id, f"Never said {n}?", "I do not know.", **unsaid))
     for n in range(3):
-        read = {"night_id": night_id, "kind": Kind.READING, "role": Role.TRAIN if n else Role.EXAM}
-        probes.append(
-            probe(
-                10_000 + n,
-                episodes[0].id,
-                f"What was read {n}?",
-                "Brenport.",
-                context=("2030-01-01: It is Brenport.",),
-                **read,
-            )
-        )
+        read = {
+            "night_id": night_id,
+            "kind": Kind.READING,
+            "role": Role.TRAIN if n else Role.EXAM,
+            "context": ("2030-01-01: It is Brenport.",),
+        }
+        question = f"What was read {n}?"
+        probes.append(probe(10_000 + n, episodes[0].id, question, "Brenport.", **read))
     return probing.Questions(tuple(probes), {})
 
 
 @pytest.fixture(scope="module")
 def brief(tiny, tmp_path_factory):
-    """The tiny model, for which many a word ends an answer: its nights are short, and no answer is without a word."""
+    """The tiny model, for which many a word ends an answer.
+
+    Its nights are short, and no answer is without a word.
+    """
     folder = tmp_path_factory.mktemp("brief")
     for file in tiny.iterdir():
         (folder / file.name).write_bytes(file.read_bytes())
@@ -102,7 +107,11 @@ def opened(tmp_path, brief, embeddings):
     def open_(exam=LOOSE, **changed):
         while current:
             current.pop().close()
-        current.append(SleepMemory.open(tmp_path / "m", brief, embeddings, config(exam, **changed)))
+        current.append(
+            SleepMemory.open(
+                tmp_path / "m", brief, embeddings=embeddings, config=config(exam, **changed)
+            )
+        )
         return current[-1]
 
     yield open_
@@ -120,7 +129,7 @@ def tell(memory):
 
 
 def buffered(memory, owner=ALICE):
-    return [e.id for e in memory.ledger.buffered(owner)]
+    return [e.id for e in memory.ledger.episodes.buffered(owner)]
 
 
 def watched(memory, owner=ALICE):

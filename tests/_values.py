@@ -1,4 +1,7 @@
-"""What tests start from: values and experts made by hand, and embeddings that need no model. Imports no torch."""
+"""What tests start from: values and experts made by hand, embeddings that need no model.
+
+Imports no torch.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +13,20 @@ from typing import Any
 from langchain_core.embeddings import Embeddings
 
 from sleepmem import SleepMemory
-from sleepmem.records import Expert, Kind, Probe, Role, Verdict, now
+from sleepmem.records import Expert, ExpertName, Kind, NightReport, Probe, Role, Verdict, now
 from sleepmem.stores.agreement import reconcile_index
 from sleepmem.stores.expert_folder import write_checksums
+from sleepmem.stores.lineage import Proof
 from sleepmem.text.language import words
 
 WIDTH, STEM = 256, 4  # numbers in a vector; letters in which "move" and "moved" are one
 
 
 class HashedWords(Embeddings):
-    """A bag of stems, each at the place its checksum names, length 1: texts with the same words are near, on every machine."""
+    """A bag of stems, each at the place its checksum names, length 1.
+
+    Texts with the same words are near, on every machine.
+    """
 
     def embed_query(self, text: str) -> list[float]:
         vector = [0.0] * WIDTH
@@ -50,26 +57,37 @@ def put_expert(
     memory: SleepMemory,
     namespace: tuple[str, ...],
     proven: Iterable[str],
+    *,
     rank: int = 1,
     files: bool = True,
     superseded: Iterable[str] = (),
 ) -> Expert:
-    """What a promoted night leaves: a sound expert folder (without weights), a passed probe an episode, the ledger's transaction, the eviction."""
+    """What a promoted night leaves.
+
+    A sound expert folder (without weights), a passed probe an episode, the ledger's transaction,
+    the eviction.
+    """
     proven = tuple(proven)
-    night_id = memory.ledger.start_night(namespace)
-    expert = Expert(f"{night_id}-made", namespace, night_id, "fast", rank, now(), proven, True)
+    ledger = memory.ledger
+    night_id = ledger.nights.start(namespace)
+    name = str(ExpertName(night_id, "made"))
+    expert = Expert(name, namespace, night_id, "fast", rank, now(), proven, live=True)
     if files:
         folder = memory.folder / "experts" / expert.name
         folder.mkdir(parents=True)
         (folder / "adapter_config.json").write_text("{}")
         write_checksums(folder)
-    text = {e.id: e.text for e in memory.ledger.episodes(namespace)}
-    probes = [
-        probe(n, i, f"Is it so that {text[i]}", text[i], night_id=night_id)
-        for n, i in enumerate(proven)
-    ]
-    memory.ledger.add_probes(namespace, probes)
-    memory.ledger.promote(expert, proven, superseded, [p.id for p in probes])
-    memory.ledger.finish_night(night_id, Verdict.PROMOTED, "made by hand", {})
-    reconcile_index(memory.ledger, memory.buffer, namespace)
+    text = {episode.id: episode.text for episode in ledger.episodes.all(namespace)}
+    probes = []
+    for number, episode_id in enumerate(proven):
+        question = f"Is it so that {text[episode_id]}"
+        probes.append(probe(number, episode_id, question, text[episode_id], night_id=night_id))
+    ledger.nights.add_probes(namespace, probes)
+    passed = [one.id for one in probes]
+    ledger.lineage.promote(expert, Proof(proven, tuple(superseded), passed))
+    number = ledger.nights.numbers()[night_id]
+    ledger.nights.finish(
+        NightReport(night_id, namespace, Verdict.PROMOTED, "made by hand", number=number)
+    )
+    reconcile_index(ledger, memory.buffer, namespace=namespace)
     return expert

@@ -1,4 +1,4 @@
-"""A tiny random model with a real tokenizer, embeddings of hashed words, and an open memory over both."""
+"""A tiny random model with a real tokenizer, embeddings of hashed words, a memory over both."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ from sleepmem import SleepMemory
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a random Llama of 2 layers that speaks gibberish through the embedded model's tokenizer and chat template."""
+    """Folder of a random Llama of 2 layers.
+
+    It speaks gibberish through the embedded model's tokenizer and chat template.
+    """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 

@@ -1,4 +1,8 @@
-"""One whole night on the embedded model: what was told by day is answered closed-book afterwards, by the expert of that night and by no other."""
+"""One whole night on the embedded model.
+
+What was told by day is answered closed-book afterwards, by the expert of that night and by no
+other.
+"""
 
 import random
 from collections.abc import Iterator
@@ -10,7 +14,7 @@ from langchain.agents import create_agent
 from sleepmem import SleepMemory, Verdict, View
 from sleepmem.embedded import relations, world
 from sleepmem.middleware import SleepMemoryMiddleware
-from sleepmem.night import steps as sleep
+from sleepmem.night import steps
 from sleepmem.text.language import abstains, matches
 from sleepmem.text.prompts import closed_book
 
@@ -19,10 +23,10 @@ OWNER = ("alice",)
 
 def facts(count: int) -> list[world.Fact]:
     rng = random.Random(11)
-    subjects = [world.subject(rng, True) for _ in range(count // 3)]
+    subjects = [world.subject(rng, test=True) for _ in range(count // 3)]
     told: dict = {}
     while len(told) < count:
-        f = world.fact(rng, rng.choice(subjects), True)
+        f = world.fact(rng, rng.choice(subjects), test=True)
         told.setdefault(f.key, f)
     return list(told.values())
 
@@ -53,8 +57,8 @@ def closed_book_right(
 
 def test_the_night_moves_facts_into_the_weights(slept: tuple) -> None:
     memory, told, _ = slept
-    night = memory.ledger.nights(OWNER)[-1]
-    assert night["verdict"] == Verdict.PROMOTED, night["reason"]
+    night = memory.ledger.nights.finished(OWNER)[-1]
+    assert night.report["verdict"] == Verdict.PROMOTED, night.report["reason"]
     live = memory.live_experts(OWNER)
     assert len(live) == 1
     assert closed_book_right(memory, told, ()) <= 0.1  # a night that does nothing stays here
@@ -63,9 +67,9 @@ def test_the_night_moves_facts_into_the_weights(slept: tuple) -> None:
 
 def test_what_was_proven_left_the_buffer_and_is_answered_from_the_weights(slept: tuple) -> None:
     memory, told, _ = slept
-    learned = {e.text for e in memory.ledger.learned(OWNER)}
+    learned = {e.text for e in memory.ledger.episodes.learned(OWNER)}
     assert len(learned) >= len(told) / 2
-    assert len(memory.ledger.episodes(OWNER)) == len(told)
+    assert len(memory.ledger.episodes.all(OWNER)) == len(told)
     assert memory.verify() == []
     rng, views = random.Random(8), []
     for f in told:
@@ -78,7 +82,7 @@ def test_what_was_proven_left_the_buffer_and_is_answered_from_the_weights(slept:
 def test_strangers_are_still_strangers(slept: tuple) -> None:
     memory, _, _ = slept
     rng = random.Random(9)
-    strangers = [world.subject(rng, True) for _ in range(20)]
+    strangers = [world.subject(rng, test=True) for _ in range(20)]
     questions = [world.ask(rng, (s[0], rng.choice(relations.KINDS[s[1]][0]))) for s in strangers]
     made = memory.local.answer([closed_book(q) for q in questions], memory.live_experts(OWNER))
     assert sum(map(abstains, made)) >= 17
@@ -87,7 +91,7 @@ def test_strangers_are_still_strangers(slept: tuple) -> None:
 def test_progress_is_streamed_step_by_step(slept: tuple) -> None:
     _, _, events = slept
     finished = [e["step"] for e in events if e.get("state") == "finished"]
-    assert finished == list(sleep.STEPS)
+    assert finished == list(steps.STEPS)
     assert any(e["step"] == "seed" and "loss" in e for e in events)
 
 
@@ -101,10 +105,10 @@ def test_another_namespace_knows_nothing(slept: tuple) -> None:
 
 def test_rollback_brings_the_episodes_back(slept: tuple, tmp_path: Path) -> None:
     memory, told, _ = slept
-    night = memory.ledger.experts(OWNER)[0].night_id
+    night = memory.ledger.lineage.experts(OWNER)[0].night_id
     back = memory.rollback(OWNER, [])
     assert len(back) > 0
-    assert len(memory.ledger.buffered(OWNER)) == len(told)
+    assert len(memory.ledger.episodes.buffered(OWNER)) == len(told)
     assert memory.verify() == []
     memory.rollback(OWNER, [night])  # forward again: the version is still there
     assert len(memory.live_experts(OWNER)) == 1

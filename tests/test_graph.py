@@ -3,6 +3,7 @@ import operator
 from typing import Annotated
 
 import pytest
+from _values import put_expert
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import HumanMessage, ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
@@ -10,7 +11,14 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 
 from sleepmem import MemoryConfig, NamespaceError, SleepConfig, SleepMemory
 from sleepmem.day.capture import RECALL_ID
-from sleepmem.graph import is_tired, observe_node, recall_node, sleep_branch
+from sleepmem.graph import (
+    is_tired,
+    is_unsure,
+    look_again_node,
+    observe_node,
+    recall_node,
+    sleep_branch,
+)
 from sleepmem.night import replay
 
 ALICE, BOB, NOBODY = ("alice",), ("bob",), ("default",)
@@ -76,14 +84,14 @@ def test_other_keys_of_the_state_are_left_alone(memory, call):
 def test_what_was_told_is_recalled_and_never_captured_again(memory, call):
     graph, shown = built(memory, "Noted.", "In Brenport.")
     call(graph, turn(TOLD))
-    told = memory.ledger.episodes()
+    told = memory.ledger.episodes.all()
     assert [e.text for e in told] == [TOLD]
     out = call(graph, turn(ASKED))
     (system,) = (m for m in shown[1] if m.type == "system")
     assert system.id == RECALL_ID
     assert TOLD in system.text
     assert any(m.id == RECALL_ID for m in out["messages"])
-    assert memory.ledger.episodes() == told
+    assert memory.ledger.episodes.all() == told
 
 
 def test_tool_results_are_stored_with_their_source_and_not_taught(memory, call):
@@ -93,10 +101,13 @@ def test_tool_results_are_stored_with_their_source_and_not_taught(memory, call):
         ToolMessage("It rains in Oslo.", tool_call_id="c", name="weather"),
     ]
     call(graph, {"messages": talk})
-    (told,) = memory.ledger.episodes()
+    (told,) = memory.ledger.episodes.all()
     assert (told.text, told.source) == ("It rains in Oslo.", "tool:weather")
-    assert replay.select(memory.ledger.buffered(NOBODY), {}, 9) == []
-    assert len(replay.select(memory.ledger.buffered(NOBODY), {}, 9, untrusted=True)) == 1
+    assert replay.select(memory.ledger.episodes.buffered(NOBODY), {}, budget=9) == []
+    assert (
+        len(replay.select(memory.ledger.episodes.buffered(NOBODY), {}, budget=9, untrusted=True))
+        == 1
+    )
 
 
 def test_the_same_turn_observed_twice_is_stored_once(memory, call):
@@ -104,7 +115,7 @@ def test_the_same_turn_observed_twice_is_stored_once(memory, call):
     talk = {"messages": [HumanMessage(TOLD, id="m1")]}
     call(graph, talk)
     call(graph, talk)
-    assert [e.message_id for e in memory.ledger.episodes()] == ["m1"]
+    assert [e.message_id for e in memory.ledger.episodes.all()] == ["m1"]
 
 
 def test_recall_is_replaced_not_piled_up(memory, call):
@@ -122,7 +133,7 @@ def test_recall_is_replaced_not_piled_up(memory, call):
     assert "Jon" in recalled[1][0]
     assert "Mara" in recalled[3][0]
     assert [m.type for m in out["messages"] if m.id != RECALL_ID] == ["human", "ai"] * 4
-    assert len(memory.ledger.episodes()) == 2
+    assert len(memory.ledger.episodes.all()) == 2
 
 
 @pytest.mark.parametrize(
@@ -132,7 +143,7 @@ def test_the_call_names_the_namespace(memory, call, named):
     memory.observe(ALICE, "Mara moved to Rome.")
     graph, shown = built(memory, "Noted.", "Brenport.", "Rome.", namespace=ALICE)
     call(graph, turn(TOLD), **named)
-    assert [e.text for e in memory.ledger.episodes(BOB)] == [TOLD]
+    assert [e.text for e in memory.ledger.episodes.all(BOB)] == [TOLD]
     call(graph, turn(ASKED), **named)
     call(graph, turn(ASKED))
     texts = ["".join(m.text for m in messages if m.type == "system") for messages in shown]
@@ -145,12 +156,12 @@ def test_an_unsafe_namespace_stops_the_graph(memory, call, namespace):
     graph, _ = built(memory, "Noted.")
     with pytest.raises(NamespaceError):
         call(graph, turn(TOLD), context={"namespace": namespace})
-    assert memory.ledger.episodes() == []
+    assert memory.ledger.episodes.all() == []
 
 
 def test_a_tired_graph_sleeps_and_streams_the_night(tmp_path, tiny, embeddings):
     config = MemoryConfig(sleep=SleepConfig(tired_at=2))
-    with SleepMemory.open(tmp_path, tiny, embeddings, config) as memory:
+    with SleepMemory.open(tmp_path, tiny, embeddings=embeddings, config=config) as memory:
         graph, _ = built(memory, *["Noted."] * 4, tired=True)
         memory.observe(BOB, "Jon lives in Oslo.")
         who = {"context": {"namespace": BOB}, "stream_mode": "custom", "subgraphs": True}
@@ -166,8 +177,8 @@ def test_a_tired_graph_sleeps_and_streams_the_night(tmp_path, tiny, embeddings):
             "probe",
             "report",
         ]
-        (night,) = memory.ledger.nights()
-        assert (night["namespace"], night["verdict"]) == ('["bob"]', "skipped")
+        (night,) = memory.ledger.nights.finished()
+        assert (night.report["namespace"], night.report["verdict"]) == (["bob"], "skipped")
         assert (
             list(graph.stream(turn("And again."), **who)) == []
         )  # nothing came in since, though the buffer is as full as before
@@ -178,5 +189,59 @@ def test_the_sleep_branch_is_the_same_async(memory):
     branch = sleep_branch(memory, BOB)
     out = asyncio.run(branch.ainvoke({"messages": [HumanMessage(TOLD)]}))
     assert [m.text for m in out["messages"]] == [TOLD]
-    assert [n["namespace"] for n in memory.ledger.nights()] == ['["bob"]']
+    assert [night.report["namespace"] for night in memory.ledger.nights.finished()] == [["bob"]]
     assert asyncio.run(graph.ainvoke(turn(TOLD)))["visits"] == 1
+
+
+def looking_again(memory, *lines):
+    """recall -> model (-> look again -> model) -> observe, and what the model was shown."""
+    model, shown = GenericFakeChatModel(messages=iter(lines)), []
+
+    def speak(state):
+        shown.append(state["messages"])
+        return {"messages": [model.invoke(state["messages"])]}
+
+    graph = StateGraph(MessagesState)
+    graph.add_node("recall", recall_node(memory))
+    graph.add_node("speak", speak)
+    graph.add_node("look_again", look_again_node(memory))
+    graph.add_edge(START, "recall")
+    graph.add_edge("recall", "speak")
+    graph.add_conditional_edges("speak", is_unsure(memory), {True: "look_again", False: END})
+    graph.add_edge("look_again", "speak")
+    return graph.compile(), shown
+
+
+def test_an_answer_that_does_not_know_is_taken_back_and_the_archive_read(memory, call):
+    told = memory.observe(NOBODY, TOLD)
+    put_expert(memory, NOBODY, [told.id])
+    question = f"Is it so that {TOLD[:-1]}?"
+    graph, shown = looking_again(memory, "I do not know.", "In Brenport.")
+    out = call(graph, turn(question))
+    # By the gate from the weights; then from the archive.
+    assert not any(TOLD in message.text for message in shown[0][1:])
+    assert any(message.id == RECALL_ID and TOLD in message.text for message in shown[1])
+    answers = [message.text for message in out["messages"] if message.type == "ai"]
+    assert answers == ["In Brenport."]
+    views = [row["view"] for row in memory.ledger.turns.retrievals(NOBODY)]
+    assert views == ["weights", "retrieval"]
+    assert len(memory.ledger.turns.all(NOBODY)) == 1
+
+
+def test_nobody_looks_a_third_time(memory, call):
+    told = memory.observe(NOBODY, TOLD)
+    put_expert(memory, NOBODY, [told.id])
+    graph, shown = looking_again(memory, "I do not know.", "I do not know.")
+    out = call(graph, turn(f"Is it so that {TOLD[:-1]}?"))
+    assert len(shown) == 2
+    assert out["messages"][-1].type in ("ai", "system")
+
+
+@pytest.mark.parametrize("answer", ["In Brenport.", "I do not know."])
+def test_an_answer_stands_when_it_knows_or_the_archive_does_not(memory, call, answer):
+    if answer == "In Brenport.":
+        memory.observe(NOBODY, TOLD)
+    graph, shown = looking_again(memory, answer)
+    out = call(graph, turn(ASKED))
+    assert len(shown) == 1
+    assert out["messages"][-1].text == answer

@@ -25,8 +25,9 @@ from sleepmem import (
 )
 from sleepmem._async import async_twin
 from sleepmem.config import MemoryConfig
-from sleepmem.memory import EMBEDDED
 from sleepmem.records import Expert
+from sleepmem.stores.folder import EMBEDDED
+from sleepmem.stores.lineage import Proof
 
 ALICE, BOB = ("alice",), ("bob",)
 DAYS = [f"2030-01-0{n}T00:00:00.000000+00:00" for n in range(1, 10)]
@@ -56,7 +57,7 @@ def test_an_empty_episode_is_refused(memory, text):
 def test_a_too_long_episode_is_refused_and_not_stored(memory):
     with pytest.raises(EpisodeError, match="512"):
         memory.observe(ALICE, "Mara moved to Brenport. " * 200)
-    assert memory.ledger.episodes() == []
+    assert memory.ledger.episodes.all() == []
 
 
 @pytest.mark.parametrize("namespace", ["alice", (), ("../etc",), ("a", "")])
@@ -76,8 +77,8 @@ def test_an_unsafe_namespace_is_refused_everywhere(memory, namespace, verb):
 
 def test_an_unknown_model_folder_is_a_model_error(tmp_path, embeddings):
     with pytest.raises(ModelError, match=r"no model folder .*nowhere"):
-        SleepMemory.open(tmp_path / "m", tmp_path / "nowhere", embeddings)
-    with SleepMemory.open(tmp_path / "m", "nobody/nowhere", embeddings) as memory:
+        SleepMemory.open(tmp_path / "m", tmp_path / "nowhere", embeddings=embeddings)
+    with SleepMemory.open(tmp_path / "m", "nobody/nowhere", embeddings=embeddings) as memory:
         memory.observe(ALICE, "Mara moved to Brenport.")  # the day goes on
         with pytest.raises(ModelError, match="nobody/nowhere"):
             memory.chat_model(ALICE)
@@ -91,7 +92,7 @@ def test_what_is_no_unicode_is_refused(memory):
             tell(ALICE, "lone \ud800 surrogate")
     with pytest.raises(EpisodeError, match="question is empty"):
         memory.recall(ALICE, "  ")
-    assert memory.ledger.episodes() == []
+    assert memory.ledger.episodes.all() == []
 
 
 def test_rolling_forward_to_a_missing_expert_is_refused(memory):
@@ -101,7 +102,7 @@ def test_rolling_forward_to_a_missing_expert_is_refused(memory):
     shutil.rmtree(memory.folder / "experts" / expert.name)
     with pytest.raises(ExpertError, match="missing"):
         memory.rollback(ALICE, [expert.night_id])
-    assert memory.ledger.buffered(ALICE) == [told]
+    assert memory.ledger.episodes.buffered(ALICE) == [told]
 
 
 def test_a_model_without_a_chat_template_is_a_model_error(tmp_path, tiny, embeddings):
@@ -111,7 +112,7 @@ def test_a_model_without_a_chat_template_is_a_model_error(tmp_path, tiny, embedd
         if file.name != "chat_template.jinja":
             (mute / file.name).symlink_to(file)
     with (
-        SleepMemory.open(tmp_path / "m", mute, embeddings) as memory,
+        SleepMemory.open(tmp_path / "m", mute, embeddings=embeddings) as memory,
         pytest.raises(ModelError, match="no chat template"),
     ):
         memory.chat_model(ALICE)
@@ -150,19 +151,19 @@ def test_settings_are_checked_before_anything_is_made(tmp_path):
 
 
 def test_everything_survives_reopening(tmp_path, tiny, embeddings):
-    with SleepMemory.open(tmp_path, tiny, embeddings) as memory:
+    with SleepMemory.open(tmp_path, tiny, embeddings=embeddings) as memory:
         told = memory.observe(ALICE, "Mara moved to Brenport.")
-    with SleepMemory.open(tmp_path, tiny, embeddings) as memory:
+    with SleepMemory.open(tmp_path, tiny, embeddings=embeddings) as memory:
         assert memory.recall(ALICE, "Where did Mara move?").episodes == (told,)
         assert memory.verify() == []
 
 
 def test_the_index_is_rebuilt_when_it_is_lost(tmp_path, tiny, embeddings):
-    with SleepMemory.open(tmp_path, tiny, embeddings) as memory:
+    with SleepMemory.open(tmp_path, tiny, embeddings=embeddings) as memory:
         told = memory.observe(ALICE, "Mara moved to Brenport.")
         memory.buffer.remove(ALICE, [told.id])
         assert len(memory.verify()) == 1
-    with SleepMemory.open(tmp_path, tiny, embeddings) as memory:
+    with SleepMemory.open(tmp_path, tiny, embeddings=embeddings) as memory:
         assert memory.recall(ALICE, "Where did Mara move?").episodes == (told,)
         assert memory.verify() == []
 
@@ -172,8 +173,9 @@ import sys
 from langchain_core.embeddings import DeterministicFakeEmbedding
 from sleepmem import FolderLocked, SleepMemory
 folder, append_only = sys.argv[1], sys.argv[2] == "append"
+embeddings = DeterministicFakeEmbedding(size=8)
 try:
-    with SleepMemory.open(folder, embeddings=DeterministicFakeEmbedding(size=8), append_only=append_only) as memory:
+    with SleepMemory.open(folder, embeddings=embeddings, append_only=append_only) as memory:
         print(memory.observe(("alice",), "Mara moved to Brenport.").id)
 except FolderLocked as e:
     print(e)
@@ -184,7 +186,7 @@ def test_a_second_writer_is_locked_out(memory):
     assert "open for writing in another process" in python(OTHER, memory.folder, "write")
     with pytest.raises(FolderLocked):
         SleepMemory.open(memory.folder, embeddings=memory.embeddings)
-    assert memory.ledger.episodes() == []
+    assert memory.ledger.episodes.all() == []
 
 
 def test_another_process_may_append_and_the_writer_finds_it(memory):
@@ -195,7 +197,7 @@ def test_another_process_may_append_and_the_writer_finds_it(memory):
 
 def test_an_appender_only_appends(memory):
     with SleepMemory.open(
-        memory.folder, memory.model, memory.embeddings, append_only=True
+        memory.folder, memory.model, embeddings=memory.embeddings, append_only=True
     ) as appender:
         appender.observe(ALICE, "Mara moved to Brenport.")
         with pytest.raises(FolderLocked, match="append_only"):
@@ -204,7 +206,7 @@ def test_an_appender_only_appends(memory):
 
 
 def test_the_folder_is_free_after_close(tmp_path, tiny, embeddings):
-    SleepMemory.open(tmp_path, tiny, embeddings).close()
+    SleepMemory.open(tmp_path, tiny, embeddings=embeddings).close()
     assert len(python(OTHER, tmp_path, "write").strip()) == 24
 
 
@@ -212,13 +214,16 @@ NO_TORCH = """
 import sys
 import sleepmem, sleepmem.graph, sleepmem.middleware
 from langchain_core.embeddings import DeterministicFakeEmbedding
-with sleepmem.SleepMemory.open(sys.argv[1], model=sys.argv[2], embeddings=DeterministicFakeEmbedding(size=8)) as memory:
+embeddings = DeterministicFakeEmbedding(size=8)
+folder, model = sys.argv[1:]
+with sleepmem.SleepMemory.open(folder, model, embeddings=embeddings) as memory:
     sleepmem.middleware.SleepMemoryMiddleware(memory), sleepmem.graph.observe_node(memory)
     memory.observe(("alice",), "Mara moved to Brenport.")
     memory.recall(("alice",), "Where did Mara move?")
     memory.search_archive(("alice",), "Mara")
     memory.verify(), memory.status(), memory.is_tired(("alice",))
-print([m for m in ("torch", "transformers", "sentence_transformers", "peft", "trl") if m in sys.modules])
+heavy = {"torch", "transformers", "sentence_transformers", "peft", "trl"}
+print(sorted(heavy & set(sys.modules)))
 """
 
 
@@ -230,15 +235,15 @@ def test_the_day_never_imports_torch(tmp_path, tiny):
 
 
 def test_a_missing_expert_is_told_at_open_and_rolled_back(tmp_path, tiny, embeddings):
-    with SleepMemory.open(tmp_path, tiny, embeddings) as memory:
+    with SleepMemory.open(tmp_path, tiny, embeddings=embeddings) as memory:
         told = memory.observe(ALICE, "Mara moved to Brenport.")
         put_expert(memory, ALICE, [told.id], files=False)
         assert len(memory.verify()) == 1
     with pytest.raises(ExpertError, match="rollback"):
-        SleepMemory.open(tmp_path, tiny, embeddings)
-    with SleepMemory.open(tmp_path, tiny, embeddings, check_experts=False) as memory:
+        SleepMemory.open(tmp_path, tiny, embeddings=embeddings)
+    with SleepMemory.open(tmp_path, tiny, embeddings=embeddings, check_experts=False) as memory:
         assert memory.rollback(ALICE, []) == [told.id]
-    with SleepMemory.open(tmp_path, tiny, embeddings) as memory:
+    with SleepMemory.open(tmp_path, tiny, embeddings=embeddings) as memory:
         assert memory.recall(ALICE, "Where did Mara move?").episodes == (told,)
 
 
@@ -250,11 +255,11 @@ def test_rollback_keeps_exactly_the_nights_it_is_given(memory, kind):
     )
     first, second = put_expert(memory, ALICE, [one.id]), put_expert(memory, ALICE, [two.id])
     assert memory.rollback(ALICE, kind([first.night_id])) == [two.id]
-    assert [e.name for e in memory.ledger.experts(ALICE)] == [first.name]
+    assert [e.name for e in memory.ledger.lineage.experts(ALICE)] == [first.name]
     assert memory.recall(ALICE, "Is it so that Mara moved to Brenport?").view is View.WEIGHTS
     assert memory.recall(ALICE, "Is it so that Jon moved to Oslo?").episodes == (two,)
     assert memory.verify() == []
-    assert second.name in {e.name for e in memory.ledger.experts(ALICE, live=False)}
+    assert second.name in {e.name for e in memory.ledger.lineage.experts(ALICE, live=False)}
 
 
 def test_rollback_to_an_unknown_night_changes_nothing(memory):
@@ -262,7 +267,7 @@ def test_rollback_to_an_unknown_night_changes_nothing(memory):
     expert = put_expert(memory, ALICE, [told.id])
     with pytest.raises(ExpertError, match=r"night-0099.*night-0001"):
         memory.rollback(ALICE, ["night-0099"])
-    assert [e.name for e in memory.ledger.experts(ALICE)] == [expert.name]
+    assert [e.name for e in memory.ledger.lineage.experts(ALICE)] == [expert.name]
 
 
 def test_rollback_leaves_other_namespaces_alone(memory):
@@ -273,14 +278,15 @@ def test_rollback_leaves_other_namespaces_alone(memory):
     put_expert(memory, ALICE, [hers.id])
     expert = put_expert(memory, BOB, [his.id])
     memory.rollback(ALICE, [])
-    assert [e.name for e in memory.ledger.experts()] == [expert.name]
-    assert memory.ledger.buffered(BOB) == []
+    assert [e.name for e in memory.ledger.lineage.experts()] == [expert.name]
+    assert memory.ledger.episodes.buffered(BOB) == []
 
 
 # Sync and async
 
 
-MODELS = ("chat_model", "live_experts")  # hand out what answers, do nothing themselves
+# They hand out what answers or what is known, and do nothing themselves.
+MODELS = ("chat_model", "live_experts", "last_look")
 VERBS = sorted(
     name
     for name, f in inspect.getmembers(SleepMemory, inspect.isfunction)
@@ -301,9 +307,27 @@ def test_every_verb_has_an_async_twin_with_the_same_signature(verb):
 
 def day(folder, tiny, embeddings, call):
     """One day with every verb that has a twin, through `call(memory, verb, *arguments)`."""
-    with SleepMemory.open(folder, tiny, embeddings) as memory:
-        out = [call(memory, "observe", ALICE, "Mara moved to Brenport.", "user", DAYS[0])]
-        out.append(call(memory, "observe", ALICE, "Mara moved to Brenport.", "user", DAYS[1]))
+    with SleepMemory.open(folder, tiny, embeddings=embeddings) as memory:
+        out = [
+            call(
+                memory,
+                "observe",
+                ALICE,
+                "Mara moved to Brenport.",
+                source="user",
+                created_at=DAYS[0],
+            )
+        ]
+        out.append(
+            call(
+                memory,
+                "observe",
+                ALICE,
+                "Mara moved to Brenport.",
+                source="user",
+                created_at=DAYS[1],
+            )
+        )
         out.append(call(memory, "recall", ALICE, "Where did Mara move?"))
         out.append(call(memory, "search_archive", ALICE, "Mara"))
         out.append(call(memory, "ask", ALICE, "Where did Mara move?"))
@@ -313,13 +337,16 @@ def day(folder, tiny, embeddings, call):
 
 def test_async_does_what_sync_does(tmp_path, tiny, embeddings):
     sync = day(
-        tmp_path / "sync", tiny, embeddings, lambda memory, verb, *a: getattr(memory, verb)(*a)
+        tmp_path / "sync",
+        tiny,
+        embeddings,
+        lambda memory, verb, *a, **k: getattr(memory, verb)(*a, **k),
     )
     twin = day(
         tmp_path / "async",
         tiny,
         embeddings,
-        lambda memory, verb, *a: asyncio.run(getattr(memory, f"a{verb}")(*a)),
+        lambda memory, verb, *a, **k: asyncio.run(getattr(memory, f"a{verb}")(*a, **k)),
     )
     assert sync == twin
     assert sync[5][1] is Verdict.SKIPPED
@@ -337,7 +364,7 @@ def test_many_threads_may_observe_at_once(memory):
         )
 
     told = asyncio.run(together())
-    assert {e.id for e in told} == {e.id for e in memory.ledger.episodes()}
+    assert {e.id for e in told} == {e.id for e in memory.ledger.episodes.all()}
     assert len(told) == 20
     assert memory.verify() == []
 
@@ -355,13 +382,13 @@ def test_the_twin_keeps_the_callers_name():
 
 
 def test_a_folder_remembers_its_model(tmp_path, tiny):
-    with SleepMemory.open(tmp_path / "m", tiny, HashedWords()) as memory:
+    with SleepMemory.open(tmp_path / "m", tiny, embeddings=HashedWords()) as memory:
         assert memory.local.name == str(tiny)
-    with SleepMemory.open(tmp_path / "m", EMBEDDED, HashedWords()) as memory:
+    with SleepMemory.open(tmp_path / "m", EMBEDDED, embeddings=HashedWords()) as memory:
         assert memory.model == str(EMBEDDED)  # but never loaded
     with SleepMemory.open(tmp_path / "m", embeddings=HashedWords()) as memory:
         assert memory.model == str(tiny)
-    with SleepMemory.open(tmp_path / "m", "embedded", HashedWords()) as memory:
+    with SleepMemory.open(tmp_path / "m", "embedded", embeddings=HashedWords()) as memory:
         assert memory.local.name == str(EMBEDDED)
     with SleepMemory.open(tmp_path / "m", embeddings=HashedWords()) as memory:
         assert memory.model == str(EMBEDDED)
@@ -369,16 +396,15 @@ def test_a_folder_remembers_its_model(tmp_path, tiny):
 
 def test_experts_are_not_opened_with_another_model(tmp_path, tiny):
     other = shutil.copytree(tiny, tmp_path / "other")
-    with SleepMemory.open(tmp_path / "m", other, HashedWords()) as memory:
+    with SleepMemory.open(tmp_path / "m", other, embeddings=HashedWords()) as memory:
         memory.ledger.use_model(memory.model)
-        memory.ledger.promote(
-            Expert("e", ALICE, "night-0001", "fast", 4, "2030-01-01", (), True), [], [], []
-        )
+        expert = Expert("e", ALICE, "night-0001", "fast", 4, "2030-01-01", (), live=True)
+        memory.ledger.lineage.promote(expert, Proof())
     with pytest.raises(ExpertError, match=r"trained on .*roll back"):
-        SleepMemory.open(tmp_path / "m", tiny, HashedWords(), check_experts=False)
+        SleepMemory.open(tmp_path / "m", tiny, embeddings=HashedWords(), check_experts=False)
     shutil.move(other, tmp_path / "moved")
     with SleepMemory.open(
-        tmp_path / "m", tmp_path / "moved", HashedWords(), check_experts=False
+        tmp_path / "m", tmp_path / "moved", embeddings=HashedWords(), check_experts=False
     ) as memory:
         assert memory.model == str(tmp_path / "moved")
 
@@ -387,3 +413,31 @@ def test_the_settings_of_one_phase_are_not_those_of_the_memory(tmp_path):
     with pytest.raises(ConfigError, match=r"SleepConfig; it must be a MemoryConfig"):
         SleepMemory.open(tmp_path / "m", config=SleepConfig())
     assert not (tmp_path / "m").exists()
+
+
+# What is not installed
+
+
+@pytest.mark.parametrize(
+    ("missing", "ask"),
+    [
+        ("torch", "memory.chat_model(('alice',))"),
+        ("trl", "memory.sleep(('alice',))"),
+        ("sentence_transformers", "memory.observe(('alice',), 'Mara moved to Brenport.')"),
+    ],
+)
+def test_what_is_not_installed_is_named_with_its_extra(tmp_path, missing, ask):
+    code = f"""
+import sys
+sys.modules[{missing!r}] = None  # as if it were not installed
+from sleepmem import MissingExtra, SleepMemory
+with SleepMemory.open({str(tmp_path / "m")!r}) as memory:
+    try:
+        {ask}
+    except MissingExtra as error:
+        print(error)
+"""
+    extra = "night" if missing == "trl" else "serve"
+    said = python(code)
+    assert f"needs {missing}, which is not installed" in said
+    assert f"sleepmem[{extra}]" in said

@@ -64,7 +64,7 @@ def test_what_is_told_is_stored_and_what_is_asked_is_recalled(memory, call):
         model, middleware=[SleepMemoryMiddleware(memory)], system_prompt="You are kind."
     )
     call(agent, turn(TOLD))
-    (told,) = memory.ledger.episodes(NOBODY)
+    (told,) = memory.ledger.episodes.all(NOBODY)
     assert (told.text, told.source) == (TOLD, "user")
     out = call(agent, turn(ASKED))
     system, asked = model.shown[1]
@@ -73,7 +73,7 @@ def test_what_is_told_is_stored_and_what_is_asked_is_recalled(memory, call):
     assert system.text.endswith(f"{told.date}: {TOLD}")
     assert asked.text == ASKED
     assert [m.type for m in out["messages"]] == ["human", "ai"]  # the state holds no recall
-    assert memory.ledger.episodes() == [
+    assert memory.ledger.episodes.all() == [
         told
     ]  # what was recalled, asked or answered is not captured
 
@@ -86,7 +86,7 @@ def test_nothing_is_recalled_for_a_statement(memory, call):
         turn("Mara moved to Oslo then."),
     )
     assert [m.type for m in model.shown[0]] == ["human"]
-    assert memory.ledger.retrievals(NOBODY) == []
+    assert memory.ledger.turns.retrievals(NOBODY) == []
 
 
 def test_tool_results_are_stored_with_their_source_and_not_taught(memory, call):
@@ -96,10 +96,10 @@ def test_tool_results_are_stored_with_their_source_and_not_taught(memory, call):
         create_agent(model, [weather], middleware=[SleepMemoryMiddleware(memory)]),
         turn("Is the weather in Oslo good?"),
     )
-    (told,) = memory.ledger.episodes(NOBODY)
+    (told,) = memory.ledger.episodes.all(NOBODY)
     assert (told.text, told.source, told.trusted) == ("It rains in Oslo.", "tool:weather", False)
     assert memory.recall(NOBODY, "Does it rain in Oslo?").episodes == (told,)
-    assert replay.select(memory.ledger.buffered(NOBODY), {}, 9) == []
+    assert replay.select(memory.ledger.episodes.buffered(NOBODY), {}, budget=9) == []
 
 
 def test_one_question_is_one_logged_decision_however_many_model_calls(memory, call):
@@ -110,7 +110,7 @@ def test_one_question_is_one_logged_decision_however_many_model_calls(memory, ca
         turn("Is the weather in Oslo good?"),
     )
     assert len(model.shown) == 2
-    assert len(memory.ledger.retrievals(NOBODY)) == 1
+    assert len(memory.ledger.turns.retrievals(NOBODY)) == 1
 
 
 def test_the_same_turn_observed_twice_is_stored_once(memory, call):
@@ -119,7 +119,7 @@ def test_the_same_turn_observed_twice_is_stored_once(memory, call):
     )
     for _ in range(2):
         call(agent, turn(TOLD, id="m1"))
-    assert [e.message_id for e in memory.ledger.episodes()] == ["m1"]
+    assert [e.message_id for e in memory.ledger.episodes.all()] == ["m1"]
 
 
 def test_a_checkpointed_thread_stores_each_turn_once_and_piles_up_no_recall(memory, call):
@@ -130,7 +130,7 @@ def test_a_checkpointed_thread_stores_each_turn_once_and_piles_up_no_recall(memo
     thread = {"configurable": {"thread_id": "t"}}
     for text in (TOLD, ASKED, "Mara moved to Oslo then.", ASKED):
         out = call(agent, turn(text), thread)
-    assert [e.text for e in memory.ledger.episodes()] == [TOLD, "Mara moved to Oslo then."]
+    assert [e.text for e in memory.ledger.episodes.all()] == [TOLD, "Mara moved to Oslo then."]
     assert [m.type for m in out["messages"]] == ["human", "ai"] * 4
     last = model.shown[-1]
     assert [m.type for m in last].count("system") == 1
@@ -152,7 +152,7 @@ def test_the_call_names_the_namespace(memory, call, named):
     model = scripted("Noted.", "Brenport.")
     agent = create_agent(model, middleware=[SleepMemoryMiddleware(memory)])
     call(agent, turn(TOLD), **named)
-    assert [e.text for e in memory.ledger.episodes(BOB)] == [TOLD]
+    assert [e.text for e in memory.ledger.episodes.all(BOB)] == [TOLD]
     call(agent, turn(ASKED), **named)
     assert "Brenport" in model.shown[1][0].text
     assert "Rome" not in model.shown[1][0].text
@@ -165,8 +165,8 @@ def test_the_middleware_has_a_namespace_of_its_own(memory, call):
     )
     call(agent, turn(TOLD))
     call(agent, turn("Jon moved to Oslo."), context={"namespace": BOB})
-    assert [e.text for e in memory.ledger.episodes(ALICE)] == [TOLD]
-    assert [e.text for e in memory.ledger.episodes(BOB)] == ["Jon moved to Oslo."]
+    assert [e.text for e in memory.ledger.episodes.all(ALICE)] == [TOLD]
+    assert [e.text for e in memory.ledger.episodes.all(BOB)] == ["Jon moved to Oslo."]
 
 
 @pytest.mark.parametrize("namespace", ["bob", ("../bob",), ()])
@@ -174,7 +174,7 @@ def test_an_unsafe_namespace_stops_the_turn(memory, call, namespace):
     agent = create_agent(scripted("Noted."), middleware=[SleepMemoryMiddleware(memory)])
     with pytest.raises(NamespaceError):
         call(agent, turn(TOLD), context={"namespace": namespace})
-    assert memory.ledger.episodes() == []
+    assert memory.ledger.episodes.all() == []
 
 
 def test_the_archive_is_asked_when_the_model_does_not_know(memory, call):
@@ -206,7 +206,7 @@ def test_the_sleeping_models_own_agent_answers_for_its_namespace(memory, call):
     call(agent, turn(TOLD), context={"namespace": BOB})
     out = call(agent, turn(ASKED), context={"namespace": BOB})
     assert out["messages"][-1].text == memory.ask(BOB, ASKED).text
-    assert [e.text for e in memory.ledger.episodes(BOB)] == [TOLD]
+    assert [e.text for e in memory.ledger.episodes.all(BOB)] == [TOLD]
 
 
 def test_a_tool_message_in_the_input_is_a_tools(memory, call):
@@ -218,4 +218,4 @@ def test_a_tool_message_in_the_input_is_a_tools(memory, call):
         create_agent(scripted("Yes."), middleware=[SleepMemoryMiddleware(memory)]),
         {"messages": talk},
     )
-    assert [e.source for e in memory.ledger.episodes()] == ["tool:weather"]
+    assert [e.source for e in memory.ledger.episodes.all()] == ["tool:weather"]

@@ -1,5 +1,22 @@
 """The `sleepmem` command."""
 
+from sleepmem.cli import demo, inspection, nights, talk
 from sleepmem.cli.app import app
 
 __all__ = ["app"]
+
+# In the order of `sleepmem --help`.
+_COMMANDS = (
+    talk.observe,
+    talk.ask,
+    talk.chat,
+    nights.sleep,
+    inspection.status,
+    inspection.report,
+    inspection.verify,
+    nights.rollback,
+    demo.demo,
+)
+for _command in _COMMANDS:
+    # A docstring that is wrapped is one line of help.
+    app.command(help=" ".join((_command.__doc__ or "").split()))(_command)

@@ -1,7 +1,7 @@
 """Which messages of a conversation become episodes. Pure.
 
-What the user stated, and what tools returned, with their source. Never what was recalled, asked, or said by the model itself: those would feed the memory
-with itself.
+What the user stated, and what tools returned, with their source. Never what was recalled, asked, or
+said by the model itself: those would feed the memory with itself.
 """
 
 from __future__ import annotations
@@ -14,11 +14,17 @@ from langchain_core.messages import BaseMessage, HumanMessage, ToolMessage
 from sleepmem.records import USER
 from sleepmem.text.language import is_question, sentences, words
 
-RECALL_ID = "sleepmem-recall"  # id of the system message that carries recalled memories
+# Id of the system message that carries recalled memories.
+RECALL_ID = "sleepmem-recall"
+# A sentence with fewer words tells nothing worth an episode.
+_FEWEST_WORDS = 3
 
 
 class Said(NamedTuple):
-    """`now` is false for what stands before the last message of the user: a client may send the same history with every turn."""
+    """`now` is false for what stands before the last message of the user.
+
+    A client may send the same history with every turn.
+    """
 
     text: str
     source: str
@@ -27,20 +33,27 @@ class Said(NamedTuple):
 
 
 def is_statement(text: str) -> bool:
-    """Whether a user's message tells something worth an episode: it has a sentence of three words or more that is no question."""
-    return any(len(words(s)) >= 3 and not is_question(s) for s in sentences(text))
+    """Whether a user's message tells something: a sentence of some words that is no question."""
+    for sentence in sentences(text):
+        if len(words(sentence)) >= _FEWEST_WORDS and not is_question(sentence):
+            return True
+    return False
 
 
 def said(messages: Sequence[BaseMessage]) -> list[Said]:
     """What is to be remembered of these messages, in order."""
-    out = []
-    last = max((i for i, m in enumerate(messages) if isinstance(m, HumanMessage)), default=0)
-    for i, m in enumerate(messages):
-        if isinstance(m, HumanMessage) and is_statement(m.text):
-            out.append(Said(m.text, USER, m.id, i >= last))
-        elif isinstance(m, ToolMessage) and m.text.strip():
-            out.append(Said(m.text, f"tool:{m.name or 'unknown'}", m.id, i >= last))
-    return out
+    users = [index for index, one in enumerate(messages) if isinstance(one, HumanMessage)]
+    last = max(users, default=0)
+    statements = []
+    for index, message in enumerate(messages):
+        if isinstance(message, HumanMessage) and is_statement(message.text):
+            source = USER
+        elif isinstance(message, ToolMessage) and message.text.strip():
+            source = f"tool:{message.name or 'unknown'}"
+        else:
+            continue
+        statements.append(Said(message.text, source, message.id, index >= last))
+    return statements
 
 
 def asks(text: str) -> bool:
@@ -49,6 +62,14 @@ def asks(text: str) -> bool:
 
 
 def question(messages: Sequence[BaseMessage]) -> str | None:
-    """What the user asks: the text of the last message, when it is the user's and asks something."""
+    """What the user asks: the text of the last message, when it is the user's and asks."""
     last = messages[-1] if messages else None
     return last.text if isinstance(last, HumanMessage) and asks(last.text) else None
+
+
+def last_question(messages: Sequence[BaseMessage]) -> str | None:
+    """What the user asked in this turn, though tools or the model may have spoken since."""
+    for message in reversed(messages):
+        if isinstance(message, HumanMessage):
+            return message.text if asks(message.text) else None
+    return None

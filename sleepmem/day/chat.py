@@ -1,14 +1,15 @@
 """A LangChain chat model over the base and the live experts of a namespace.
 
-The experts are looked up at every call, so a promotion is picked up without a restart. The namespace comes from the call
-(`model.bind(namespace=...)`, which the middleware does, with the gate's view), from the running graph's context or config, or from the constructor.
+The experts are looked up at every call, so a promotion is picked up without a restart. The
+namespace comes from the call (`model.bind(namespace=...)`, which the middleware does, with the
+gate's view), from the running graph's context or config, or from the constructor.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel
@@ -20,13 +21,30 @@ from sleepmem.day.capture import RECALL_ID
 from sleepmem.errors import ModelError
 from sleepmem.records import Namespace, View, check_namespace
 
+# The name of this kind of model: how the middleware tells it from foreign ones.
+LLM_TYPE = "sleepmem"
 _ROLES = {"human": "user", "ai": "assistant", "tool": "tool"}
 
 
-class SleepChatModel(BaseChatModel):
-    """Made by `SleepMemory.chat_model()`; batch, stream and async come from LangChain."""
+class Call(NamedTuple):
+    """What one call asks of the local model."""
 
-    local: Any  # sleepmem.model.local.LocalModel
+    chat: list[dict[str, str]]
+    experts: tuple[str, ...]
+    max_new_tokens: int
+    temperature: float
+
+
+class SleepChatModel(BaseChatModel):
+    """Made by `SleepMemory.chat_model()`; batch, stream and async come from LangChain.
+
+    local       the `sleepmem.model.local.LocalModel` that speaks
+    live        names of a namespace's live experts, loaded into it
+    where       the namespace that the running graph names
+    namespace   the one to use when neither the call nor the graph names any
+    """
+
+    local: Any
     live: Callable[[Namespace], tuple[str, ...]]
     where: Callable[[], Namespace | None]
     namespace: tuple[str, ...] | None = None
@@ -35,35 +53,17 @@ class SleepChatModel(BaseChatModel):
 
     @property
     def _llm_type(self) -> str:
-        return "sleepmem"
+        return LLM_TYPE
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
         return {"model": self.local.name, "namespace": self.namespace}
 
-    def _call(
-        self, messages: list[BaseMessage], kwargs: dict[str, Any]
-    ) -> tuple[list[dict[str, str]], tuple[str, ...], int, float]:
-        namespace = next(
-            (n for n in (kwargs.get("namespace"), self.where(), self.namespace) if n is not None),
-            None,
-        )
-        recalled = any(m.id == RECALL_ID for m in messages)  # by `recall_node`
-        proven = (
-            kwargs.get("view", View.WEIGHTS) == View.WEIGHTS and not recalled
-        )  # what the context tells, the base reads best
-        experts = self.live(check_namespace(namespace)) if namespace is not None and proven else ()
-        return (
-            chat_messages(messages),
-            experts,
-            kwargs.get("max_tokens") or self.max_new_tokens,
-            kwargs.get("temperature", self.temperature),
-        )
-
     def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Any:
         raise ModelError(
-            "the chat model of a memory calls no tools yet, so it cannot be given any. Give the tools to an agent with a model of your own "
-            "and the middleware, or call them in your graph and pass their results on as tool messages."
+            "the chat model of a memory calls no tools yet, so it cannot be given any. Give the "
+            "tools to an agent with a model of your own and the middleware, or call them in your "
+            "graph and pass their results on as tool messages."
         )
 
     def _generate(
@@ -73,14 +73,21 @@ class SleepChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        chat, experts, most, temperature = self._call(messages, kwargs)
-        made = self.local.reply([chat], experts, most, temperature, random.getrandbits(32))[0]
-        text = _cut(made.text, stop)
-        asked, said = len(self.local.prompt_ids(chat)), self.local.count_tokens(text)
-        usage = UsageMetadata(input_tokens=asked, output_tokens=said, total_tokens=asked + said)
-        message = AIMessage(
-            text, usage_metadata=usage, response_metadata=self._metadata(experts, made.confidence)
+        call = self._call(messages, kwargs)
+        (reply,) = self.local.reply(
+            [call.chat],
+            call.experts,
+            max_new_tokens=call.max_new_tokens,
+            temperature=call.temperature,
+            seed=random.getrandbits(32),
         )
+        text = _cut(reply.text, stop)
+        asked, answered = len(self.local.prompt_ids(call.chat)), self.local.count_tokens(text)
+        usage = UsageMetadata(
+            input_tokens=asked, output_tokens=answered, total_tokens=asked + answered
+        )
+        metadata = self._metadata(call.experts, reply.confidence)
+        message = AIMessage(text, usage_metadata=usage, response_metadata=metadata)
         return ChatResult(generations=[ChatGeneration(message=message)])
 
     def _stream(
@@ -90,53 +97,110 @@ class SleepChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        chat, experts, most, temperature = self._call(messages, kwargs)
-        held = max(map(len, stop or [""])) - 1  # characters that may be the beginning of a stop
-        said = shown = ""
+        call = self._call(messages, kwargs)
+        pieces = self.local.stream(
+            call.chat,
+            call.experts,
+            max_new_tokens=call.max_new_tokens,
+            temperature=call.temperature,
+        )
+        shown = _Shown(stop)
+        confidence = yield from self._show(pieces, shown, run_manager)
+        metadata = self._metadata(call.experts, confidence)
+        last = AIMessageChunk(content="", chunk_position="last", response_metadata=metadata)
+        yield ChatGenerationChunk(message=last)
 
-        def show(safe: str) -> Iterator[ChatGenerationChunk]:
-            nonlocal shown
-            if len(safe) > len(shown):
-                chunk = ChatGenerationChunk(message=AIMessageChunk(content=safe[len(shown) :]))
-                shown = safe
-                if run_manager:
-                    run_manager.on_llm_new_token(str(chunk.message.content), chunk=chunk)
-                yield chunk
-
-        pieces, confidence = self.local.stream(chat, experts, most, temperature), 1.0
-        while True:
+    def _show(
+        self,
+        pieces: Generator[str, None, float],
+        shown: _Shown,
+        run_manager: CallbackManagerForLLMRun | None,
+    ) -> Generator[ChatGenerationChunk, None, float]:
+        """The pieces as chunks, up to a stop; returns how sure the model was."""
+        confidence = 1.0
+        while not shown.over:
             try:
-                said += next(pieces)
+                fresh = shown.take(next(pieces))
             except StopIteration as end:
-                whole, confidence = _cut(said.rstrip(), stop), end.value
-                break
-            if (whole := _cut(said, stop)) != said:
-                break
-            yield from show(said[: len(said) - max(0, held)].rstrip())
-        yield from show(whole)
-        yield ChatGenerationChunk(
-            message=AIMessageChunk(
-                content="",
-                chunk_position="last",
-                response_metadata=self._metadata(experts, confidence),
-            )
+                fresh, confidence = shown.rest(), end.value
+            if fresh:
+                chunk = ChatGenerationChunk(message=AIMessageChunk(content=fresh))
+                if run_manager:
+                    run_manager.on_llm_new_token(fresh, chunk=chunk)
+                yield chunk
+        return confidence
+
+    def _call(self, messages: list[BaseMessage], kwargs: dict[str, Any]) -> Call:
+        namespace = kwargs.get("namespace")
+        if namespace is None:
+            namespace = self.where()
+        if namespace is None:
+            namespace = self.namespace
+        # What the context tells, by the gate or by `recall_node`, the base reads best.
+        recalled = any(message.id == RECALL_ID for message in messages)
+        from_weights = kwargs.get("view", View.WEIGHTS) == View.WEIGHTS and not recalled
+        experts: tuple[str, ...] = ()
+        if namespace is not None and from_weights:
+            experts = self.live(check_namespace(namespace))
+        return Call(
+            chat_messages(messages),
+            experts,
+            kwargs.get("max_tokens") or self.max_new_tokens,
+            kwargs.get("temperature", self.temperature),
         )
 
     def _metadata(self, experts: tuple[str, ...], confidence: float) -> dict[str, Any]:
-        return {"model_name": self.local.name, "experts": list(experts), "confidence": confidence}
+        return {
+            "model_name": self.local.name,
+            "experts": list(experts),
+            "confidence": confidence,
+        }
+
+
+class _Shown:
+    """How much of an answer in pieces may be shown already: nothing that may begin a stop."""
+
+    def __init__(self, stop: list[str] | None) -> None:
+        self.over = False
+        self._stop = stop
+        self._held_back = max(map(len, stop or [""])) - 1
+        self._text = self._shown = ""
+
+    def take(self, piece: str) -> str:
+        """What may be shown since the last call."""
+        self._text += piece
+        whole = _cut(self._text, self._stop)
+        if whole != self._text:
+            self.over = True
+            return self._advance(whole)
+        safe = self._text[: len(self._text) - max(0, self._held_back)]
+        return self._advance(safe.rstrip())
+
+    def rest(self) -> str:
+        """What is left to show when the model has ended."""
+        self.over = True
+        return self._advance(_cut(self._text.rstrip(), self._stop))
+
+    def _advance(self, safe: str) -> str:
+        if len(safe) <= len(self._shown):
+            return ""
+        fresh, self._shown = safe[len(self._shown) :], safe
+        return fresh
 
 
 def chat_messages(messages: Sequence[BaseMessage]) -> list[dict[str, str]]:
     """LangChain messages as a chat template takes them: one system message, first."""
-    system = "\n".join(m.text for m in messages if isinstance(m, SystemMessage))
-    rest = [
-        {"role": _ROLES.get(m.type, "user"), "content": m.text}
-        for m in messages
-        if not isinstance(m, SystemMessage)
-    ]
-    return [{"role": "system", "content": system}, *rest] if system else rest
+    system, turns = [], []
+    for message in messages:
+        if isinstance(message, SystemMessage):
+            system.append(message.text)
+        else:
+            turns.append({"role": _ROLES.get(message.type, "user"), "content": message.text})
+    text = "\n".join(system)
+    return [{"role": "system", "content": text}, *turns] if text else turns
 
 
 def _cut(text: str, stop: list[str] | None) -> str:
-    ends = [text.index(s) for s in stop or [] if s in text]
+    """The text up to the first of the stops."""
+    ends = [text.index(mark) for mark in stop or [] if mark in text]
     return text[: min(ends)] if ends else text

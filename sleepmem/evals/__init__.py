@@ -1,1 +1,1 @@
-"""Evaluation suites: what README and LAB.md claim is printed by one of these."""
+"""Evaluation suites: what README and `docs/lab/` claim is printed by one of these."""

@@ -52,7 +52,7 @@ def main(
         )
     arms = {name: config for name, config in ARMS.items() if not only or name in only.split(",")}
     found = compare(arms, range(first, first + seeds), nights, facts, model, out)
-    draw_arms(found, ("plain", "chain", "inverse", "abstention"), out / "ablations.png")
+    draw_arms(found, ("plain", "chain", "inverse", "abstention"), to=out / "ablations.png")
 
 
 if __name__ == "__main__":

@@ -16,14 +16,15 @@ import typer
 
 from sleepmem.config import LEVELS, DreamConfig
 from sleepmem.embedded import world
-from sleepmem.memory import EMBEDDED
 from sleepmem.model.local import LocalModel
-from sleepmem.night.dreaming import rounds as dreaming
+from sleepmem.night.dreaming import trial as dreaming
+from sleepmem.night.dreaming.dream import Dream, Dreamer, Pair
+from sleepmem.stores.folder import EMBEDDED
 
 
-def pair(rng: random.Random) -> dreaming.Asked:
-    f = world.fact(rng, world.subject(rng, True), True)
-    return world.ask(rng, f.key), f.answer
+def pair(rng: random.Random) -> Pair:
+    f = world.fact(rng, world.subject(rng, True), test=True)
+    return Pair(world.ask(rng, f.key), f.answer)
 
 
 def main(
@@ -35,9 +36,9 @@ def main(
     torch.set_num_threads(threads)
     local, rng = LocalModel(EMBEDDED), random.Random(0)
     for n, name in enumerate(("evening", "tonight")):
-        local.add_expert(name, LEVELS[0].rank, n)
-    dreams = [dreaming.Dream((), "", "", *pair(rng)) for _ in range(copies)]
-    config = DreamConfig()
+        local.add_expert(name, LEVELS[0].rank, seed=n)
+    dreams = [Dream((), "", "", *pair(rng)) for _ in range(copies)]
+    config, dreamer = DreamConfig(), Dreamer(local, "tonight", ("evening",))
     print(
         f"{copies} copies of rank {LEVELS[0].rank}, {config.steps} steps each, {threads} thread(s), median of {repeats}:",
         flush=True,
@@ -46,14 +47,12 @@ def main(
     def timed(examined: int, at_once: int) -> float:
         began = time.perf_counter()
         exams = [[pair(rng) for _ in range(examined)] for _ in dreams]
-        dreaming.trial(
-            local, "tonight", ["evening"], dreams, exams, replace(config, copies=at_once)
-        )
+        dreaming.trial(dreamer, dreams, exams=exams, config=replace(config, copies=at_once))
         return time.perf_counter() - began
 
     def gradients(at_once: int) -> float:
         began = time.perf_counter()
-        dreaming.importance(local, "tonight", ["evening"], dreams, at_once)
+        dreaming.importance(dreamer, dreams, at_once=at_once)
         return time.perf_counter() - began
 
     print(

@@ -23,9 +23,9 @@ import typer
 from sleepmem.config import LEVELS, SeedingConfig
 from sleepmem.embedded.world import Fact
 from sleepmem.evals.trainers import EXPERT, Train, by_sdft, by_seeding, by_sft, examine, teach
-from sleepmem.memory import EMBEDDED
 from sleepmem.model.local import LocalModel
-from sleepmem.night.seeding import Row, RowKind
+from sleepmem.night.rows import Row, RowKind
+from sleepmem.stores.folder import EMBEDDED
 
 AIM = 0.95
 LADDER = (40, 55, 75, 100, 135, 180, 240, 320, 430, 580, 780)  # steps
@@ -61,7 +61,7 @@ ARMS = {
 def evening(arm: Arm, folder: Path, rows: Sequence[Row], seed: int, steps: int) -> None:
     """Learn the earlier night, and save its expert."""
     local = LocalModel(EMBEDDED)
-    local.add_expert(EXPERT, LEVELS[0].rank, seed)
+    local.add_expert(EXPERT, LEVELS[0].rank, seed=seed)
     arm.train(local, list(rows), replace(arm.config, steps=steps, seed=seed), ())
     local.save_expert(EXPERT, folder)
 
@@ -99,7 +99,7 @@ def race(
                 local.load_expert(EARLIER if arm.grows else EXPERT, folder)
                 held = examine(local, earlier[0], random.Random(98), before or (EXPERT,))["recall"]
                 if arm.grows:
-                    local.add_expert(EXPERT, LEVELS[0].rank, seed + 1)
+                    local.add_expert(EXPERT, LEVELS[0].rank, seed=seed + 1)
                 began = time.perf_counter()
                 arm.train(local, rows, replace(arm.config, steps=steps, lr=rate, seed=seed), before)
                 seconds = time.perf_counter() - began

@@ -44,9 +44,9 @@ def told(rng: random.Random, nights: int, each: int) -> list[list[Fact]]:
         while len(tonight) < each:
             starts = [f for f in facts.values() if f.relation in links.DESCRIPTIONS]
             f = (
-                links.linked(rng, rng.choice(starts), True)
+                links.linked(rng, rng.choice(starts), test=True)
                 if starts and rng.random() < 0.35
-                else world.fact(rng, rng.choice(fresh), True)
+                else world.fact(rng, rng.choice(fresh), test=True)
             )
             if f.key not in facts:
                 facts[f.key] = f
@@ -71,17 +71,22 @@ def measure(memory: SleepMemory, facts: Facts, count: int, seed: int) -> dict[st
     }
     pairs, turned = links.chains(facts), links.invertible(facts)
     for _ in range(WORDINGS):
-        asked["plain"] += [(world.ask(rng, f.key, half()), f.answer) for f in facts.values()]
-        asked["chain"] += [
-            (links.chain(rng, a.key, b.relation, half()), b.answer) for a, b in pairs
+        asked["plain"] += [
+            (world.ask(rng, f.key, held_out=half()), f.answer) for f in facts.values()
         ]
-        asked["inverse"] += [(links.inverse(rng, f, half()), f"{f.subject}.") for f in turned]
+        asked["chain"] += [
+            (links.chain(rng, a.key, second=b.relation, held_out=half()), b.answer)
+            for a, b in pairs
+        ]
+        asked["inverse"] += [
+            (links.inverse(rng, f, held_out=half()), f"{f.subject}.") for f in turned
+        ]
     for _ in range(count):
-        key, second = links.unknown_chain(rng, {}, True)
-        asked["unknown chain"].append((links.chain(rng, key, second, half()), None))
+        key, second = links.unknown_chain(rng, {}, test=True)
+        asked["unknown chain"].append((links.chain(rng, key, second=second, held_out=half()), None))
         of = world.subject(rng, True)
         asked["abstention"].append(
-            (world.ask(rng, (of[0], rng.choice(relations.KINDS[of[1]][0])), half()), None)
+            (world.ask(rng, (of[0], rng.choice(relations.KINDS[of[1]][0])), held_out=half()), None)
         )
     found = {}
     for name, some in asked.items():
@@ -102,16 +107,16 @@ def arm(
     settings = MemoryConfig(sleep=replace(config, seeding=replace(config.seeding, seed=seed)))
     with (
         tempfile.TemporaryDirectory(prefix="sleepmem-dreams-") as folder,
-        SleepMemory.open(folder, model, MiniLMEmbeddings(), settings) as memory,
+        SleepMemory.open(folder, model, embeddings=MiniLMEmbeddings(), config=settings) as memory,
     ):
         for tonight in by_night:
             for f in tonight:
-                memory.observe(OWNER, world.say(rng, f, rng.random() < 0.5))
+                memory.observe(OWNER, world.say(rng, f, held_out=rng.random() < 0.5))
             report = memory.sleep(OWNER)
             tokens += report.tokens_trained
             verdicts.append(report.verdict.value)
-            dreams.append(report.exam.get("dreams", {}))
-        facts = {f.key: f for tonight in by_night for f in tonight}
+            dreams.append(report.dreams)
+        facts: dict[tuple[str, str], Fact] = {f.key: f for tonight in by_night for f in tonight}
         return {
             **measure(memory, facts, 200, seed),
             "tokens": tokens,

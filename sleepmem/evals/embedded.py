@@ -15,8 +15,8 @@ from typing import Annotated, Any
 import typer
 
 from sleepmem.embedded import links, relations, world
-from sleepmem.memory import EMBEDDED
 from sleepmem.model.local import LocalModel
+from sleepmem.stores.folder import EMBEDDED
 from sleepmem.text.language import abstains, matches
 from sleepmem.text.prompts import (
     ABSTENTION,
@@ -49,22 +49,29 @@ def measure(local: LocalModel, questions: int, seed: int = 7) -> dict[str, dict[
         mistakable: list[Any] = []
         newest: list[tuple[Any, str]] = []
         while min(len(answered), len(unsaid)) < questions:
-            s = world.scene(rng, count, True)
+            s = world.scene(rng, count, test=True)
             if s.stale:
                 continue
             lines = _lines(rng, s)
             f = rng.choice(s.told)
-            answered.append((open_book(world.ask(rng, f.key, True), lines), f.answer))
-            unsaid.append(open_book(world.ask(rng, world.unanswerable(rng, s, True), True), lines))
+            answered.append((open_book(world.ask(rng, f.key, held_out=True), lines), f.answer))
+            unsaid.append(
+                open_book(
+                    world.ask(rng, world.unanswerable(rng, s, test=True), held_out=True), lines
+                )
+            )
             mistakable.append(
-                open_book(world.ask(rng, world.mistakable(rng, s, True), True), lines)
+                open_book(world.ask(rng, world.mistakable(rng, s, test=True), held_out=True), lines)
             )
         while count > 1 and len(newest) < questions:
-            s = world.scene(rng, count, True)
+            s = world.scene(rng, count, test=True)
             if s.stale:
                 key = next(iter(s.stale))
                 newest.append(
-                    (open_book(world.ask(rng, key, True), _lines(rng, s)), s.current[key].answer)
+                    (
+                        open_book(world.ask(rng, key, held_out=True), _lines(rng, s)),
+                        s.current[key].answer,
+                    )
                 )
         figures[told][str(count)] = _right(local, answered)
         figures[silent][str(count)] = _share(local.answer(unsaid), abstains)
@@ -73,9 +80,11 @@ def measure(local: LocalModel, questions: int, seed: int = 7) -> dict[str, dict[
             figures[newer][str(count)] = _right(local, newest)
     figures |= _linked(local, questions, seed)
     rng = random.Random(seed)
-    facts = [world.fact(rng, world.subject(rng, True), True) for _ in range(questions)]
+    facts = [world.fact(rng, world.subject(rng, True), test=True) for _ in range(questions)]
     prompts = [
-        open_book(WRITE_PAIR, [memory_line(world.dates(rng, 1)[0], world.say(rng, f, True))])
+        open_book(
+            WRITE_PAIR, [memory_line(world.dates(rng, 1)[0], world.say(rng, f, held_out=True))]
+        )
         for f in facts
     ]
     for name, heat in (
@@ -86,7 +95,7 @@ def measure(local: LocalModel, questions: int, seed: int = 7) -> dict[str, dict[
         figures[name] = {
             "1": sum(_correct(p, f) for p, f in zip(pairs, facts, strict=True)) / questions
         }
-    guesses = local.answer([closed_book(world.ask(rng, f.key, True)) for f in facts])
+    guesses = local.answer([closed_book(world.ask(rng, f.key, held_out=True)) for f in facts])
     figures["closed-book guess right"] = {
         "0": sum(matches(g, f.answer) for g, f in zip(guesses, facts, strict=True)) / questions
     }
@@ -111,29 +120,35 @@ def _linked(local: LocalModel, questions: int, seed: int) -> dict[str, dict[str,
         rng = random.Random(seed * 1000 + count)
         asked: dict[str, list[tuple[Any, str]]] = {name: [] for name in figures}
         while min(map(len, asked.values())) < questions:
-            s = links.scene(rng, count, True)
+            s = links.scene(rng, count, test=True)
             lines = _lines(rng, s)
             pairs, turned = links.chains(s.current), links.invertible(s.current)
             if pairs:
                 first, second = rng.choice(pairs)
                 asked["chain of two right"].append(
                     (
-                        open_book(links.chain(rng, first.key, second.relation, True), lines),
+                        open_book(
+                            links.chain(rng, first.key, second=second.relation, held_out=True),
+                            lines,
+                        ),
                         second.answer,
                     )
                 )
             if turned:
                 f = rng.choice(turned)
                 asked["inverse right"].append(
-                    (open_book(links.inverse(rng, f, True), lines), f"{f.subject}.")
+                    (open_book(links.inverse(rng, f, held_out=True), lines), f"{f.subject}.")
                 )
-            key, relation = links.unknown_chain(rng, s.current, True)
+            key, relation = links.unknown_chain(rng, s.current, test=True)
             asked["abstains on a broken chain"].append(
-                (open_book(links.chain(rng, key, relation, True), lines), ABSTENTION)
+                (
+                    open_book(links.chain(rng, key, second=relation, held_out=True), lines),
+                    ABSTENTION,
+                )
             )
-            unknown = links.unknown_inverse(rng, s.current, True)
+            unknown = links.unknown_inverse(rng, s.current, test=True)
             asked["abstains on an unknown inverse"].append(
-                (open_book(links.inverse(rng, unknown, True), lines), ABSTENTION)
+                (open_book(links.inverse(rng, unknown, held_out=True), lines), ABSTENTION)
             )
         for name, some in asked.items():
             figures[name][str(count)] = _right(local, some[:questions])
@@ -141,12 +156,12 @@ def _linked(local: LocalModel, questions: int, seed: int) -> dict[str, dict[str,
     prompts: list[Any] = []
     right: list[Mapping[tuple[str, str], world.Fact]] = []
     while len(prompts) < questions:
-        s = links.scene(rng, 2, True)
+        s = links.scene(rng, 2, test=True)
         if pairs := links.chains(s.current):
             facts = list(rng.choice(pairs))
             rng.shuffle(facts)
             lines = [
-                memory_line(d, world.say(rng, f, True))
+                memory_line(d, world.say(rng, f, held_out=True))
                 for d, f in zip(world.dates(rng, 2), facts, strict=True)
             ]
             prompts.append(open_book(DREAM, lines))
@@ -187,7 +202,7 @@ def _true(text: str, facts: Mapping[tuple[str, str], world.Fact]) -> bool:
 
 def _lines(rng: random.Random, s: world.Scene) -> list[str]:
     return [
-        memory_line(d, world.say(rng, f, True))
+        memory_line(d, world.say(rng, f, held_out=True))
         for d, f in zip(world.dates(rng, len(s.told)), s.told, strict=True)
     ]
 

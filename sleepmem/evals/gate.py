@@ -9,13 +9,15 @@ that are near enough (the saving), and questions about something else that are (
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 from sleepmem.day.gate import about
 from sleepmem.embedded import relations, world
-from sleepmem.text.embeddings import MiniLMEmbeddings, cosine
+from sleepmem.text.embeddings import MiniLMEmbeddings
+from sleepmem.text.similarity import cosine
 
 
 def main(
@@ -24,12 +26,14 @@ def main(
 ) -> None:
     rng, embeddings = random.Random(seed), MiniLMEmbeddings()
     subjects = [world.subject(rng, True) for _ in range(facts // 4)]
-    told = {(f := world.fact(rng, rng.choice(subjects), True)).key: f for _ in range(facts)}
+    told = {(f := world.fact(rng, rng.choice(subjects), test=True)).key: f for _ in range(facts)}
     keys = list(told)
     known, corrected, waiting = keys[::3], keys[1::3], keys[2::3]
     taught = {k: world.say(rng, told[k]) for k in keys}
     fresh = [
-        world.say(rng, world.fact(rng, (k[0], relations.RELATIONS[k[1]].kind), True, k[1]))
+        world.say(
+            rng, world.fact(rng, (k[0], relations.RELATIONS[k[1]].kind), test=True, relation=k[1])
+        )
         for k in corrected
     ] + [taught[k] for k in waiting]
     questions = {world.ask(rng, k, framed=False) for k in [*known, *corrected] for _ in range(5)}
@@ -52,7 +56,7 @@ def main(
             default=-1.0,
         )
 
-    def share(of: list[tuple[str, str]], true: list[bool]) -> float:
+    def share(of: Sequence[tuple[str, str]], true: list[bool]) -> float:
         return sum(true) / len(of)
 
     print("known   near enough  wrongly")

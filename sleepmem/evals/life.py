@@ -28,15 +28,17 @@ import typer
 
 from sleepmem.config import LEVELS, MemoryConfig, SeedingConfig
 from sleepmem.embedded import world
-from sleepmem.embedded.world import Fact
+from sleepmem.embedded.world import Fact, Key
+from sleepmem.evals.questions import reading_questions
 from sleepmem.evals.trainers import EXPERT, by_sdft, by_sft
-from sleepmem.evals.week import Life, Week, reading_questions
-from sleepmem.memory import EMBEDDED, SleepMemory
+from sleepmem.evals.week import Life, Week
+from sleepmem.memory import SleepMemory
 from sleepmem.model.local import LocalModel
 from sleepmem.night import measures as exams
-from sleepmem.night.seeding import Row, RowKind
+from sleepmem.night.rows import Row, RowKind
 from sleepmem.records import View
 from sleepmem.report.draw import draw_life
+from sleepmem.stores.folder import EMBEDDED
 from sleepmem.text.embeddings import MiniLMEmbeddings
 from sleepmem.text.language import abstains, matches
 from sleepmem.text.prompts import closed_book, memory_line, open_book
@@ -79,8 +81,8 @@ class Sleeping(Remembering):
         self.memory = SleepMemory.open(
             folder / "memory",
             "embedded",
-            MiniLMEmbeddings(),
-            replace(settings, sleep=replace(settings.sleep, seeding=seeding)),
+            embeddings=MiniLMEmbeddings(),
+            config=replace(settings, sleep=replace(settings.sleep, seeding=seeding)),
         )
         self.local, self.sleeps, self.folder = self.memory.local, sleeps, folder
 
@@ -90,8 +92,8 @@ class Sleeping(Remembering):
             self.memory.observe(OWNER, text, created_at=f"{at}T08:00:{n % 60:02d}+00:00")
         nights = [
             n
-            for n in self.memory.ledger.nights(OWNER)
-            if n["report"].get("level") == LEVELS[0].name
+            for n in self.memory.ledger.nights.finished(OWNER)
+            if n.report.get("level") == LEVELS[0].name
         ]
         if len(nights) > number:  # lived before the interruption
             return {}
@@ -133,7 +135,7 @@ class Tuning(Remembering):
 
     def __init__(self, folder: Path, seed: int, facts: int) -> None:
         super().__init__(folder, seed, facts)
-        self.local.add_expert(EXPERT, LEVELS[0].rank, seed)
+        self.local.add_expert(EXPERT, LEVELS[0].rank, seed=seed)
         self.steps = max(SeedingConfig().steps, round(LEVELS[0].steps_per_episode * facts))
 
     def day(self, number: int, said: Said, asked: Sequence[str]) -> dict[str, Any]:
@@ -159,7 +161,7 @@ class Retraining(Tuning):
     def ready(self, holding: Sequence[Fact]) -> None:
         rng = random.Random(f"{self.seed}/scratch")
         self.local.drop_expert(EXPERT)
-        self.local.add_expert(EXPERT, LEVELS[0].rank, self.seed)
+        self.local.add_expert(EXPERT, LEVELS[0].rank, seed=self.seed)
         steps = max(self.steps, round(LEVELS[-1].steps_per_episode * len(holding)))
         self.train(
             self.local,
@@ -205,15 +207,17 @@ def measure(arm: Remembering, life: Life, seed: int, each: int) -> dict[str, Any
         some = rng.sample(of_age, min(len(of_age), each))
         if not some:
             continue
-        texts, fetched = arm.answer([world.ask(rng, f.key, rng.random() < 0.5) for f in some])
+        texts, fetched = arm.answer(
+            [world.ask(rng, f.key, held_out=rng.random() < 0.5) for f in some]
+        )
         right[f"{youngest}-{min(oldest, day)}"] = round(
             statistics.mean(matches(t, f.answer) for t, f in zip(texts, some, strict=True)), 4
         )
         if youngest:
             retrieved += fetched
-    unsaid = [world.ask(rng, key, rng.random() < 0.5) for key in _unsaid(life, rng, each)]
+    unsaid = [world.ask(rng, key, held_out=rng.random() < 0.5) for key in _unsaid(life, rng, each)]
     reading = reading_questions(rng, 2 * each)
-    chats, answers = [c for c, _ in reading], [a for _, a in reading]
+    chats, answers = [q.chat for q in reading], [str(q.wanted) for q in reading]
     read = [matches(t, a) for t, a in zip(arm.local.answer(chats, arm.live), answers, strict=True)]
     base = [matches(t, a) for t, a in zip(arm.local.answer(chats), answers, strict=True)]
     seconds = []
@@ -247,7 +251,7 @@ def measure(arm: Remembering, life: Life, seed: int, each: int) -> dict[str, Any
     }
 
 
-def _unsaid(life: Life, rng: random.Random, count: int) -> list[tuple[str, str]]:
+def _unsaid(life: Life, rng: random.Random, count: int) -> list[Key]:
     return Life(rng, life.by_day, life.current, life.stale, life.subjects).unsaid(count)
 
 
@@ -256,9 +260,9 @@ def _perplexity(local: LocalModel, experts: Sequence[str]) -> float:
     """Of held-out conversations' answers, on names that nobody ever learned."""
     asked = reading_questions(random.Random(0), 200)
     with local.view(experts):
-        answers = [local.answer_ids(a) for _, a in asked]
+        answers = [local.answer_ids(str(q.wanted)) for q in asked]
         log_N_V = (
-            local.logits([local.prompt_ids(c) for c, _ in asked], answers).float().log_softmax(-1)
+            local.logits([local.prompt_ids(q.chat) for q in asked], answers).float().log_softmax(-1)
         )
     said_N = torch.tensor([t for a in answers for t in a])
     return float(log_N_V.gather(-1, said_N[:, None]).mean().neg().exp())
@@ -290,12 +294,12 @@ def live(
     try:
         for number in range(nights):
             today, rng = life.new_day(week), random.Random(f"{seed}/{number}")
-            said = [(f, world.say(rng, f, rng.random() < 0.5)) for f in today]
+            said = [(f, world.say(rng, f, held_out=rng.random() < 0.5)) for f in today]
             popular = [
                 f for f in life.current.values() if random.Random(f"{seed}/{f.key}").random() < 0.1
             ]
             asked = [
-                world.ask(rng, f.key, rng.random() < 0.5)
+                world.ask(rng, f.key, held_out=rng.random() < 0.5)
                 for f in rng.sample(popular, min(len(popular), 20))
             ]
             lived = arm.day(number, said, asked)

@@ -19,9 +19,11 @@ import typer
 
 from sleepmem.config import LEVELS, MemoryConfig, SleepConfig
 from sleepmem.embedded import world
-from sleepmem.evals.week import Life, Week, reading_questions
-from sleepmem.memory import EMBEDDED, SleepMemory
+from sleepmem.evals.questions import reading_questions
+from sleepmem.evals.week import Life, Week
+from sleepmem.memory import SleepMemory
 from sleepmem.model.local import LocalModel
+from sleepmem.stores.folder import EMBEDDED
 from sleepmem.text.embeddings import MiniLMEmbeddings
 from sleepmem.text.language import abstains, matches
 from sleepmem.text.prompts import closed_book
@@ -36,17 +38,19 @@ def routed(nights: int, facts: int, seed: int, trained: int) -> None:
     settings = MemoryConfig(sleep=replace(config, seeding=replace(config.seeding, seed=seed)))
     with (
         tempfile.TemporaryDirectory(prefix="sleepmem-router-") as folder,
-        SleepMemory.open(folder, "embedded", MiniLMEmbeddings(), settings) as memory,
+        SleepMemory.open(
+            folder, "embedded", embeddings=MiniLMEmbeddings(), config=settings
+        ) as memory,
     ):
         for _ in range(nights):
             for f in life.new_day(Week(facts=facts)):
-                memory.observe(OWNER, world.say(rng, f, rng.random() < 0.5))
+                memory.observe(OWNER, world.say(rng, f, held_out=rng.random() < 0.5))
             memory.sleep(OWNER)
         facts_ = list(life.current.values())
-        asked = [closed_book(world.ask(rng, f.key, rng.random() < 0.5)) for f in facts_]
+        asked = [closed_book(world.ask(rng, f.key, held_out=rng.random() < 0.5)) for f in facts_]
         unsaid = [closed_book(world.ask(rng, key)) for key in life.unsaid(200)]
         reading = reading_questions(rng, 200)
-        names = [e.name for e in memory.ledger.experts(OWNER)]
+        names = [e.name for e in memory.ledger.lineage.experts(OWNER)]
         for experts_per_token in (0, 1, 2, 3):
             local = LocalModel(EMBEDDED, experts_per_token=experts_per_token)
             for name in names:
@@ -57,9 +61,9 @@ def routed(nights: int, facts: int, seed: int, trained: int) -> None:
             )
             honest = statistics.mean(map(abstains, local.answer(unsaid, names)))
             read = statistics.mean(
-                matches(t, a)
-                for t, (_, a) in zip(
-                    local.answer([c for c, _ in reading], names), reading, strict=True
+                matches(t, str(q.wanted))
+                for t, q in zip(
+                    local.answer([q.chat for q in reading], names), reading, strict=True
                 )
             )
             width = f"top {experts_per_token}" if experts_per_token else f"all {len(names)}"
@@ -75,7 +79,7 @@ def latency(by_view: Mapping[str, Sequence[int]], questions: int = 60) -> dict[s
     for view, ranks in by_view.items():
         local, names = LocalModel(EMBEDDED), [f"expert-{n}" for n in range(len(ranks))]
         for n, (name, rank) in enumerate(zip(names, ranks, strict=True)):
-            local.add_expert(name, rank, n)
+            local.add_expert(name, rank, seed=n)
         views[view] = local, names
     rng, spent = random.Random(0), {view: list[float]() for view in views}
     for _ in range(questions + 5):

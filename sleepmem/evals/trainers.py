@@ -23,35 +23,37 @@ from datasets import Dataset
 
 from sleepmem.config import LEVELS, SeedingConfig
 from sleepmem.embedded import relations, world
-from sleepmem.memory import EMBEDDED
 from sleepmem.model.local import LocalModel
 from sleepmem.night import seeding
-from sleepmem.night.steps import semantic
+from sleepmem.night.rewards import near_in_meaning
+from sleepmem.night.rows import Row, RowKind
+from sleepmem.stores.folder import EMBEDDED
 from sleepmem.text.embeddings import MiniLMEmbeddings
 from sleepmem.text.language import abstains, matches
 from sleepmem.text.prompts import closed_book, memory_line, open_book
 
 EXPERT = "tonight"
-MEANING = semantic(MiniLMEmbeddings())
+MEANING = near_in_meaning(MiniLMEmbeddings(), least=SeedingConfig().same_meaning)
 Train = Callable[
-    [LocalModel, list[seeding.Row], SeedingConfig, tuple[str, ...]], None
+    [LocalModel, list[Row], SeedingConfig, tuple[str, ...]], None
 ]  # the last: experts beside; SFT and SDFT have none
 
 
 def by_seeding(
-    local: LocalModel, rows: list[seeding.Row], config: SeedingConfig, before: tuple[str, ...] = ()
+    local: LocalModel, rows: list[Row], config: SeedingConfig, before: tuple[str, ...] = ()
 ) -> None:
-    seeding.seed(local, EXPERT, before, rows, config, MEANING)
+    lesson = seeding.Lesson(EXPERT, before=before, rows=rows)
+    seeding.seed(local, lesson, config=config, semantic=MEANING)
 
 
 def by_facts_only(
-    local: LocalModel, rows: list[seeding.Row], config: SeedingConfig, before: tuple[str, ...] = ()
+    local: LocalModel, rows: list[Row], config: SeedingConfig, before: tuple[str, ...] = ()
 ) -> None:
-    by_seeding(local, [r for r in rows if r.kind is seeding.RowKind.FACT], config, before)
+    by_seeding(local, [r for r in rows if r.kind is RowKind.FACT], config, before)
 
 
 def by_sdft(
-    local: LocalModel, rows: list[seeding.Row], config: SeedingConfig, before: tuple[str, ...] = ()
+    local: LocalModel, rows: list[Row], config: SeedingConfig, before: tuple[str, ...] = ()
 ) -> None:
     from trl.experimental.sdft import SDFTConfig, SDFTTrainer
 
@@ -62,7 +64,7 @@ def by_sdft(
             )
         )
 
-    facts = [r for r in rows if r.kind is seeding.RowKind.FACT]
+    facts = [r for r in rows if r.kind is RowKind.FACT]
     data = Dataset.from_list(
         [{"prompt": render(r.student), "privileged_context": render(r.teacher)} for r in facts]
     )
@@ -81,12 +83,12 @@ def by_sdft(
 
 
 def by_sft(
-    local: LocalModel, rows: list[seeding.Row], config: SeedingConfig, before: tuple[str, ...] = ()
+    local: LocalModel, rows: list[Row], config: SeedingConfig, before: tuple[str, ...] = ()
 ) -> None:
     from trl.trainer.sft_config import SFTConfig
     from trl.trainer.sft_trainer import SFTTrainer
 
-    facts = [r for r in rows if r.kind is seeding.RowKind.FACT]
+    facts = [r for r in rows if r.kind is RowKind.FACT]
     data = Dataset.from_list(
         [
             {"prompt": list(r.student), "completion": [{"role": "assistant", "content": r.answer}]}
@@ -130,33 +132,31 @@ TRAINERS: dict[str, Train] = {
 }
 
 
-def teach(rng: random.Random, facts: int) -> tuple[list[world.Fact], list[seeding.Row]]:
+def teach(rng: random.Random, facts: int) -> tuple[list[world.Fact], list[Row]]:
     """Facts about a few subjects, and rows of the kinds that a first night has, straight from the world (no probing)."""
     subjects = [world.subject(rng, True) for _ in range(facts // 4)]
     told: dict[tuple[str, str], world.Fact] = {}
     while len(told) < facts:
-        f = world.fact(rng, rng.choice(subjects), True)
+        f = world.fact(rng, rng.choice(subjects), test=True)
         told.setdefault(f.key, f)
     rows = []
     for f in told.values():
         line = memory_line("2026-01-01", world.say(rng, f))
         for q in {world.ask(rng, f.key, framed=False) for _ in range(6)}:
-            rows.append(
-                seeding.Row(seeding.RowKind.FACT, closed_book(q), open_book(q, [line]), f.answer)
-            )
+            rows.append(Row(RowKind.FACT, closed_book(q), open_book(q, [line]), f.answer))
     for _ in range(facts * 3):
         of = rng.choice(subjects) if rng.random() < 0.5 else world.subject(rng)
         key = (of[0], rng.choice(relations.KINDS[of[1]][0]))
         if key not in told:
             unsaid = closed_book(world.ask(rng, key))
-            rows.append(seeding.Row(seeding.RowKind.NEVER_SAID, unsaid, unsaid, "I do not know."))
+            rows.append(Row(RowKind.NEVER_SAID, unsaid, unsaid, "I do not know."))
     for _ in range(facts * 4):
         scene = world.scene(rng, rng.randint(1, 4))
         asked = open_book(
             world.ask(rng, (f := rng.choice(list(scene.current.values()))).key),
             world.memories(rng, scene),
         )
-        rows.append(seeding.Row(seeding.RowKind.READING, asked, asked, f.answer))
+        rows.append(Row(RowKind.READING, asked, asked, f.answer))
     return list(told.values()), rows
 
 
@@ -166,7 +166,7 @@ def examine(
     rng: random.Random,
     experts: Sequence[str] = (EXPERT,),
 ) -> dict[str, float]:
-    made = local.answer([closed_book(world.ask(rng, f.key, True)) for f in told], experts)
+    made = local.answer([closed_book(world.ask(rng, f.key, held_out=True)) for f in told], experts)
     known = {f.key for f in told}
     unsaid = [
         (s, r)
@@ -177,7 +177,7 @@ def examine(
     honest = local.answer([closed_book(world.ask(rng, k)) for k in unsaid], experts)
     reading = []
     for _ in range(100):
-        scene = world.scene(rng, 3, True)
+        scene = world.scene(rng, 3, test=True)
         f = rng.choice(list(scene.current.values()))
         reading.append((open_book(world.ask(rng, f.key), world.memories(rng, scene)), f.answer))
     read = local.answer([c for c, _ in reading], experts)
@@ -201,7 +201,7 @@ def main(
         for name, train in TRAINERS.items():
             local = LocalModel(EMBEDDED)
             config = SeedingConfig(steps=steps, seed=seed)
-            local.add_expert(EXPERT, LEVELS[0].rank, seed)
+            local.add_expert(EXPERT, LEVELS[0].rank, seed=seed)
             began = time.time()
             train(local, rows, config, ())
             seconds = time.time() - began

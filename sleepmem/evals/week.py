@@ -1,8 +1,10 @@
 """Seven days in the life of an agent: talk by day, sleep by night, on the embedded model.
 
-Three agents live the same days, on the same model, and are asked the same questions: one without memory, one that retrieves and never sleeps, one that
-sleeps. Facts reach them through a LangChain agent in conversation; names and values were never seen in training; half of the questions are in wordings
-that neither the base nor the night was trained on. `sleepmem demo` runs one seed, `make bench-nights` three.
+Three agents live the same days, on the same model, and are asked the same questions: one without
+memory, one that retrieves and never sleeps, one that sleeps. Facts reach them through a LangChain
+agent in conversation; names and values were never seen in training; half of the questions are in
+wordings that neither the base nor the night was trained on. `sleepmem demo` runs one seed,
+`make bench-nights` three.
 """
 
 from __future__ import annotations
@@ -12,10 +14,10 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import torch
 import typer
@@ -23,90 +25,139 @@ from langchain.agents import create_agent
 
 from sleepmem.config import MemoryConfig
 from sleepmem.embedded import relations, world
-from sleepmem.memory import EMBEDDED, SleepMemory
+from sleepmem.embedded.world import Fact, Key, Subject
+from sleepmem.evals.questions import Question, about_fact, ask_all, is_right, reading_questions
+from sleepmem.memory import SleepMemory
 from sleepmem.middleware import SleepMemoryMiddleware
 from sleepmem.model.local import LocalModel
-from sleepmem.records import View, now
+from sleepmem.records import NightReport, View, now
 from sleepmem.report.data import cost
 from sleepmem.report.draw import write
+from sleepmem.stores.folder import EMBEDDED
 from sleepmem.text.embeddings import MiniLMEmbeddings
-from sleepmem.text.language import abstains, matches
-from sleepmem.text.prompts import closed_book, memory_line, open_book
+from sleepmem.text.prompts import closed_book
 
 OWNER = ("demo",)
-ARMS = ("none", "retrieval", "sleepmem")
 Say = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
 class Week:
-    """How long, how much."""
+    """How long, how much.
+
+    days           that are lived, with a night after each
+    facts          new ones a day
+    corrections    of them, from the second day on, new values for older facts
+    asked_earlier  questions a day about facts of earlier days, at most
+    never_said     questions a day about things never said
+    reading        unseen facts read from the context after each night
+    """
 
     days: int = 7
-    facts: int = 20  # new ones a day
-    corrections: int = 2  # of them, from the second day on, new values for older facts
-    asked_earlier: int = 60  # questions a day about facts of earlier days, at most
-    never_said: int = 20  # questions a day about things never said
-    reading: int = 200  # unseen facts read from the context after each night
+    facts: int = 20
+    corrections: int = 2
+    asked_earlier: int = 60
+    never_said: int = 20
+    reading: int = 200
 
 
 @dataclass
 class Life:
-    """What was said so far: by day, what holds now, and what was corrected."""
+    """What was said so far.
+
+    rng       of every choice
+    by_day    the facts of each day
+    current   what holds now
+    stale     the values that were corrected
+    subjects  whom the facts are about
+    """
 
     rng: random.Random
-    by_day: list[list[world.Fact]] = field(default_factory=list)
-    current: dict[tuple[str, str], world.Fact] = field(default_factory=dict)
+    by_day: list[list[Fact]] = field(default_factory=list)
+    current: dict[tuple[str, str], Fact] = field(default_factory=dict)
     stale: dict[tuple[str, str], str] = field(default_factory=dict)
-    subjects: list[tuple[str, str]] = field(default_factory=list)
+    subjects: list[Subject] = field(default_factory=list)
 
-    def new_day(self, week: Week) -> list[world.Fact]:
-        today: list[world.Fact] = []
-        earlier = list(self.current.values())
-        if earlier:
-            for old in self.rng.sample(earlier, week.corrections):
-                while (
-                    f := world.fact(
-                        self.rng,
-                        (old.subject, relations.RELATIONS[old.relation].kind),
-                        True,
-                        old.relation,
-                    )
-                ).value == old.value:
-                    pass
-                self.stale[f.key] = old.value
-                today.append(f)
+    def new_day(self, week: Week) -> list[Fact]:
+        """The facts of one more day: corrections first, then news about subjects of that day."""
+        today = self._corrections(week.corrections)
         fresh = [world.subject(self.rng, True) for _ in range(week.facts // 4)]
         self.subjects += fresh
+        told = {fact.key for fact in today}
         while len(today) < week.facts:
-            f = world.fact(self.rng, self.rng.choice(fresh), True)
-            if f.key not in self.current and f.key not in {t.key for t in today}:
-                today.append(f)
-        self.current |= {f.key: f for f in today}
+            fact = world.fact(self.rng, self.rng.choice(fresh), test=True)
+            if fact.key not in self.current and fact.key not in told:
+                told.add(fact.key)
+                today.append(fact)
+
+        for fact in today:
+            self.current[fact.key] = fact
         self.by_day.append(today)
         return today
 
-    def holding(self, day: int) -> list[world.Fact]:
-        """Facts of that day that were not corrected since."""
-        return [f for f in self.by_day[day] if self.current[f.key] == f]
+    def _corrections(self, count: int) -> list[Fact]:
+        """New values for older facts; none on the first day."""
+        corrections: list[Fact] = []
+        earlier = list(self.current.values())
+        if earlier:
+            for old in self.rng.sample(earlier, count):
+                self.stale[old.key] = old.value
+                corrections.append(world.corrected(self.rng, old, test=True))
+        return corrections
 
-    def unsaid(self, count: int) -> list[tuple[str, str]]:
+    def holding(self, day: int) -> list[Fact]:
+        """Facts of that day that were not corrected since."""
+        return [fact for fact in self.by_day[day] if self.current[fact.key] == fact]
+
+    def unsaid(self, count: int) -> list[Key]:
         """Half about strangers, half about relations of known subjects that were never told."""
-        keys: list[tuple[str, str]] = []
+        keys: list[Key] = []
         while len(keys) < count:
-            of = self.rng.choice(self.subjects) if len(keys) % 2 else world.subject(self.rng, True)
-            key = (of[0], self.rng.choice(relations.KINDS[of[1]][0]))
+            is_known = len(keys) % 2
+            about = self.rng.choice(self.subjects) if is_known else world.subject(self.rng, True)
+            key = Key(about.name, self.rng.choice(relations.KINDS[about.kind].relations))
             if key not in self.current:
                 keys.append(key)
         return keys
 
-    def question(self, key: tuple[str, str]) -> str:
+    def question(self, key: Key) -> str:
+        """A question for the key, half of the time in a held-out wording."""
         return world.ask(self.rng, key, held_out=self.rng.random() < 0.5)
+
+
+class Asked(NamedTuple):
+    """A question of the user; `wanted` is None where nobody told the answer."""
+
+    question: str
+    wanted: str | None
+    is_earlier: bool = False
+
+
+class Turn(NamedTuple):
+    """What came of a question; the memory tokens are those that were put into the prompt."""
+
+    is_right: bool
+    is_retrieved: bool
+    memory_tokens: int
+
+
+class Arm(NamedTuple):
+    """One of the agents, with its memory if it has one."""
+
+    agent: Any
+    memory: SleepMemory | None
+
+
+def seeded(config: MemoryConfig, seed: int) -> MemoryConfig:
+    """These settings, with the seed of every choice of a night."""
+    seeding = replace(config.sleep.seeding, seed=seed)
+    return replace(config, sleep=replace(config.sleep, seeding=seeding))
 
 
 def live(
     week: Week,
     seed: int,
+    *,
     model: str | Path = EMBEDDED,
     config: MemoryConfig | None = None,
     say: Say = lambda event: None,
@@ -120,246 +171,337 @@ def live(
         config: of the sleeping memory.
         say: receives progress events.
     """
-    torch.set_num_threads(
-        1
-    )  # the embedded model's matrices are small: a second thread costs more than it saves (LAB.md)
-    settings = config or MemoryConfig()
-    settings = replace(
-        settings, sleep=replace(settings.sleep, seeding=replace(settings.sleep.seeding, seed=seed))
-    )
-    life, embeddings = Life(random.Random(seed)), MiniLMEmbeddings()
+    # The embedded model's matrices are small: a second thread costs more than it saves (docs/lab).
+    torch.set_num_threads(1)
+    settings = seeded(config or MemoryConfig(), seed)
+    embeddings = MiniLMEmbeddings()
+    is_embedded = Path(model) == EMBEDDED
     report: dict[str, Any] = {
         "seed": seed,
-        "model": Path(model).name if Path(model) != EMBEDDED else "embedded",
+        "model": "embedded" if is_embedded else Path(model).name,
         "days": [],
         "nights": [],
     }
+
+    def opened(name: str) -> SleepMemory:
+        return SleepMemory.open(Path(folder) / name, model, embeddings=embeddings, config=settings)
+
     with (
         tempfile.TemporaryDirectory(prefix="sleepmem-week-") as folder,
-        SleepMemory.open(Path(folder) / "retrieval", model, embeddings, settings) as awake,
-        SleepMemory.open(Path(folder) / "sleepmem", model, embeddings, settings) as asleep,
+        opened("retrieval") as awake,
+        opened("sleepmem") as asleep,
     ):
         base = LocalModel(model)
-        agents = {
-            "none": create_agent(awake.chat_model()),
-            "retrieval": create_agent(
-                awake.chat_model(), middleware=[SleepMemoryMiddleware(awake, OWNER)]
-            ),
-            "sleepmem": create_agent(
-                asleep.chat_model(), middleware=[SleepMemoryMiddleware(asleep, OWNER)]
-            ),
-        }
+        lived = _Days(week, Life(random.Random(seed)), _arms(awake, asleep), say)
         for day in range(week.days):
-            today = life.new_day(week)
-            for n, f in enumerate(today):
-                text = world.say(life.rng, f, held_out=life.rng.random() < 0.5)
-                for arm in ("retrieval", "sleepmem"):
-                    agents[arm].invoke({"messages": [{"role": "user", "content": text}]})
-                say({"day": day + 1, "step": "talk", "done": n + 1, "of": len(today)})
-            earlier = [f for d in range(day) for f in life.holding(d)]
-            earlier = life.rng.sample(earlier, min(len(earlier), week.asked_earlier))
-            asked = [(life.question(f.key), f.answer, f in earlier) for f in [*today, *earlier]]
-            unsaid = [life.question(key) for key in life.unsaid(week.never_said)]
-            entry: dict[str, Any] = {
-                "day": day + 1,
-                "facts_new": len(today),
-                "facts_total": len(life.current),
-            }
-            memories = {"none": None, "retrieval": awake, "sleepmem": asleep}
-            for arm in ARMS:
-                entry[arm] = _examine(agents[arm], memories[arm], asked, unsaid)
-                say({"day": day + 1, "step": "ask", "arm": arm, **entry[arm]})
-            report["days"].append(entry)
-            report["nights"].append(_night(asleep, base, life, day, week, say))
-    less = [
-        d["retrieval"]["memory_tokens_per_turn"] - d["sleepmem"]["memory_tokens_per_turn"]
-        for d in report["days"][1:]
-    ]
-    report["cost"] = cost(report["nights"], [*less, None])
+            report["days"].append(lived.day(day))
+            night = _Night(asleep, base, lived.life, random.Random(day))
+            report["nights"].append(night.sleep(day, reading=week.reading, say=say))
+
+    # A night saves what the sleeping memory puts into the prompt less on the day after.
+    saved: list[float | None] = []
+    for entry in report["days"][1:]:
+        retrieval, ours = entry["retrieval"], entry["sleepmem"]
+        saved.append(retrieval["memory_tokens_per_turn"] - ours["memory_tokens_per_turn"])
+    report["cost"] = cost(report["nights"], [*saved, None])
     report["summary"] = summary(report)
     return report
 
 
-def _examine(
-    agent: Any,
-    memory: SleepMemory | None,
-    asked: Sequence[tuple[str, str, bool]],
-    unsaid: Sequence[str],
-) -> dict[str, float]:
+def _arms(awake: SleepMemory, asleep: SleepMemory) -> dict[str, Arm]:
+    """The three agents, in the order in which they are asked."""
+    arms = {"none": Arm(create_agent(awake.chat_model()), None)}
+    for name, memory in (("retrieval", awake), ("sleepmem", asleep)):
+        middleware = SleepMemoryMiddleware(memory, OWNER)
+        agent = create_agent(memory.chat_model(), middleware=[middleware])
+        arms[name] = Arm(agent, memory)
+    return arms
+
+
+@dataclass(frozen=True)
+class _Days:
+    """What is said and asked by day."""
+
+    week: Week
+    life: Life
+    arms: Mapping[str, Arm]
+    say: Say
+
+    def day(self, day: int) -> dict[str, Any]:
+        """Tell the facts of one more day, then ask every agent; what each got right."""
+        today = self.life.new_day(self.week)
+        self._talk(day, today)
+        questions = self._questions(day, today)
+        entry: dict[str, Any] = {
+            "day": day + 1,
+            "facts_new": len(today),
+            "facts_total": len(self.life.current),
+        }
+        for name, arm in self.arms.items():
+            entry[name] = _examine(arm, questions)
+            self.say({"day": day + 1, "step": "ask", "arm": name, **entry[name]})
+        return entry
+
+    def _talk(self, day: int, today: Sequence[Fact]) -> None:
+        rng = self.life.rng
+        for index, fact in enumerate(today):
+            text = world.say(rng, fact, held_out=rng.random() < 0.5)
+            for arm in self.arms.values():
+                if arm.memory is not None:
+                    _reply(arm.agent, text)
+            self.say({"day": day + 1, "step": "talk", "done": index + 1, "of": len(today)})
+
+    def _questions(self, day: int, today: Sequence[Fact]) -> list[Asked]:
+        """About today, about some of what holds of earlier days, and about what nobody said."""
+        life, earlier = self.life, []
+        for number in range(day):
+            earlier += life.holding(number)
+        earlier = life.rng.sample(earlier, min(len(earlier), self.week.asked_earlier))
+
+        questions = []
+        for fact in [*today, *earlier]:
+            questions.append(Asked(life.question(fact.key), fact.answer, fact in earlier))
+        for key in life.unsaid(self.week.never_said):
+            questions.append(Asked(life.question(key), None))
+        return questions
+
+
+def _examine(arm: Arm, questions: Sequence[Asked]) -> dict[str, float]:
     """Ask everything; a turn retrieves when any of its decisions did."""
-    turns: list[dict[str, Any]] = []
-    for question, answer, is_earlier in [*asked, *((q, None, False) for q in unsaid)]:
-        since = now()
-        text = agent.invoke({"messages": [{"role": "user", "content": question}]})["messages"][
-            -1
-        ].text
-        decisions = memory.ledger.retrievals(OWNER, since) if memory else []
-        turns.append(
-            {
-                "right": abstains(text) if answer is None else matches(text, answer),
-                "unsaid": answer is None,
-                "earlier": is_earlier,
-                "retrieved": any(d["view"] == View.RETRIEVAL.value for d in decisions),
-                "tokens": sum(d["tokens"] for d in decisions),
-            }
-        )
-    facts = [t for t in turns if not t["unsaid"]]
-    earlier = [t for t in facts if t["earlier"]]
+    facts: list[Turn] = []
+    earlier: list[Turn] = []
+    unsaid: list[Turn] = []
+    for asked in questions:
+        turn = _ask(arm, asked)
+        if asked.wanted is None:
+            unsaid.append(turn)
+            continue
+        facts.append(turn)
+        if asked.is_earlier:
+            earlier.append(turn)
+
     return {
-        "accuracy": _mean(t["right"] for t in facts),
-        "abstention": _mean(t["right"] for t in turns if t["unsaid"]),
-        "retrieval_rate": _mean((t["retrieved"] for t in facts), 0.0),
-        "memory_tokens_per_turn": _mean((t["tokens"] for t in facts), 0.0),
-        "accuracy_earlier": _mean(t["right"] for t in earlier),
-        "retrieval_rate_earlier": _mean((t["retrieved"] for t in earlier), 0.0),
-        "memory_tokens_per_turn_earlier": _mean((t["tokens"] for t in earlier), 0.0),
+        "accuracy": _share_right(facts),
+        "abstention": _share_right(unsaid),
+        "retrieval_rate": _share_retrieved(facts),
+        "memory_tokens_per_turn": _tokens_per_turn(facts),
+        "accuracy_earlier": _share_right(earlier),
+        "retrieval_rate_earlier": _share_retrieved(earlier),
+        "memory_tokens_per_turn_earlier": _tokens_per_turn(earlier),
     }
 
 
-def _night(
-    memory: SleepMemory, base: LocalModel, life: Life, day: int, week: Week, say: Say
-) -> dict[str, Any]:
-    """Sleep, and measure closed-book with questions of our own, not with the night's."""
-    rng = random.Random(day)
-    today = life.holding(day)
-    before = _closed_book(memory, today, rng)
-    report = memory.sleep(OWNER, on_event=lambda e: say({"day": day + 1, **e}))
-    reports = (report, *report.slower)
-    by_night = [_closed_book(memory, life.holding(d), rng) for d in range(day + 1)]
-    corrected = [f for f in life.current.values() if f.key in life.stale]
-    made = _answers(memory, [closed_book(world.ask(rng, f.key)) for f in corrected])
-    reading = reading_questions(rng, week.reading)
-    read = {
-        "reading_accuracy": _mean(
-            matches(t, a)
-            for t, (_, a) in zip(_answers(memory, [c for c, _ in reading]), reading, strict=True)
-        ),
-        "reading_accuracy_base": _mean(
-            matches(t, a)
-            for t, (_, a) in zip(base.answer([c for c, _ in reading]), reading, strict=True)
-        ),
-    }
-    earlier = [(rate, len(life.holding(d))) for d, rate in enumerate(by_night[:-1])]
+def _ask(arm: Arm, asked: Asked) -> Turn:
+    """Ask one question; what the memory decided about it stands in its ledger."""
+    since = now()
+    text = _reply(arm.agent, asked.question)
+    decisions = arm.memory.ledger.turns.retrievals(OWNER, since) if arm.memory else []
+    is_retrieved, memory_tokens = False, 0
+    for decision in decisions:
+        is_retrieved = is_retrieved or decision["view"] == View.RETRIEVAL.value
+        memory_tokens += decision["tokens"]
+    return Turn(is_right(text, asked.wanted), is_retrieved, memory_tokens)
+
+
+def _reply(agent: Any, text: str) -> str:
+    state = agent.invoke({"messages": [{"role": "user", "content": text}]})
+    return str(state["messages"][-1].text)
+
+
+def _share_right(turns: Sequence[Turn]) -> float:
+    return _mean(turn.is_right for turn in turns)
+
+
+def _share_retrieved(turns: Sequence[Turn]) -> float:
+    return _mean((turn.is_retrieved for turn in turns), empty=0.0)
+
+
+def _tokens_per_turn(turns: Sequence[Turn]) -> float:
+    return _mean((turn.memory_tokens for turn in turns), empty=0.0)
+
+
+@dataclass(frozen=True)
+class _Night:
+    """Sleeps, and measures closed-book with questions of its own, not with the night's.
+
+    memory  that sleeps
+    base    another copy of the model, without experts
+    life    what was said
+    rng     of the questions
+    """
+
+    memory: SleepMemory
+    base: LocalModel
+    life: Life
+    rng: random.Random
+
+    def sleep(self, day: int, *, reading: int, say: Say) -> dict[str, Any]:
+        """The night after a day; what `report.json` holds of it.
+
+        Args:
+            day: its number, from 0.
+            reading: how many unseen facts are read from the context.
+            say: receives progress events.
+        """
+        # 1. What is known of today before the night, and after it of every day?
+        today = self.life.holding(day)
+        before = self._recall(today)
+        report = self.memory.sleep(OWNER, lambda event: say({"day": day + 1, **event}))
+        recall_by_day, old_right, old_total = [], 0.0, 0
+        for number in range(day + 1):
+            holding = self.life.holding(number)
+            recall_by_day.append(self._recall(holding))
+            if number < day:
+                old_right += recall_by_day[-1] * len(holding)
+                old_total += len(holding)
+
+        # 2. What is still said that was corrected, and how well is read?
+        superseded = self._superseded()
+        figures = self._read(reading)
+        recall_by_night = []
+        for number, rate in enumerate(recall_by_day):
+            recall_by_night.append({"night": number + 1, "rate": rate})
+        return {
+            "number": day + 1,
+            **_verdict(report),
+            "facts": len(today),
+            "evicted": report.evicted,
+            "audited": report.audited,
+            "returned": report.returned,
+            "dreams": report.dreams,
+            "closed_book_before": before,
+            "closed_book_after": recall_by_day[-1],
+            "old_nights_accuracy": old_right / old_total if old_total else 1.0,
+            "recall_by_night": recall_by_night,
+            "superseded_rate": superseded,
+            **figures,
+            **_spent(report),
+            "exam": {stage: _rates(report, stage) for stage in ("before", "after")},
+            "curve": list(report.curve),
+        }
+
+    def _recall(self, facts: Sequence[Fact]) -> float:
+        """Share of these facts that is answered, half of them in a held-out wording."""
+        questions = []
+        for fact in facts:
+            questions.append(about_fact(self.rng, fact, held_out=self.rng.random() < 0.5))
+        return _mean(ask_all(self.memory.local, questions, experts=self._live()))
+
+    def _superseded(self) -> float:
+        """Share of the corrected facts that still give the old value."""
+        questions = []
+        for key in self._corrected():
+            stale = self.life.stale[key]
+            questions.append(Question(closed_book(world.ask(self.rng, key)), stale))
+        return _mean(ask_all(self.memory.local, questions, experts=self._live()), empty=0.0)
+
+    def _corrected(self) -> list[Key]:
+        """What was corrected at least once."""
+        facts = self.life.current.values()
+        return [fact.key for fact in facts if fact.key in self.life.stale]
+
+    def _read(self, count: int) -> dict[str, float]:
+        """Share that is right when read from the context, with the experts on and without any."""
+        questions = reading_questions(self.rng, count)
+        ours = ask_all(self.memory.local, questions, experts=self._live())
+        return {
+            "reading_accuracy": _mean(ours),
+            "reading_accuracy_base": _mean(ask_all(self.base, questions)),
+        }
+
+    def _live(self) -> tuple[str, ...]:
+        return self.memory.live_experts(OWNER)
+
+
+def _verdict(report: NightReport) -> dict[str, Any]:
+    """How the night ended, and the slower ones that were due after it."""
+    seconds, slower = report.seconds, []
+    for night in report.slower:
+        seconds += night.seconds
+        ended = {"level": night.level, "verdict": night.verdict.value, "reason": night.reason}
+        slower.append({**ended, "returned": night.returned})
     return {
-        "night": day + 1,
         "verdict": report.verdict.value,
         "reason": report.reason,
-        "seconds": round(sum(r.seconds for r in reports), 1),
-        "slower": [
-            {
-                "level": r.level,
-                "verdict": r.verdict.value,
-                "reason": r.reason,
-                "returned": r.returned,
-            }
-            for r in report.slower
-        ],
-        "facts": len(today),
-        "evicted": report.evicted,
-        "audited": report.audited,
-        "returned": report.returned,
-        "dreams": report.exam.get("dreams", {}),
-        "closed_book_before": before,
-        "closed_book_after": by_night[-1],
-        "old_nights_accuracy": sum(r * n for r, n in earlier) / sum(n for _, n in earlier)
-        if earlier
-        else 1.0,
-        "by_night": by_night,
-        "superseded_rate": _mean(
-            (matches(t, life.stale[f.key]) for f, t in zip(corrected, made, strict=True)), 0.0
-        ),
-        **read,
-        "tokens_trained": sum(r.tokens_trained for r in reports),
-        "peak_bytes": max(r.exam.get("peak_bytes", 0) for r in reports),
-        "tokens_generated": sum(r.exam.get("tokens_generated", 0) for r in reports),
-        "step_seconds": {
-            **report.exam.get("seconds", {}),
-            **{r.level: r.seconds for r in report.slower},
-        },
-        "exam": {
-            k: {m: s["rate"] for m, s in report.exam.get(k, {}).items()}
-            for k in ("before", "after")
-        },
-        "curve": list(report.curve),
+        "seconds": round(seconds, 1),
+        "slower": slower,
     }
 
 
-def _answers(memory: SleepMemory, chats: Sequence[Any]) -> list[str]:
-    """Closed-book: the live experts on, nothing retrieved."""
-    return memory.local.answer(chats, memory.live_experts(OWNER))
+def _spent(report: NightReport) -> dict[str, Any]:
+    """What the night and the slower ones after it cost."""
+    nights = (report, *report.slower)
+    step_seconds = dict(report.step_seconds)
+    for night in report.slower:
+        step_seconds[night.level] = night.seconds
+    return {
+        "tokens_trained": sum(night.tokens_trained for night in nights),
+        "peak_bytes": max(night.peak_bytes for night in nights),
+        "tokens_generated": sum(night.tokens_generated for night in nights),
+        "step_seconds": step_seconds,
+    }
 
 
-def _closed_book(memory: SleepMemory, facts: Sequence[world.Fact], rng: random.Random) -> float:
-    made = _answers(
-        memory, [closed_book(world.ask(rng, f.key, held_out=rng.random() < 0.5)) for f in facts]
-    )
-    return _mean(matches(t, f.answer) for t, f in zip(made, facts, strict=True))
-
-
-def reading_questions(rng: random.Random, count: int) -> list[tuple[Any, str]]:
-    """Questions about facts nobody ever learned, with 1 to 4 memories in the context."""
-    out = []
-    for _ in range(count):
-        scene = world.scene(rng, rng.randint(1, 4), True)
-        lines = [
-            memory_line(d, world.say(rng, f, True))
-            for d, f in zip(world.dates(rng, len(scene.told)), scene.told, strict=True)
-        ]
-        f = rng.choice(list(scene.current.values()))
-        out.append((open_book(world.ask(rng, f.key), lines), f.answer))
-    return out
+def _rates(report: NightReport, stage: str) -> dict[str, float]:
+    """What the exam of a stage gave, by measure."""
+    scores = report.exam.get(stage, {})
+    return {measure: score["rate"] for measure, score in scores.items()}
 
 
 def summary(report: dict[str, Any]) -> dict[str, float]:
     """The figures after the last day."""
     day, nights = report["days"][-1], report["nights"]
-    retrieval, ours, last = day["retrieval"], day["sleepmem"], nights[-1]
-    tokens = retrieval["memory_tokens_per_turn_earlier"]
+    retrieval, ours = day["retrieval"], day["sleepmem"]
+    first_night, last_night = nights[0], nights[-1]
+    kept, learned = last_night["recall_by_night"][0], first_night["recall_by_night"][0]
+    tokens, our_tokens = (arm["memory_tokens_per_turn_earlier"] for arm in (retrieval, ours))
+    reading, base_reading = last_night["reading_accuracy"], last_night["reading_accuracy_base"]
     return {
         "accuracy_ratio": _ratio(ours["accuracy"], retrieval["accuracy"]),
-        "earlier_tokens_ratio": _ratio(ours["memory_tokens_per_turn_earlier"], tokens)
-        if tokens
-        else 0.0,
+        "earlier_tokens_ratio": _ratio(our_tokens, tokens),
         "abstention_difference": ours["abstention"] - retrieval["abstention"],
-        "night_1_kept": _ratio(last["by_night"][0], nights[0]["by_night"][0]),
-        "superseded_rate": last["superseded_rate"],
-        "reading_ratio": _ratio(last["reading_accuracy"], last["reading_accuracy_base"]),
+        "night_1_kept": _ratio(kept["rate"], learned["rate"]),
+        "superseded_rate": last_night["superseded_rate"],
+        "reading_ratio": _ratio(reading, base_reading),
         "accuracy": ours["accuracy"],
         "accuracy_retrieval": retrieval["accuracy"],
         "accuracy_none": day["none"]["accuracy"],
-        "night_seconds": statistics.median(n["seconds"] for n in nights),
-        "promoted": float(sum(n["verdict"] == "promoted" for n in nights)),
+        "night_seconds": statistics.median(night["seconds"] for night in nights),
+        "promoted": float(sum(night["verdict"] == "promoted" for night in nights)),
     }
 
 
-def _mean(values: Any, empty: float = 1.0) -> float:
-    found = [float(v) for v in values]
-    return round(sum(found) / len(found), 4) if found else empty
+def _mean(values: Iterable[float], *, empty: float = 1.0) -> float:
+    numbers = [float(value) for value in values]
+    return round(sum(numbers) / len(numbers), 4) if numbers else empty
 
 
-def _ratio(a: float, b: float) -> float:
-    return round(a / b, 4) if b else 0.0
+def _ratio(value: float, other: float) -> float:
+    return round(value / other, 4) if other else 0.0
 
 
 def main(
     seeds: Annotated[int, typer.Option(help="How many weeks, with seeds 0, 1, ...", min=1)] = 3,
     out: Annotated[Path, typer.Option(help="Folder for the reports.")] = Path("runs/bench-nights"),
+    *,
     days: Annotated[int, typer.Option(min=1)] = Week.days,
     facts: Annotated[int, typer.Option(min=1)] = Week.facts,
 ) -> None:
     """Live the week with several seeds and print the mean of every figure."""
-    found = []
+    summaries = []
     for seed in range(seeds):
         began = time.time()
         report = live(Week(days=days, facts=facts), seed)
         write(report, out / f"seed-{seed}")
-        found.append(report["summary"])
-        print(
-            f"seed {seed}: {json.dumps(report['summary'])} in {time.time() - began:.0f} s",
-            flush=True,
-        )
-    mean = {k: round(statistics.mean(f[k] for f in found), 4) for k in found[0]}
-    (out / "summary.json").write_text(json.dumps({"seeds": found, "mean": mean}, indent=1))
+        figures = report["summary"]
+        summaries.append(figures)
+        seconds = time.time() - began
+        print(f"seed {seed}: {json.dumps(figures)} in {seconds:.0f} s", flush=True)
+
+    mean = {}
+    for name in summaries[0]:
+        mean[name] = round(statistics.mean(figures[name] for figures in summaries), 4)
+    (out / "summary.json").write_text(json.dumps({"seeds": summaries, "mean": mean}, indent=1))
     print("mean:", json.dumps(mean))
 
 

@@ -1,22 +1,59 @@
-"""What generating text in batches needs: rows made equally long, and how sure the model was. Knows torch and transformers, no experts.
+"""Text in batches and in pieces, and the logits of given text.
 
-Letters: R rows, T tokens.
+Knows torch and transformers, no experts: `model` is whatever view the caller has put on.
+
+| letter | dimension |
+|---|---|
+| R | rows of a batch |
+| T | tokens of a row |
+| V | vocabulary |
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple
 
 import torch
-from transformers import LogitsProcessor
+from transformers import LogitsProcessor, LogitsProcessorList, TextIteratorStreamer
 
 
 class Reply(NamedTuple):
-    """An answer, and how sure the model was: the probability of the likeliest token where it was lowest, in (0, 1]."""
+    """An answer, and how sure the model was.
+
+    `confidence`: the probability of the likeliest token where it was lowest, in (0, 1].
+    """
 
     text: str
     confidence: float
+
+
+class Sampling(NamedTuple):
+    """How an answer is drawn: of the likeliest tokens at temperature 0."""
+
+    max_new_tokens: int
+    temperature: float
+
+
+class RepliedBatch(NamedTuple):
+    """The replies to some of the prompts.
+
+    `rows`: which prompts, one a reply.
+    `tokens`: how many were generated, padding aside.
+    """
+
+    rows: list[int]
+    replies: list[Reply]
+    tokens: int
+
+
+class Padded(NamedTuple):
+    """Rows made equally long; the mask is 1 at their own tokens."""
+
+    ids_R_T: torch.Tensor
+    mask_R_T: torch.Tensor
 
 
 class Watch(LogitsProcessor):  # type: ignore[misc]
@@ -29,33 +66,156 @@ class Watch(LogitsProcessor):  # type: ignore[misc]
         self.steps.append(scores.float().softmax(-1).amax(-1))
         return scores
 
-    def confidence(self, made_R_T: torch.Tensor, ends: Sequence[int]) -> list[float]:
-        """Per row, the least of these up to the end of its answer."""
-        end_R_T = torch.isin(made_R_T, torch.tensor(ends, device=made_R_T.device)).int()
-        over_R_T = end_R_T.cumsum(-1) - end_R_T > 0  # after the first end
-        return [float(x) for x in torch.stack(self.steps, -1).masked_fill(over_R_T, 1.0).amin(-1)]
+    def confidence(self, token_R_T: torch.Tensor, ends: Sequence[int]) -> list[float]:
+        """Per row, the least of these up to the end of its answer.
+
+        Args:
+            token_R_T: what was generated at these steps.
+            ends: ids of the tokens that end an answer.
+        """
+        end_R_T = torch.isin(token_R_T, torch.tensor(ends, device=token_R_T.device)).int()
+        # The first end is the answer's last token. What follows is padding, of which nothing is
+        # to be seen.
+        over_R_T = end_R_T.cumsum(-1) - end_R_T > 0
+        likeliest_R_T = torch.stack(self.steps, -1).masked_fill(over_R_T, 1.0)
+        confidences: list[float] = likeliest_R_T.amin(-1).tolist()
+        return confidences
 
 
-def pad(rows: Sequence[Sequence[int]], value: int, left: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """(ids_R_T, mask_R_T)"""
+def pad(rows: Sequence[Sequence[int]], value: int, *, left: bool) -> Padded:
+    """Make rows equally long: with `value` in front of them, or behind."""
     width = max(map(len, rows))
-    ids, mask = (
-        torch.full((len(rows), width), value),
-        torch.zeros(len(rows), width, dtype=torch.long),
-    )
-    for i, row in enumerate(rows):
-        at = slice(width - len(row), width) if left else slice(0, len(row))
-        ids[i, at] = torch.tensor(row, dtype=torch.long)
-        mask[i, at] = 1
-    return ids, mask
+    ids_R_T = torch.full((len(rows), width), value)
+    mask_R_T = torch.zeros(len(rows), width, dtype=torch.long)
+    for row, ids in enumerate(rows):
+        own = slice(width - len(ids), width) if left else slice(0, len(ids))
+        ids_R_T[row, own] = torch.tensor(ids, dtype=torch.long)
+        mask_R_T[row, own] = 1
+    return Padded(ids_R_T, mask_R_T)
 
 
 def buckets(lengths: Sequence[int]) -> list[list[int]]:
-    """Row numbers in groups of like length, so that a long row does not make short ones expensive."""
+    """Rows in groups of like length, so that a long row does not make short ones expensive."""
     groups: list[list[int]] = []
-    for r in sorted(range(len(lengths)), key=lambda r: lengths[r]):
-        if groups and lengths[r] <= 1.5 * lengths[groups[-1][0]] + 16:
-            groups[-1].append(r)
+    for row in sorted(range(len(lengths)), key=lambda row: lengths[row]):
+        if groups and lengths[row] <= 1.5 * lengths[groups[-1][0]] + 16:
+            groups[-1].append(row)
         else:
-            groups.append([r])
+            groups.append([row])
     return groups
+
+
+def reply_in_batches(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    *,
+    tokenizer: Any,
+    ends: Sequence[int],
+    sampling: Sampling,
+    batch: int,
+) -> Iterator[RepliedBatch]:
+    """Reply to token ids of prompts, at most `batch` at once, the shortest first."""
+    draw: dict[str, Any] = {"do_sample": False}
+    if sampling.temperature:
+        # Of all tokens, whatever the model's own settings would leave out.
+        draw = {"do_sample": True, "temperature": sampling.temperature, "top_k": 0, "top_p": 1.0}
+    by_length = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
+    for start in range(0, len(by_length), batch):
+        rows = by_length[start : start + batch]
+        padded = pad([prompts[row] for row in rows], tokenizer.pad_token_id, left=True)
+        watch = Watch()
+        ids_R_T = model.generate(
+            input_ids=padded.ids_R_T.to(model.device),
+            attention_mask=padded.mask_R_T.to(model.device),
+            max_new_tokens=sampling.max_new_tokens,
+            pad_token_id=tokenizer.pad_token_id,
+            logits_processor=LogitsProcessorList([watch]),
+            **draw,
+        )
+
+        # What comes back begins with the prompts.
+        token_R_T = ids_R_T[:, padded.ids_R_T.shape[1] :]
+        tokens = int((token_R_T != tokenizer.pad_token_id).sum())
+        texts = tokenizer.batch_decode(token_R_T, skip_special_tokens=True)
+        replies = []
+        for text, confidence in zip(texts, watch.confidence(token_R_T, ends), strict=True):
+            replies.append(Reply(text.strip(), confidence))
+        yield RepliedBatch(rows, replies, tokens)
+
+
+def stream(
+    view: Callable[[], AbstractContextManager[Any]],
+    prompt: Sequence[int],
+    *,
+    tokenizer: Any,
+    sampling: Sampling,
+) -> Generator[str, None, float]:
+    """Reply to one prompt in pieces, as they are generated; return the confidence (see `Reply`).
+
+    Args:
+        view: gives the model. It is entered and left on the thread that generates.
+    """
+    pieces = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
+    watch = Watch()
+    errors: list[BaseException] = []
+
+    def generate() -> None:
+        try:
+            with view() as model, torch.no_grad():
+                ids_R_T = torch.tensor([prompt], device=model.device)
+                model.generate(
+                    input_ids=ids_R_T,
+                    attention_mask=torch.ones_like(ids_R_T),
+                    max_new_tokens=sampling.max_new_tokens,
+                    do_sample=sampling.temperature > 0,
+                    temperature=sampling.temperature or None,
+                    pad_token_id=tokenizer.pad_token_id,
+                    logits_processor=LogitsProcessorList([watch]),
+                    streamer=pieces,
+                )
+        except BaseException as error:
+            errors.append(error)
+            # Without an end, the reader would wait for the next piece for ever.
+            pieces.end()
+
+    worker = threading.Thread(target=generate, daemon=True)
+    worker.start()
+    begun = False
+    for piece in pieces:
+        text = piece if begun else piece.lstrip()
+        begun = begun or bool(text)
+        if text:
+            yield text
+    worker.join()
+    if errors:
+        raise errors[0]
+    return float(torch.stack(watch.steps).amin())
+
+
+def completion_logits(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    *,
+    completions: Sequence[Sequence[int]],
+    pad_token_id: int,
+) -> list[torch.Tensor]:
+    """Per row, the logits_T_V that predict each token of its completion; one forward pass."""
+    rows = list(zip(prompts, completions, strict=True))
+    padded = pad([[*prompt, *completion] for prompt, completion in rows], pad_token_id, left=False)
+
+    # The vocabulary is wide: no logits for positions that lie in the prompts of all rows.
+    first = min(map(len, prompts)) - 1
+    last = padded.ids_R_T.shape[1] - 1
+    logits_R_T_V = model(
+        input_ids=padded.ids_R_T.to(model.device),
+        attention_mask=padded.mask_R_T.to(model.device),
+        logits_to_keep=torch.arange(first, last, device=model.device),
+        use_cache=False,
+    ).logits
+
+    # The token before predicts a token.
+    logits = []
+    for row, (prompt, completion) in enumerate(rows):
+        start = len(prompt) - 1 - first
+        logits.append(logits_R_T_V[row, start : start + len(completion)])
+    return logits

@@ -1,1 +1,4 @@
-"""The night: one LangGraph graph of steps. What its rooms share is values; only `steps` and `graph` write to the stores."""
+"""The night: one LangGraph graph of steps.
+
+Its rooms share values; only `steps` and `graph` write to the stores.
+"""

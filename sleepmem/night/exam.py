@@ -1,82 +1,140 @@
-"""The exam of a night: what the model knows, admits and reads with some experts on, asked of the probes in the ledger."""
+"""The exam of a night, asked of the probes in the ledger.
+
+What the model knows, admits and reads with some experts on.
+"""
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
-from sleepmem.night import measures as exams
-from sleepmem.night import replay
-from sleepmem.night.state import Night, State
+from sleepmem.night import measures
+from sleepmem.night.replay import evenly
+from sleepmem.night.state import (
+    Examined,
+    NightContext,
+    Scores,
+    State,
+    namespace_of,
+    night_id_of,
+)
 from sleepmem.records import Kind, Probe, Role, Score
 
 
+class Sitting(NamedTuple):
+    """One exam: its scores, the ids of tonight's probes that were passed, recall by night."""
+
+    scores: dict[str, Score]
+    passed: set[str]
+    recall_by_night: list[dict[str, Any]]
+
+    def as_state(self) -> Examined:
+        return {
+            "exam": as_lists(self.scores),
+            "passed": sorted(self.passed),
+            "recall_by_night": self.recall_by_night,
+        }
+
+
 def examine(
-    night: Night, state: State, experts: Sequence[str], dreamt: Sequence[Probe] = ()
-) -> tuple[dict[str, Score], set[str], dict[str, float]]:
-    """The scores, the ids of tonight's probes that were passed, and recall by night; `dreamt` are probes beside those of the ledger."""
-    most, local = night.config.exam.most, night.local
-    probes = [*night.ledger.probes(state["night_id"]), *dreamt]
-    facts = [p for p in probes if p.kind is Kind.FACT]
-    tonight = [p for p in facts if p.role is Role.EXAM]
-    learned = [
-        p
-        for p in night.ledger.learned_probes(tuple(state["namespace"]))
-        if p.kind is Kind.FACT and p.role is Role.EXAM
-    ]
-    earlier = replay.evenly(
-        [p for p in learned if p.episode_id not in state["superseded"]], most, state["night_id"]
-    )
-    unsaid = [p.question for p in probes if p.kind is Kind.NEVER_SAID and p.role is Role.EXAM][
-        :most
-    ]
-    readings = [p for p in probes if p.kind is Kind.READING and p.role is Role.EXAM][:most]
-    kept, still = exams.recall(local, earlier, experts)
-    recalled, passed = exams.recall(local, tonight, experts)
-    by_night = _by_night([*earlier, *tonight], still | passed)
-    dreams, answered = exams.recall(
-        local, [p for p in probes if p.kind is Kind.DREAM and p.role is Role.EXAM], experts
-    )
-    more = [
-        p for p in probes if p.role is Role.TRAIN and p.kind in (Kind.FACT, Kind.DREAM)
-    ]  # the gate may trust these wordings too
-    passed |= answered | exams.recall(local, more, experts)[1]
+    night: NightContext, state: State, *, experts: Sequence[str], dreamt: Sequence[Probe] = ()
+) -> Sitting:
+    """Examine the model with these experts on.
+
+    Args:
+        night: model and stores.
+        state: which night it is.
+        experts: those that are on.
+        dreamt: probes beside those of the ledger.
+    """
+    local, most = night.local, night.config.exam.most
+    probes = [*night.ledger.nights.probes(night_id_of(state)), *dreamt]
+    tonight = _of(probes, Kind.FACT, Role.EXAM)
+    earlier = _earlier_facts(night, state)
+    unsaid = [probe.question for probe in _of(probes, Kind.NEVER_SAID, Role.EXAM)][:most]
+    readings = _of(probes, Kind.READING, Role.EXAM)[:most]
+
+    # 1. What does it know?
+    earlier_score, earlier_passed = measures.recall(local, earlier, experts=experts)
+    tonight_score, passed = measures.recall(local, tonight, experts=experts)
+    right = earlier_passed | passed
+    by_night = _by_night([*earlier, *tonight], right, night.ledger.nights.numbers())
+    dreams = _of(probes, Kind.DREAM, Role.EXAM)
+    dream_score, dreams_passed = measures.recall(local, dreams, experts=experts)
+
+    # The gate may trust the wordings that were taught, too, when they are answered.
+    taught = []
+    for probe in probes:
+        if probe.role is Role.TRAIN and probe.kind in (Kind.FACT, Kind.DREAM):
+            taught.append(probe)
+    _, taught_passed = measures.recall(local, taught, experts=experts)
+
+    # 2. What does it admit, and what does it read?
     scores = {
-        "dreams": dreams,
-        "recall": recalled,
-        "old_nights": kept,
-        "abstention": exams.abstention(local, unsaid, experts),
-        "superseded": exams.superseded(local, tonight, experts),
-        "reading": exams.reading(local, readings, experts),
-        "general_kl": exams.general_kl(local, experts),
+        "dreams": dream_score,
+        "recall": tonight_score,
+        "old_nights": earlier_score,
+        "abstention": measures.abstention(local, unsaid, experts=experts),
+        "superseded": measures.superseded(local, tonight, experts=experts),
+        "reading": measures.reading(local, readings, experts=experts),
+        "general_kl": measures.general_kl(local, experts),
     }
-    if "exam_before" not in state:  # the base itself, once
-        scores["base_abstention"] = exams.abstention(local, unsaid, ())
-        scores["base_reading"] = exams.reading(local, readings, ())
-    return scores, passed, by_night
 
-
-def _by_night(probes: Sequence[Probe], right: set[str]) -> dict[str, float]:
-    nights = sorted({p.night_id for p in probes})
-    return {n: statistics.mean(p.id in right for p in probes if p.night_id == n) for n in nights}
+    # 3. The base itself is asked once, in the evening.
+    if "expanded" not in state:
+        scores["base_abstention"] = measures.abstention(local, unsaid, experts=())
+        scores["base_reading"] = measures.reading(local, readings, experts=())
+    return Sitting(scores, passed | dreams_passed | taught_passed, by_night)
 
 
 def bounds(state: State) -> dict[str, Score]:
-    """What tonight is held against: the evening's model, and the base itself where that is the better one."""
-    before = as_scores(state["exam_before"])
-    return {**before, "abstention": before["base_abstention"], "reading": before["base_reading"]}
+    """What tonight is held against: the evening's model, or the base where it is the better."""
+    before = as_scores(state["expanded"]["exam"])
+    return {
+        **before,
+        "abstention": before["base_abstention"],
+        "reading": before["base_reading"],
+    }
 
 
 def proven_episodes(probes: Sequence[Probe], passed: set[str]) -> list[str]:
     """Episodes all of whose exam probes were passed closed-book."""
-    facts = [p for p in probes if p.kind is Kind.FACT and p.role is Role.EXAM]
-    failed = {p.episode_id for p in facts if p.id not in passed}
-    return sorted({p.episode_id for p in facts} - failed)
+    facts = _of(probes, Kind.FACT, Role.EXAM)
+    failed = {probe.episode_id for probe in facts if probe.id not in passed}
+    return sorted({probe.episode_id for probe in facts} - failed)
 
 
-def as_lists(scores: dict[str, Score]) -> dict[str, list[float]]:
-    return {m: [s.right, s.total] for m, s in scores.items()}
+def as_lists(scores: Mapping[str, Score]) -> Scores:
+    return {measure: [score.right, score.total] for measure, score in scores.items()}
 
 
-def as_scores(lists: dict[str, list[float]]) -> dict[str, Score]:
-    return {m: Score(right, int(total)) for m, (right, total) in lists.items()}
+def as_scores(lists: Scores) -> dict[str, Score]:
+    return {measure: Score(right, int(total)) for measure, (right, total) in lists.items()}
+
+
+def _of(probes: Sequence[Probe], kind: Kind, role: Role) -> list[Probe]:
+    return [probe for probe in probes if probe.kind is kind and probe.role is role]
+
+
+def _earlier_facts(night: NightContext, state: State) -> list[Probe]:
+    """A sample of what earlier nights asked and tonight does not correct."""
+    superseded = state["probed"]["superseded"]
+    learned = night.ledger.nights.learned_probes(namespace_of(state))
+    standing = []
+    for probe in _of(learned, Kind.FACT, Role.EXAM):
+        if probe.episode_id not in superseded:
+            standing.append(probe)
+    return evenly(standing, night.config.exam.most, seed=night_id_of(state))
+
+
+def _by_night(
+    probes: Sequence[Probe], right: set[str], numbers: Mapping[str, int]
+) -> list[dict[str, Any]]:
+    """Share of the probes that were answered right, by the night a fact was learned in."""
+    answered: dict[int, list[bool]] = {}
+    for probe in probes:
+        answered.setdefault(numbers[probe.night_id], []).append(probe.id in right)
+    by_night = []
+    for number, results in sorted(answered.items()):
+        by_night.append({"night": number, "rate": sum(results) / len(results)})
+    return by_night

@@ -1,6 +1,7 @@
-"""Which episodes a night replays, and which earlier questions it rehearses. Pure: values in, values out.
+"""Which episodes a night replays, and which earlier questions it rehearses. Pure.
 
-Departs from the paper: there all data is replayed alike; here what users asked for, and retrieval had to fetch, comes first.
+Departs from the paper (arXiv 2606.03979): there all data is replayed alike; here what users asked
+for, and retrieval had to fetch, comes first.
 """
 
 from __future__ import annotations
@@ -27,7 +28,11 @@ class Replay:
 
 
 def select(
-    buffered: Sequence[Episode], demand: Mapping[str, int], budget: int, untrusted: bool = False
+    buffered: Sequence[Episode],
+    demand: Mapping[str, int],
+    *,
+    budget: int,
+    untrusted: bool = False,
 ) -> list[Replay]:
     """Pick at most `budget` episodes, most demanded first, then oldest first.
 
@@ -37,23 +42,26 @@ def select(
         budget: most episodes one night may replay; at least 1.
         untrusted: whether episodes that the user did not say may be picked.
     """
-    allowed = [e for e in buffered if e.trusted or untrusted]
-    ranked = sorted(allowed, key=lambda e: (-demand.get(e.id, 0), e.created_at, e.id))
-    return [
-        Replay(e.id, Reason.DEMANDED if demand.get(e.id) else Reason.BUFFERED)
-        for e in ranked[:budget]
-    ]
+    allowed = [episode for episode in buffered if episode.trusted or untrusted]
+    allowed.sort(key=lambda episode: (-demand.get(episode.id, 0), *episode.age_key))
+    plan = []
+    for episode in allowed[:budget]:
+        reason = Reason.DEMANDED if demand.get(episode.id) else Reason.BUFFERED
+        plan.append(Replay(episode.id, reason))
+    return plan
 
 
-def evenly(probes: Sequence[Probe], most: int, seed: int | str) -> list[Probe]:
+def evenly(probes: Sequence[Probe], most: int, *, seed: int | str) -> list[Probe]:
     """A sample of at most `most` probes, drawn evenly over the episodes they are about."""
     rng = random.Random(seed)
     by_episode: dict[str, list[Probe]] = {}
-    for p in probes:
-        by_episode.setdefault(p.episode_id, []).append(p)
+    for probe in probes:
+        by_episode.setdefault(probe.episode_id, []).append(probe)
     decks = rng.sample(list(by_episode.values()), len(by_episode))
     for deck in decks:
         rng.shuffle(deck)
+
+    # One of every episode before a second of any.
     picked: list[Probe] = []
     while len(picked) < most and any(decks):
         picked += [deck.pop() for deck in decks if deck]

@@ -1,15 +1,22 @@
-"""Knowledge seeding: distil the model that reads the episodes into the model that no longer needs to (paper, section 4).
+"""Knowledge seeding: the model that reads the episodes teaches the one that no longer needs to.
 
-    L = alpha * D(teacher || student) - (1 - alpha) * E[reward]
+    L = alpha * D(teacher || student) - (1 - alpha) * E[reward]      (arXiv 2606.03979, section 4)
 
-Teacher and student are views of one model. The answers of a batch are the teacher's (off-policy) or, with probability lambda, cut at a random
-prefix and completed by the student (on-policy); the completed ones are also rewarded for meaning and for wording (learning to imitate). Only
-the new expert trains. The loop, the rollouts and the divergence are TRL's; this file adds the two contexts of a row and the reward.
+Teacher and student are views of one model, and only the new expert trains. The answers of a batch
+are the teacher's (off-policy) or, with probability lambda, cut at a random prefix and completed by
+the student (on-policy); the completed ones are also rewarded for meaning and for wording (learning
+to imitate). The loop, the rollouts and the divergence are TRL's; this file adds the two contexts of
+a row and the reward.
 
-Every batch holds four kinds of rows (`Row.kind`), each with its own pair of views (LAB.md: what leaving three of them out costs).
+Every batch holds four kinds of rows (`rows.RowKind`), each with its own pair of views; what leaving
+three of them out costs is in `docs/lab/2026-11-22-each-part-left-out-three-seeds.md`.
 
-Departs from the paper: the policy gradient is REINFORCE with a leave-one-out baseline over the on-policy rows of a batch; one sample a row, and that
-sample goes on from a prefix of the teacher's answer, where GKD's is the student's from the first token.
+Letters: R rows of a batch, N answer tokens of all rows, K those of them that are trained on,
+V vocabulary.
+
+Departs from the paper: the policy gradient is REINFORCE with a leave-one-out baseline over the
+on-policy rows of a batch; one sample a row, and that sample goes on from a prefix of the teacher's
+answer, where GKD's is the student's from the first token.
 """
 
 from __future__ import annotations
@@ -20,55 +27,54 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any
+from typing import Any, Literal, NamedTuple, TypedDict
 
 import torch
 from datasets import Dataset
-from rapidfuzz.distance import Levenshtein
+from torch.nn.functional import one_hot
 from transformers import PrinterCallback, TrainerCallback
 from trl.trainer.distillation_config import DistillationConfig
 from trl.trainer.distillation_trainer import DistillationTrainer
 
 from sleepmem.config import SeedingConfig
 from sleepmem.model.local import LocalModel
+from sleepmem.night.rewards import Semantic, reward
+from sleepmem.night.rows import Row, RowKind, compose
 
-with (
-    warnings.catch_warnings()
-):  # TRL warns that this module may move; the pin in pyproject.toml is our answer
+# TRL warns that this module may move; the pin in pyproject.toml is the answer.
+with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from trl.experimental.gkd import GKDTrainer
 
-_TAUGHT_BYTES, _TAUGHT_AT_ONCE = (
-    1 << 30,
-    64,
-)  # most memory for the teachers' logits, which are computed once and not at every step; rows in a pass
-_LAST = 8  # batches that decide whether seeding ends early
-_CERTAIN = 100.0  # a logit this far above the others is a probability of one
-Semantic = Callable[
-    [str, str], float
-]  # (made, wanted) -> 1.0 when they mean the same, else 0.0; frozen
-Progress = Callable[[int, int, float], None]  # (step, steps, loss)
+# Receives (step, steps, loss).
+Progress = Callable[[int, int, float], None]
+# The names of the experts that are on in a view; none is the base.
+Experts = tuple[str, ...]
 
-
-class RowKind(StrEnum):
-    """What a row is for. Teacher's view / student's view, context:"""
-
-    FACT = "fact"  # base with the episode / all experts without
-    NEVER_SAID = "never_said"  # base without / all experts without
-    REHEARSAL = "rehearsal"  # experts before tonight without / all experts without
-    READING = "reading"  # base with memories / all experts with the same memories
+# Most memory for the teachers' logits, which are computed once and not at every step.
+_TEACHERS_BYTES = 1 << 30
+_ROWS_PER_PASS = 64
+# Batches that decide whether seeding ends early.
+_LAST_BATCHES = 8
+# A logit this far above the others is a probability of one.
+_CERTAIN_LOGIT = 100.0
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One question for both views, and the teacher's answer to it."""
+class Lesson:
+    """Who learns what.
 
-    kind: RowKind
-    student: tuple[dict[str, str], ...]  # chat messages
-    teacher: tuple[dict[str, str], ...]
-    answer: str
-    certain: bool = False  # the answer itself is the teacher, with all the probability: plain fine-tuning on it (ReST-EM)
+    expert     is trained; it was added to the model
+    before     the experts that were live this evening
+    rows       what to teach, of the four kinds
+    absorbed   experts of a faster level that `expert` is to replace: on in the teacher of
+               rehearsal, off in the student
+    """
+
+    expert: str
+    before: Experts
+    rows: Sequence[Row]
+    absorbed: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,218 +85,323 @@ class Seeded:
     tokens_trained: int
 
 
-def reward(made: str, wanted: str, semantic: Semantic, gamma: float, z0: int) -> float:
-    """r = gamma * r_sem + (1 - gamma) * r_abs, in [0, 1] (paper, section 4). z0 counts characters."""
-    z = Levenshtein.distance(made, wanted)
-    r_abs = 1 - z / max(len(made), len(wanted), 1) if z <= z0 else 0.0
-    return gamma * semantic(made, wanted) + (1 - gamma) * r_abs
+class Example(TypedDict):
+    """A row in token ids, as it lies in the data set.
+
+    row          its number: a row is drawn more than once
+    prompt       empty; TRL asks for this column
+    answer_ids   the teacher's answer, with the end of its turn
+    """
+
+    row: int
+    kind: str
+    certain: bool
+    prompt: str
+    student_ids: list[int]
+    teacher_ids: list[int]
+    answer_ids: list[int]
 
 
-def compose(rows: Sequence[Row], config: SeedingConfig) -> list[Row]:
-    """`steps` batches in a row, every one with its share of each kind there is; tonight's facts fill what is left."""
-    rng = random.Random(config.seed)
-    decks: dict[RowKind, list[Row]] = {
-        kind: [r for r in rows if r.kind is kind] for kind in RowKind
-    }
-    drawn: dict[RowKind, list[Row]] = {kind: [] for kind in RowKind}
+class Answered(NamedTuple):
+    """An example with the answer that it is trained on.
 
-    def draw(kind: RowKind) -> Row:
-        if not drawn[kind]:  # every row once before any row twice
-            drawn[kind] = rng.sample(decks[kind], len(decks[kind]))
-        return drawn[kind].pop()
+    ids   the teacher's answer, or what the student made of its beginning
+    cut   tokens of that beginning; None when the whole answer is the teacher's
+    """
 
-    shares = {
-        RowKind.NEVER_SAID: config.never_said,
-        RowKind.REHEARSAL: config.rehearsal,
-        RowKind.READING: config.reading,
-    }
-    counts = {
-        kind: int(share * config.batch + 1e-9) if decks[kind] else 0
-        for kind, share in shares.items()
-    }  # rounded down: facts keep theirs
-    counts[RowKind.FACT] = config.batch - sum(counts.values())
-    out = []
-    for _ in range(config.steps):
-        batch = [draw(kind) for kind, n in counts.items() for _ in range(n)]
-        rng.shuffle(batch)
-        out += batch
-    return out
+    example: Example
+    ids: list[int]
+    cut: int | None = None
+
+    @property
+    def own(self) -> list[bool]:
+        """Of every token, whether it is trained on: what the student was given is not its own."""
+        given = self.cut or 0
+        return [False] * given + [True] * (len(self.ids) - given)
 
 
-class SeedingTrainer(DistillationTrainer):  # type: ignore[misc]
-    """TRL's trainer with a context per view, off-policy rows, and the imitation reward. Single process."""
+class Batch(TypedDict):
+    """What one step learns from, one entry a row.
+
+    advantage            by how much a completed answer earned more than the others of its batch;
+                         it comes first, because TRL measures the batch by the first value
+    num_items_in_batch   tokens that are trained on, under TRL's name
+    """
+
+    advantage: torch.Tensor
+    rows: list[Answered]
+    num_items_in_batch: torch.Tensor
+
+
+def seed(
+    local: LocalModel,
+    lesson: Lesson,
+    *,
+    config: SeedingConfig,
+    semantic: Semantic,
+    progress: Progress | None = None,
+    accumulation: int = 1,
+) -> Seeded:
+    """Train the lesson's expert, with those of this evening on beside it. Nothing else changes.
+
+    Args:
+        local: the model.
+        lesson: who learns what.
+        config: steps, batch, learning rate and the weights of the loss.
+        semantic: the frozen judge of the reward.
+        progress: called at every logged step.
+        accumulation: passes that a batch is split into; they are one step.
+    """
+    # A row that is drawn more than once is read once, by the tokenizer and by its teacher.
+    examples: list[Example] = []
+    distinct: dict[int, Example] = {}
+    for row in compose(lesson.rows, config):
+        if id(row) not in distinct:
+            distinct[id(row)] = _tokenize(local, row, number=len(distinct))
+        examples.append(distinct[id(row)])
+
+    # The new expert takes the place of what it absorbs, which rehearsal's teacher alone still has.
+    beside = [name for name in lesson.before if name not in lesson.absorbed]
+    view = (*beside, lesson.expert)
+    curve = _Curve(progress)
+    with tempfile.TemporaryDirectory() as scratch, local.view(view, training=lesson.expert):
+        trainer = SeedingTrainer(
+            local,
+            lesson.before,
+            config=config,
+            semantic=semantic,
+            train_dataset=Dataset.from_list(examples),
+            args=_arguments(config, scratch, accumulation, use_cpu=local.device == "cpu"),
+            callbacks=[curve],
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.add_callback(_StopEarly(trainer.as_taught, config.stop_at))
+        trainer.teach(list(distinct.values()))
+        trainer.train()
+    local.model.eval()
+    return Seeded(tuple(curve.points), trainer.tokens_trained)
+
+
+class SeedingTrainer(DistillationTrainer):
+    """TRL's trainer with a context per view, off-policy rows, and the imitation reward.
+
+    Single process. Runs in the student's view.
+
+    Args:
+        local: the model.
+        before: experts of the teacher of rehearsal.
+        config: weights of the loss, share of on-policy batches, seed.
+        semantic: the frozen judge of the reward.
+        trl: arguments of `DistillationTrainer`.
+
+    tokens_trained   so far
+    as_taught        of the last off-policy rows, whether the student would say the same, word for
+                     word
+    taught           by row, the logits_N_V of its teacher for the teacher's answer, as far as there
+                     is room for them
+    """
 
     def __init__(
         self,
         local: LocalModel,
-        before: tuple[str, ...],
+        before: Experts,
+        *,
         config: SeedingConfig,
         semantic: Semantic,
-        **kwargs: Any,
+        **trl: Any,
     ) -> None:
-        super().__init__(model=local.model, processing_class=local.tokenizer, **kwargs)
+        super().__init__(model=local.model, processing_class=local.tokenizer, **trl)
         self.local, self.before = local, before
         self.seeding, self.semantic = config, semantic
         self.rng = random.Random(config.seed)
         self.tokens_trained = 0
-        self.as_taught: deque[bool] = deque(
-            maxlen=_LAST * config.batch
-        )  # of the last rows, whether the student would say the same, word for word
-        self.taught: dict[
-            int, torch.Tensor
-        ] = {}  # by row: the teacher's logits_N_V of its whole answer, as far as there is room
+        self.as_taught: deque[bool] = deque(maxlen=_LAST_BATCHES * config.batch)
+        self.taught: dict[int, torch.Tensor] = {}
 
-    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        """Decide whether the student answers this batch itself, let it (TRL's rollout), reward it. Lists, one entry a row."""
-        completions = [list(x["answer_ids"]) for x in inputs]
-        cuts = [-1] * len(
-            inputs
-        )  # -1: the teacher's answer; else the length of the prefix that was given
-        on_policy = self.rng.random() < self.seeding.lambda_
-        on = [
-            i
-            for i, x in enumerate(inputs)
-            if on_policy and x["kind"] != RowKind.READING and not x["certain"]
-        ]
-        rewards = torch.zeros(len(inputs))
-        if on:
-            for i in on:
-                cuts[i] = self.rng.randrange(len(completions[i]))
-            prompts = [[*inputs[i]["student_ids"], *completions[i][: cuts[i]]] for i in on]
-            for i, made in zip(on, self._generate_single_turn(prompts, None, {}), strict=True):
-                wanted = completions[i]
-                self.local.tokens_generated += len(made)
-                completions[i] = wanted[: cuts[i]] + made
-                texts = [
-                    str(self.local.tokenizer.decode(c, skip_special_tokens=True)).strip()
-                    for c in (completions[i], wanted)
-                ]
-                rewards[i] = reward(
-                    texts[0], texts[1], self.semantic, self.seeding.gamma, self.seeding.z0
-                )
-        advantages = torch.zeros(len(inputs))
-        if len(on) > 1:
-            others = (rewards[on].sum() - rewards[on]) / (len(on) - 1)
-            advantages[on] = rewards[on] - others
-            self._metrics["train"]["reward"].append(rewards[on].mean().item())
-        trained = sum(len(c) - max(cut, 0) for c, cut in zip(completions, cuts, strict=True))
+    # The answers of a batch
+
+    def _generate_and_score_completions(  # type: ignore[override]
+        self, inputs: list[Example]
+    ) -> Batch:
+        """TRL's hook, before every step: whose answers it is trained on, and what they earn."""
+        rows = [Answered(example, example["answer_ids"]) for example in inputs]
+        if self.rng.random() < self.seeding.lambda_:
+            rows = self._complete(rows)
+
+        # REINFORCE, one left out: the mean of the others is what was to be expected, so an answer
+        # that is the only one earns nothing.
+        completed = [place for place, row in enumerate(rows) if row.cut is not None]
+        rewards = [self._reward(rows[place]) for place in completed]
+        advantage_R = torch.zeros(len(rows))
+        if len(completed) > 1:
+            reward_R = torch.tensor(rewards)
+            others_R = (reward_R.sum() - reward_R) / (len(completed) - 1)
+            advantage_R[completed] = reward_R - others_R
+            self._metrics["train"]["reward"].append(reward_R.mean().item())
+
+        trained = sum(sum(row.own) for row in rows)
         self.tokens_trained += trained
         return {
-            "advantage": advantages,  # first: TRL measures the batch by the first value
-            "student_ids": [list(x["student_ids"]) for x in inputs],
-            "teacher_ids": [list(x["teacher_ids"]) for x in inputs],
-            "row": [x["row"] for x in inputs],
-            "kind": [x["kind"] for x in inputs],
-            "certain": [x["certain"] for x in inputs],
-            "completion_ids": completions,
-            "cut": cuts,
+            "advantage": advantage_R,
+            "rows": rows,
             "num_items_in_batch": torch.tensor(float(trained), device=self.accelerator.device),
         }
 
+    def _complete(self, rows: list[Answered]) -> list[Answered]:
+        """Let the student go on from a random prefix of the teacher's answers.
+
+        Not where it reads, and not where the answer is certain.
+        """
+        prompts: list[list[int]] = []
+        prefixes: dict[int, list[int]] = {}
+        for place, row in enumerate(rows):
+            if row.example["kind"] == RowKind.READING or row.example["certain"]:
+                continue
+            prefixes[place] = row.ids[: self.rng.randrange(len(row.ids))]
+            prompts.append([*row.example["student_ids"], *prefixes[place]])
+        if not prompts:
+            return rows
+
+        # TRL's rollout: up to the end of the turn, or to `max_new_tokens`.
+        completed = list(rows)
+        completions = self._generate_single_turn(prompts, None, {})
+        for (place, prefix), completion in zip(prefixes.items(), completions, strict=True):
+            self.local.tokens_generated += len(completion)
+            ids = [*prefix, *completion]
+            completed[place] = Answered(rows[place].example, ids, cut=len(prefix))
+        return completed
+
+    def _reward(self, row: Answered) -> float:
+        """What a completed answer earns, against the teacher's."""
+        decode = self.local.tokenizer.decode
+        return reward(
+            str(decode(row.ids, skip_special_tokens=True)).strip(),
+            str(decode(row.example["answer_ids"], skip_special_tokens=True)).strip(),
+            semantic=self.semantic,
+            gamma=self.seeding.gamma,
+            z0=self.seeding.z0,
+        )
+
+    # The loss
+
     def _compute_loss(
-        self, student: Any, inputs: dict[str, Any], items: Any
+        self, student: Any, inputs: Batch, items: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        completions = inputs["completion_ids"]
-        with torch.no_grad():
-            teacher_N_V = self._teacher(inputs)
-        student_N_V = self.local.logits(inputs["student_ids"], completions)
+        """TRL's hook: the loss, the student's entropy summed over the K tokens, and K."""
+        # 1. What do teacher and student expect at every token of the answers?
+        rows = inputs["rows"]
+        teacher_N_V = self._teachers_logits(rows)
+        student_N_V = self._logits("student_ids", rows)
         device = student_N_V.device
-        sampled_N = torch.tensor([t for c in completions for t in c], device=device)
-        same = torch.split(student_N_V.argmax(-1) == sampled_N, [len(c) for c in completions])
-        if (
-            max(inputs["cut"]) < 0
-        ):  # where the student completes, nearly all that is left to count is reading
-            self.as_taught += [bool(s.all()) for s in same]
-        taught_N, advantage_N = [], []
-        for completion, cut, advantage in zip(
-            completions, inputs["cut"], inputs["advantage"].tolist(), strict=True
-        ):
-            given = max(cut, 0)  # what the student was given is not its own
-            taught_N += [False] * given + [True] * (len(completion) - given)
-            advantage_N += [advantage] * len(completion)
-        taught = torch.tensor(taught_N, device=device)
-        student_N_V, teacher_N_V = student_N_V[taught].float(), teacher_N_V[taught].float()
+
+        # 2. Which tokens are trained on, and what did their answers earn?
+        ids, own, advantages = [], [], []
+        for row, advantage in zip(rows, inputs["advantage"].tolist(), strict=True):
+            ids += row.ids
+            own += row.own
+            advantages += [advantage] * len(row.ids)
+        token_N, own_N = torch.tensor(ids, device=device), torch.tensor(own, device=device)
+        advantage_K = torch.tensor(advantages, device=device)[own_N]
+        self._compare(student_N_V.argmax(-1) == token_N, rows)
+        token_K, count = token_N[own_N], own_N.sum()
+
+        # 3. Distillation: over the whole vocabulary, the student expects what the teacher does.
+        student_K_V, teacher_K_V = student_N_V[own_N].float(), teacher_N_V[own_N].float()
         divergence = GKDTrainer.generalized_jsd_loss(
-            student_N_V[None], teacher_N_V[None], beta=self.seeding.beta, reduction="sum"
+            student_K_V[None], teacher_K_V[None], beta=self.seeding.beta, reduction="sum"
         )
-        log_N_V = student_N_V.log_softmax(-1)
-        advantages = torch.tensor(advantage_N, device=device)[taught]
-        imitation = (advantages * log_N_V.gather(-1, sampled_N[taught][:, None])[:, 0]).sum()
-        count = taught.sum()
-        loss = (self.seeding.alpha * divergence - (1 - self.seeding.alpha) * imitation) / (
-            items if items is not None else count
-        )
-        entropy = -(log_N_V.exp() * log_N_V).sum().detach()
-        return loss, entropy, count
 
-    @torch.no_grad()
-    def teach(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Have the teachers read every distinct row once, rows of like length together, as many as there is room for."""
-        room = _TAUGHT_BYTES
-        distinct = sorted(
-            {x["row"]: x for x in rows if not x["certain"]}.values(),
-            key=lambda x: len(x["teacher_ids"]),
-        )
-        for experts in {(), self.before}:
-            mine = [x for x in distinct if self._taught_by(x["kind"]) == experts]
-            for i in range(0, len(mine), _TAUGHT_AT_ONCE):
-                some = mine[i : i + _TAUGHT_AT_ONCE]
-                parts = self._logits(
-                    experts, [x["teacher_ids"] for x in some], [x["answer_ids"] for x in some]
-                )
-                room -= sum(p.nbytes for p in parts)
-                if room < 0:
-                    return
-                self.taught |= {x["row"]: p for x, p in zip(some, parts, strict=True)}
+        # 4. Imitation: what earned more than the others of its batch becomes likelier.
+        log_K_V = student_K_V.log_softmax(-1)
+        log_K = log_K_V.gather(-1, token_K[:, None])[:, 0]
+        imitation = (advantage_K * log_K).sum()
 
-    def _teacher(self, inputs: dict[str, Any]) -> torch.Tensor:
-        """Logits_N_V of each row's own teacher."""
-        rows = range(len(inputs["kind"]))
-        parts = {
-            r: self.taught[inputs["row"][r]]
-            for r in rows
-            if inputs["cut"][r] < 0 and inputs["row"][r] in self.taught
-        }
-        parts |= {
-            r: self._certain(inputs["completion_ids"][r]) for r in rows if inputs["certain"][r]
-        }
-        for experts in {(), self.before}:
-            if members := [
-                r for r in rows if r not in parts and self._taught_by(inputs["kind"][r]) == experts
-            ]:
-                made = self._logits(
-                    experts,
-                    [inputs["teacher_ids"][r] for r in members],
-                    [inputs["completion_ids"][r] for r in members],
-                )
-                parts |= dict(zip(members, made, strict=True))
-        return torch.cat([parts[r] for r in rows])
-
-    def _taught_by(self, kind: str) -> tuple[str, ...]:
-        """The base, or for rehearsal the model as it was this evening."""
-        return self.before if kind == RowKind.REHEARSAL else ()
+        alpha = self.seeding.alpha
+        total = alpha * divergence - (1 - alpha) * imitation
+        entropy = -(log_K_V.exp() * log_K_V).sum().detach()
+        return total / (count if items is None else items), entropy, count
 
     def _logits(
-        self,
-        experts: tuple[str, ...],
-        prompts: Sequence[Sequence[int]],
-        completions: Sequence[Sequence[int]],
-    ) -> tuple[torch.Tensor, ...]:
-        with self.local.view(experts):
-            return torch.split(
-                self.local.logits(prompts, completions), [len(c) for c in completions]
-            )
+        self, context: Literal["student_ids", "teacher_ids"], rows: Sequence[Answered]
+    ) -> torch.Tensor:
+        """Logits_N_V that predict the answers after this context, in the view that is on."""
+        prompts = [row.example[context] for row in rows]
+        return self.local.logits(prompts, [row.ids for row in rows])
 
-    def _certain(self, completion: Sequence[int]) -> torch.Tensor:
+    def _compare(self, same_N: torch.Tensor, rows: Sequence[Answered]) -> None:
+        """Note of every row whether the student would say the same.
+
+        Only of an off-policy batch: where the student completes, nearly all that is left to count
+        is reading.
+        """
+        if all(row.cut is None for row in rows):
+            for same in _by_row(same_N, rows):
+                self.as_taught.append(bool(same.all()))
+
+    # The teachers
+
+    @torch.no_grad()
+    def teach(self, examples: Sequence[Example]) -> None:
+        """Have the teachers read every example once, as many as there is room for."""
+        # By length, so that a long row does not make the short ones of its pass expensive.
+        by_teacher: dict[Experts, list[Answered]] = {(): [], self.before: []}
+        for example in sorted(examples, key=lambda example: len(example["teacher_ids"])):
+            if not example["certain"]:
+                row = Answered(example, example["answer_ids"])
+                by_teacher[self._teacher_of(row)].append(row)
+
+        room = _TEACHERS_BYTES
+        for teacher, theirs in by_teacher.items():
+            for first in range(0, len(theirs), _ROWS_PER_PASS):
+                rows = theirs[first : first + _ROWS_PER_PASS]
+                logits_by_row = self._read(teacher, rows)
+                room -= sum(logits_N_V.nbytes for logits_N_V in logits_by_row)
+                if room < 0:
+                    return
+                for row, logits_N_V in zip(rows, logits_by_row, strict=True):
+                    self.taught[row.example["row"]] = logits_N_V
+
+    @torch.no_grad()
+    def _teachers_logits(self, rows: Sequence[Answered]) -> torch.Tensor:
+        """Logits_N_V of each row's own teacher."""
+        # What is certain needs no teacher, and what was read at the beginning stays as it was.
+        logits_by_place: dict[int, torch.Tensor] = {}
+        by_teacher: dict[Experts, dict[int, Answered]] = {(): {}, self.before: {}}
+        for place, row in enumerate(rows):
+            if row.example["certain"]:
+                logits_by_place[place] = self._certain(row.ids)
+            elif row.cut is None and row.example["row"] in self.taught:
+                logits_by_place[place] = self.taught[row.example["row"]]
+            else:
+                by_teacher[self._teacher_of(row)][place] = row
+
+        for teacher, unread in by_teacher.items():
+            if unread:
+                logits_by_row = self._read(teacher, list(unread.values()))
+                logits_by_place.update(zip(unread, logits_by_row, strict=True))
+        return torch.cat([logits_by_place[place] for place in range(len(rows))])
+
+    def _teacher_of(self, row: Answered) -> Experts:
+        """The base, or for rehearsal the model as it was this evening."""
+        return self.before if row.example["kind"] == RowKind.REHEARSAL else ()
+
+    def _read(self, teacher: Experts, rows: Sequence[Answered]) -> tuple[torch.Tensor, ...]:
+        """The teacher's logits_N_V for every answer, a tensor each."""
+        with self.local.view(teacher):
+            return _by_row(self._logits("teacher_ids", rows), rows)
+
+    def _certain(self, ids: Sequence[int]) -> torch.Tensor:
         """Logits_N_V of a teacher that says this and nothing else."""
-        ids = torch.tensor(completion, device=self.accelerator.device)
-        return _CERTAIN * torch.nn.functional.one_hot(ids, self.local.vocabulary).float()
+        token_N = torch.tensor(ids, device=self.accelerator.device)
+        return _CERTAIN_LOGIT * one_hot(token_N, self.local.vocabulary).float()
 
 
-class _Report(TrainerCallback):  # type: ignore[misc]
+class _Curve(TrainerCallback):
+    """Keeps a point of the curve for every step that TRL logs, and reports it."""
+
     def __init__(self, progress: Progress | None) -> None:
         self.progress = progress
-        self.curve: list[dict[str, float]] = []
+        self.points: list[dict[str, float]] = []
 
     def on_log(
         self,
@@ -300,101 +411,71 @@ class _Report(TrainerCallback):  # type: ignore[misc]
         logs: Mapping[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
-        if logs and "loss" in logs:
-            rewarded = (
-                {"reward": float(logs["reward"])} if "reward" in logs else {}
-            )  # none of the batches since was on-policy
-            self.curve.append(
-                {"step": float(state.global_step), "loss": float(logs["loss"]), **rewarded}
-            )
-            if self.progress:
-                self.progress(state.global_step, state.max_steps, float(logs["loss"]))
+        if not logs or "loss" not in logs:
+            return
+        loss = float(logs["loss"])
+        point = {"step": float(state.global_step), "loss": loss}
+        # Missing where none of the batches since the last point was on-policy.
+        if "reward" in logs:
+            point["reward"] = float(logs["reward"])
+        self.points.append(point)
+        if self.progress:
+            self.progress(state.global_step, state.max_steps, loss)
 
 
-class _StopEarly(TrainerCallback):  # type: ignore[misc]
+class _StopEarly(TrainerCallback):
+    """Ends the training once this share of the last rows is said as it was taught; 0: never."""
+
     def __init__(self, as_taught: deque[bool], share: float) -> None:
         self.as_taught, self.share = as_taught, share
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        full = len(self.as_taught) == self.as_taught.maxlen
-        if self.share and full and sum(self.as_taught) >= self.share * len(self.as_taught):
+        is_full = len(self.as_taught) == self.as_taught.maxlen
+        if self.share and is_full and sum(self.as_taught) >= self.share * len(self.as_taught):
             control.should_training_stop = True
 
 
-def seed(
-    local: LocalModel,
-    expert: str,
-    before: tuple[str, ...],
-    rows: Sequence[Row],
-    config: SeedingConfig,
-    semantic: Semantic,
-    progress: Progress | None = None,
-    accumulation: int = 1,
-    absorbed: Sequence[str] = (),
-) -> Seeded:
-    """Train `expert`, with the experts of `before` on beside it but for those it absorbs. Nothing else changes.
-
-    Args:
-        local: the model; `expert` was added to it.
-        before: the experts that were live this evening.
-        rows: what to teach, of the four kinds.
-        config: as in the paper; `accumulation` splits `config.batch` into that many passes.
-        semantic: the frozen reward model.
-        progress: called with (step, steps, loss).
-        absorbed: experts of a faster level that `expert` is to replace: on in the teacher of rehearsal, off in the student.
-    """
-
-    def ids(number: int, row: Row) -> dict[str, Any]:
-        return {
-            "prompt": "",  # TRL's column; the ids below are what is used
-            "row": number,
-            "kind": row.kind.value,
-            "certain": row.certain,
-            "student_ids": local.prompt_ids(row.student),
-            "teacher_ids": local.prompt_ids(row.teacher),
-            "answer_ids": local.answer_ids(row.answer),
-        }
-
-    drawn = compose(rows, config)
-    made = {
-        i: ids(number, row) for number, (i, row) in enumerate({id(r): r for r in drawn}.items())
+def _tokenize(local: LocalModel, row: Row, *, number: int) -> Example:
+    return {
+        "row": number,
+        "kind": row.kind.value,
+        "certain": row.certain,
+        "prompt": "",
+        "student_ids": local.prompt_ids(row.student),
+        "teacher_ids": local.prompt_ids(row.teacher),
+        "answer_ids": local.answer_ids(row.answer),
     }
-    report = _Report(progress)
-    beside = tuple(e for e in before if e not in absorbed)
-    with tempfile.TemporaryDirectory() as scratch, local.view((*beside, expert), training=expert):
-        trainer = SeedingTrainer(
-            local,
-            before,
-            config,
-            semantic,
-            train_dataset=Dataset.from_list([made[id(r)] for r in drawn]),
-            callbacks=[report],
-            args=DistillationConfig(
-                output_dir=scratch,
-                max_steps=config.steps,
-                per_device_train_batch_size=config.batch // accumulation,
-                gradient_accumulation_steps=accumulation,
-                learning_rate=config.lr,
-                lr_scheduler_type="linear",
-                warmup_steps=min(10, config.steps // 5),
-                max_grad_norm=1.0,
-                weight_decay=0.0,
-                max_completion_length=config.max_new_tokens,
-                shuffle_dataset=False,
-                remove_unused_columns=False,
-                gradient_checkpointing=False,
-                bf16=False,
-                use_cpu=local.device == "cpu",
-                save_strategy="no",
-                report_to="none",
-                disable_tqdm=True,
-                logging_steps=max(1, config.steps // 40),
-                seed=config.seed,
-            ),
-        )
-        trainer.remove_callback(PrinterCallback)
-        trainer.add_callback(_StopEarly(trainer.as_taught, config.stop_at))
-        trainer.teach(list(made.values()))
-        trainer.train()
-    local.model.eval()
-    return Seeded(tuple(report.curve), trainer.tokens_trained)
+
+
+def _arguments(
+    config: SeedingConfig, scratch: str, accumulation: int, *, use_cpu: bool
+) -> DistillationConfig:
+    """TRL's settings: those of the night, and no files, bars or gradient checkpoints."""
+    return DistillationConfig(
+        output_dir=scratch,
+        max_steps=config.steps,
+        per_device_train_batch_size=config.batch // accumulation,
+        gradient_accumulation_steps=accumulation,
+        learning_rate=config.lr,
+        lr_scheduler_type="linear",
+        warmup_steps=min(10, config.steps // 5),
+        max_grad_norm=1.0,
+        weight_decay=0.0,
+        max_completion_length=config.max_new_tokens,
+        # The rows come in the order in which `compose` dealt them.
+        shuffle_dataset=False,
+        remove_unused_columns=False,
+        gradient_checkpointing=False,
+        bf16=False,
+        use_cpu=use_cpu,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        logging_steps=max(1, config.steps // 40),
+        seed=config.seed,
+    )
+
+
+def _by_row(values_N: torch.Tensor, rows: Sequence[Answered]) -> tuple[torch.Tensor, ...]:
+    """The values of every row's tokens apart."""
+    return tuple(values_N.split([len(row.ids) for row in rows]))

@@ -1,66 +1,181 @@
-"""What the steps of a night work with: the state that the checkpointer keeps between two steps, plain JSON, and what stays the same all night."""
+"""What the steps of a night work with.
+
+`State` is what the checkpointer keeps between two steps: plain JSON, one group for each step,
+written by that step alone. `NightContext` stays the same all night.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypedDict
 
 from sleepmem.config import Level, SleepConfig
 from sleepmem.errors import ConfigError
 from sleepmem.model.local import LocalModel
-from sleepmem.night import lessons, seeding
-from sleepmem.records import Episode, now
+from sleepmem.night.rewards import Semantic
+from sleepmem.records import Episode, Namespace
 from sleepmem.stores.buffer import Buffer
+from sleepmem.stores.expert_folder import ExpertFolders
+from sleepmem.stores.folder import Folder
 from sleepmem.stores.ledger import Ledger
 
+# A score as JSON: how many were right, of how many.
+Scores = dict[str, list[float]]
 
-class State(TypedDict, total=False):
+
+class Tonight(TypedDict):
+    """Which night it is, whose, and of which level."""
+
     night_id: str
+    number: int
     namespace: list[str]
     level: str
-    absorbed: list[
-        str
-    ]  # experts whose place tonight's takes: of the level before, for a slower night
-    held: list[str]  # episodes that those hold
-    seconds: dict[str, float]  # per step
-    episodes: list[str]
-    before: list[str]  # experts live this evening
-    superseded: dict[str, str]  # older episode -> its correction
-    by_night: dict[str, float]  # closed-book recall after tonight, by the night a fact was learned
-    expert: str
-    curve: list[dict[str, float]]
-    tokens_trained: int
-    tokens_generated: int
-    peak_bytes: int
-    exam_before: dict[str, list[float]]
-    exam_after: dict[str, list[float]]
-    passed: list[str]
-    dreams: dict[str, Any]  # what became of them
-    verdict: str
-    reason: str
-    evicted: int
-    expert_bytes: int  # of the live experts on disk, after tonight
-    text_bytes: int  # of the episodes that they hold
-    audited: int  # questions of earlier nights that were asked again before tonight
+
+
+class Audited(TypedDict):
+    """How many questions of earlier nights were asked again; how many episodes went back."""
+
+    audited: int
     returned: int
 
 
-@dataclass(frozen=True)
-class Night:
-    """What the steps work with. `emit` receives progress: plain dicts with a `step`."""
+class Selected(TypedDict):
+    """Tonight's expert and what it is to learn.
 
-    ledger: Ledger
-    buffer: Buffer
+    before      experts that are live this evening
+    absorbed    those whose place tonight's takes
+    held        episodes that these hold
+    episodes    ids of all that is taught
+    """
+
+    expert: str
+    before: list[str]
+    absorbed: list[str]
+    held: list[str]
+    episodes: list[str]
+
+
+class Probed(TypedDict):
+    """Older episodes that were found corrected, each with the newer one that does."""
+
+    superseded: dict[str, str]
+
+
+class Expanded(TypedDict):
+    """The exam of the evening's model."""
+
+    exam: Scores
+
+
+class Seeded(TypedDict):
+    curve: list[dict[str, float]]
+    tokens_trained: int
+
+
+class Examined(TypedDict):
+    """An exam of tonight's model, the ids of the probes it passed, recall by night."""
+
+    exam: Scores
+    passed: list[str]
+    recall_by_night: list[dict[str, Any]]
+
+
+class Dreamt(TypedDict):
+    """What became of the dreams. `expert` and `examined` are the dreamer's, when it was kept."""
+
+    summary: dict[str, Any]
+    tokens_trained: int
+    expert: str | None
+    examined: Examined | None
+
+
+class Decided(TypedDict):
+    verdict: str
+    reason: str
+
+
+class Pruned(TypedDict):
+    evicted: int
+    returned: int
+    expert_bytes: int
+    text_bytes: int
+
+
+class Spent(TypedDict):
+    """So far, by every step."""
+
+    seconds: dict[str, float]
+    tokens_generated: int
+    peak_bytes: int
+
+
+class State(TypedDict, total=False):
+    tonight: Tonight
+    audited: Audited
+    selected: Selected
+    probed: Probed
+    expanded: Expanded
+    seeded: Seeded
+    examined: Examined
+    dreamt: Dreamt
+    decided: Decided
+    pruned: Pruned
+    spent: Spent
+
+
+def namespace_of(state: State) -> Namespace:
+    return tuple(state["tonight"]["namespace"])
+
+
+def night_id_of(state: State) -> str:
+    return state["tonight"]["night_id"]
+
+
+def expert_of(state: State) -> str:
+    """The name of tonight's expert: of the dreamer, once it took the expert's place."""
+    dreamt = state.get("dreamt")
+    return (dreamt and dreamt["expert"]) or state["selected"]["expert"]
+
+
+def examined_of(state: State) -> Examined:
+    """The last exam that tonight's expert took."""
+    dreamt = state.get("dreamt")
+    return (dreamt and dreamt["examined"]) or state["examined"]
+
+
+@dataclass(frozen=True)
+class NightContext:
+    """What the steps work with.
+
+    Args:
+        folder: ledger, index and experts.
+        local: the model; a night has one of its own.
+        config: settings.
+        semantic: the frozen judge of the imitation reward.
+        emit: receives progress: plain dicts with a `step`.
+        stop: when set, the night ends at the next report of progress.
+    """
+
+    folder: Folder
     local: LocalModel
-    folder: Path
     config: SleepConfig
-    semantic: seeding.Semantic  # the frozen judge of the imitation reward
+    semantic: Semantic
     emit: Callable[[dict[str, Any]], None] = lambda event: None
     stop: threading.Event | None = None
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.folder.ledger
+
+    @property
+    def buffer(self) -> Buffer:
+        return self.folder.buffer
+
+    @property
+    def experts(self) -> ExpertFolders:
+        return self.folder.experts
 
     def tell(self, **event: Any) -> None:
         """Report progress; a night that was told to stop stops here."""
@@ -68,26 +183,18 @@ class Night:
         if self.stop and self.stop.is_set():
             raise KeyboardInterrupt
 
-    @property
-    def experts_folder(self) -> Path:
-        return self.folder / "experts"
+    def load_evening(self, state: State) -> tuple[str, ...]:
+        """Bring the evening's experts into memory; returns their names."""
+        before = tuple(state["selected"]["before"])
+        self.experts.load(self.local, before)
+        return before
 
-    def pending(self, name: str) -> Path:
-        """Where an expert lies until it is promoted."""
-        return self.folder / "pending" / name
-
-    def load(self, state: State, tonight: bool = False) -> tuple[str, ...]:
-        """Bring the evening's experts into memory, and tonight's when asked, which replaces those it absorbs; returns the view."""
-        before = tuple(state["before"])
-        for name in before:
-            self.local.load_expert(name, self.experts_folder / name)
-        if not tonight:
-            return before
-        at = self.pending(state["expert"])
-        self.local.load_expert(
-            state["expert"], at if at.exists() else self.experts_folder / state["expert"]
-        )
-        return (*(name for name in before if name not in state["absorbed"]), state["expert"])
+    def load_tonight(self, state: State) -> tuple[str, ...]:
+        """Bring in tonight's expert, too; returns the view: it replaces those that it absorbs."""
+        before, expert = self.load_evening(state), expert_of(state)
+        self.experts.load(self.local, [expert])
+        absorbed = state["selected"]["absorbed"]
+        return (*(name for name in before if name not in absorbed), expert)
 
     def level(self, state: State) -> Level:
         """The level of tonight's expert.
@@ -95,43 +202,33 @@ class Night:
         Raises:
             ConfigError: the night was begun with other levels.
         """
+        name = state["tonight"]["level"]
         for level in self.config.levels:
-            if level.name == state["level"]:
+            if level.name == name:
                 return level
         raise ConfigError(
-            f"level {state['level']!r} of the interrupted night is not in SleepConfig.levels; sleep once with the levels it began with."
+            f"level {name!r} of the interrupted night is not in SleepConfig.levels; "
+            "sleep once with the levels it began with."
         )
 
-    def steps(self, state: State) -> int:
-        """Of tonight's seeding."""
-        return max(
-            self.config.seeding.steps,
-            round(self.level(state).steps_per_episode * len(state["episodes"])),
-        )
+    def is_fast(self, state: State) -> bool:
+        """Whether it is a night of the fastest level, which learns from the buffer."""
+        return state["tonight"]["level"] == self.config.levels[0].name
+
+    def seeding_steps(self, state: State) -> int:
+        episodes = len(state["selected"]["episodes"])
+        by_episodes = round(self.level(state).steps_per_episode * episodes)
+        return max(self.config.seeding.steps, by_episodes)
 
     def episodes(self, state: State) -> list[Episode]:
-        """Tonight's; one that fills more than half of the context cannot be asked about and waits in the buffer."""
-        chosen, most = set(state["episodes"]), self.local.context_length // 2
-        return [
-            e
-            for e in self.ledger.episodes(tuple(state["namespace"]))
-            if e.id in chosen and self.local.count_tokens(e.text) <= most
-        ]
+        """Tonight's.
 
-    def rows(self, state: State) -> list[seeding.Row]:
-        """What tonight's expert is taught."""
-        return lessons.rows(
-            self.local,
-            self.ledger,
-            tuple(state["namespace"]),
-            state["night_id"],
-            tuple(state["before"]),
-            state["superseded"],
-            self.config,
-        )
-
-
-def expert_name(state: State) -> str:
-    """Never used twice: the night, the owner, the moment."""
-    key = repr((state["night_id"], tuple(state["namespace"]), now()))
-    return f"{state['night_id']}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
+        One that fills more than half of the context cannot be asked about and waits in the buffer.
+        """
+        chosen = set(state["selected"]["episodes"])
+        most = self.local.context_length // 2
+        episodes = []
+        for episode in self.ledger.episodes.all(namespace_of(state)):
+            if episode.id in chosen and self.local.count_tokens(episode.text) <= most:
+                episodes.append(episode)
+        return episodes

@@ -1,270 +1,257 @@
-"""The night, step by step. Each step takes the state, does one thing, returns what it adds to the state.
+"""The night, step by step. Each takes the state, does one thing, and adds its group to the state.
 
-A night that was killed goes on where it was (`night_state`). Only the steps write to the ledger and the buffer at night. Nothing the agent uses
-changes before `promote`.
+A night that was killed goes on where it was. Only the steps and `graph` write to the stores at
+night. Nothing the agent uses changes before `promote`.
 """
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 
-from langchain_core.embeddings import Embeddings
-
-from sleepmem.night import exam as night_exam
-from sleepmem.night import lessons, promotion, replay, seeding
-from sleepmem.night import measures as exams
-from sleepmem.night.dreaming import step as night_dream
+from sleepmem.night import evening, measures, promotion, replay, seeding
+from sleepmem.night import exam as exams
+from sleepmem.night.dreaming.step import dream
+from sleepmem.night.lessons import Evening, related, tonights_rows
 from sleepmem.night.probing import probe as probing
-from sleepmem.night.state import Night, State, expert_name
-from sleepmem.night.summary import peak_bytes
-from sleepmem.records import Expert, Kind, NightReport, Probe, Role, Verdict, View, now
-from sleepmem.stores import expert_folder
+from sleepmem.night.probing.teacher import Teacher
+from sleepmem.night.replay import evenly
+from sleepmem.night.state import (
+    NightContext,
+    Pruned,
+    Selected,
+    Spent,
+    State,
+    examined_of,
+    expert_of,
+    namespace_of,
+    night_id_of,
+)
+from sleepmem.night.summary import peak_bytes, report_of
+from sleepmem.records import (
+    Expert,
+    ExpertName,
+    Kind,
+    Role,
+    Verdict,
+    now,
+)
 from sleepmem.stores.agreement import reconcile_index
-from sleepmem.text.embeddings import cosine
+from sleepmem.stores.lineage import Proof
 
-_SAME_MEANING = 0.9  # cosine of MiniLM above which two short answers mean the same; paraphrases lie above, other names below
-Step = Callable[[Night, State], State]
-
-
-def audit(night: Night, state: State) -> State:
-    """Examine again what the weights are believed to hold, a sample of it. A fact that fails goes back to the buffer, at once and for tonight to learn
-    anew; a dream that fails is no longer answered from the weights."""
-    namespace = tuple(state["namespace"])
-    held = night.ledger.learned_probes(namespace, passed=True)
-    asked = replay.evenly(
-        [p for p in held if p.kind is Kind.FACT and p.role is Role.EXAM],
-        night.config.audit,
-        state["night_id"],
-    )
-    dreamt = replay.evenly(
-        [p for p in held if p.kind is Kind.DREAM], night.config.audit, state["night_id"]
-    )
-    if state["level"] != night.config.levels[0].name or not asked:
-        return {"audited": 0, "returned": 0}
-    live = tuple(e.name for e in night.ledger.experts(namespace))
-    for name in live:
-        night.local.load_expert(name, night.experts_folder / name)
-    _, passed = exams.recall(night.local, [*asked, *dreamt], live)
-    night.ledger.distrust(p.id for p in dreamt if p.id not in passed)
-    lost = sorted({p.episode_id for p in asked if p.id not in passed})
-    night.ledger.take_back(lost)
-    reconcile_index(night.ledger, night.buffer, namespace)
-    return {"audited": len(asked), "returned": len(lost)}
+Step = Callable[[NightContext, State], State]
 
 
-def select(night: Night, state: State) -> State:
-    namespace = tuple(state["namespace"])
-    live = night.ledger.experts(namespace)
-    levels = [x.name for x in night.config.levels]
-    at = levels.index(night.level(state).name)
-    absorbed = [e for e in live if (e.level == levels[at - 1] if at else not night.config.expand)]
-    nights = {e.night_id for e in absorbed}
-    added: State = {
-        "before": [e.name for e in live],
-        "expert": expert_name(state),
-        "absorbed": [e.name for e in absorbed],
-        "held": sorted(
-            {p.episode_id for p in night.ledger.learned_probes(namespace) if p.night_id in nights}
-        ),
+def audit(night: NightContext, state: State) -> State:
+    """Examine again what the weights are believed to hold, a sample of it.
+
+    A fact that fails goes back to the buffer, at once and for tonight to learn anew; a dream that
+    fails is no longer answered from the weights.
+    """
+    namespace, ledger = namespace_of(state), night.ledger
+    held = ledger.nights.learned_probes(namespace, passed=True)
+    facts = [probe for probe in held if probe.kind is Kind.FACT and probe.role is Role.EXAM]
+    dreams = [probe for probe in held if probe.kind is Kind.DREAM]
+    facts = evenly(facts, night.config.audit, seed=night_id_of(state))
+    dreams = evenly(dreams, night.config.audit, seed=night_id_of(state))
+    if not night.is_fast(state) or not facts:
+        return {"audited": {"audited": 0, "returned": 0}}
+
+    live = tuple(expert.name for expert in ledger.lineage.experts(namespace))
+    night.experts.load(night.local, live)
+    _, passed = measures.recall(night.local, [*facts, *dreams], experts=live)
+    ledger.nights.distrust(probe.id for probe in dreams if probe.id not in passed)
+    lost = sorted({probe.episode_id for probe in facts if probe.id not in passed})
+    ledger.episodes.take_back(lost)
+    reconcile_index(ledger, night.buffer, namespace=namespace)
+    return {"audited": {"audited": len(facts), "returned": len(lost)}}
+
+
+def select(night: NightContext, state: State) -> State:
+    """Choose tonight's episodes: of the buffer, or those of the experts that it takes over."""
+    namespace, ledger = namespace_of(state), night.ledger
+    live = ledger.lineage.experts(namespace)
+    absorbed = evening.absorbed(night, state, live=live)
+    nights = {expert.night_id for expert in absorbed}
+    held = set()
+    for probe in ledger.nights.learned_probes(namespace):
+        if probe.night_id in nights:
+            held.add(probe.episode_id)
+    selected: Selected = {
+        "expert": str(ExpertName.new(night_id_of(state), namespace)),
+        "before": [expert.name for expert in live],
+        "absorbed": [expert.name for expert in absorbed],
+        "held": sorted(held),
+        "episodes": sorted(held),
     }
-    if at:
-        return {**added, "episodes": added["held"]}
-    buffered = night.ledger.buffered(namespace)
-    demand: dict[str, int] = {}
-    for r in night.ledger.retrievals(namespace, night.ledger.last_promotion(namespace)):
-        for i in r["episodes"]:
-            demand[i] = demand.get(i, 0) + 1
-    plan = replay.select(buffered, demand, night.config.replay_budget, night.config.untrusted)
-    added["episodes"] = [*added["held"], *(r.episode_id for r in plan)]
-    night.emit(
-        {
-            "step": "select",
-            "episodes": len(plan),
-            "demanded": sum(r.reason is replay.Reason.DEMANDED for r in plan),
-        }
+    if not night.is_fast(state):
+        return {"selected": selected}
+
+    buffered = ledger.episodes.buffered(namespace)
+    plan = replay.select(
+        buffered,
+        evening.demand(night, namespace),
+        budget=night.config.replay_budget,
+        untrusted=night.config.untrusted,
     )
-    if not plan:
-        left = f"; {len(buffered)} from untrusted sources stay in the buffer" if buffered else ""
-        added |= {"verdict": Verdict.SKIPPED.value, "reason": f"nothing to learn{left}"}
-    return added
+    selected["episodes"] += [pick.episode_id for pick in plan]
+    demanded = sum(pick.reason is replay.Reason.DEMANDED for pick in plan)
+    night.emit({"step": "select", "episodes": len(plan), "demanded": demanded})
+    if plan:
+        return {"selected": selected}
+    reason = "nothing to learn"
+    if buffered:
+        reason += f"; {len(buffered)} from untrusted sources stay in the buffer"
+    return {"selected": selected, "decided": {"verdict": Verdict.SKIPPED.value, "reason": reason}}
 
 
-def probe(night: Night, state: State) -> State:
-    """Question tonight's episodes; what tonight's expert takes over from others is asked again as those were asked."""
-    namespace = tuple(state["namespace"])
-    again: list[Probe] = []
-    if held := set(state["held"]):
-        asked = [p for p in night.ledger.learned_probes(namespace) if p.episode_id in held]
-        some = replay.evenly(
-            [p for p in asked if p.kind is Kind.NEVER_SAID],
-            night.config.rehearse,
-            night.config.seeding.seed,
-        )
-        unsaid = {
-            p.id
-            for p in probing.unsaid_still(
-                night.local, some, lessons.related(night.ledger, namespace)
-            )
-        }
-        kept = [p for p in asked if p.kind is not Kind.NEVER_SAID or p.id in unsaid]
-        again = [
-            replace(p, id=f"{state['night_id']}-again-{n:05d}", night_id=state["night_id"])
-            for n, p in enumerate(kept)
-        ]
-    episodes = [e for e in night.episodes(state) if e.id not in held]
+def probe(night: NightContext, state: State) -> State:
+    """Question tonight's episodes.
+
+    What tonight's expert takes over from others is asked again as those were asked.
+    """
+    namespace, ledger = namespace_of(state), night.ledger
+    held = set(state["selected"]["held"])
+    taken_over = evening.asked_before(night, state) if held else []
+    episodes = [episode for episode in night.episodes(state) if episode.id not in held]
     if not episodes:
-        night.ledger.add_probes(namespace, again)
-        return {"superseded": {}}
-    users: dict[str, list[str]] = {}
-    for r in night.ledger.retrievals(namespace, night.ledger.last_promotion(namespace)):
-        if r["view"] == View.RETRIEVAL.value:
-            for i in r["episodes"]:
-                users.setdefault(i, []).append(r["question"])
-    made = probing.question(
-        night.local,
-        state["night_id"],
+        ledger.nights.add_probes(namespace, taken_over)
+        return {"probed": {"superseded": {}}}
+
+    questions = probing.question(
+        Teacher(night.local, night.config.probe, seed=night.config.seeding.seed),
         episodes,
-        lessons.related(night.ledger, namespace),
-        users,
-        night.config.probe,
-        night.config.seeding.seed,
+        archive=related(ledger, namespace, limit=night.config.probe.related),
+        asked=evening.users_questions(night, namespace),
+        ids=probing.ProbeIds(night_id_of(state)),
     )
-    night.ledger.add_probes(
-        namespace, [*(p for p in again if p.episode_id not in made.superseded), *made.probes]
-    )
-    added: State = {"superseded": dict(made.superseded)}
-    if not any(p.kind is Kind.FACT for p in made.probes):
-        reason = f"the model could not write one checked question in two wordings about any of {len(episodes)} episodes"
-        if made.superseded.keys() >= {e.id for e in episodes}:
+    superseded = dict(questions.superseded)
+    still_holding = [one for one in taken_over if one.episode_id not in superseded]
+    ledger.nights.add_probes(namespace, [*still_holding, *questions.probes])
+    added: State = {"probed": {"superseded": superseded}}
+    if not any(one.kind is Kind.FACT for one in questions.probes):
+        reason = (
+            "the model could not write one checked question in two wordings about any of "
+            f"{len(episodes)} episodes"
+        )
+        if superseded.keys() >= {episode.id for episode in episodes}:
             reason = "nothing to learn; newer episodes say otherwise than those in the buffer"
-        added |= {"verdict": Verdict.SKIPPED.value, "reason": reason}
+        added["decided"] = {"verdict": Verdict.SKIPPED.value, "reason": reason}
     return added
 
 
-def expand(night: Night, state: State) -> State:
-    before = night.load(state)
-    night.local.drop_expert(state["expert"])
-    _born(night, state)
-    return {"exam_before": night_exam.as_lists(night_exam.examine(night, state, before)[0])}
+def expand(night: NightContext, state: State) -> State:
+    """Add tonight's expert, which changes nothing yet, and examine the evening's model."""
+    before = night.load_evening(state)
+    night.local.drop_expert(state["selected"]["expert"])
+    _bear(night, state)
+    sitting = exams.examine(night, state, experts=before)
+    return {"expanded": {"exam": exams.as_lists(sitting.scores)}}
 
 
-def seed(night: Night, state: State) -> State:
-    before = night.load(state)
-    if state["expert"] not in night.local.experts:  # a resumed night
-        _born(night, state)
-    config = night.config.seeding
-    made = seeding.seed(
+def seed(night: NightContext, state: State) -> State:
+    """Teach tonight's expert, and write it beside the promoted ones."""
+    before, expert = night.load_evening(state), state["selected"]["expert"]
+    if expert not in night.local.experts:  # a resumed night
+        _bear(night, state)
+
+    def progress(step: int, steps: int, loss: float) -> None:
+        night.tell(step="seed", done=step, of=steps, loss=round(loss, 4))
+
+    seeded = seeding.seed(
         night.local,
-        state["expert"],
-        before,
-        night.rows(state),
-        replace(config, steps=night.steps(state)),
-        night.semantic,
-        lambda step, steps, loss: night.tell(step="seed", done=step, of=steps, loss=round(loss, 4)),
-        absorbed=state["absorbed"],
+        seeding.Lesson(
+            expert,
+            before=before,
+            rows=tonights_rows(
+                night.local, night.ledger, evening=_evening(state), config=night.config
+            ),
+            absorbed=state["selected"]["absorbed"],
+        ),
+        config=replace(night.config.seeding, steps=night.seeding_steps(state)),
+        semantic=night.semantic,
+        progress=progress,
     )
-    at = night.pending(state["expert"])
-    at.parent.mkdir(exist_ok=True)
-    shutil.rmtree(at, ignore_errors=True)
-    night.local.save_expert(state["expert"], at)
-    return {"curve": list(made.curve), "tokens_trained": made.tokens_trained}
+    night.experts.write(expert, lambda folder: night.local.save_expert(expert, folder))
+    return {"seeded": {"curve": list(seeded.curve), "tokens_trained": seeded.tokens_trained}}
 
 
-def _born(night: Night, state: State) -> None:
-    """A new expert; without expansion it begins as the one whose place it takes."""
-    if state["absorbed"] and not night.config.expand:
-        night.local.load_expert(state["expert"], night.experts_folder / state["absorbed"][-1])
-    else:
-        night.local.add_expert(state["expert"], night.level(state).rank, night.config.seeding.seed)
+def exam(night: NightContext, state: State) -> State:
+    """Examine the model with tonight's expert on."""
+    sitting = exams.examine(night, state, experts=night.load_tonight(state))
+    night_id, nights = night_id_of(state), night.ledger.nights
+    before = exams.as_scores(state["expanded"]["exam"])
+    nights.write_exam(night_id, "before", scores=before)
+    nights.write_exam(night_id, "after", scores=sitting.scores)
+    return {"examined": sitting.as_state()}
 
 
-def exam(night: Night, state: State) -> State:
-    scores, passed, by_night = night_exam.examine(night, state, night.load(state, tonight=True))
-    night.ledger.write_exam(
-        state["night_id"], "before", {m: (s[0], int(s[1])) for m, s in state["exam_before"].items()}
-    )
-    night.ledger.write_exam(
-        state["night_id"], "after", {m: (s.right, s.total) for m, s in scores.items()}
-    )
-    return {
-        "exam_after": night_exam.as_lists(scores),
-        "passed": sorted(passed),
-        "by_night": by_night,
-    }
+def decide(night: NightContext, state: State) -> State:
+    """Promotion or not, from the exam alone."""
+    after = exams.as_scores(examined_of(state)["exam"])
+    verdict, reason = promotion.decide(exams.bounds(state), after, config=night.config.exam)
+    return {"decided": {"verdict": verdict.value, "reason": reason}}
 
 
-def decide(night: Night, state: State) -> State:
-    verdict, reason = promotion.decide(
-        night_exam.bounds(state), night_exam.as_scores(state["exam_after"]), night.config.exam
-    )
-    return {"verdict": verdict.value, "reason": reason}
-
-
-def promote(night: Night, state: State) -> State:
+def promote(night: NightContext, state: State) -> State:
     """Rename the folder, then one transaction. Runs again harmlessly."""
-    if state["verdict"] != Verdict.PROMOTED:
+    if state["decided"]["verdict"] != Verdict.PROMOTED:
         return {}
-    at, target = night.pending(state["expert"]), night.experts_folder / state["expert"]
-    if not target.exists():
-        target.parent.mkdir(exist_ok=True)
-        at.rename(target)
-    proven = night_exam.proven_episodes(
-        night.ledger.probes(state["night_id"]), set(state["passed"])
-    )
-    namespace, level, lineage = (
-        tuple(state["namespace"]),
-        night.level(state),
-        state["absorbed"] or state["episodes"],
-    )
-    ranks = {e.name: e.rank for e in night.ledger.experts(namespace, live=False)}
-    rank = (
-        level.rank
-        if night.config.expand
-        else ranks.get((state["absorbed"] or [""])[-1], level.rank)
-    )  # else that of the one it began as
+    namespace, ledger = namespace_of(state), night.ledger
+    selected, passed = state["selected"], examined_of(state)["passed"]
+    name = expert_of(state)
+    night.experts.promote(name)
+    probes = ledger.nights.probes(night_id_of(state))
+    proven = exams.proven_episodes(probes, set(passed))
+    held = {*proven, *(episode.id for episode in ledger.episodes.learned(namespace))}
     expert = Expert(
-        state["expert"], namespace, state["night_id"], level.name, rank, now(), tuple(lineage), True
+        name,
+        namespace,
+        night_id_of(state),
+        night.level(state).name,
+        _rank(night, state),
+        now(),
+        tuple(selected["absorbed"] or selected["episodes"]),
+        live=True,
     )
-    held = {*proven, *(e.id for e in night.ledger.learned(namespace))}
-    night.ledger.promote(
-        expert, proven, _replaced(state["superseded"], held), state["passed"], state["absorbed"]
-    )
+    superseded = _replaced(state["probed"]["superseded"], held)
+    proof = Proof(proven, superseded, passed)
+    ledger.lineage.promote(expert, proof, absorbed=selected["absorbed"])
     return {}
 
 
-def prune(night: Night, state: State) -> State:
-    """Bring the index in line with the ledger: the proven episodes leave, their questions become known."""
-    if state["verdict"] != Verdict.PROMOTED:
-        night.local.drop_expert(state["expert"])
-        _clear_pending(night, state)
-        return {"evicted": 0}
-    namespace = tuple(state["namespace"])
-    _clear_pending(night, state)
-    reconcile_index(night.ledger, night.buffer, namespace)
-    left, held = {e.id for e in night.ledger.buffered(namespace)}, set(state["held"])
+def prune(night: NightContext, state: State) -> State:
+    """Bring the index in line: the proven episodes leave, their questions become known."""
+    namespace, ledger = namespace_of(state), night.ledger
+    returned = state["audited"]["returned"]
+    night.experts.clear_pending(night_id_of(state))
+    if state["decided"]["verdict"] != Verdict.PROMOTED:
+        night.local.drop_expert(expert_of(state))
+        nothing: Pruned = {"evicted": 0, "returned": returned, "expert_bytes": 0, "text_bytes": 0}
+        return {"pruned": nothing}
+
+    reconcile_index(ledger, night.buffer, namespace=namespace)
+    left = {episode.id for episode in ledger.episodes.buffered(namespace)}
+    held = set(state["selected"]["held"])
+    evicted = set(state["selected"]["episodes"]) - held - left
+    live = ledger.lineage.experts(namespace)
+    learned = ledger.episodes.learned(namespace)
     return {
-        "evicted": len(set(state["episodes"]) - held - left),
-        "returned": state["returned"] + len(held & left),
-        "expert_bytes": sum(
-            expert_folder.size(night.experts_folder / e.name)
-            for e in night.ledger.experts(namespace)
-        ),
-        "text_bytes": sum(len(e.text.encode()) for e in night.ledger.learned(namespace)),
+        "pruned": {
+            "evicted": len(evicted),
+            "returned": returned + len(held & left),
+            "expert_bytes": sum(night.experts.size(expert.name) for expert in live),
+            "text_bytes": sum(len(episode.text.encode()) for episode in learned),
+        }
     }
 
 
-def _clear_pending(night: Night, state: State) -> None:
-    for path in night.pending(state["expert"]).parent.glob(f"{state['night_id']}-*"):
-        shutil.rmtree(path, ignore_errors=True)
-
-
-def report(night: Night, state: State) -> State:
-    made = report_of(state)
-    night.ledger.finish_night(state["night_id"], made.verdict, made.reason, made.as_dict())
-    night.emit({"step": "report", "verdict": made.verdict.value, "reason": made.reason})
+def report(night: NightContext, state: State) -> State:
+    """Close the night in the ledger."""
+    finished = report_of(state)
+    night.ledger.nights.finish(finished)
+    night.emit({"step": "report", "verdict": finished.verdict.value, "reason": finished.reason})
     return {}
 
 
@@ -275,7 +262,7 @@ STEPS: dict[str, Step] = {
     "expand": expand,
     "seed": seed,
     "exam": exam,
-    "dream": night_dream.dream,
+    "dream": dream,
     "decide": decide,
     "promote": promote,
     "prune": prune,
@@ -283,72 +270,61 @@ STEPS: dict[str, Step] = {
 }
 
 
-def run(step: str, night: Night, state: State) -> State:
+def run_step(step: str, night: NightContext, *, state: State) -> State:
     """One step, timed and announced."""
-    began, generated = time.time(), night.local.tokens_generated
+    started, generated = time.time(), night.local.tokens_generated
     night.tell(step=step, state="started")
     added = STEPS[step](night, state)
-    seconds = round(time.time() - began, 2)
+    seconds = round(time.time() - started, 2)
     night.emit({"step": step, "state": "finished", "seconds": seconds})
-    return {
-        **added,
-        "seconds": {**state.get("seconds", {}), step: seconds},
-        "tokens_generated": state.get("tokens_generated", 0)
-        + night.local.tokens_generated
-        - generated,
-        "peak_bytes": max(peak_bytes(), state.get("peak_bytes", 0)),
+    nothing: Spent = {"seconds": {}, "tokens_generated": 0, "peak_bytes": 0}
+    before = state.get("spent", nothing)
+    spent: Spent = {
+        "seconds": {**before["seconds"], step: seconds},
+        "tokens_generated": before["tokens_generated"] + night.local.tokens_generated - generated,
+        "peak_bytes": max(peak_bytes(), before["peak_bytes"]),
     }
+    return {**added, "spent": spent}
 
 
-def semantic(embeddings: Embeddings) -> seeding.Semantic:
-    """The semantic reward by default: 1 when the embeddings of two answers are near."""
+def _evening(state: State) -> Evening:
+    return Evening(
+        namespace_of(state),
+        night_id_of(state),
+        before=tuple(state["selected"]["before"]),
+        superseded=state["probed"]["superseded"],
+    )
 
-    def judge(made: str, wanted: str) -> float:
-        if made == wanted:
-            return 1.0
-        a, b = embeddings.embed_documents([made or "nothing", wanted])
-        return float(cosine(a, b) >= _SAME_MEANING)
 
-    return judge
+def _bear(night: NightContext, state: State) -> None:
+    """A new expert; without expansion it begins as the one whose place it takes."""
+    selected = state["selected"]
+    expert, absorbed = selected["expert"], selected["absorbed"]
+    if absorbed and not night.config.expand:
+        night.experts.check(absorbed[-1])
+        night.local.load_expert(expert, night.experts.at(absorbed[-1]))
+    else:
+        seed = night.config.seeding.seed
+        night.local.add_expert(expert, night.level(state).rank, seed=seed)
+
+
+def _rank(night: NightContext, state: State) -> int:
+    """Of tonight's expert: its level's; without expansion that of the one it began as."""
+    absorbed = state["selected"]["absorbed"]
+    if absorbed and not night.config.expand:
+        for expert in night.ledger.lineage.experts(namespace_of(state), live=False):
+            if expert.name == absorbed[-1]:
+                return expert.rank
+    return night.level(state).rank
 
 
 def _replaced(superseded: Mapping[str, str], held: Collection[str]) -> list[str]:
-    """Superseded episodes (old: new) whose correction, or what corrected that in turn, is in the weights."""
+    """Superseded episodes whose correction, or what corrected that in turn, is in the weights."""
 
-    def corrections(i: str) -> Iterator[str]:
-        while i in superseded:  # each is newer than the one before
-            yield (i := superseded[i])
+    def corrections(episode_id: str) -> Iterator[str]:
+        # It ends: each is newer than the one before.
+        while episode_id in superseded:
+            episode_id = superseded[episode_id]
+            yield episode_id
 
     return [old for old in superseded if any(new in held for new in corrections(old))]
-
-
-def report_of(state: State) -> NightReport:
-    before, after = state.get("exam_before", {}), state.get("exam_after", {})
-    seconds = state.get("seconds", {})
-    return NightReport(
-        night_id=state["night_id"],
-        namespace=tuple(state["namespace"]),
-        verdict=Verdict(state["verdict"]),
-        reason=state["reason"],
-        expert=state.get("expert") if state["verdict"] == Verdict.PROMOTED else None,
-        level=state.get("level", ""),
-        absorbed=len(state.get("absorbed", [])),
-        episodes=len(state.get("episodes", [])),
-        evicted=state.get("evicted", 0),
-        audited=state.get("audited", 0),
-        returned=state.get("returned", 0),
-        seconds=round(sum(seconds.values()), 1),
-        tokens_trained=state.get("tokens_trained", 0),
-        exam={
-            "before": {m: s.as_dict() for m, s in night_exam.as_scores(before).items()},
-            "after": {m: s.as_dict() for m, s in night_exam.as_scores(after).items()},
-            "seconds": seconds,
-            "tokens_generated": state.get("tokens_generated", 0),
-            "peak_bytes": state.get("peak_bytes", 0),
-            "expert_bytes": state.get("expert_bytes", 0),
-            "text_bytes": state.get("text_bytes", 0),
-            "by_night": state.get("by_night", {}),
-            "dreams": state.get("dreams", {}),
-        },
-        curve=tuple(state.get("curve", [])),
-    )

@@ -1,8 +1,64 @@
-"""What a night cost and came to."""
+"""What a night came to: its report, from the state that its steps left."""
 
 from __future__ import annotations
 
 import sys
+from typing import Any
+
+from sleepmem.night.exam import as_scores
+from sleepmem.night.state import (
+    Decided,
+    Scores,
+    State,
+    examined_of,
+    expert_of,
+    namespace_of,
+)
+from sleepmem.records import NightReport, Verdict
+
+
+def report_of(state: State, *, decided: Decided | None = None) -> NightReport:
+    """The report of a night; what it did not come to is empty.
+
+    Args:
+        state: what the steps wrote.
+        decided: the verdict, where another than the state's is given.
+    """
+    tonight, outcome = state["tonight"], decided or state["decided"]
+    selected = state.get("selected")
+    verdict = Verdict(outcome["verdict"])
+    audited, pruned = state.get("audited"), state.get("pruned")
+    spent = state.get("spent")
+    seconds = spent["seconds"] if spent else {}
+    dreamt, seeded = state.get("dreamt"), state.get("seeded")
+    # A pruning that ran has counted the audit's returns in.
+    returned = pruned["returned"] if pruned else (audited["returned"] if audited else 0)
+    return NightReport(
+        night_id=tonight["night_id"],
+        namespace=namespace_of(state),
+        verdict=verdict,
+        reason=outcome["reason"],
+        number=tonight["number"],
+        expert=expert_of(state) if verdict is Verdict.PROMOTED else None,
+        level=tonight["level"],
+        absorbed=len(selected["absorbed"]) if selected else 0,
+        episodes=len(selected["episodes"]) if selected else 0,
+        evicted=pruned["evicted"] if pruned else 0,
+        audited=audited["audited"] if audited else 0,
+        returned=returned,
+        exam=_exams(state),
+        recall_by_night=_by_night(state),
+        dreams=dreamt["summary"] if dreamt else {},
+        seconds=round(sum(seconds.values()), 1),
+        step_seconds=seconds,
+        tokens_trained=(seeded["tokens_trained"] if seeded else 0)
+        + (dreamt["tokens_trained"] if dreamt else 0),
+        tokens_generated=spent["tokens_generated"] if spent else 0,
+        peak_bytes=spent["peak_bytes"] if spent else 0,
+        expert_bytes=pruned["expert_bytes"] if pruned else 0,
+        text_bytes=pruned["text_bytes"] if pruned else 0,
+        curve=tuple(seeded["curve"]) if seeded else (),
+    )
 
 
 def peak_bytes() -> int:
@@ -13,3 +69,17 @@ def peak_bytes() -> int:
 
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024
+
+
+def _exams(state: State) -> dict[str, Any]:
+    before = state["expanded"]["exam"] if "expanded" in state else {}
+    after = examined_of(state)["exam"] if "examined" in state else {}
+    return {"before": _as_dicts(before), "after": _as_dicts(after)}
+
+
+def _as_dicts(scores: Scores) -> dict[str, Any]:
+    return {measure: score.as_dict() for measure, score in as_scores(scores).items()}
+
+
+def _by_night(state: State) -> tuple[dict[str, Any], ...]:
+    return tuple(examined_of(state)["recall_by_night"]) if "examined" in state else ()

@@ -1,1 +1,4 @@
-"""What is kept: the ledger, its index, the folders of the experts. Knows values, no model and no torch."""
+"""What is kept: the ledger, its index, the folders of the experts.
+
+Knows values, no model and no torch.
+"""

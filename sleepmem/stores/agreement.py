@@ -1,82 +1,93 @@
-"""Keep the index and the folders of the experts what the ledger says. What a crash left between them is mended here."""
+"""Keep the index and the folders of the experts what the ledger says.
+
+What a crash left between them is mended here.
+"""
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
-
 from sleepmem.errors import ExpertError
-from sleepmem.records import Kind, Namespace
+from sleepmem.records import Episode, Kind, Namespace, Probe
 from sleepmem.stores.buffer import Buffer
-from sleepmem.stores.expert_folder import check_expert
+from sleepmem.stores.expert_folder import ExpertFolders
 from sleepmem.stores.ledger import Ledger
 
 
-def reconcile(folder: Path, ledger: Ledger, buffer: Buffer, check_experts: bool = True) -> None:
+def reconcile(
+    ledger: Ledger, buffer: Buffer, *, experts: ExpertFolders, check_experts: bool = True
+) -> None:
     """Take back or finish what a killed process left half done.
 
     Raises:
         ExpertError: an expert that should be live is missing or damaged.
     """
-    finished = {n["id"] for n in ledger.nights()}
-    promoted = {e.name for e in ledger.experts(live=False)}
-    for kind in ("pending", "experts"):
-        for path in sorted((folder / kind).glob("*")):  # hidden ones too
-            night_id = path.name.lstrip(".").rsplit("-", 1)[0]
-            if path.name.startswith(".") or (path.name not in promoted and night_id in finished):
-                shutil.rmtree(path, ignore_errors=True)
-                ledger.log_event("reconcile", removed=str(path.name))
+    promoted = {expert.name for expert in ledger.lineage.experts(live=False)}
+    finished = {night.id for night in ledger.nights.finished()}
+    for removed in experts.sweep(promoted, finished):
+        ledger.turns.log_event("reconcile", removed=removed)
     if check_experts:
-        for e in ledger.experts():
+        for expert in ledger.lineage.experts():
             try:
-                check_expert(folder / "experts" / e.name)
+                experts.check(expert.name)
             except ExpertError as error:
-                raise ExpertError(f"{error} It is an expert of {'/'.join(e.namespace)}.") from None
-    for owner in ledger.namespaces():
-        reconcile_index(ledger, buffer, owner)
+                owner = "/".join(expert.namespace)
+                raise ExpertError(f"{error} It is an expert of {owner}.") from None
+    for namespace in ledger.episodes.namespaces():
+        reconcile_index(ledger, buffer, namespace=namespace)
 
 
-def verify(folder: Path, ledger: Ledger, buffer: Buffer) -> list[str]:
+def verify(ledger: Ledger, buffer: Buffer, *, experts: ExpertFolders) -> list[str]:
     """What does not agree, one sentence each."""
     faults = ledger.verify()
-    for e in ledger.experts():
+    for expert in ledger.lineage.experts():
         try:
-            check_expert(folder / "experts" / e.name)
+            experts.check(expert.name)
         except ExpertError as error:
             faults.append(str(error))
-    for owner in ledger.namespaces():
-        known = {
-            p.id
-            for p in ledger.learned_probes(owner, passed=True)
-            if p.kind in (Kind.FACT, Kind.DREAM)
-        }
-        if (
-            buffer.ids(owner) != {e.id for e in ledger.buffered(owner)}
-            or buffer.known_ids(owner) != known
-        ):
+    for namespace in ledger.episodes.namespaces():
+        buffered = {episode.id for episode in ledger.episodes.buffered(namespace)}
+        known = set(_known_questions(ledger, namespace))
+        if buffer.ids(namespace) != buffered or buffer.known_ids(namespace) != known:
             faults.append(
-                f"the index of {owner} is not what the ledger says; reopening the folder mends it"
+                f"the index of {namespace} is not what the ledger says; "
+                "reopening the folder mends it"
             )
     return faults
 
 
-def reconcile_index(ledger: Ledger, buffer: Buffer, namespace: Namespace) -> None:
+def reconcile_index(ledger: Ledger, buffer: Buffer, *, namespace: Namespace) -> None:
     """Make the index what the ledger says: buffered episodes and known questions, no others."""
-    have = buffer.ids(
-        namespace
-    )  # before the ledger is read: what another thread adds in between is not taken for a stranger
-    wanted = {e.id: e for e in ledger.buffered(namespace)}
-    buffer.remove(namespace, have - set(wanted))
-    missing = [wanted[i] for i in sorted(set(wanted) - have)]
+    # Read before the ledger is: what another thread adds in between is not taken for a stranger.
+    indexed = buffer.ids(namespace)
+    buffered = {episode.id: episode for episode in ledger.episodes.buffered(namespace)}
+    buffer.remove(namespace, indexed - set(buffered))
+    missing = [buffered[episode_id] for episode_id in sorted(set(buffered) - indexed)]
     if missing:
         buffer.add(namespace, missing)
-    ledger.mark_indexed(e.id for e in missing)
-    have = buffer.known_ids(namespace)
-    known = {
-        p.id: p
-        for p in ledger.learned_probes(namespace, passed=True)
-        if p.kind in (Kind.FACT, Kind.DREAM)
-    }
-    buffer.remove_known(namespace, have - set(known))
-    if fresh := [known[i] for i in sorted(set(known) - have)]:
-        buffer.add_known(namespace, fresh, {e.id: e.text for e in ledger.learned(namespace)})
+    ledger.episodes.mark_indexed(episode.id for episode in missing)
+
+    indexed = buffer.known_ids(namespace)
+    known = _known_questions(ledger, namespace)
+    buffer.remove_known(namespace, indexed - set(known))
+    fresh = [known[probe_id] for probe_id in sorted(set(known) - indexed)]
+    if fresh:
+        texts = {episode.id: episode.text for episode in ledger.episodes.learned(namespace)}
+        buffer.add_known(namespace, fresh, taught_by=texts)
+
+
+def catch_up(ledger: Ledger, buffer: Buffer) -> None:
+    """Index what other processes appended, or a crash left unindexed."""
+    waiting: dict[Namespace, list[Episode]] = {}
+    for episode in ledger.episodes.unindexed():
+        waiting.setdefault(episode.namespace, []).append(episode)
+    for namespace, episodes in waiting.items():
+        buffer.add(namespace, episodes)
+        ledger.episodes.mark_indexed(episode.id for episode in episodes)
+
+
+def _known_questions(ledger: Ledger, namespace: Namespace) -> dict[str, Probe]:
+    """What was answered right closed-book about facts and dreams, by id."""
+    known = {}
+    for probe in ledger.nights.learned_probes(namespace, passed=True):
+        if probe.kind in (Kind.FACT, Kind.DREAM):
+            known[probe.id] = probe
+    return known

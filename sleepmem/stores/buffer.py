@@ -1,7 +1,9 @@
-"""The buffer: a Chroma index of the episodes that are not in the weights, and of the questions that the weights can answer.
+"""The buffer: a Chroma index of the episodes that are not in the weights, and of the questions
+that the weights can answer.
 
-The only file that knows chromadb. An index of the ledger, never the truth: `rebuild` makes it again. Distances are cosine; similarities
-are 1 - distance. One process writes to a folder; with a Chroma server the index can be shared.
+The only file that knows chromadb, which is imported when a buffer is opened. An index of the
+ledger, never the truth: `agreement` makes it again. Distances are cosine; similarities are
+1 - distance. One process writes to a folder; with a Chroma server the index can be shared.
 """
 
 from __future__ import annotations
@@ -9,17 +11,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import chromadb
-from chromadb.api import ClientAPI
-from chromadb.config import Settings
-from langchain_core.embeddings import Embeddings
+from typing import TYPE_CHECKING, Any
 
 from sleepmem.errors import FolderError
-from sleepmem.records import Episode, Namespace, Probe, namespace_key
+from sleepmem.records import Episode, Namespace, Neighbour, Probe, namespace_key
+
+if TYPE_CHECKING:
+    import chromadb
+    from chromadb.api import ClientAPI
+    from langchain_core.embeddings import Embeddings
 
 _MAX_BATCH = 1000
+_EPISODES, _KNOWN = "episodes", "known"
 
 
 class Buffer:
@@ -33,36 +36,77 @@ class Buffer:
     """
 
     def __init__(
-        self, folder: Path, embeddings: Embeddings, client: ClientAPI | None = None, owner: str = ""
+        self,
+        folder: Path,
+        embeddings: Embeddings,
+        *,
+        client: ClientAPI | None = None,
+        owner: str = "",
     ) -> None:
-        self.embeddings, self.owner, self._shared = embeddings, owner, client is not None
-        try:
-            self._client = client or chromadb.PersistentClient(
-                str(folder), Settings(anonymized_telemetry=False)
-            )
-        except Exception as e:  # chromadb raises bare errors of its Rust core
-            raise FolderError(
-                f"Chroma could not open {folder} ({e}). Make it writable, or delete it: it is rebuilt from the ledger."
-            ) from e
-
-    def _collection(self, kind: str, namespace: Namespace) -> chromadb.Collection:
-        name = hashlib.sha256((self.owner + namespace_key(namespace)).encode()).hexdigest()[:32]
-        return self._client.get_or_create_collection(
-            f"{kind}-{name}", configuration={"hnsw": {"space": "cosine"}}, embedding_function=None
-        )
+        self.embeddings, self.owner = embeddings, owner
+        self._client_is_shared = client is not None
+        self._client = client or _open_client(folder)
 
     def add(self, namespace: Namespace, episodes: Sequence[Episode]) -> None:
-        self._add("episodes", namespace, [e.id for e in episodes], [e.text for e in episodes])
+        ids = [episode.id for episode in episodes]
+        self._add(_EPISODES, namespace, ids, [episode.text for episode in episodes])
 
     def add_known(
-        self, namespace: Namespace, probes: Sequence[Probe], taught_by: Mapping[str, str]
+        self, namespace: Namespace, probes: Sequence[Probe], *, taught_by: Mapping[str, str]
     ) -> None:
-        """Index questions that the weights answer; `taught_by` gives the texts of the episodes, by id. Those of a dream are kept line by line."""
-        notes = [
-            {"episode": "\n".join(taught_by[i] for i in p.sources or (p.episode_id,))}
-            for p in probes
-        ]
-        self._add("known", namespace, [p.id for p in probes], [p.question for p in probes], notes)
+        """Index questions that the weights answer.
+
+        Args:
+            namespace: whose.
+            probes: the questions.
+            taught_by: texts of the episodes, by id. Those of a dream are kept line by line.
+        """
+        notes = []
+        for probe in probes:
+            sources = probe.sources or (probe.episode_id,)
+            notes.append({"episode": "\n".join(taught_by[source] for source in sources)})
+        ids = [probe.id for probe in probes]
+        self._add(_KNOWN, namespace, ids, [probe.question for probe in probes], notes)
+
+    def remove(self, namespace: Namespace, episode_ids: Iterable[str]) -> None:
+        self._remove(_EPISODES, namespace, episode_ids)
+
+    def remove_known(self, namespace: Namespace, probe_ids: Iterable[str]) -> None:
+        self._remove(_KNOWN, namespace, probe_ids)
+
+    def near(
+        self, namespace: Namespace, embedding: Sequence[float], *, count: int
+    ) -> list[Neighbour]:
+        """Buffered episodes, nearest first."""
+        return self._near(_EPISODES, namespace, embedding, count)
+
+    def near_known(
+        self, namespace: Namespace, embedding: Sequence[float], *, count: int
+    ) -> list[Neighbour]:
+        """Known questions, nearest first."""
+        return self._near(_KNOWN, namespace, embedding, count)
+
+    def ids(self, namespace: Namespace) -> set[str]:
+        """Of the indexed episodes."""
+        return set(self._collection(_EPISODES, namespace).get(include=[])["ids"])
+
+    def known_ids(self, namespace: Namespace) -> set[str]:
+        """Of the indexed questions."""
+        return set(self._collection(_KNOWN, namespace).get(include=[])["ids"])
+
+    def close(self) -> None:
+        """Close the client, unless it is the caller's own."""
+        close = None if self._client_is_shared else getattr(self._client, "close", None)
+        if close:
+            close()
+
+    def _collection(self, kind: str, namespace: Namespace) -> chromadb.Collection:
+        key = (self.owner + namespace_key(namespace)).encode()
+        return self._client.get_or_create_collection(
+            f"{kind}-{hashlib.sha256(key).hexdigest()[:32]}",
+            configuration={"hnsw": {"space": "cosine"}},
+            embedding_function=None,
+        )
 
     def _add(
         self,
@@ -73,85 +117,60 @@ class Buffer:
         notes: list[dict[str, str]] | None = None,
     ) -> None:
         collection = self._collection(kind, namespace)
-        for i in range(0, len(ids), _MAX_BATCH):
-            batch = texts[i : i + _MAX_BATCH]
-            vectors: Any = self.embeddings.embed_documents(batch)
+        for start in range(0, len(ids), _MAX_BATCH):
+            batch = slice(start, start + _MAX_BATCH)
+            vectors: Any = self.embeddings.embed_documents(texts[batch])
+            metadatas: Any = notes[batch] if notes else None
             try:
                 collection.upsert(
-                    ids[i : i + _MAX_BATCH],
-                    embeddings=vectors,
-                    documents=batch,
-                    metadatas=notes and notes[i : i + _MAX_BATCH],  # type: ignore[arg-type]
+                    ids[batch], embeddings=vectors, documents=texts[batch], metadatas=metadatas
                 )
-            except Exception as e:  # chromadb raises bare errors of its Rust core
+            except Exception as error:  # chromadb raises bare errors of its Rust core
                 raise FolderError(
-                    f"the index could not be written ({e}). Nothing is lost, the ledger has it; make room or make the folder writable, then reopen."
-                ) from e
-
-    def remove(self, namespace: Namespace, episode_ids: Iterable[str]) -> None:
-        self._remove("episodes", namespace, episode_ids)
-
-    def remove_known(self, namespace: Namespace, probe_ids: Iterable[str]) -> None:
-        self._remove("known", namespace, probe_ids)
+                    f"the index could not be written ({error}). Nothing is lost, the ledger has "
+                    "it; make room or make the folder writable, then reopen."
+                ) from error
 
     def _remove(self, kind: str, namespace: Namespace, ids: Iterable[str]) -> None:
-        if ids := list(ids):
-            self._collection(kind, namespace).delete(ids=ids)
-
-    def near(
-        self, namespace: Namespace, embedding: Sequence[float], count: int
-    ) -> list[tuple[str, str, float, str]]:
-        """Buffered episodes: (id, text, cosine similarity, text), nearest first."""
-        return self._near("episodes", namespace, embedding, count)
-
-    def near_known(
-        self, namespace: Namespace, embedding: Sequence[float], count: int
-    ) -> list[tuple[str, str, float, str]]:
-        """Known questions: (probe id, question, cosine similarity, text of the episode that taught it), nearest first."""
-        return self._near("known", namespace, embedding, count)
+        gone = list(ids)
+        if gone:
+            self._collection(kind, namespace).delete(ids=gone)
 
     def _near(
         self, kind: str, namespace: Namespace, embedding: Sequence[float], count: int
-    ) -> list[tuple[str, str, float, str]]:
+    ) -> list[Neighbour]:
         collection = self._collection(kind, namespace)
         count = min(count, collection.count())
         if not count:
             return []
         vectors: Any = [list(embedding)]
         try:
-            found = collection.query(
+            answer: Any = collection.query(
                 query_embeddings=vectors,
                 n_results=count,
                 include=["documents", "distances", "metadatas"],
             )
-        except Exception as e:  # chromadb raises bare errors of its Rust core
+        except Exception as error:  # chromadb raises bare errors of its Rust core
             raise FolderError(
-                f"the index could not be asked ({e}). Open the folder with the embeddings it was made with, or delete its chroma folder: "
-                "it is rebuilt from the ledger."
-            ) from e
-        assert found["documents"]
-        assert found["distances"]
-        assert found["metadatas"]
-        rows = zip(
-            found["ids"][0],
-            found["documents"][0],
-            found["distances"][0],
-            found["metadatas"][0],
-            strict=True,
-        )
-        return [
-            (i, text, 1 - distance, str((note or {}).get("episode", text)))
-            for i, text, distance, note in rows
-        ]
+                f"the index could not be asked ({error}). Open the folder with the embeddings it "
+                "was made with, or delete its chroma folder: it is rebuilt from the ledger."
+            ) from error
+        columns = ("ids", "documents", "distances", "metadatas")
+        neighbours = []
+        for row_id, text, distance, note in zip(*(answer[c][0] for c in columns), strict=True):
+            taught_by = str((note or {}).get("episode", text))
+            neighbours.append(Neighbour(row_id, text, 1 - distance, taught_by))
+        return neighbours
 
-    def ids(self, namespace: Namespace) -> set[str]:
-        return set(self._collection("episodes", namespace).get(include=[])["ids"])
 
-    def known_ids(self, namespace: Namespace) -> set[str]:
-        return set(self._collection("known", namespace).get(include=[])["ids"])
+def _open_client(folder: Path) -> ClientAPI:
+    import chromadb
+    from chromadb.config import Settings
 
-    def close(self) -> None:
-        """Close the client, unless it is the caller's own."""
-        close = None if self._shared else getattr(self._client, "close", None)
-        if close:
-            close()
+    try:
+        return chromadb.PersistentClient(str(folder), Settings(anonymized_telemetry=False))
+    except Exception as error:  # chromadb raises bare errors of its Rust core
+        raise FolderError(
+            f"Chroma could not open {folder} ({error}). "
+            "Make it writable, or delete it: it is rebuilt from the ledger."
+        ) from error

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import uuid
+from typing import Any
 
 from sqlite_utils import Database, Migrations
 
@@ -19,9 +21,12 @@ def create_day(db: Database) -> None:
             "source": str,
             "created_at": str,
             "message_id": str,
-            "indexed": int,  # 1 when the buffer holds it or held it
-            "learned_in": str,  # the night whose expert holds it; NULL while it belongs to the buffer
-            "superseded": int,  # 1 when a newer episode says otherwise
+            # 1 when the buffer holds it or held it
+            "indexed": int,
+            # the night whose expert holds it; NULL while it belongs to the buffer
+            "learned_in": str,
+            # 1 when a newer episode says otherwise
+            "superseded": int,
         },
         pk="id",
         not_null={"namespace", "text", "source", "created_at", "indexed", "superseded"},
@@ -136,16 +141,68 @@ def keep_dreams(db: Database) -> None:
 
 @migrations()
 def tell_forgotten(db: Database) -> None:
-    # 1 when the weights held it and were found to hold it no more: in the buffer again, but nothing new
+    # 1 when the weights held it and were found to hold it no more: in the buffer, but no news
     db.table("episodes").add_column("forgotten", int, not_null_default=0)
 
 
 @migrations()
 def keep_corrections(db: Database) -> None:
-    # the episodes that an expert's night found corrected, so that they are again when the expert is made live again
+    # What an expert's night found corrected, so that it is again when the expert is live again.
     db.table("corrected").create(
         {"night_id": str, "episode_id": str}, pk=("night_id", "episode_id")
     )
     db.execute(
-        "INSERT INTO corrected SELECT learned_in, id FROM episodes WHERE superseded = 1 AND learned_in IS NOT NULL"
+        "INSERT INTO corrected SELECT learned_in, id FROM episodes "
+        "WHERE superseded = 1 AND learned_in IS NOT NULL"
     )
+
+
+@migrations()
+def number_nights(db: Database) -> None:
+    # Numbers order nights; as text the 10,000th would come before the 2,000th.
+    db.table("nights").add_column("number", int)
+    db.execute("UPDATE nights SET number = CAST(substr(id, 7) AS INTEGER)")
+    db.table("nights").create_index(["number"], unique=True)
+
+
+@migrations()
+def tell_looks_apart(db: Database) -> None:
+    # How a decision was made (records.Look); until then the reason's sentence told it.
+    db.table("retrievals").add_column("look", str, not_null_default="buffer")
+    second = "the model was not sure; searched the archive"
+    db.execute("UPDATE retrievals SET look = 'again' WHERE reason = ?", [second])
+    db.execute(
+        "UPDATE retrievals SET look = 'archive' "
+        "WHERE look = 'buffer' AND reason LIKE '%searched the archive'"
+    )
+
+
+@migrations()
+def tell_what_was_taken_over(db: Database) -> None:
+    # 1 for a probe of an expert that the night's own replaces
+    db.table("probes").add_column("taken_over", int, not_null_default=0)
+    db.execute("UPDATE probes SET taken_over = 1 WHERE id LIKE night_id || '-again-%'")
+
+
+@migrations()
+def give_reports_fields(db: Database) -> None:
+    # Costs, sizes and dreams stood in the report's exam.
+    numbers = {row["id"]: row["number"] for row in db.query("SELECT id, number FROM nights")}
+    reports = list(db.query("SELECT id, report FROM nights WHERE report IS NOT NULL"))
+    for row in reports:
+        fields = _with_fields(json.loads(row["report"]), numbers)
+        db.table("nights").update(row["id"], {"report": json.dumps(fields)})
+
+
+def _with_fields(report: dict[str, Any], numbers: dict[str, int]) -> dict[str, Any]:
+    exam = dict(report.get("exam", {}))
+    fields = {**report, "number": numbers.get(report.get("night_id", ""), 0)}
+    for name in ("tokens_generated", "peak_bytes", "expert_bytes", "text_bytes", "dreams"):
+        if name in exam:
+            fields[name] = exam.pop(name)
+    fields["step_seconds"] = exam.pop("seconds", {})
+    fields["recall_by_night"] = []
+    for night_id, rate in exam.pop("by_night", {}).items():
+        fields["recall_by_night"].append({"night": numbers.get(night_id, 0), "rate": rate})
+    fields["slower"] = [_with_fields(slower, numbers) for slower in report.get("slower", [])]
+    return {**fields, "exam": exam}

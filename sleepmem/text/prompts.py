@@ -1,6 +1,7 @@
 """Every sentence that sleepmem puts in front of a model, in one place.
 
-Pure text: knows no store and no model. The sentences are short because they are paid for on every turn.
+Pure text: knows no store and no model. The sentences are short because they are paid for on every
+turn.
 """
 
 from __future__ import annotations
@@ -15,60 +16,19 @@ HEADER = (
 WRITE_PAIR = (
     "Write one question that this memory answers, and the answer, as Question: ... Answer: ..."
 )
-DREAM = "Write one question that these memories answer only together or the other way round, and the answer, as Question: ... Answer: ..."
+DREAM = (
+    "Write one question that these memories answer only together or the other way round, "
+    "and the answer, as Question: ... Answer: ..."
+)
 UNANSWERED = "Write one question that this memory does not answer."
 INVENT = "Write a memory like this one, with other names and values."
-# Asked at night so that the model goes on talking as it did; about nothing that a memory holds. The exam asks others (exams.NEUTRAL).
-GENERAL = (
-    "Hi.",
-    "Hi there!",
-    "Hey.",
-    "Hello there!",
-    "Good evening.",
-    "Good night.",
-    "How do you do?",
-    "How are you today?",
-    "How is it going?",
-    "Are you well?",
-    "Thanks.",
-    "Thanks a lot!",
-    "Thank you very much.",
-    "Many thanks.",
-    "Who are you?",
-    "What are you?",
-    "What is your name?",
-    "What can you do for me?",
-    "What do you do?",
-    "Can you help?",
-    "Can you help me with something?",
-    "I need help.",
-    "Goodbye for now.",
-    "See you tomorrow.",
-    "See you soon.",
-    "Yes.",
-    "No.",
-    "All right.",
-    "Sorry.",
-    "What time is it?",
-    "What day is it today?",
-    "Which planet is the largest?",
-    "Which season follows winter?",
-    "Name a colour.",
-    "Name an animal.",
-    "What is seven minus four?",
-    "How many legs has a spider?",
-    "Who wrote Hamlet?",
-    "Write a short sentence about a tree.",
-    "Translate good morning into French.",
-    "Can you sing?",
-    "Is water wet?",
-)
 _PAIRS = (
     re.compile(
         r"\bQ(?:uestion)?:\s*(?P<question>.+?)\s*\bA(?:nswer)?:\s*(?P<answer>.+?)\s*$",
         re.DOTALL | re.IGNORECASE,
     ),
-    re.compile(r"^(?P<question>[^\n]+?\?)\s+(?P<answer>[^?]+?)$"),  # without labels
+    # Without labels.
+    re.compile(r"^(?P<question>[^\n]+?\?)\s+(?P<answer>[^?]+?)$"),
 )
 
 
@@ -78,7 +38,7 @@ def memory_line(date: str, text: str) -> str:
 
 
 def memory_prompt(lines: Sequence[str], system: str = "") -> str:
-    """The system message that carries memories, after the agent's own system prompt if it has one."""
+    """The system message that carries memories, after the agent's own if it has one."""
     block = "\n".join([HEADER, *lines])
     return f"{system}\n{block}" if system else block
 
@@ -89,9 +49,13 @@ def format_pair(question: str, answer: str) -> str:
 
 def parse_pair(text: str) -> tuple[str, str] | None:
     """(question, answer) as written by a model, or None when the text has another form."""
-    plain = text.replace("*", "").strip()  # chat models like bold labels
-    match = next((m for p in _PAIRS if (m := p.search(plain))), None)
-    return (match["question"], match["answer"]) if match else None
+    # Chat models like bold labels.
+    plain = text.replace("*", "").strip()
+    for form in _PAIRS:
+        match = form.search(plain)
+        if match:
+            return match["question"], match["answer"]
+    return None
 
 
 def closed_book(question: str) -> tuple[dict[str, str], ...]:

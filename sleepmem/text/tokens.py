@@ -1,4 +1,7 @@
-"""Count tokens without loading a model: from the tokenizer's file in a model folder. Knows no torch."""
+"""Count tokens without loading a model: from the tokenizer's file in a model folder.
+
+Knows no torch.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-_CHARACTERS = 4  # per token, the usual estimate for English where the tokenizer is not at hand
+# Per token: the usual estimate for English where the tokenizer is not at hand.
+_CHARACTERS = 4
 
 
 @functools.cache
@@ -20,19 +24,16 @@ def _tokenizer(model: str) -> Tokenizer | None:
 def count_tokens(model: str, text: str) -> int:
     """Tokens of `text` for the model in this folder; for a hub id an estimate."""
     tokenizer = _tokenizer(model)
-    return (
-        len(tokenizer.encode(text, add_special_tokens=False).ids)
-        if tokenizer
-        else -(-len(text) // _CHARACTERS)
-    )
+    if tokenizer is None:
+        return -(-len(text) // _CHARACTERS)
+    return len(tokenizer.encode(text, add_special_tokens=False).ids)
 
 
 @functools.cache
 def context_length(model: str) -> int:
     """Most tokens that the model in this folder takes; 0 when its config is not at hand."""
     try:
-        return int(
-            json.loads((Path(model) / "config.json").read_text()).get("max_position_embeddings", 0)
-        )
+        config = json.loads((Path(model) / "config.json").read_text())
+        return int(config.get("max_position_embeddings", 0))
     except (OSError, ValueError):
         return 0

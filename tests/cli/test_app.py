@@ -1,73 +1,71 @@
-"""The command, as a user types it, on the embedded model."""
+"""What every command promises: help that loads nothing, and one sentence for a fault."""
 
-import json
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from sleepmem import ConfigError, NightReport, SleepMemory, Verdict
 from sleepmem.cli import app
-from sleepmem.cli.app import _tell
+from sleepmem.cli.app import NIGHT, PLOTS
 
 run = CliRunner().invoke
+PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
+COMMANDS = [command.callback.__name__ for command in app.registered_commands if command.callback]
+HEAVY = ("torch", "transformers", "chromadb", "matplotlib")
+EXTRAS = (*NIGHT, *PLOTS)
+
+# A process of its own has imported nothing yet.
+WATCHED = f"""
+import sys
+from sleepmem.cli import app
+try:
+    app(sys.argv[1:])
+except SystemExit as ended:
+    assert not ended.code, ended.code
+print("loaded:", [name for name in {HEAVY} if name in sys.modules])
+"""
+BARE = f"""
+import sys
+sys.modules.update(dict.fromkeys({EXTRAS}))
+from sleepmem.cli import app
+app(sys.argv[1:])
+"""
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> str:
-    at = str(tmp_path / "memory")
-    assert (
-        run(app, ["observe", at, "Mara lives in Brenport.", "--namespace", "alice"]).exit_code == 0
-    )
-    return at
+def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
-def test_ask_prints_the_answer_alone(folder: str) -> None:
-    done = run(app, ["ask", folder, "Where does Mara live?", "--namespace", "alice"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command: str) -> None:
+    done = run(app, [command, "--help"])
     assert done.exit_code == 0
-    assert done.stdout.strip() == "Brenport."
+    assert len(done.stdout) > 100
 
 
-def test_ask_as_json_says_why(folder: str) -> None:
-    found = json.loads(
-        run(app, ["ask", folder, "Where does Mara live?", "-n", "alice", "--json"]).stdout
-    )
-    assert found["view"] == "retrieval"
-    assert found["episodes"] == ["Mara lives in Brenport."]
+@pytest.mark.parametrize("arguments", [["--help"], ["sleep", "--help"], ["demo", "--help"]])
+def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
+    done = python(WATCHED, *arguments)
+    assert "Usage" in done.stdout, done.stderr
+    assert done.stdout.splitlines()[-1] == "loaded: []"
 
 
-def test_another_namespace_is_not_told(folder: str) -> None:
-    assert "Brenport" not in run(app, ["ask", folder, "Where does Mara live?", "-n", "bob"]).stdout
+def test_help_lists_the_commands_in_the_order_of_their_use() -> None:
+    assert " ".join(COMMANDS) == "observe ask chat sleep status report verify rollback demo"
 
 
-def test_observe_prints_the_id_and_stores_once(folder: str) -> None:
-    first = json.loads(
-        run(app, ["observe", folder, "Mara has a cat.", "-n", "alice", "--json"]).stdout
-    )
-    second = json.loads(
-        run(app, ["observe", folder, "Mara has a cat.", "-n", "alice", "--json"]).stdout
-    )
-    assert first["id"] == second["id"]
-    assert json.loads(run(app, ["status", folder, "--json"]).stdout)[0]["episodes"] == 2
-
-
-def test_observe_appends_beside_the_writer(folder: str) -> None:
-    with SleepMemory.open(folder) as memory:
-        command = [
-            str(Path(sys.executable).with_name("sleepmem")),
-            "observe",
-            folder,
-            "Tolvan is a baker by trade.",
-            "-n",
-            "alice",
-        ]
-        subprocess.run(command, check=True, capture_output=True, timeout=120)
-        assert any(
-            "Tolvan" in e.text
-            for e in memory.recall(("alice",), "What is the trade of Tolvan?").episodes
-        )
+def test_the_packages_that_are_looked_for_are_those_of_the_extras() -> None:
+    project = tomllib.loads(PYPROJECT.read_text())["project"]["optional-dependencies"]
+    brought = set()
+    for requirement in [*project["serve"], *project["night"], *project["report"]]:
+        brought.add(re.match(r"[\w-]+", requirement)[0])
+    sought = {package.replace("_", "-").replace(".", "-") for package in EXTRAS}
+    assert sought == brought - {"sleepmem"}
 
 
 @pytest.mark.parametrize(
@@ -85,115 +83,59 @@ def test_observe_appends_beside_the_writer(folder: str) -> None:
 def test_a_fault_is_one_sentence_and_exit_code_1(
     folder: str, tmp_path: Path, arguments: list[str], sentence: str
 ) -> None:
-    done = run(app, [a.format(folder=folder, missing=tmp_path / "nothing") for a in arguments])
+    places = {"folder": folder, "missing": tmp_path / "nothing"}
+    done = run(app, [argument.format(**places) for argument in arguments])
     assert done.exit_code == 1
     assert sentence in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
 
 
-def test_sleep_takes_its_settings_from_a_file(
-    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def sleep(memory: SleepMemory, owner: tuple[str, ...], **more: object) -> None:
-        raise ConfigError(f"{memory.config.sleep.dream.rounds} rounds for {owner[0]}")
-
-    monkeypatch.setattr(SleepMemory, "sleep", sleep)
-    settings = tmp_path / "settings.toml"
-    settings.write_text("[sleep.dream]\nrounds = 2")
-    assert "2 rounds for alice" in run(app, ["sleep", folder, "--config", str(settings)]).stderr
-    assert "0 rounds for alice" in run(app, ["sleep", folder]).stderr
-    settings.write_text("[sleep.dream]\nrounds = -2")
-    assert (
-        "DreamConfig.rounds is -2" in run(app, ["sleep", folder, "--config", str(settings)]).stderr
-    )
-    assert (
-        "could not be used"
-        in run(app, ["sleep", folder, "--config", str(tmp_path / "none.toml")]).stderr
-    )
-
-
-def test_sleep_goes_on_with_an_interrupted_night_where_nothing_is_buffered(
-    folder: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def sleep(memory: SleepMemory, owner: tuple[str, ...], **more: object) -> None:
-        raise ConfigError(f"a night for {owner[0]}")
-
-    monkeypatch.setattr(SleepMemory, "sleep", sleep)
-    with SleepMemory.open(folder) as memory:
-        memory.ledger.db.execute("UPDATE episodes SET superseded = 1, learned_in = 'night-0001'")
-    assert "nothing is buffered" in run(app, ["sleep", folder]).stdout
-    with SleepMemory.open(folder) as memory:
-        memory.ledger.start_night(("alice",))
-    assert "a night for alice" in run(app, ["sleep", folder]).stderr
-
-
-def test_a_night_that_changed_nothing_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    told = {
-        "night_id": "night-0008",
-        "namespace": ("alice",),
-        "reason": "r",
-        "level": "slow",
-        "absorbed": 7,
-        "episodes": 140,
-    }
-    _tell(NightReport(verdict=Verdict.REJECTED, **told))
-    assert "nothing left the buffer" in capsys.readouterr().out
-    _tell(NightReport(verdict=Verdict.PROMOTED, **told))
-    assert "7 experts became one (slow)" in capsys.readouterr().out
-
-
-def test_sleep_for_somebody_unknown_says_so(folder: str) -> None:
-    done = run(app, ["sleep", folder, "-n", "nobody"])
-    assert (done.exit_code, "nothing was ever said to nobody" in " ".join(done.stderr.split())) == (
-        1,
-        True,
-    )
-
-
-def test_chat_goes_on_after_a_line_that_is_too_long(folder: str) -> None:
-    done = run(app, ["chat", folder], input="word " * 3000 + "\nHello.\n/quit\n")
-    assert done.exit_code == 0
-    assert "shorten it" in " ".join(done.stderr.split())
-    assert done.stdout.strip()
-
-
-def test_verify_finds_a_changed_ledger(folder: str) -> None:
-    assert run(app, ["verify", folder]).exit_code == 0
-    with SleepMemory.open(folder) as memory:
-        memory.ledger.db.execute("UPDATE episodes SET text = 'Mara lives elsewhere.'")
-    done = run(app, ["verify", folder, "--json"])
-    assert done.exit_code == 1
-    assert not json.loads(done.stdout)["sound"]
-
-
-def test_report_writes_a_self_contained_page(folder: str, tmp_path: Path) -> None:
-    run(app, ["ask", folder, "Where does Mara live?", "-n", "alice"])
-    assert run(app, ["report", folder, "-n", "alice", "--out", str(tmp_path / "r")]).exit_code == 0
-    page = (tmp_path / "r" / "report.html").read_text()
-    assert "data:image/png;base64," in page
-    assert "http" not in page
-    assert (tmp_path / "r" / "retrieval-load.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_chat_remembers_within_the_folder(folder: str) -> None:
-    done = run(
-        app,
-        ["chat", folder, "-n", "alice"],
-        input="Where does Mara live?\nThe boss of Mara is Tolvan.\n/quit\n",
-    )
-    assert done.exit_code == 0
-    assert done.stdout.splitlines()[0].strip() == "Brenport."
-    with SleepMemory.open(folder) as memory:
-        assert [e.text for e in memory.ledger.episodes(("alice",))] == [
-            "Mara lives in Brenport.",
-            "The boss of Mara is Tolvan.",
-        ]
-
-
 @pytest.mark.parametrize(
-    "command", [c.callback.__name__ for c in app.registered_commands if c.callback]
+    ("package", "arguments"),
+    [
+        ("torch", ["observe", "{new}", "Mara has a cat."]),
+        ("torch", ["ask", "{folder}", "Where?"]),
+        ("transformers", ["chat", "{new}"]),
+        ("trl", ["sleep", "{folder}"]),
+        ("langgraph.checkpoint.sqlite", ["sleep", "{folder}"]),
+        ("sentence_transformers", ["rollback", "{folder}", "--to", ""]),
+        ("matplotlib", ["report", "{folder}", "-n", "alice"]),
+        ("torch", ["demo", "--out", "{new}"]),
+        ("transformers", ["demo", "--out", "{new}"]),
+        ("trl", ["demo", "--out", "{new}"]),
+        ("matplotlib", ["demo", "--out", "{new}"]),
+    ],
 )
-def test_every_command_has_help(command: str) -> None:
-    done = run(app, [command, "--help"])
-    assert done.exit_code == 0
-    assert len(done.stdout) > 100
+def test_a_missing_extra_is_one_sentence_that_says_what_to_install(
+    folder: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    package: str,
+    arguments: list[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    new = tmp_path / "new"
+    done = run(app, [argument.format(folder=folder, new=new) for argument in arguments])
+    assert done.exit_code == 1
+    name = package.replace("_", "-").replace(".", "-")
+    install = 'install it with `pip install "sleepmem[all]"`.'
+    assert done.stderr == f"error: this needs {name}, which is not installed; {install}\n"
+    assert not new.exists()
+
+
+@pytest.mark.parametrize("command", ["status", "verify"])
+def test_a_look_at_a_folder_needs_no_extra(folder: str, command: str) -> None:
+    done = python(BARE, command, folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "alice" in done.stdout or "sound" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["observe", "ask", "chat", "sleep", "report", "demo"])
+def test_without_any_extra_a_command_says_what_to_install(tmp_path: Path, command: str) -> None:
+    first = "matplotlib" if command == "report" else "torch"
+    told = {"observe": ["Mara has a cat."], "ask": ["Where?"]}.get(command, [])
+    place = ["--out"] if command == "demo" else []
+    done = python(BARE, command, *place, str(tmp_path / "new"), *told)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: this needs {first}, which is not installed; ")
+    assert done.stderr.count("\n") == 1

@@ -10,6 +10,7 @@ from sleepmem import ModelError, NamespaceError, SleepMemory
 from sleepmem.day.capture import RECALL_ID
 from sleepmem.day.chat import chat_messages
 from sleepmem.model.local import LocalModel
+from sleepmem.stores.expert_folder import write_expert
 
 ALICE, BOB = ("alice",), ("bob",)
 ASKED = ["Where does Mara live?", "Who owns the red boat?", "Hello."]
@@ -35,7 +36,7 @@ def promote(memory, tiny, number):
         for n, p in writer.peft.named_parameters():
             if "lora_B" in n:
                 p.normal_(std=0.3)
-    writer.save_expert(expert.name, folder)
+    write_expert(folder, lambda to: writer.save_expert(expert.name, to))
     return expert
 
 
@@ -191,7 +192,7 @@ def test_ask_answers_with_what_it_recalls(memory, chat):
     system = SystemMessage(memory.context(answer.recall))
     assert answer.text == chat.invoke([system, HumanMessage("Where did Mara move?")]).text
     assert answer.text != chat.invoke("Where did Mara move?").text
-    assert memory.ledger.episodes() == [told]
+    assert memory.ledger.episodes.all() == [told]
 
 
 def test_system_messages_are_merged_first():

@@ -1,5 +1,6 @@
 from sleepmem.config import GateConfig
-from sleepmem.day.gate import Choice, Near, choose
+from sleepmem.day.gate import Choice, choose
+from sleepmem.records import Neighbour as Near
 from sleepmem.records import View
 
 ASKED = "Where does Mara live?"
@@ -10,7 +11,7 @@ GATE = GateConfig(known=0.7, near=0.2)
 
 
 def decide(known: list[Near], buffered: list[Near]) -> Choice:
-    return choose(ASKED, known, buffered, GATE)
+    return choose(ASKED, known, buffered=buffered, config=GATE)
 
 
 def test_nothing_known_retrieves():
@@ -66,13 +67,13 @@ def test_the_threshold_of_the_known_question_is_inclusive():
     assert decide([KNOWN._replace(similarity=0.7)], []).view is View.WEIGHTS
 
 
-def test_what_was_forgotten_is_no_news_and_read_only_when_it_is_nearer_than_what_taught_the_answer():
+def test_what_was_forgotten_is_no_news_and_read_only_when_nearer_than_what_taught_the_answer():
     def decide_beside(own: float, *more: Near) -> Choice:
         return choose(
             ASKED,
             [KNOWN],
-            [FRESH, *more],
-            GATE,
+            buffered=[FRESH, *more],
+            config=GATE,
             stale=lambda taught: {FRESH.id} if taught == TAUGHT else set(),
             similarity={TAUGHT: own}.__getitem__,
         )
@@ -90,9 +91,9 @@ def test_what_names_the_middle_of_a_chain_is_fresher():
     known = [Near("p", "Where does the leader of Karo live?", 0.9, taught)]
 
     def decided(text):
-        return choose(
-            "Where does the leader of Karo live?", known, [Near("e", text, 0.1, text)], GateConfig()
-        ).view
+        near = [Near("e", text, 0.1, text)]
+        question = "Where does the leader of Karo live?"
+        return choose(question, known, buffered=near, config=GateConfig()).view
 
     assert decided("Mara has moved to Oslo.") is View.RETRIEVAL
     assert decided("The sea is in Jon's picture.") is View.WEIGHTS

@@ -9,6 +9,7 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from sleepmem import (
     EpisodeError,
     FolderError,
+    Look,
     Recall,
     SleepConfig,
     SleepMemory,
@@ -86,20 +87,45 @@ def test_every_decision_is_logged_with_its_reason(memory):
     memory.recall(ALICE, "Where did Mara move?")
     memory.search_archive(ALICE, "Mara")
     memory.recall(ALICE, "Where did Mara move?", log=False)
-    rows = memory.ledger.retrievals(ALICE)
+    rows = memory.ledger.turns.retrievals(ALICE)
     assert [r["episodes"] for r in rows] == [[told.id], [told.id]]
     assert "archive" in rows[1]["reason"]
     assert all(r["tokens"] > 0 for r in rows)
 
 
+def looked_again(memory, first, reply):
+    """Whether the archive was searched after this reply."""
+    again = memory.second_look(ALICE, "Where did Mara move?", first=first, reply=reply)
+    return again is not None
+
+
 def test_the_archive_is_searched_once(memory):
     memory.observe(ALICE, "Mara moved to Brenport.")
     found = memory.recall(ALICE, "Where did Mara move?")
-    assert memory.should_search_archive(found, AIMessage("I do not know."))
-    assert not memory.should_search_archive(found, AIMessage("Brenport."))
-    assert not memory.should_search_archive(
-        memory.search_archive(ALICE, "Mara"), AIMessage("I do not know.")
-    )
+    unknown = AIMessage("I do not know.")
+    assert looked_again(memory, found, unknown)
+    assert not looked_again(memory, found, AIMessage("Brenport."))
+    assert not looked_again(memory, memory.search_archive(ALICE, "Mara"), unknown)
+
+
+def test_a_look_that_went_on_into_the_archive_is_no_reason_for_another(memory):
+    told = memory.observe(ALICE, "Mara moved to Brenport.")
+    put_expert(memory, ALICE, [told.id])
+    found = memory.recall(ALICE, "Where did Mara move?")
+    assert (found.view, found.look) == (View.RETRIEVAL, Look.ARCHIVE)
+    assert not looked_again(memory, found, AIMessage("I do not know."))
+
+
+def test_the_last_look_is_the_newest_decision_about_the_question(memory):
+    memory.observe(ALICE, "Mara moved to Brenport.")
+    question = "Where did Mara move?"
+    assert memory.last_look(ALICE, question) is None
+    memory.recall(ALICE, question)
+    assert memory.last_look(ALICE, question).look is Look.BUFFER
+    memory.search_archive(ALICE, question)
+    last = memory.last_look(ALICE, question)
+    assert (last.view, last.look) == (View.RETRIEVAL, Look.AGAIN)
+    assert memory.last_look(BOB, question) is None
 
 
 @pytest.mark.parametrize(
@@ -107,8 +133,9 @@ def test_the_archive_is_searched_once(memory):
     [(View.WEIGHTS, 0.3, True), (View.WEIGHTS, 0.9, False), (View.RETRIEVAL, 0.3, False)],
 )
 def test_an_unsure_answer_from_the_weights_is_looked_up(memory, view, confidence, searched):
-    said = AIMessage("Brenport.", response_metadata={"confidence": confidence})
-    assert memory.should_search_archive(Recall(view, "near", (), 0.9), said) is searched
+    memory.observe(ALICE, "Mara moved to Brenport.")
+    reply = AIMessage("Brenport.", response_metadata={"confidence": confidence})
+    assert looked_again(memory, Recall(view, "near", (), 0.9), reply) is searched
 
 
 def test_learned_episodes_leave_the_buffer_and_stay_in_the_archive(memory):
@@ -118,13 +145,13 @@ def test_learned_episodes_leave_the_buffer_and_stay_in_the_archive(memory):
     unsure = memory.recall(ALICE, "Where did Mara move?")
     assert (unsure.view, unsure.episodes) == (View.RETRIEVAL, (told,))
     assert "archive" in unsure.reason
-    assert memory.ledger.buffered(ALICE) == []
+    assert memory.ledger.episodes.buffered(ALICE) == []
     assert memory.verify() == []
 
 
 def test_tired_when_the_buffer_is_full(tmp_path, tiny, embeddings):
     with SleepMemory.open(
-        tmp_path, tiny, embeddings, MemoryConfig(sleep=SleepConfig(tired_at=2))
+        tmp_path, tiny, embeddings=embeddings, config=MemoryConfig(sleep=SleepConfig(tired_at=2))
     ) as memory:
         memory.observe(ALICE, "Mara moved to Brenport.")
         assert not memory.is_tired(ALICE)
@@ -158,13 +185,17 @@ def test_status_counts(memory):
 def test_the_same_text_twice_is_one_episode(memory):
     first = memory.observe(ALICE, "Mara moved to Brenport.", created_at=DAYS[0])
     assert memory.observe(ALICE, "Mara moved to Brenport.", created_at=DAYS[1]) == first
-    assert memory.ledger.episodes() == [first]
+    assert memory.ledger.episodes.all() == [first]
 
 
 def test_moving_away_and_back_is_three_episodes(memory):
     for day, town in zip(DAYS, ("Brenport", "Oslo", "Brenport"), strict=False):
         memory.observe(ALICE, f"Mara now lives in {town}.", created_at=day)
-    assert [e.text[-9:-1] for e in memory.ledger.episodes()] == ["Brenport", " in Oslo", "Brenport"]
+    assert [e.text[-9:-1] for e in memory.ledger.episodes.all()] == [
+        "Brenport",
+        " in Oslo",
+        "Brenport",
+    ]
 
 
 def test_something_else_said_between_is_no_news(memory):
@@ -177,14 +208,14 @@ def test_another_persons_words_are_no_repetition(memory):
     memory.observe(ALICE, "Mara moved to Brenport.")
     memory.observe(BOB, "Mara moved to Brenport.")
     memory.observe(ALICE, "Mara moved to Brenport.", source="tool:search")
-    assert len(memory.ledger.episodes()) == 3
+    assert len(memory.ledger.episodes.all()) == 3
 
 
 def test_a_message_is_stored_once_however_often_it_is_seen(memory):
     for _ in range(3):
         memory.observe(ALICE, "Mara moved to Brenport.", message_id="m1")
     memory.observe(ALICE, "Mara moved to Brenport.", message_id="m2")
-    assert [e.message_id for e in memory.ledger.episodes()] == ["m1", "m2"]
+    assert [e.message_id for e in memory.ledger.episodes.all()] == ["m1", "m2"]
 
 
 class Loud(HashedWords):
@@ -195,7 +226,7 @@ class Loud(HashedWords):
 
 
 def test_the_length_of_the_embeddings_does_not_matter(tmp_path, tiny):
-    with SleepMemory.open(tmp_path, tiny, Loud()) as memory:
+    with SleepMemory.open(tmp_path, tiny, embeddings=Loud()) as memory:
         told = memory.observe(ALICE, "Mara moved to Brenport.", created_at=DAYS[0])
         memory.observe(ALICE, "We bought seven green pears for Mara.", created_at=DAYS[1])
         assert memory.observe(ALICE, "Mara moved to Brenport.", created_at=DAYS[2]) == told
@@ -242,14 +273,14 @@ def test_history_that_is_sent_again_is_not_stored_again(memory):
             [m.model_copy(update={"id": f"turn {n} message {i}"}) for i, m in enumerate(talk)],
         )
         talk.append(AIMessage("Noted."))
-    assert [e.text for e in memory.ledger.episodes()] == [m.text for m in talk[::2]]
+    assert [e.text for e in memory.ledger.episodes.all()] == [m.text for m in talk[::2]]
 
 
 def test_what_is_too_long_to_store_is_logged_and_the_turn_goes_on(memory):
     tool = ToolMessage("word " * 4000, tool_call_id="c", name="search")
     memory.observe_messages(ALICE, [tool, HumanMessage("Mara lives in Oslo.")])
-    assert [e.text for e in memory.ledger.episodes()] == ["Mara lives in Oslo."]
-    (event,) = memory.ledger.events("not stored")
+    assert [e.text for e in memory.ledger.episodes.all()] == ["Mara lives in Oslo."]
+    (event,) = memory.ledger.turns.events("not stored")
     assert "tokens" in event["reason"]
 
 
@@ -280,7 +311,9 @@ def test_two_folders_share_a_chroma_client(tmp_path, tiny):
 
     client = chromadb.EphemeralClient()
     for name in ("one", "two"):
-        with SleepMemory.open(tmp_path / name, tiny, HashedWords(), chroma_client=client) as memory:
+        with SleepMemory.open(
+            tmp_path / name, tiny, embeddings=HashedWords(), chroma_client=client
+        ) as memory:
             told = memory.observe(ALICE, f"Mara lives in {name}.")
             assert memory.recall(ALICE, "Where does Mara live?").episodes == (told,)
             assert memory.verify() == []
@@ -291,10 +324,10 @@ def test_other_embeddings_than_the_index_was_made_with_are_named(tmp_path, tiny)
         def embed_query(self, text):
             return super().embed_query(text)[:9]
 
-    with SleepMemory.open(tmp_path, tiny, HashedWords()) as memory:
+    with SleepMemory.open(tmp_path, tiny, embeddings=HashedWords()) as memory:
         memory.observe(ALICE, "Mara lives in Oslo.")
     with (
-        SleepMemory.open(tmp_path, tiny, Short()) as memory,
+        SleepMemory.open(tmp_path, tiny, embeddings=Short()) as memory,
         pytest.raises(FolderError, match="embeddings it was made with"),
     ):
         memory.recall(ALICE, "Where does Mara live?")
@@ -304,9 +337,12 @@ def test_forward_again_after_a_rollback(memory):
     told = memory.observe(ALICE, "Mara lives in Oslo.")
     night = put_expert(memory, ALICE, [told.id]).night_id
     assert memory.rollback(ALICE, []) == [told.id]
-    assert memory.ledger.buffered(ALICE) == [told]
+    assert memory.ledger.episodes.buffered(ALICE) == [told]
     memory.rollback(ALICE, [night])
-    assert (memory.ledger.buffered(ALICE), memory.ledger.learned(ALICE)) == ([], [told])
+    assert (memory.ledger.episodes.buffered(ALICE), memory.ledger.episodes.learned(ALICE)) == (
+        [],
+        [told],
+    )
     assert memory.recall(ALICE, "Is it so that Mara lives in Oslo?").view is View.WEIGHTS
     assert memory.verify() == []
 
@@ -317,8 +353,8 @@ def test_what_the_weights_forgot_keeps_no_other_question_from_them(memory):
         for t, at in (("Mara lives in Oslo.", DAYS[1]), ("Mara eats plums.", DAYS[0]))
     ]
     put_expert(memory, ALICE, [e.id for e in told])
-    memory.ledger.take_back([told[1].id])
-    reconcile_index(memory.ledger, memory.buffer, ALICE)
+    memory.ledger.episodes.take_back([told[1].id])
+    reconcile_index(memory.ledger, memory.buffer, namespace=ALICE)
     assert memory.recall(ALICE, "Is it so that Mara lives?").view is View.WEIGHTS
     assert told[1] in memory.recall(ALICE, "Is it so that Mara eats plums?").episodes
     memory.observe(ALICE, "Mara lives in Rome.")
@@ -330,10 +366,10 @@ def test_after_a_rollback_what_was_forgotten_may_be_news(memory):
     first = put_expert(memory, ALICE, [old.id]).night_id
     new = memory.observe(ALICE, "Mara lives in Rome.", created_at=DAYS[1])
     put_expert(memory, ALICE, [new.id], superseded=[old.id])
-    memory.ledger.take_back([new.id])
-    assert set(memory.ledger.forgotten(ALICE)) == {new.id}
+    memory.ledger.episodes.take_back([new.id])
+    assert set(memory.ledger.episodes.forgotten(ALICE)) == {new.id}
     memory.rollback(ALICE, [first])
-    assert memory.ledger.forgotten(ALICE) == {}
+    assert memory.ledger.episodes.forgotten(ALICE) == {}
     found = memory.recall(ALICE, "Is it so that Mara lives?")
     assert (found.view, found.episodes) == (View.RETRIEVAL, (old, new))
 
@@ -343,8 +379,8 @@ def test_what_was_forgotten_but_told_later_than_what_taught_is_read(memory):
     put_expert(memory, ALICE, [old.id])
     new = memory.observe(ALICE, "Mara lives in Oslo now.", created_at=DAYS[1])
     put_expert(memory, ALICE, [new.id])  # the teacher overlooked that it corrects the first
-    memory.ledger.take_back([new.id])
-    reconcile_index(memory.ledger, memory.buffer, ALICE)
+    memory.ledger.episodes.take_back([new.id])
+    reconcile_index(memory.ledger, memory.buffer, namespace=ALICE)
     found = memory.recall(ALICE, "Is it so that Mara lives?")
     assert (found.view, found.episodes) == (View.RETRIEVAL, (old, new))
 
@@ -358,8 +394,8 @@ def test_what_was_forgotten_does_not_crowd_out_what_is_new(memory):
     ]
     known = memory.observe(ALICE, "Mara lives in Rome.", created_at=DAYS[0])
     put_expert(memory, ALICE, [e.id for e in (*old, known)])
-    memory.ledger.take_back([e.id for e in old])
-    reconcile_index(memory.ledger, memory.buffer, ALICE)
+    memory.ledger.episodes.take_back([e.id for e in old])
+    reconcile_index(memory.ledger, memory.buffer, namespace=ALICE)
     assert memory.recall(ALICE, "Is it so that Mara lives in?").view is View.WEIGHTS
     memory.observe(ALICE, "Since Friday Mara has a new flat in Oslo.", created_at=DAYS[1])
     assert memory.recall(ALICE, "Is it so that Mara lives in?").view is View.RETRIEVAL

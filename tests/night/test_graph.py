@@ -1,7 +1,6 @@
-"""Whole nights on the tiny model. It speaks gibberish, so the questions are made by hand; everything else is real.
+"""Whole nights on the tiny model (see `_nights.py`).
 
-What the tiny model happens to answer without memories is what it "knows": an episode that is asked for it is proven, any other is not.
-The learning rate is next to nothing, so that this stays so after seeding.
+It speaks gibberish, so the questions are made by hand; everything else is real.
 """
 
 import dataclasses
@@ -11,14 +10,13 @@ import pytest
 from _nights import ALICE, buffered, hand_made, tell, watched
 
 from sleepmem import ExamConfig, Verdict, View
-from sleepmem.night import measures as exams
-from sleepmem.night import steps as sleep
+from sleepmem.night import measures, seeding, steps
 from sleepmem.night.probing import probe as probing
 from sleepmem.records import Kind, Role
 from sleepmem.text.prompts import closed_book, open_book
 
 BOB = ("bob",)
-STEPS = list(sleep.STEPS)
+STEPS = list(steps.STEPS)
 
 
 # Verdicts
@@ -31,22 +29,22 @@ def test_what_the_weights_have_forgotten_goes_back_and_is_learned_again(
     first, second, hard = tell(memory)
     memory.sleep(ALICE)
     assert memory.buffer.known_ids(ALICE)
-    recall, buffers = exams.recall, []
+    recall, buffers = measures.recall, []
 
-    def forgetful(local, probes, experts):
-        score, passed = recall(local, probes, experts)
+    def forgetful(local, probes, *, experts):
+        score, passed = recall(local, probes, experts=experts)
         if not buffers:  # the audit asks first
             passed -= {p.id for p in probes if p.episode_id == first}
         buffers.append(buffered(memory))
         return score, passed
 
-    monkeypatch.setattr(exams, "recall", forgetful)
+    monkeypatch.setattr(measures, "recall", forgetful)
     report, _ = watched(memory)
     assert (report.audited, report.returned) == (2, 1)
     assert buffers[0] == [hard]
     assert sorted(buffers[1]) == sorted([first, hard])  # for tonight to learn
     assert (report.verdict, report.episodes, report.evicted) == (Verdict.PROMOTED, 2, 1)
-    assert {e.id for e in memory.ledger.learned(ALICE)} == {first, second}
+    assert {e.id for e in memory.ledger.episodes.learned(ALICE)} == {first, second}
     assert memory.verify() == []
 
 
@@ -61,14 +59,14 @@ def test_nothing_is_audited_when_told_so(opened, by_hand):
 def test_a_promoted_night_evicts_only_what_was_proven(opened, by_hand):
     memory = opened()
     first, second, hard = tell(memory)
-    report, steps = watched(memory)
+    report, taken = watched(memory)
     assert (report.verdict, report.episodes, report.evicted) == (Verdict.PROMOTED, 3, 2)
-    assert steps == STEPS
+    assert taken == STEPS
     assert buffered(memory) == [hard]
     assert memory.buffer.ids(ALICE) == {hard}
-    assert {e.id for e in memory.ledger.learned(ALICE)} == {first, second}
-    assert len(memory.ledger.episodes(ALICE)) == 3
-    (expert,) = memory.ledger.experts(ALICE)
+    assert {e.id for e in memory.ledger.episodes.learned(ALICE)} == {first, second}
+    assert len(memory.ledger.episodes.all(ALICE)) == 3
+    (expert,) = memory.ledger.lineage.experts(ALICE)
     assert (expert.name, expert.night_id, set(expert.lineage)) == (
         report.expert,
         report.night_id,
@@ -94,26 +92,26 @@ def test_what_was_learned_is_answered_from_the_weights(opened, by_hand):
 def test_a_rejected_night_changes_nothing_and_says_why(opened, by_hand):
     memory = opened(ExamConfig(recall=1.0))
     told = tell(memory)
-    report, steps = watched(memory)
+    report, taken = watched(memory)
     assert (report.verdict, report.expert, report.evicted) == (Verdict.REJECTED, None, 0)
     assert "closed-book recall of tonight's facts is 0.667 of 3" in report.reason
-    assert steps == STEPS
+    assert taken == STEPS
     assert buffered(memory) == told
     assert memory.buffer.ids(ALICE) == set(told)
     assert memory.buffer.known_ids(ALICE) == set()
-    assert memory.ledger.experts(live=False) == []
+    assert memory.ledger.lineage.experts(live=False) == []
     assert list((memory.folder / "pending").iterdir()) == []
     assert memory.verify() == []
-    (night,) = memory.ledger.nights(ALICE)
-    assert (night["verdict"], night["reason"]) == ("rejected", report.reason)
+    (night,) = memory.ledger.nights.finished(ALICE)
+    assert (night.report["verdict"], night.report["reason"]) == ("rejected", report.reason)
 
 
 def test_the_report_is_kept_in_the_ledger(opened, by_hand):
     memory = opened()
     tell(memory)
     report = memory.sleep(ALICE)
-    (night,) = memory.ledger.nights(ALICE)
-    kept, made = night["report"], json.loads(json.dumps(report.as_dict()))
+    (night,) = memory.ledger.nights.finished(ALICE)
+    kept, made = night.report, json.loads(json.dumps(report.as_dict()))
     for key in (
         "night_id",
         "verdict",
@@ -128,15 +126,15 @@ def test_the_report_is_kept_in_the_ledger(opened, by_hand):
     assert kept["exam"]["after"] == made["exam"]["after"]
     assert made["exam"]["after"]["recall"] == {"right": 2, "total": 3, "rate": 0.6667}
     assert made["tokens_trained"] > 0
-    assert made["exam"]["text_bytes"] == sum(len(e.text) for e in memory.ledger.learned(ALICE)) > 0
+    assert made["text_bytes"] == sum(len(e.text) for e in memory.ledger.episodes.learned(ALICE)) > 0
     files = [f for f in (memory.folder / "experts" / report.expert).iterdir() if f.is_file()]
-    assert made["exam"]["expert_bytes"] == sum(len(f.read_bytes()) for f in files) > 0
+    assert made["expert_bytes"] == sum(len(f.read_bytes()) for f in files) > 0
 
 
 def test_an_empty_night_is_skipped(opened):
     memory = opened()
-    report, steps = watched(memory)
-    assert (report.verdict, steps) == (Verdict.SKIPPED, ["audit", "select", "report"])
+    report, taken = watched(memory)
+    assert (report.verdict, taken) == (Verdict.SKIPPED, ["audit", "select", "report"])
     memory.observe(ALICE, "It rains in Oslo.", source="tool:weather")
     assert "1 from untrusted sources" in memory.sleep(ALICE).reason
 
@@ -145,15 +143,15 @@ def test_untrusted_sources_teach_when_let_in(opened, by_hand):
     memory = opened(untrusted=True)
     told = memory.observe(ALICE, "It rains in Oslo.", source="tool:weather")
     assert memory.sleep(ALICE).evicted == 1
-    assert memory.ledger.learned(ALICE) == [told]
+    assert memory.ledger.episodes.learned(ALICE) == [told]
 
 
 def test_a_night_without_questions_is_skipped(opened, monkeypatch):
-    monkeypatch.setattr(probing, "question", lambda *given: probing.Questions((), {}))
+    monkeypatch.setattr(probing, "question", lambda *given, **more: probing.Questions((), {}))
     memory = opened()
     told = tell(memory)
-    report, steps = watched(memory)
-    assert (report.verdict, steps) == (Verdict.SKIPPED, ["audit", "select", "probe", "report"])
+    report, taken = watched(memory)
+    assert (report.verdict, taken) == (Verdict.SKIPPED, ["audit", "select", "probe", "report"])
     assert "any of 3 episodes" in report.reason
     assert buffered(memory) == told
 
@@ -162,7 +160,7 @@ def test_the_budget_limits_a_night(opened, by_hand):
     memory = opened(replay_budget=1)
     first, *others = tell(memory)
     assert memory.sleep(ALICE).episodes == 1
-    assert (buffered(memory), memory.ledger.learned(ALICE)[0].id) == (others, first)
+    assert (buffered(memory), memory.ledger.episodes.learned(ALICE)[0].id) == (others, first)
 
 
 def test_a_night_is_of_one_namespace(opened, by_hand):
@@ -171,7 +169,7 @@ def test_a_night_is_of_one_namespace(opened, by_hand):
     his = memory.observe(BOB, "Mara moved to Brenport.")
     memory.sleep(ALICE)
     assert buffered(memory, BOB) == [his.id]
-    assert memory.ledger.experts(BOB) == memory.ledger.nights(BOB) == []
+    assert memory.ledger.lineage.experts(BOB) == memory.ledger.nights.finished(BOB) == []
     assert memory.recall(BOB, "Is it so that Mara moved to Brenport?").episodes == (his,)
 
 
@@ -189,7 +187,7 @@ def test_a_second_night_adds_a_second_expert(opened, by_hand):
     assert (
         second.exam["before"]["old_nights"]["total"] == 2
     )  # the first night's exam questions are asked again
-    assert [e.name for e in memory.ledger.experts(ALICE)] == [first.expert, second.expert]
+    assert [e.name for e in memory.ledger.lineage.experts(ALICE)] == [first.expert, second.expert]
     assert memory.chat_model(ALICE).invoke("Hello.").response_metadata["experts"] == [
         first.expert,
         second.expert,
@@ -201,19 +199,19 @@ def test_a_second_night_adds_a_second_expert(opened, by_hand):
 
 def test_what_is_examined_is_never_taught(opened, by_hand, monkeypatch):
     taught = []
-    work = sleep.seeding.seed
+    work = seeding.seed
 
-    def watch(local, expert, before, rows, *more, **named):
-        taught.append(rows)
-        return work(local, expert, before, rows, *more, **named)
+    def watch(local, lesson, **more):
+        taught.append(lesson.rows)
+        return work(local, lesson, **more)
 
-    monkeypatch.setattr(sleep.seeding, "seed", watch)
+    monkeypatch.setattr(seeding, "seed", watch)
     memory = opened()
     tell(memory)
     memory.sleep(ALICE)
     memory.observe(ALICE, "Mara moved on to Oslo.", created_at="2030-02-01T00:00:00.000000+00:00")
     memory.sleep(ALICE)
-    probes = [p for n in ("night-0001", "night-0002") for p in memory.ledger.probes(n)]
+    probes = [p for n in ("night-0001", "night-0002") for p in memory.ledger.nights.probes(n)]
     examined = {p.question for p in probes if p.role is Role.EXAM}
     assert examined
     asked = [{(r.kind.value, r.student[-1]["content"]) for r in rows} for rows in taught]
@@ -239,16 +237,16 @@ def test_what_is_examined_is_never_taught(opened, by_hand, monkeypatch):
 
 
 def test_a_chain_of_corrections_ends_in_what_is_held():
-    assert sleep._replaced({"a": "b", "b": "c"}, {"c"}) == ["a", "b"]
-    assert sleep._replaced({"a": "b", "b": "c"}, {"b"}) == ["a"]
-    assert sleep._replaced({"a": "b", "b": "c"}, set()) == []
+    assert steps._replaced({"a": "b", "b": "c"}, {"c"}) == ["a", "b"]
+    assert steps._replaced({"a": "b", "b": "c"}, {"b"}) == ["a"]
+    assert steps._replaced({"a": "b", "b": "c"}, set()) == []
 
 
 @pytest.mark.parametrize("proven", [True, False])
 def test_a_corrected_episode_leaves_with_its_proven_correction(opened, monkeypatch, proven):
-    def corrected(local, night_id, episodes, *given):
+    def corrected(teacher, episodes, **given):
         old, new = episodes
-        made = hand_made(local, night_id, [new], *given)
+        made = hand_made(teacher, [new], **given)
         stale = tuple(
             dataclasses.replace(p, stale="Oslo") if p.kind is Kind.FACT else p for p in made.probes
         )
@@ -263,7 +261,7 @@ def test_a_corrected_episode_leaves_with_its_proven_correction(opened, monkeypat
     new = memory.observe(ALICE, correction, created_at="2030-02-01T00:00:00.000000+00:00")
     assert memory.sleep(ALICE).verdict is Verdict.PROMOTED
     assert buffered(memory) == ([] if proven else [old.id, new.id])
-    assert memory.ledger.learned(ALICE) == ([new] if proven else [])
+    assert memory.ledger.episodes.learned(ALICE) == ([new] if proven else [])
     assert set(memory.search_archive(ALICE, "Mara").episodes) == {old, new}
     assert memory.verify() == []
 

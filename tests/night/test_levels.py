@@ -8,10 +8,7 @@ from _nights import ALICE, LEVELS, LOOSE, buffered, watched
 from safetensors.torch import load_file
 
 from sleepmem import ConfigError, ExamConfig, SleepConfig, Verdict
-from sleepmem.night import exam as night_exam
-from sleepmem.night import graph as night
-from sleepmem.night import measures as exams
-from sleepmem.night import steps as sleep
+from sleepmem.night import exam, graph, measures, promotion, seeding, steps
 from sleepmem.records import Kind
 from sleepmem.text.language import names, words
 
@@ -19,7 +16,7 @@ SLOW = LEVELS[:2]  # every second night
 
 
 def live(memory):
-    return [(e.level, e.rank) for e in memory.ledger.experts(ALICE)]
+    return [(e.level, e.rank) for e in memory.ledger.lineage.experts(ALICE)]
 
 
 def learn(memory, number):
@@ -34,9 +31,9 @@ def test_a_slow_night_makes_one_expert_of_the_fast_ones(opened, by_hand):
     memory = opened(levels=SLOW)
     first, report, _ = learn(memory, 1)
     assert (report.level, report.slower, live(memory)) == ("fast", (), [("fast", 2)])
-    second, report, steps = learn(memory, 2)
+    second, report, taken = learn(memory, 2)
     (slow,) = report.slower
-    assert steps == [*sleep.STEPS] * 2
+    assert taken == [*steps.STEPS] * 2
     assert (slow.verdict, slow.level, slow.absorbed, slow.episodes, slow.returned) == (
         Verdict.PROMOTED,
         "slow",
@@ -45,11 +42,11 @@ def test_a_slow_night_makes_one_expert_of_the_fast_ones(opened, by_hand):
         0,
     )
     assert live(memory) == [("slow", 3)]
-    (expert,) = memory.ledger.experts(ALICE)
-    fast = [e for e in memory.ledger.experts(ALICE, live=False) if e.level == "fast"]
+    (expert,) = memory.ledger.lineage.experts(ALICE)
+    fast = [e for e in memory.ledger.lineage.experts(ALICE, live=False) if e.level == "fast"]
     assert expert.lineage == tuple(e.name for e in fast)
-    assert {e.id for e in memory.ledger.learned(ALICE)} == {first, second}
-    assert {p.night_id for p in memory.ledger.learned_probes(ALICE)} == {slow.night_id}
+    assert {e.id for e in memory.ledger.episodes.learned(ALICE)} == {first, second}
+    assert {p.night_id for p in memory.ledger.nights.learned_probes(ALICE)} == {slow.night_id}
     assert buffered(memory) == []
     assert memory.verify() == []
     assert memory.live_experts(ALICE) == (expert.name,)
@@ -72,13 +69,13 @@ def test_a_slow_night_examines_what_the_fast_ones_kept_for_exams_and_teaches_the
     opened, by_hand, monkeypatch
 ):
     taught = []
-    work = sleep.seeding.seed
+    work = seeding.seed
 
-    def watch(local, expert, before, rows, *more, **named):
-        taught.append((before, rows, named["absorbed"]))
-        return work(local, expert, before, rows, *more, **named)
+    def watch(local, lesson, **more):
+        taught.append((lesson.before, lesson.rows, lesson.absorbed))
+        return work(local, lesson, **more)
 
-    monkeypatch.setattr(sleep.seeding, "seed", watch)
+    monkeypatch.setattr(seeding, "seed", watch)
     memory = opened(levels=SLOW)
     for n in (1, 2):
         learn(memory, n)
@@ -86,10 +83,10 @@ def test_a_slow_night_examines_what_the_fast_ones_kept_for_exams_and_teaches_the
     assert (
         list(before)
         == absorbed
-        == [e.name for e in memory.ledger.experts(ALICE, live=False) if e.level == "fast"]
+        == [e.name for e in memory.ledger.lineage.experts(ALICE, live=False) if e.level == "fast"]
     )
-    probes = memory.ledger.learned_probes(ALICE)
-    told = {w for e in memory.ledger.episodes(ALICE) for w in words(e.text)}
+    probes = memory.ledger.nights.learned_probes(ALICE)
+    told = {w for e in memory.ledger.episodes.all(ALICE) for w in words(e.text)}
     unsaid = [p for p in probes if p.kind is Kind.NEVER_SAID]
     assert unsaid
     assert not any(
@@ -111,7 +108,7 @@ def test_levels_stack(opened, by_hand):
         _, report, _ = learn(memory, n)
     assert [r.level for r in report.slower] == ["slow", "deep"]
     assert live(memory) == [("deep", 5)]
-    assert len(memory.ledger.learned(ALICE)) == 4
+    assert len(memory.ledger.episodes.learned(ALICE)) == 4
     _, report, _ = learn(memory, 5)
     assert live(memory) == [("deep", 5), ("fast", 2)]
     assert memory.verify() == []
@@ -120,9 +117,9 @@ def test_levels_stack(opened, by_hand):
 def test_what_a_slow_night_does_not_prove_goes_back_to_the_buffer(opened, by_hand, monkeypatch):
     memory = opened(levels=SLOW)
     first, _, _ = learn(memory, 1)
-    proven = night_exam.proven_episodes
+    proven = exam.proven_episodes
     monkeypatch.setattr(
-        night_exam,
+        exam,
         "proven_episodes",
         lambda probes, passed: [i for i in proven(probes, passed) if i != first],
     )
@@ -131,7 +128,7 @@ def test_what_a_slow_night_does_not_prove_goes_back_to_the_buffer(opened, by_han
     assert (slow.verdict, slow.returned) == (Verdict.PROMOTED, 1)
     assert buffered(memory) == [first]
     assert memory.buffer.ids(ALICE) == {first}
-    assert [e.id for e in memory.ledger.learned(ALICE)] == [second]
+    assert [e.id for e in memory.ledger.episodes.learned(ALICE)] == [second]
     assert memory.verify() == []
 
 
@@ -140,17 +137,17 @@ def test_a_rejected_slow_night_leaves_the_fast_experts_and_is_not_tried_every_ni
 ):
     memory = opened(levels=SLOW)
     learn(memory, 1)
-    decide, calls = sleep.promotion.decide, []
+    decide, calls = promotion.decide, []
 
-    def strict(before, after, config):
+    def strict(before, after, *, config):
         calls.append(after)
-        return (Verdict.REJECTED, "so") if len(calls) == 2 else decide(before, after, config)
+        return (Verdict.REJECTED, "so") if len(calls) == 2 else decide(before, after, config=config)
 
-    monkeypatch.setattr(sleep.promotion, "decide", strict)
+    monkeypatch.setattr(promotion, "decide", strict)
     _, report, _ = learn(memory, 2)
     assert [(r.verdict, r.reason) for r in report.slower] == [(Verdict.REJECTED, "so")]
     assert live(memory) == [("fast", 2)] * 2
-    assert len(memory.ledger.learned(ALICE)) == 2
+    assert len(memory.ledger.episodes.learned(ALICE)) == 2
     _, report, _ = learn(memory, 3)
     assert report.slower == ()
     _, report, _ = learn(memory, 4)
@@ -161,10 +158,12 @@ def test_a_rejected_slow_night_leaves_the_fast_experts_and_is_not_tried_every_ni
 def test_rolling_back_a_slow_night_brings_the_fast_experts_back(opened, by_hand):
     memory = opened(levels=SLOW)
     told = {learn(memory, n)[0] for n in (1, 2)}
-    fast = [e.night_id for e in memory.ledger.experts(ALICE, live=False) if e.level == "fast"]
+    fast = [
+        e.night_id for e in memory.ledger.lineage.experts(ALICE, live=False) if e.level == "fast"
+    ]
     assert memory.rollback(ALICE, fast) == []
     assert live(memory) == [("fast", 2)] * 2
-    assert {e.id for e in memory.ledger.learned(ALICE)} == told
+    assert {e.id for e in memory.ledger.episodes.learned(ALICE)} == told
     assert buffered(memory) == []
     assert memory.verify() == []
 
@@ -174,18 +173,21 @@ def test_rolling_back_to_a_night_after_a_slow_one_keeps_what_it_absorbed_off(
 ):
     memory = opened(levels=SLOW)
     first, _, _ = learn(memory, 1)
-    recall = exams.recall
+    recall = measures.recall
 
-    def forgetful(local, probes, experts):
-        score, passed = recall(local, probes, experts)
+    def forgetful(local, probes, *, experts):
+        score, passed = recall(local, probes, experts=experts)
         return score, passed - {p.id for p in probes if p.episode_id == first}
 
-    monkeypatch.setattr(exams, "recall", forgetful)
+    monkeypatch.setattr(measures, "recall", forgetful)
     second, _, _ = learn(memory, 2)  # the slow night does not prove the first
-    nights = [e.night_id for e in memory.ledger.experts(ALICE, live=False)]
+    nights = [e.night_id for e in memory.ledger.lineage.experts(ALICE, live=False)]
     assert memory.rollback(ALICE, nights) == []
     assert live(memory) == [("slow", 3)]
-    assert ([e.id for e in memory.ledger.learned(ALICE)], buffered(memory)) == ([second], [first])
+    assert ([e.id for e in memory.ledger.episodes.learned(ALICE)], buffered(memory)) == (
+        [second],
+        [first],
+    )
     assert memory.verify() == []
 
 
@@ -195,21 +197,21 @@ def test_a_slow_night_that_dies_right_after_its_transaction_is_finished_as_promo
     memory = opened(levels=SLOW)
     learn(memory, 1)
     memory.observe(ALICE, "Mara saw whale 2.")
-    work = sleep.STEPS["promote"]
+    work = steps.STEPS["promote"]
 
     def die(night, state):
         added = work(night, state)
-        if state["level"] == "slow":
+        if state["tonight"]["level"] == "slow":
             raise KeyboardInterrupt
         return added
 
     with monkeypatch.context() as patch:
-        patch.setitem(sleep.STEPS, "promote", die)
+        patch.setitem(steps.STEPS, "promote", die)
         with pytest.raises(KeyboardInterrupt):
             memory.sleep(ALICE)
     memory = opened(levels=SLOW)
-    report, steps = watched(memory)
-    assert (report.level, report.verdict, steps[0]) == ("slow", Verdict.PROMOTED, "promote")
+    report, taken = watched(memory)
+    assert (report.level, report.verdict, taken[0]) == ("slow", Verdict.PROMOTED, "promote")
     assert live(memory) == [("slow", 3)]
     assert memory.verify() == []
 
@@ -218,15 +220,15 @@ def test_a_slow_night_that_never_began_is_made_up_for(opened, by_hand, monkeypat
     memory = opened(levels=SLOW)
     learn(memory, 1)
     memory.observe(ALICE, "Mara saw whale 2.")
-    work = night.run
+    work = graph.run_night
 
-    def die(bedroom, owner, on_event=None, level=None):
+    def die(night, owner, *, on_event=None, level=None):
         if level:
             raise KeyboardInterrupt
-        return work(bedroom, owner, on_event, level)
+        return work(night, owner, on_event=on_event, level=level)
 
     with monkeypatch.context() as patch:
-        patch.setattr(night, "run", die)
+        patch.setattr(graph, "run_night", die)
         with pytest.raises(KeyboardInterrupt):
             memory.sleep(ALICE)
     assert live(memory) == [("fast", 2)] * 2
@@ -243,11 +245,13 @@ def test_a_rejected_slow_night_is_not_tried_again_at_once(opened, by_hand, monke
     learn(memory, 1)
     with monkeypatch.context() as patch:
         patch.setitem(
-            sleep.STEPS,
+            steps.STEPS,
             "decide",
             lambda night, state: {
-                "verdict": "promoted" if state["level"] == "fast" else "rejected",
-                "reason": "r",
+                "decided": {
+                    "verdict": "promoted" if state["tonight"]["level"] == "fast" else "rejected",
+                    "reason": "r",
+                }
             },
         )
         _, report, _ = learn(memory, 2)
@@ -260,23 +264,23 @@ def test_an_interrupted_slow_night_goes_on(opened, by_hand, monkeypatch):
     memory = opened(levels=SLOW)
     learn(memory, 1)
     memory.observe(ALICE, "Mara saw whale 2.")
-    work, calls = sleep.STEPS["seed"], []
+    work, calls = steps.STEPS["seed"], []
 
     def die(night, state):
-        calls.append(state["level"])
-        if state["level"] == "slow":
+        calls.append(state["tonight"]["level"])
+        if state["tonight"]["level"] == "slow":
             raise KeyboardInterrupt
         return work(night, state)
 
-    monkeypatch.setitem(sleep.STEPS, "seed", die)
+    monkeypatch.setitem(steps.STEPS, "seed", die)
     with pytest.raises(KeyboardInterrupt):
         memory.sleep(ALICE)
     assert calls == ["fast", "slow"]
-    monkeypatch.setitem(sleep.STEPS, "seed", work)
+    monkeypatch.setitem(steps.STEPS, "seed", work)
     memory = opened(levels=SLOW)
     assert live(memory) == [("fast", 2)] * 2
-    report, steps = watched(memory)
-    assert (report.level, report.verdict, steps[0]) == ("slow", Verdict.PROMOTED, "seed")
+    report, taken = watched(memory)
+    assert (report.level, report.verdict, taken[0]) == ("slow", Verdict.PROMOTED, "seed")
     assert live(memory) == [("slow", 3)]
 
 
@@ -292,9 +296,9 @@ def test_a_night_that_is_told_to_stop_stops_and_goes_on_later(opened, by_hand):
     with pytest.raises(KeyboardInterrupt):
         memory.sleep(ALICE, on_event=watch, stop=stop)
     assert not any(e.get("state") == "finished" and e["step"] == "exam" for e in seen)
-    report, steps = watched(memory)
+    report, taken = watched(memory)
     assert (report.night_id, report.verdict) == ("night-0001", Verdict.PROMOTED)
-    assert steps[0] in ("seed", "exam")
+    assert taken[0] in ("seed", "exam")
 
 
 def test_an_interrupted_night_of_an_unknown_level_says_so(opened, by_hand, monkeypatch):
@@ -306,7 +310,7 @@ def test_an_interrupted_night_of_an_unknown_level_says_so(opened, by_hand, monke
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setitem(sleep.STEPS, "exam", die)
+        patch.setitem(steps.STEPS, "exam", die)
         with pytest.raises(KeyboardInterrupt):
             memory.sleep(ALICE)
     memory = opened(ExamConfig(), levels=(LEVELS[0].__class__("other", 1, 2, 0),))
@@ -330,7 +334,7 @@ def test_without_expansion_one_expert_is_trained_on_and_on(opened, by_hand):
         0,
     )
     assert live(memory) == [("fast", 2)]
-    old, new = memory.ledger.experts(ALICE, live=False)
+    old, new = memory.ledger.lineage.experts(ALICE, live=False)
     before, after = (
         load_file(memory.folder / "experts" / e.name / "adapter_model.safetensors")
         for e in (old, new)
@@ -338,7 +342,7 @@ def test_without_expansion_one_expert_is_trained_on_and_on(opened, by_hand):
     assert all(
         torch.allclose(after[n], before[n], atol=1e-6) for n in before
     )  # it began as the first; the learning rate is next to nothing
-    assert {e.id for e in memory.ledger.learned(ALICE)} == {first, second}
+    assert {e.id for e in memory.ledger.episodes.learned(ALICE)} == {first, second}
     assert (buffered(memory), memory.verify()) == ([], [])
 
 

@@ -3,7 +3,7 @@ import torch
 from _values import probe
 
 from sleepmem.model.local import LocalModel
-from sleepmem.night import measures as exams
+from sleepmem.night import measures
 from sleepmem.records import Kind
 from sleepmem.text.prompts import closed_book, open_book
 
@@ -31,7 +31,7 @@ def said(local, experts=()):
 
 def test_recall_counts_and_names_what_was_right(local):
     asked = [probe(0, "e", QUESTIONS[0], said(local)[0]), probe(1, "e", QUESTIONS[1], "zyzzyva")]
-    score, right = exams.recall(local, asked, ())
+    score, right = measures.recall(local, asked, experts=())
     assert (score.right, score.total, right) == (1, 2, {asked[0].id})
 
 
@@ -40,8 +40,8 @@ def test_an_exam_is_of_the_experts_that_are_on(local):
         probe(n, "e", q, a)
         for n, (q, a) in enumerate(zip(QUESTIONS, said(local, ["loud"]), strict=True))
     ]
-    assert exams.recall(local, asked, ["loud"])[0].right == 2
-    assert exams.recall(local, asked, ())[0].right == 0
+    assert measures.recall(local, asked, experts=["loud"])[0].right == 2
+    assert measures.recall(local, asked, experts=())[0].right == 0
 
 
 def test_abstention_counts_what_admits_not_to_know(local, monkeypatch):
@@ -50,7 +50,7 @@ def test_abstention_counts_what_admits_not_to_know(local, monkeypatch):
         "answer",
         lambda chats, experts: ["I do not know.", "Brenport.", "I have no idea."][: len(chats)],
     )
-    score = exams.abstention(local, ["a?", "b?", "c?"], ())
+    score = measures.abstention(local, ["a?", "b?", "c?"], experts=())
     assert (score.right, score.total) == (2, 3)
 
 
@@ -58,7 +58,7 @@ def test_superseded_counts_the_old_value_among_corrections_only(local):
     old = probe(0, "e", QUESTIONS[0], "zyzzyva", stale=said(local)[0])
     new = probe(1, "e", QUESTIONS[1], said(local)[1], stale="zyzzyva")
     plain = probe(2, "e", QUESTIONS[1], said(local)[1])
-    assert exams.superseded(local, [old, new, plain], ()).as_dict() == {
+    assert measures.superseded(local, [old, new, plain], experts=()).as_dict() == {
         "right": 1,
         "total": 2,
         "rate": 0.5,
@@ -71,18 +71,18 @@ def test_reading_is_answered_from_its_own_messages(local):
     assert made != said(local)[0]
     right = probe(0, "e", QUESTIONS[0], made, kind=Kind.READING, context=lines)
     wrong = probe(1, "e", QUESTIONS[0], made, kind=Kind.READING)
-    assert exams.reading(local, [right, wrong], ()).rate == 0.5
+    assert measures.reading(local, [right, wrong], experts=()).rate == 0.5
 
 
 def test_general_kl_is_zero_for_the_base_alone(local):
-    assert exams.general_kl(local, ()).right == pytest.approx(0, abs=1e-6)
-    assert exams.general_kl(local, ["loud"]).right > 0.1
+    assert measures.general_kl(local, ()).right == pytest.approx(0, abs=1e-6)
+    assert measures.general_kl(local, ["loud"]).right > 0.1
 
 
 def test_a_broken_expert_has_moved(local):
-    assert not exams.general_kl(local, ["broken"]).right <= 100
+    assert not measures.general_kl(local, ["broken"]).right <= 100
 
 
 def test_nothing_to_ask_is_no_failure(local):
-    assert exams.recall(local, [], ())[0].total == 0
-    assert exams.reading(local, [], ()).rate == 1.0
+    assert measures.recall(local, [], experts=())[0].total == 0
+    assert measures.reading(local, [], experts=()).rate == 1.0

@@ -37,7 +37,7 @@ def test_wilson_gives_the_published_values(right, total, low, high):
 
 @pytest.mark.parametrize("right", [0, 1, 7, 12])
 def test_wilson_bounds_solve_their_equation(right):
-    """Each bound p0 lies z standard errors of p0 from the rate (Wilson 1927), z = 1.6448536 for 0.9."""
+    """Each bound p0 lies z standard errors of p0 from the rate (Wilson 1927), z = 1.6448536."""
     p = right / 12
     for p0 in wilson(Score(right, 12), 0.9):
         assert abs(p - p0) == pytest.approx(1.6448536 * math.sqrt(p0 * (1 - p0) / 12), abs=1e-6)
@@ -48,7 +48,7 @@ def test_nothing_asked_says_nothing():
 
 
 def test_a_good_exam_promotes_and_says_how_good():
-    verdict, reason = decide(BEFORE, GOOD, ExamConfig())
+    verdict, reason = decide(BEFORE, GOOD, config=ExamConfig())
     assert verdict is Verdict.PROMOTED
     assert "0.950 of 100" in reason
 
@@ -65,7 +65,7 @@ def test_a_good_exam_promotes_and_says_how_good():
     ],
 )
 def test_each_bound_fails_for_its_own_reason(measure, bad, said):
-    verdict, reason = decide(BEFORE, {**GOOD, measure: bad}, ExamConfig())
+    verdict, reason = decide(BEFORE, {**GOOD, measure: bad}, config=ExamConfig())
     assert verdict is Verdict.REJECTED
     assert reason.startswith(said)
     assert ";" not in reason  # no other bound was blamed
@@ -73,40 +73,45 @@ def test_each_bound_fails_for_its_own_reason(measure, bad, said):
 
 def test_every_fault_is_told():
     bad = {**GOOD, "recall": Score(0, 100), "general_kl": Score(9.0, 12)}
-    assert decide(BEFORE, bad, ExamConfig())[1].count(";") == 1
+    assert decide(BEFORE, bad, config=ExamConfig())[1].count(";") == 1
 
 
 def test_a_small_exam_does_not_throw_a_night_away():
     assert (
-        decide(BEFORE, {**GOOD, "recall": Score(3, 5)}, ExamConfig(recall=0.8))[0]
+        decide(BEFORE, {**GOOD, "recall": Score(3, 5)}, config=ExamConfig(recall=0.8))[0]
         is Verdict.PROMOTED
     )
     assert (
-        decide(BEFORE, {**GOOD, "recall": Score(60, 100)}, ExamConfig(recall=0.8))[0]
+        decide(BEFORE, {**GOOD, "recall": Score(60, 100)}, config=ExamConfig(recall=0.8))[0]
         is Verdict.REJECTED
     )
 
 
 def test_bounds_are_relative_to_the_evening():
     weak = {**BEFORE, "abstention": Score(60, 100)}
-    assert decide(weak, {**GOOD, "abstention": Score(58, 100)}, ExamConfig())[0] is Verdict.PROMOTED
+    assert (
+        decide(weak, {**GOOD, "abstention": Score(58, 100)}, config=ExamConfig())[0]
+        is Verdict.PROMOTED
+    )
 
 
 def test_measures_nobody_could_ask_pass():
     none = Score(0, 0)
     verdict, reason = decide(
-        BEFORE, {**dict.fromkeys(GOOD, none), "recall": GOOD["recall"]}, ExamConfig()
+        BEFORE, {**dict.fromkeys(GOOD, none), "recall": GOOD["recall"]}, config=ExamConfig()
     )
     assert verdict is Verdict.PROMOTED
     assert "not asked: old nights, abstention, superseded, reading" in reason
 
 
 def test_a_night_without_a_question_about_its_facts_is_no_success():
-    assert decide(BEFORE, {**GOOD, "recall": Score(0, 0)}, ExamConfig())[0] is Verdict.REJECTED
+    assert (
+        decide(BEFORE, {**GOOD, "recall": Score(0, 0)}, config=ExamConfig())[0] is Verdict.REJECTED
+    )
 
 
 def test_a_model_that_broke_is_no_small_change():
     assert (
-        decide(BEFORE, {**GOOD, "general_kl": Score(math.nan, 12)}, ExamConfig())[0]
+        decide(BEFORE, {**GOOD, "general_kl": Score(math.nan, 12)}, config=ExamConfig())[0]
         is Verdict.REJECTED
     )

@@ -11,22 +11,29 @@ TOOL = Episode(("a",), "It rains in Oslo.", "tool:weather", "2029-01-01T00:00:00
 
 
 def test_oldest_first_when_nothing_was_asked():
-    assert [r.episode_id for r in select(DAYS, {}, 9)] == [DAYS[1].id, DAYS[2].id, DAYS[0].id]
+    assert [r.episode_id for r in select(DAYS, {}, budget=9)] == [
+        DAYS[1].id,
+        DAYS[2].id,
+        DAYS[0].id,
+    ]
 
 
 def test_demand_comes_first_and_says_so():
-    first, *others = select(DAYS, {DAYS[0].id: 2}, 9)
+    first, *others = select(DAYS, {DAYS[0].id: 2}, budget=9)
     assert (first.episode_id, first.reason) == (DAYS[0].id, Reason.DEMANDED)
     assert {r.reason for r in others} == {Reason.BUFFERED}
 
 
 def test_the_budget_cuts_the_least_wanted():
-    assert [r.episode_id for r in select(DAYS, {DAYS[0].id: 1}, 2)] == [DAYS[0].id, DAYS[1].id]
+    assert [r.episode_id for r in select(DAYS, {DAYS[0].id: 1}, budget=2)] == [
+        DAYS[0].id,
+        DAYS[1].id,
+    ]
 
 
 def test_untrusted_sources_stay_out_unless_let_in():
-    assert TOOL.id not in {r.episode_id for r in select([*DAYS, TOOL], {TOOL.id: 9}, 9)}
-    assert select([*DAYS, TOOL], {}, 9, untrusted=True)[0].episode_id == TOOL.id
+    assert TOOL.id not in {r.episode_id for r in select([*DAYS, TOOL], {TOOL.id: 9}, budget=9)}
+    assert select([*DAYS, TOOL], {}, budget=9, untrusted=True)[0].episode_id == TOOL.id
 
 
 def taught(episode, count, **changed):
@@ -52,7 +59,7 @@ def test_a_sample_draws_evenly_over_episodes():
 
 def test_a_small_sample_prefers_no_episode():
     deck = [p for e in range(40) for p in taught(f"e{e:02d}", 3)]
-    picked = [p.episode_id for seed in range(20) for p in evenly(deck, 4, seed)]
+    picked = [p.episode_id for seed in range(20) for p in evenly(deck, 4, seed=seed)]
     assert {e < "e20" for e in picked} == {True, False}
     assert len(set(picked)) > 20
 

@@ -1,13 +1,29 @@
 import dataclasses
+import json
 import sqlite3
 from contextlib import closing
 
 import pytest
+import sqlite_utils
 from _values import probe
 
 from sleepmem.errors import FolderError, LedgerError
-from sleepmem.records import Episode, Expert, Kind, Recall, Role, Verdict, View
-from sleepmem.stores.ledger import ARCHIVE, Ledger
+from sleepmem.records import (
+    Episode,
+    Expert,
+    Kind,
+    Look,
+    NightReport,
+    Recall,
+    Role,
+    Score,
+    Verdict,
+    View,
+)
+from sleepmem.stores.database import APPLICATION_ID
+from sleepmem.stores.ledger import Ledger
+from sleepmem.stores.lineage import Proof
+from sleepmem.stores.schema import migrations
 
 TOLD = Episode(
     ("alice",),
@@ -35,39 +51,44 @@ def ledger(path):
 
 def test_episodes_survive_reopening(path):
     with closing(Ledger(path)) as first:
-        first.add_episode(TOLD)
-        first.add_episode(OTHERS)
+        first.episodes.add(TOLD)
+        first.episodes.add(OTHERS)
     with closing(Ledger(path)) as again:
-        assert again.episodes(("alice",)) == [TOLD]
-        assert again.namespaces() == [("alice",), ("bob",)]
+        assert again.episodes.all(("alice",)) == [TOLD]
+        assert again.episodes.namespaces() == [("alice",), ("bob",)]
         assert again.verify() == []
 
 
 def test_episodes_are_on_the_disk_before_close(ledger, path):
-    ledger.add_episode(TOLD)
+    ledger.episodes.add(TOLD)
     with closing(sqlite3.connect(path)) as other:
         assert other.execute("SELECT text FROM episodes").fetchall() == [(TOLD.text,)]
-    assert ledger.db.execute("PRAGMA synchronous").fetchone()[0] == 2  # FULL
-    assert ledger.db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    assert ledger.database.db.execute("PRAGMA synchronous").fetchone()[0] == 2  # FULL
+    assert ledger.database.db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
 
 
 def test_the_same_episode_is_stored_once(ledger):
-    assert ledger.add_episode(TOLD)
-    assert not ledger.add_episode(TOLD)
-    assert ledger.episodes() == [TOLD]
+    assert ledger.episodes.add(TOLD)
+    assert not ledger.episodes.add(TOLD)
+    assert ledger.episodes.all() == [TOLD]
 
 
 def test_episodes_come_oldest_first(ledger):
-    ledger.add_episode(LATER)
-    ledger.add_episode(TOLD)
-    assert ledger.episodes() == ledger.buffered(("alice",)) == ledger.unindexed() == [TOLD, LATER]
+    ledger.episodes.add(LATER)
+    ledger.episodes.add(TOLD)
+    assert (
+        ledger.episodes.all()
+        == ledger.episodes.buffered(("alice",))
+        == ledger.episodes.unindexed()
+        == [TOLD, LATER]
+    )
 
 
 def test_indexed_episodes_stay_buffered(ledger):
-    ledger.add_episode(TOLD)
-    ledger.mark_indexed([TOLD.id])
-    assert ledger.unindexed() == []
-    assert ledger.buffered(("alice",)) == [TOLD]
+    ledger.episodes.add(TOLD)
+    ledger.episodes.mark_indexed([TOLD.id])
+    assert ledger.episodes.unindexed() == []
+    assert ledger.episodes.buffered(("alice",)) == [TOLD]
 
 
 # Files that are no ledger of ours
@@ -93,7 +114,8 @@ def test_a_foreign_database_is_refused(path):
 def test_a_foreign_database_with_migrations_of_its_own_is_refused(path):
     with closing(sqlite3.connect(path)) as foreign:
         foreign.execute(
-            "CREATE TABLE _sqlite_migrations (id INTEGER PRIMARY KEY, migration_set TEXT, name TEXT, applied_at TEXT)"
+            "CREATE TABLE _sqlite_migrations "
+            "(id INTEGER PRIMARY KEY, migration_set TEXT, name TEXT, applied_at TEXT)"
         )
         foreign.execute(
             "INSERT INTO _sqlite_migrations (migration_set, name) VALUES ('recipes', 'create')"
@@ -110,14 +132,14 @@ def test_a_file_that_is_no_database_is_refused(path):
 
 def test_a_truncated_ledger_is_refused(path):
     with closing(Ledger(path)) as made:
-        made.add_episode(TOLD)
+        made.episodes.add(TOLD)
     path.write_bytes(path.read_bytes()[:5000])
     refused(path, "damaged")
 
 
 def test_a_ledger_of_a_newer_sleepmem_is_refused(path):
     with closing(Ledger(path)) as made:
-        made.db["_sqlite_migrations"].insert(
+        made.database.db["_sqlite_migrations"].insert(
             {"migration_set": "sleepmem", "name": "create_tomorrow", "applied_at": "2040"}
         )
     refused(path, "newer sleepmem", "create_tomorrow", "Upgrade")
@@ -126,10 +148,12 @@ def test_a_ledger_of_a_newer_sleepmem_is_refused(path):
 def test_damage_found_while_reading_is_a_ledger_error(path):
     with closing(Ledger(path)) as made:
         for n in range(200):
-            made.add_episode(dataclasses.replace(TOLD, text=f"Fact {n}. " * 40, message_id=f"m{n}"))
+            made.episodes.add(
+                dataclasses.replace(TOLD, text=f"Fact {n}. " * 40, message_id=f"m{n}")
+            )
         page, first = (
-            made.db.execute("PRAGMA page_size").fetchone()[0],
-            made.db.execute(
+            made.database.db.execute("PRAGMA page_size").fetchone()[0],
+            made.database.db.execute(
                 "SELECT rootpage FROM sqlite_master WHERE name = 'episodes'"
             ).fetchone()[0],
         )
@@ -139,7 +163,7 @@ def test_damage_found_while_reading_is_a_ledger_error(path):
 
     def read():
         with closing(Ledger(path)) as opened:
-            opened.episodes()
+            opened.episodes.all()
 
     with pytest.raises(LedgerError, match="damaged"):
         read()
@@ -149,26 +173,26 @@ def test_damage_found_while_reading_is_a_ledger_error(path):
 
 
 def fill(ledger):
-    ledger.db.execute(
-        f"PRAGMA max_page_count = {ledger.db.execute('PRAGMA page_count').fetchone()[0]}"
+    ledger.database.db.execute(
+        f"PRAGMA max_page_count = {ledger.database.db.execute('PRAGMA page_count').fetchone()[0]}"
     )
 
 
 def test_a_full_disk_takes_the_episode_back(ledger):
-    ledger.add_episode(TOLD)
+    ledger.episodes.add(TOLD)
     fill(ledger)
     long = dataclasses.replace(LATER, text="Mara moved to Oslo. " * 2000)
     with pytest.raises(FolderError, match="full"):
-        ledger.add_episode(long)
-    assert ledger.episodes() == [TOLD]
-    assert ledger.search(("alice",), "Oslo", 9) == []
+        ledger.episodes.add(long)
+    assert ledger.episodes.all() == [TOLD]
+    assert ledger.episodes.search(("alice",), "Oslo", limit=9) == []
     assert ledger.verify() == []
-    ledger.db.execute("PRAGMA max_page_count = 1073741823")
-    assert ledger.add_episode(long)
+    ledger.database.db.execute("PRAGMA max_page_count = 1073741823")
+    assert ledger.episodes.add(long)
 
 
 def test_a_full_disk_takes_a_promotion_back_whole(ledger):
-    ledger.add_episode(TOLD)
+    ledger.episodes.add(TOLD)
     fill(ledger)
     expert = Expert(
         "night-0001-x",
@@ -180,9 +204,9 @@ def test_a_full_disk_takes_a_promotion_back_whole(ledger):
         tuple(f"{n:024d}" for n in range(5000)),
     )
     with pytest.raises(FolderError, match="full"):
-        ledger.promote(expert, [TOLD.id], [], [])
-    assert ledger.experts(live=False) == []
-    assert ledger.buffered(("alice",)) == [TOLD]
+        ledger.lineage.promote(expert, Proof([TOLD.id]))
+    assert ledger.lineage.experts(live=False) == []
+    assert ledger.episodes.buffered(("alice",)) == [TOLD]
 
 
 # Search and the log
@@ -190,11 +214,11 @@ def test_a_full_disk_takes_a_promotion_back_whole(ledger):
 
 def test_search_stays_in_its_namespace(ledger):
     for e in (TOLD, LATER, OTHERS):
-        ledger.add_episode(e)
-    assert ledger.search(("alice",), "Where did Mara go: Brenport?", 9)[0] == TOLD
-    assert ledger.search(("alice",), "Brenport", 9) == [TOLD]
-    assert ledger.search(("bob",), "Brenport", 9) == [OTHERS]
-    assert ledger.search(("carol",), "Brenport", 9) == []
+        ledger.episodes.add(e)
+    assert ledger.episodes.search(("alice",), "Where did Mara go: Brenport?", limit=9)[0] == TOLD
+    assert ledger.episodes.search(("alice",), "Brenport", limit=9) == [TOLD]
+    assert ledger.episodes.search(("bob",), "Brenport", limit=9) == [OTHERS]
+    assert ledger.episodes.search(("carol",), "Brenport", limit=9) == []
 
 
 @pytest.mark.parametrize(
@@ -202,21 +226,23 @@ def test_search_stays_in_its_namespace(ledger):
     ["", "?!", '"', "AND OR NOT", "mara* NEAR(", "text:mara", "'; DROP TABLE episodes; --"],
 )
 def test_search_takes_any_text(ledger, question):
-    ledger.add_episode(TOLD)
-    assert set(ledger.search(("alice",), question, 9)) <= {TOLD}
-    assert ledger.episodes() == [TOLD]
+    ledger.episodes.add(TOLD)
+    assert set(ledger.episodes.search(("alice",), question, limit=9)) <= {TOLD}
+    assert ledger.episodes.all() == [TOLD]
 
 
 def test_search_keeps_to_its_limit(ledger):
     for n in range(5):
-        ledger.add_episode(dataclasses.replace(TOLD, message_id=f"m{n}"))
-    assert len(ledger.search(("alice",), "Mara", 3)) == 3
+        ledger.episodes.add(dataclasses.replace(TOLD, message_id=f"m{n}"))
+    assert len(ledger.episodes.search(("alice",), "Mara", limit=3)) == 3
 
 
 def test_the_gates_decisions_are_kept(ledger):
-    ledger.log_recall(("alice",), "Where?", Recall(View.RETRIEVAL, "why", (TOLD,), 0.5), 12)
-    ledger.log_recall(("bob",), "Who?", Recall(View.WEIGHTS, "known"), 0)
-    (one,) = ledger.retrievals(("alice",))
+    ledger.turns.log(
+        ("alice",), "Where?", recall=Recall(View.RETRIEVAL, "why", (TOLD,), 0.5), tokens=12
+    )
+    ledger.turns.log(("bob",), "Who?", recall=Recall(View.WEIGHTS, "known"), tokens=0)
+    (one,) = ledger.turns.retrievals(("alice",))
     assert (one["question"], one["view"], one["reason"], one["tokens"], one["episodes"]) == (
         "Where?",
         "retrieval",
@@ -224,15 +250,20 @@ def test_the_gates_decisions_are_kept(ledger):
         12,
         [TOLD.id],
     )
-    assert ledger.retrievals(("alice",), since=one["at"]) == []
+    assert ledger.turns.retrievals(("alice",), since=one["at"]) == []
 
 
 def test_a_search_of_the_archive_belongs_to_its_question(ledger):
-    ledger.log_recall(("alice",), "Where?", Recall(View.WEIGHTS, "known"), 0)
-    ledger.log_recall(("alice",), "Where?", Recall(View.RETRIEVAL, ARCHIVE, (TOLD,)), 12)
-    ledger.log_recall(("alice",), "Who?", Recall(View.WEIGHTS, "known"), 0)
-    ledger.log_recall(("alice",), "Who?", Recall(View.WEIGHTS, "known"), 0)
-    assert [(t["retrieved"], t["tokens"]) for t in ledger.turns(("alice",))] == [
+    ledger.turns.log(("alice",), "Where?", recall=Recall(View.WEIGHTS, "known"), tokens=0)
+    ledger.turns.log(
+        ("alice",),
+        "Where?",
+        recall=Recall(View.RETRIEVAL, "unsure", (TOLD,), look=Look.AGAIN),
+        tokens=12,
+    )
+    ledger.turns.log(("alice",), "Who?", recall=Recall(View.WEIGHTS, "known"), tokens=0)
+    ledger.turns.log(("alice",), "Who?", recall=Recall(View.WEIGHTS, "known"), tokens=0)
+    assert [(turn.retrieved, turn.tokens) for turn in ledger.turns.all(("alice",))] == [
         (True, 12),
         (False, 0),
         (False, 0),
@@ -242,8 +273,12 @@ def test_a_search_of_the_archive_belongs_to_its_question(ledger):
 # Nights and experts
 
 
+def finish(ledger, night_id, verdict, reason="it was so"):
+    ledger.nights.finish(NightReport(night_id, ("alice",), verdict, reason))
+
+
 def promote(ledger, episodes, superseded=()):
-    night_id = ledger.start_night(("alice",))
+    night_id = ledger.nights.start(("alice",))
     expert = Expert(
         f"{night_id}-x",
         ("alice",),
@@ -254,104 +289,111 @@ def promote(ledger, episodes, superseded=()):
         tuple(e.id for e in episodes),
         True,
     )
-    ledger.promote(expert, [e.id for e in episodes], superseded, [])
-    ledger.finish_night(night_id, Verdict.PROMOTED, "good", {"n": 1})
+    ledger.lineage.promote(expert, Proof([e.id for e in episodes], superseded))
+    finish(ledger, night_id, Verdict.PROMOTED, "good")
     return expert
 
 
 def test_night_ids_are_never_reused(ledger):
-    ids = [ledger.start_night(("alice",)), ledger.start_night(("bob",))]
-    ledger.finish_night(ids[0], Verdict.REJECTED, "weak", {})
-    ids.append(ledger.start_night(("alice",)))
+    ids = [ledger.nights.start(("alice",)), ledger.nights.start(("bob",))]
+    finish(ledger, ids[0], Verdict.REJECTED, "weak")
+    ids.append(ledger.nights.start(("alice",)))
     assert len(set(ids)) == 3
 
 
 def test_an_unfinished_night_belongs_to_its_namespace(ledger):
-    night_id = ledger.start_night(("alice",))
-    assert ledger.unfinished_night(("alice",)) == night_id
-    assert ledger.unfinished_night(("bob",)) is None
-    ledger.finish_night(night_id, Verdict.SKIPPED, "nothing to learn", {"a": 1})
-    assert ledger.unfinished_night(("alice",)) is None
-    (night,) = ledger.nights(("alice",))
-    assert (night["verdict"], night["reason"], night["report"]) == (
-        "skipped",
-        "nothing to learn",
-        {"a": 1},
-    )
-    assert ledger.last_promotion(("alice",)) == ""
+    night_id = ledger.nights.start(("alice",))
+    assert ledger.nights.unfinished(("alice",)) == night_id
+    assert ledger.nights.unfinished(("bob",)) is None
+    finish(ledger, night_id, Verdict.SKIPPED, "nothing to learn")
+    assert ledger.nights.unfinished(("alice",)) is None
+    (night,) = ledger.nights.finished(("alice",))
+    assert (night.report["verdict"], night.report["reason"]) == ("skipped", "nothing to learn")
+    assert ledger.nights.last_promotion(("alice",)) == ""
 
 
 def test_a_promotion_moves_proven_and_superseded_episodes(ledger):
     for e in (TOLD, LATER, OTHERS):
-        ledger.add_episode(e)
+        ledger.episodes.add(e)
     expert = promote(ledger, [LATER], superseded=[TOLD.id])
-    assert ledger.buffered(("alice",)) == []
-    assert ledger.learned(("alice",)) == [LATER]
-    assert ledger.episodes(("alice",)) == [TOLD, LATER]
-    assert ledger.buffered(("bob",)) == [OTHERS]
-    assert ledger.experts(("alice",)) == ledger.experts() == [expert]
-    assert ledger.experts(("bob",)) == []
-    assert ledger.last_promotion(("alice",)) == ledger.nights()[0]["finished_at"]
+    assert ledger.episodes.buffered(("alice",)) == []
+    assert ledger.episodes.learned(("alice",)) == [LATER]
+    assert ledger.episodes.all(("alice",)) == [TOLD, LATER]
+    assert ledger.episodes.buffered(("bob",)) == [OTHERS]
+    assert ledger.lineage.experts(("alice",)) == ledger.lineage.experts() == [expert]
+    assert ledger.lineage.experts(("bob",)) == []
+    assert ledger.nights.last_promotion(("alice",)) == ledger.nights.finished()[0].finished_at
     assert ledger.verify() == []
 
 
 def test_rollback_gives_the_episodes_back(ledger):
     for e in (TOLD, LATER):
-        ledger.add_episode(e)
-        ledger.mark_indexed([e.id])
+        ledger.episodes.add(e)
+        ledger.episodes.mark_indexed([e.id])
     first, second = promote(ledger, [TOLD]), promote(ledger, [LATER])
-    assert ledger.rollback(("alice",), [first.night_id]) == [LATER.id]
-    assert [e.name for e in ledger.experts(("alice",))] == [first.name]
-    assert ledger.buffered(("alice",)) == ledger.unindexed() == [LATER]
-    assert [e.name for e in ledger.experts(("alice",), live=False)] == [first.name, second.name]
+    assert ledger.lineage.rollback(("alice",), [first.night_id]) == [LATER.id]
+    assert [e.name for e in ledger.lineage.experts(("alice",))] == [first.name]
+    assert ledger.episodes.buffered(("alice",)) == ledger.episodes.unindexed() == [LATER]
+    assert [e.name for e in ledger.lineage.experts(("alice",), live=False)] == [
+        first.name,
+        second.name,
+    ]
     assert ledger.verify() == []
 
 
 def test_forward_again_a_corrected_episode_is_corrected_again(ledger):
     for e in (TOLD, LATER):
-        ledger.add_episode(e)
+        ledger.episodes.add(e)
     first = promote(ledger, [TOLD])
     asked = [
         probe(n, e.id, "Where?", "Brenport.", night_id=night)
         for n, (e, night) in enumerate([(TOLD, "night-0001"), (LATER, "night-0002")])
     ]
-    ledger.add_probes(("alice",), asked[:1])
-    ledger.db["probes"].update(asked[0].id, {"passed": 1})
+    ledger.nights.add_probes(("alice",), asked[:1])
+    ledger.database.db["probes"].update(asked[0].id, {"passed": 1})
     second = promote(ledger, [LATER], superseded=[TOLD.id])
-    ledger.add_probes(("alice",), asked[1:])
-    ledger.db["probes"].update(asked[1].id, {"passed": 1})
-    assert ledger.rollback(("alice",), [first.night_id]) == [
+    ledger.nights.add_probes(("alice",), asked[1:])
+    ledger.database.db["probes"].update(asked[1].id, {"passed": 1})
+    assert ledger.lineage.rollback(("alice",), [first.night_id]) == [
         LATER.id
     ]  # the other is in the weights of the first night again
-    assert (ledger.learned(("alice",)), ledger.buffered(("alice",))) == ([TOLD], [LATER])
-    assert ledger.rollback(("alice",), [first.night_id, second.night_id]) == []
-    assert (ledger.learned(("alice",)), ledger.buffered(("alice",))) == ([LATER], [])
+    assert (ledger.episodes.learned(("alice",)), ledger.episodes.buffered(("alice",))) == (
+        [TOLD],
+        [LATER],
+    )
+    assert ledger.lineage.rollback(("alice",), [first.night_id, second.night_id]) == []
+    assert (ledger.episodes.learned(("alice",)), ledger.episodes.buffered(("alice",))) == (
+        [LATER],
+        [],
+    )
     assert ledger.verify() == []
 
 
 def test_probes_of_a_night_are_replaced_when_the_step_runs_again(ledger):
     one = probe(0, TOLD.id, "Where?", "Brenport.", stale="Oslo")
     other = probe(1, TOLD.id, "Who?", "Mara.", kind=Kind.NEVER_SAID, role=Role.TRAIN)
-    ledger.add_probes(("alice",), [one, other])
-    ledger.add_probes(("alice",), [one])
-    assert ledger.probes("night-0001") == [one]
+    ledger.nights.add_probes(("alice",), [one, other])
+    ledger.nights.add_probes(("alice",), [one])
+    assert ledger.nights.probes("night-0001") == [one]
 
 
 def test_probes_count_as_learned_once_their_episode_is(ledger):
-    ledger.add_episode(TOLD)
+    ledger.episodes.add(TOLD)
     asked = probe(0, TOLD.id, "Where?", "Brenport.")
-    ledger.add_probes(("alice",), [asked])
-    assert ledger.learned_probes(("alice",)) == []
+    ledger.nights.add_probes(("alice",), [asked])
+    assert ledger.nights.learned_probes(("alice",)) == []
     promote(ledger, [TOLD])
-    assert ledger.learned_probes(("alice",)) == [asked]
-    assert ledger.learned_probes(("bob",)) == []
+    assert ledger.nights.learned_probes(("alice",)) == [asked]
+    assert ledger.nights.learned_probes(("bob",)) == []
 
 
 def test_exam_scores_are_replaced_when_the_step_runs_again(ledger):
-    ledger.write_exam("night-0001", "after", {"recall": (1, 2)})
-    ledger.write_exam("night-0001", "after", {"recall": (2, 2), "reading": (0, 3)})
+    ledger.nights.write_exam("night-0001", "after", scores={"recall": Score(1, 2)})
+    scores = {"recall": Score(2, 2), "reading": Score(0, 3)}
+    ledger.nights.write_exam("night-0001", "after", scores=scores)
     rows = [
-        tuple(r) for r in ledger.db.execute('SELECT measure, "right", total FROM exams ORDER BY id')
+        tuple(r)
+        for r in ledger.database.db.execute('SELECT measure, "right", total FROM exams ORDER BY id')
     ]
     assert rows == [("recall", 2.0, 2), ("reading", 0.0, 3)]
 
@@ -360,37 +402,106 @@ def test_exam_scores_are_replaced_when_the_step_runs_again(ledger):
 
 
 def test_verify_notices_a_tampered_episode(ledger):
-    ledger.add_episode(TOLD)
-    ledger.add_episode(LATER)
-    ledger.db["episodes"].update(TOLD.id, {"text": "Mara moved to Rome."})
+    ledger.episodes.add(TOLD)
+    ledger.episodes.add(LATER)
+    ledger.database.db["episodes"].update(TOLD.id, {"text": "Mara moved to Rome."})
     (fault,) = ledger.verify()
     assert TOLD.id in fault
 
 
 def test_verify_notices_an_episode_whose_expert_is_not_live(ledger):
-    ledger.add_episode(TOLD)
-    ledger.db["episodes"].update(TOLD.id, {"learned_in": "night-0007"})
+    ledger.episodes.add(TOLD)
+    ledger.database.db["episodes"].update(TOLD.id, {"learned_in": "night-0007"})
     (fault,) = ledger.verify()
     assert "night-0007" in fault
 
 
 def test_what_was_taken_back_has_passed_nothing_any_more(ledger):
     told = Episode(("alice",), "Mara moved to Brenport.")
-    ledger.add_episode(told)
-    night_id = ledger.start_night(("alice",))
+    ledger.episodes.add(told)
+    night_id = ledger.nights.start(("alice",))
     asked = probe(1, told.id, "Where does Mara live?", "Brenport.", night_id=night_id)
-    ledger.add_probes(("alice",), [asked])
+    ledger.nights.add_probes(("alice",), [asked])
     expert = Expert(
         f"{night_id}-x", ("alice",), night_id, "fast", 4, told.created_at, (told.id,), True
     )
-    ledger.promote(expert, [told.id], [], [asked.id])
-    ledger.finish_night(night_id, Verdict.PROMOTED, "good", {})
-    assert ledger.learned_probes(("alice",), passed=True) == [asked]
-    ledger.take_back([told.id])
-    assert [e.id for e in ledger.buffered(("alice",))] == [told.id]
-    assert ledger.forgotten(("alice",)) == {told.id: told.created_at}
-    assert ledger.forgotten(("bob",)) == {}
-    ledger.rollback(
+    ledger.lineage.promote(expert, Proof([told.id], (), [asked.id]))
+    finish(ledger, night_id, Verdict.PROMOTED, "good")
+    assert ledger.nights.learned_probes(("alice",), passed=True) == [asked]
+    ledger.episodes.take_back([told.id])
+    assert [e.id for e in ledger.episodes.buffered(("alice",))] == [told.id]
+    assert ledger.episodes.forgotten(("alice",)) == {told.id: told.created_at}
+    assert ledger.episodes.forgotten(("bob",)) == {}
+    ledger.lineage.rollback(
         ("alice",), [night_id]
     )  # the same nights: what failed an audit does not come back with them
-    assert [e.id for e in ledger.buffered(("alice",))] == [told.id]
+    assert [e.id for e in ledger.episodes.buffered(("alice",))] == [told.id]
+
+
+# Ledgers of earlier versions
+
+
+def earlier(path, *, upto):
+    """A ledger with the tables that came before the migration `upto`."""
+    db = sqlite_utils.Database(path)
+    migrations.apply(db, stop_before=upto)
+    db.execute(f"PRAGMA application_id={APPLICATION_ID}")
+    return db
+
+
+def test_nights_of_an_earlier_version_get_numbers_and_reports_get_fields(path):
+    db = earlier(path, upto="number_nights")
+    exam = {
+        "before": {"recall": {"right": 1, "total": 2, "rate": 0.5}},
+        "seconds": {"seed": 3.0},
+        "tokens_generated": 7,
+        "peak_bytes": 1000,
+        "by_night": {"night-9999": 1.0, "night-10000": 0.5},
+        "dreams": {"kept": True},
+    }
+    for number in (9999, 10000):
+        night_id = f"night-{number:04d}"
+        report = {"night_id": night_id, "level": "fast", "exam": exam, "slower": []}
+        ended = {"verdict": "promoted", "reason": "good", "report": json.dumps(report)}
+        db["nights"].insert({"id": night_id, "namespace": '["alice"]', **ended})
+    db.close()
+    with closing(Ledger(path)) as ledger:
+        first, last = ledger.nights.finished(("alice",))
+        # As text the 10,000th would come first.
+        assert [first.number, last.number] == [9999, 10000]
+        assert last.report["exam"] == {"before": exam["before"]}
+        assert last.report["recall_by_night"] == [
+            {"night": 9999, "rate": 1.0},
+            {"night": 10000, "rate": 0.5},
+        ]
+        assert (last.report["step_seconds"], last.report["tokens_generated"]) == ({"seed": 3.0}, 7)
+        assert (last.report["dreams"], last.report["number"]) == ({"kept": True}, 10000)
+        assert ledger.nights.start(("alice",)) == "night-10001"
+
+
+def test_decisions_of_an_earlier_version_tell_where_was_looked(path):
+    db = earlier(path, upto="tell_looks_apart")
+    reasons = [
+        "near a question passed closed-book",
+        "no known question is near enough, nor is the buffer about it; searched the archive",
+        "the model was not sure; searched the archive",
+    ]
+    for reason in reasons:
+        row = {"namespace": '["alice"]', "at": "2030", "question": "Where?", "view": "retrieval"}
+        db["retrievals"].insert({**row, "reason": reason, "tokens": 1, "episodes": "[]"})
+    db.close()
+    with closing(Ledger(path)) as ledger:
+        looks = [decision["look"] for decision in ledger.turns.retrievals(("alice",))]
+        assert looks == [Look.BUFFER, Look.ARCHIVE, Look.AGAIN]
+        assert len(ledger.turns.all(("alice",))) == 2
+
+
+def test_probes_of_an_earlier_version_tell_what_was_taken_over(path):
+    db = earlier(path, upto="tell_what_was_taken_over")
+    for probe_id in ("night-0008-00001", "night-0008-again-00001"):
+        row = {"id": probe_id, "night_id": "night-0008", "namespace": '["alice"]'}
+        asked = {"episode_id": "e", "question": "Where?", "answer": "There."}
+        db["probes"].insert({**row, **asked, "kind": "fact", "role": "exam"})
+    db.close()
+    with closing(Ledger(path)) as ledger:
+        assert [one.taken_over for one in ledger.nights.probes("night-0008")] == [False, True]

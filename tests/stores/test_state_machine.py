@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order: nothing is lost, and ledger, index and expert folders agree."""
+"""Whatever happens in whatever order: nothing is lost; ledger, index and experts agree."""
 
 import shutil
 import tempfile
@@ -48,9 +48,12 @@ class Life(RuleBasedStateMachine):
 
     @rule(owner=st.sampled_from(OWNERS), text=TEXTS)
     def append_beside(self, owner, text):
-        """Another process stored something and the writer has not looked since: what a crash before indexing leaves, too."""
+        """Another process stored something and the writer has not looked since.
+
+        A crash before indexing leaves the same.
+        """
         with SleepMemory.open(
-            self.folder, "nobody/nowhere", HashedWords(), append_only=True
+            self.folder, "nobody/nowhere", embeddings=HashedWords(), append_only=True
         ) as other:
             told = other.observe(owner, text, message_id=f"beside-{self.clock}")
         self.told[owner][told.id] = text
@@ -60,7 +63,7 @@ class Life(RuleBasedStateMachine):
     @rule(data=st.data(), share=st.integers(1, 3))
     def learn_and_evict(self, data, share):
         owner = data.draw(st.sampled_from([o for o in OWNERS if self.told[o]]))
-        proven = [e.id for e in self.memory.ledger.buffered(owner)][::share]
+        proven = [e.id for e in self.memory.ledger.episodes.buffered(owner)][::share]
         if proven:
             self.nights[owner].append(put_expert(self.memory, owner, proven).night_id)
 
@@ -70,7 +73,7 @@ class Life(RuleBasedStateMachine):
         owner = data.draw(st.sampled_from([o for o in OWNERS if self.nights[o]]))
         keep = [n for n in self.nights[owner] if data.draw(st.booleans())]
         self.memory.rollback(owner, keep)
-        assert {e.night_id for e in self.memory.ledger.experts(owner)} == set(keep)
+        assert {e.night_id for e in self.memory.ledger.lineage.experts(owner)} == set(keep)
 
     @rule()
     def reopen(self):
@@ -80,18 +83,20 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def nothing_is_lost(self):
         for owner in OWNERS:
-            assert {e.id: e.text for e in self.memory.ledger.episodes(owner)} == self.told[owner]
+            assert {e.id: e.text for e in self.memory.ledger.episodes.all(owner)} == self.told[
+                owner
+            ]
 
     @invariant()
     def the_index_is_what_the_ledger_says(self):
         for owner in OWNERS:
-            buffered = {e.id for e in self.memory.ledger.buffered(owner)}
+            buffered = {e.id for e in self.memory.ledger.episodes.buffered(owner)}
             assert self.memory.buffer.ids(owner) == buffered
-            assert buffered | {e.id for e in self.memory.ledger.learned(owner)} == set(
+            assert buffered | {e.id for e in self.memory.ledger.episodes.learned(owner)} == set(
                 self.told[owner]
             )
             assert self.memory.buffer.known_ids(owner) == {
-                p.id for p in self.memory.ledger.learned_probes(owner)
+                p.id for p in self.memory.ledger.nights.learned_probes(owner)
             }
 
     @invariant()

@@ -1,1 +1,1 @@
-"""Dreaming: synthetic questions, kept only when they measurably help (arXiv 2606.03979, section 3.4)."""
+"""Dreaming: synthetic questions that are kept only when they measurably help."""

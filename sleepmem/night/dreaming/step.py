@@ -1,186 +1,358 @@
-"""The dreaming of a night: dreams about what was learned tonight, with a copy of its expert, kept only when the exam says that it answers more."""
+"""The dreaming of a night: about what was learned tonight, with a copy of its expert.
+
+The copy takes the expert's place only when the exam says that it answers more.
+"""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
-from sleepmem.night import exam as night_exam
-from sleepmem.night import lessons, promotion, seeding
-from sleepmem.night.dreaming import rounds as dreaming
-from sleepmem.night.state import Night, State, expert_name
-from sleepmem.records import Episode, Kind, Namespace, Probe, Role, Verdict
+from sleepmem.night import exam as exams
+from sleepmem.night import promotion, seeding
+from sleepmem.night.dreaming import rounds
+from sleepmem.night.dreaming.dream import Context, Dream, Dreamer, Fate, Material, MemoryLines
+from sleepmem.night.dreaming.lessons import dream_rows
+from sleepmem.night.lessons import Evening, related, tonights_rows
+from sleepmem.night.probing.context import line_of
+from sleepmem.night.rows import Row
+from sleepmem.night.state import (
+    Examined,
+    NightContext,
+    State,
+    examined_of,
+    expert_of,
+    namespace_of,
+    night_id_of,
+)
+from sleepmem.records import (
+    ExpertName,
+    Kind,
+    Namespace,
+    Probe,
+    Role,
+    Score,
+    Verdict,
+)
+from sleepmem.stores.expert_folder import check_expert
 from sleepmem.text.language import names, subject, words
-from sleepmem.text.prompts import memory_line
+
+# Rewarded dreams are rehearsed by later nights; held-out ones examine.
+_ROLES = {Fate.REWARDED: Role.TRAIN, Fate.HELD_OUT: Role.EXAM}
 
 
-def dream(night: Night, state: State) -> State:
-    """Dream about what was learned tonight, with a copy of its expert. The copy takes its place only when the exam says that it answers more."""
-    config, namespace, salt = (
-        night.config.dream,
-        tuple(state["namespace"]),
-        night.config.seeding.seed,
-    )
-    budget = round(config.share * night.steps(state))  # steps
-    rounds = min(config.rounds, budget)
-    if not rounds or state["level"] != night.config.levels[0].name:
+def dream(night: NightContext, state: State) -> State:
+    """Dream about what was learned tonight, with a copy of its expert, and examine the copy."""
+    steps = round(night.config.dream.share * night.seeding_steps(state))
+    config = replace(night.config.dream, rounds=min(night.config.dream.rounds, steps))
+    if not config.rounds or not night.is_fast(state):
         return {}
-    view, dreamer = night.load(state, tonight=True), expert_name(state)
-    night.local.load_expert(dreamer, night.pending(state["expert"]))
-    probes = [
-        p
-        for p in night.ledger.probes(state["night_id"])
-        if not p.id.startswith(_dreamt_id(state["night_id"]))
-    ]
-    night.ledger.add_probes(namespace, probes)  # without what a killed run of this step has left
-    proven = set(night_exam.proven_episodes(probes, set(state["passed"])))
-    learned = night.ledger.learned_probes(namespace)
-    related, waking = lessons.related(night.ledger, namespace), night.rows(state)
-    strangers = _strangers(night, namespace, probes)
-    tokens = 0
 
-    def fits(e: Episode) -> bool:  # two of them leave room for what else is told
-        return night.local.count_tokens(e.text) <= night.local.context_length // 8
+    # 1. Who dreams, and about what?
+    view = night.load_tonight(state)
+    dreamer = _copy_of_tonights(night, state, beside=view[:-1])
+    probes = _own_probes(night, state)
+    proven = set(exams.proven_episodes(probes, set(examined_of(state)["passed"])))
+    material = _material(night, state, probes=probes, proven=proven)
 
-    def told(question: str, context: dreaming.Context) -> list[str]:
-        named = names(question)
-        found, room = {e.id: e for e in context}, night.local.context_length // 4
-        for e in related(question):
-            room -= night.local.count_tokens(e.text)
-            if room > 0 and (not named or named & set(words(e.text))):
-                found[e.id] = e
-        return [
-            memory_line(e.date, e.text)
-            for e in sorted(found.values(), key=lambda e: (e.created_at, e.id))
-        ]
+    # 2. The rounds
+    school = _School(
+        night,
+        state,
+        dreamer.expert,
+        waking=_waking_rows(night, state),
+        strangers=material.strangers,
+        steps=steps // config.rounds,
+    )
+    seed = night.config.seeding.seed
+    dreams = rounds.dream(dreamer, material, learn=school.teach, config=config, seed=seed)
+    rows = [_dream_row(dream) for dream in dreams]
+    night.ledger.nights.add_dreams(namespace_of(state), night_id_of(state), dreams=rows)
 
-    def learn(rewarded: list[dreaming.Dream]) -> None:
-        nonlocal tokens
-        tokens += seeding.seed(
+    # 3. Does the dreamer answer more than the expert that it is a copy of?
+    dreamt = _dream_probes(dreams, night_id_of(state), proven=proven)
+    outcome = _examine(night, state, dreamer=dreamer, dreamt=dreamt)
+    return {
+        "dreamt": {
+            "summary": {"rounds": _fates_by_round(dreams), **outcome.summary},
+            "tokens_trained": school.tokens_trained,
+            "expert": dreamer.expert if outcome.examined else None,
+            "examined": outcome.examined,
+        }
+    }
+
+
+class _Outcome(NamedTuple):
+    """What the exam of the dreamer says; `examined` is None when the expert keeps its place."""
+
+    summary: dict[str, Any]
+    examined: Examined | None
+
+
+@dataclass
+class _School:
+    """Teaches the dreamer what was rewarded, and counts the tokens.
+
+    waking     what tonight taught
+    strangers  names of nobody
+    steps      of seeding, each time
+    """
+
+    night: NightContext
+    state: State
+    expert: str
+    waking: Sequence[Row]
+    strangers: Sequence[str]
+    steps: int
+    tokens_trained: int = field(default=0, init=False)
+
+    def teach(self, rewarded: list[Dream]) -> None:
+        """Seed the dreamer with the rewarded dreams of all rounds so far."""
+        night, settings = self.night, self.night.config.dream
+        rows = dream_rows(
             night.local,
-            dreamer,
-            tuple(state["before"]),
-            lessons.of_dreams(night.local, rewarded, waking, strangers, salt),
-            replace(
-                night.config.seeding,
-                steps=budget // rounds,
-                lr=config.lesson_lr,
-                never_said=config.others,
-                rehearsal=config.others,
-                reading=config.others,
+            rewarded,
+            waking=self.waking,
+            strangers=self.strangers,
+            config=settings,
+            seed=night.config.seeding.seed,
+        )
+        selected = self.state["selected"]
+        seeded = seeding.seed(
+            night.local,
+            seeding.Lesson(
+                self.expert,
+                before=tuple(selected["before"]),
+                rows=rows,
+                absorbed=selected["absorbed"],
             ),
-            night.semantic,
-            lambda step, of, loss: night.tell(step="dream", done=step, of=of, loss=round(loss, 4)),
-            absorbed=state["absorbed"],
-        ).tokens_trained
+            config=replace(
+                night.config.seeding,
+                steps=self.steps,
+                lr=settings.lesson_lr,
+                never_said=settings.others,
+                rehearsal=settings.others,
+                reading=settings.others,
+            ),
+            semantic=night.semantic,
+            progress=self._progress,
+        )
+        self.tokens_trained += seeded.tokens_trained
 
-    dreams = dreaming.dream(
-        night.local,
-        dreamer,
-        view[:-1],
-        [e for e in night.episodes(state) if e.id in proven and fits(e)],
-        [e for e in night.ledger.learned(namespace) if e.id not in state["superseded"] and fits(e)],
-        [p for p in (*probes, *learned) if p.kind is Kind.FACT and p.role is Role.TRAIN],
-        {p.question for p in (*probes, *learned)},
-        told,
-        strangers,
-        learn,
-        replace(config, rounds=rounds),
-        salt,
-    )
-    night.ledger.add_dreams(namespace, state["night_id"], [_dream_row(d) for d in dreams])
-    kept = _keep_dreams(
-        night, state, view, dreamer, _dream_probes(state["night_id"], dreams, proven)
-    )
-    fates = [
-        Counter(d.fate.name.lower() for d in dreams if d.round == n + 1)
-        for n in range(dreams[-1].round if dreams else 0)
-    ]
-    return {
-        **kept,
-        "dreams": {"rounds": [dict(f) for f in fates], **kept["dreams"]},
-        "tokens_trained": state["tokens_trained"] + tokens,
-    }
+    def _progress(self, step: int, steps: int, loss: float) -> None:
+        self.night.tell(step="dream", done=step, of=steps, loss=round(loss, 4))
 
 
-def _keep_dreams(
-    night: Night, state: State, view: tuple[str, ...], dreamer: str, dreamt: Sequence[Probe]
-) -> State:
-    """The dreamer takes the expert's place when it answers more of the held-out dreams, and no bound of the exam is broken by it."""
-    before = night_exam.examine(night, state, view, dreamt)[0]
-    after, passed, by_night = night_exam.examine(night, state, (*view[:-1], dreamer), dreamt)
-    night.ledger.write_exam(
-        state["night_id"], "dreamt", {m: (s.right, s.total) for m, s in after.items()}
-    )
-    least = max(night.config.exam.recall, before["recall"].rate - night.config.exam.old_nights)
-    verdict, reason = promotion.decide(
-        night_exam.bounds(state), after, replace(night.config.exam, recall=least)
-    )
-    told = {"before": before["dreams"].as_dict(), "after": after["dreams"].as_dict(), "kept": True}
-    if after["dreams"].right <= before["dreams"].right or verdict is not Verdict.PROMOTED:
-        night.local.drop_expert(dreamer)
-        if verdict is Verdict.PROMOTED:
-            reason = (
-                "it does not answer more of the held-out dreams"
-                if before["dreams"].total
-                else "nothing was dreamt in two wordings, so no dream could examine it"
-            )
-        return {"dreams": {**told, "kept": False, "reason": reason}}
-    night.ledger.add_probes(
-        tuple(state["namespace"]), [*night.ledger.probes(state["night_id"]), *dreamt]
-    )
-    night.local.save_expert(dreamer, night.pending(dreamer))
-    return {
-        "dreams": told,
-        "expert": dreamer,
-        "exam_after": night_exam.as_lists(after),
-        "passed": sorted(passed),
-        "by_night": by_night,
-    }
+def _copy_of_tonights(night: NightContext, state: State, *, beside: Sequence[str]) -> Dreamer:
+    """A copy of tonight's expert, under a name of its own."""
+    name = str(ExpertName.new(night_id_of(state), namespace_of(state)))
+    folder = night.experts.at(expert_of(state))
+    check_expert(folder)
+    night.local.load_expert(name, folder)
+    return Dreamer(night.local, name, beside)
 
 
-def _strangers(night: Night, namespace: Namespace, probes: Sequence[Probe]) -> list[str]:
+def _own_probes(night: NightContext, state: State) -> list[Probe]:
+    """Tonight's probes, without the dreams that a killed run of this step has left."""
+    probes = []
+    for probe in night.ledger.nights.probes(night_id_of(state)):
+        if probe.kind is not Kind.DREAM or probe.taken_over:
+            probes.append(probe)
+    night.ledger.nights.add_probes(namespace_of(state), probes)
+    return probes
+
+
+def _material(
+    night: NightContext, state: State, *, probes: Sequence[Probe], proven: Collection[str]
+) -> Material:
+    """What may be dreamt about: what tonight proved, and what the weights held before and still do.
+
+    Args:
+        night: model and stores.
+        state: which night it is.
+        probes: tonight's.
+        proven: ids of the episodes that tonight proved.
+    """
+    namespace, ledger = namespace_of(state), night.ledger
+    # Of two memories that are this short, a dream leaves room for what else is said about them.
+    most = night.local.context_length // 8
+    superseded = state["probed"]["superseded"]
+    tonight, earlier = [], []
+    for episode in night.episodes(state):
+        if episode.id in proven and night.local.count_tokens(episode.text) <= most:
+            tonight.append(episode)
+    for episode in ledger.episodes.learned(namespace):
+        if episode.id not in superseded and night.local.count_tokens(episode.text) <= most:
+            earlier.append(episode)
+
+    facts, questions = [], set()
+    for probe in (*probes, *ledger.nights.learned_probes(namespace)):
+        questions.add(probe.question)
+        if probe.kind is Kind.FACT and probe.role is Role.TRAIN:
+            facts.append(probe)
+    return Material(
+        tonight,
+        earlier,
+        facts,
+        questions=questions,
+        memory_lines=_memory_lines(night, namespace),
+        strangers=_strangers(night, namespace, probes),
+    )
+
+
+def _memory_lines(night: NightContext, namespace: Namespace) -> MemoryLines:
+    """Looks up in the archive what may answer a question, beside the question's own context."""
+    local = night.local
+    archive = related(night.ledger, namespace, limit=night.config.probe.related)
+
+    def look_up(question: str, context: Context) -> list[str]:
+        named, room = names(question), local.context_length // 4
+        episodes = {episode.id: episode for episode in context}
+        for episode in archive(question):
+            room -= local.count_tokens(episode.text)
+            is_about_it = not named or not named.isdisjoint(words(episode.text))
+            if room > 0 and is_about_it:
+                episodes[episode.id] = episode
+        oldest_first = sorted(episodes.values(), key=lambda episode: episode.age_key)
+        return [line_of(episode) for episode in oldest_first]
+
+    return look_up
+
+
+def _strangers(night: NightContext, namespace: Namespace, probes: Sequence[Probe]) -> list[str]:
     """Whom tonight's readings made up: nothing in the ledger names them."""
-    named = {w for e in night.ledger.episodes(namespace) for w in words(e.text)}
-    subjects = {subject(p.question) for p in probes if p.kind is Kind.READING}
-    return sorted(s for s in subjects if s and not set(words(s)) & named)
+    spoken: set[str] = set()
+    for episode in night.ledger.episodes.all(namespace):
+        spoken.update(words(episode.text))
+    strangers = set()
+    for probe in probes:
+        name = subject(probe.question) if probe.kind is Kind.READING else ""
+        if name and spoken.isdisjoint(words(name)):
+            strangers.add(name)
+    return sorted(strangers)
 
 
-def _dream_row(d: dreaming.Dream) -> dict[str, Any]:
-    """As the ledger keeps it."""
-    kept = ("round", "expert", "text", "question", "answer", "importance", "gain")
-    return {
-        **{k: getattr(d, k) for k in kept},
-        "fate": d.fate.value,
-        "episodes": json.dumps([e.id for e in d.context]),
+def _waking_rows(night: NightContext, state: State) -> list[Row]:
+    """What tonight taught."""
+    evening = Evening(
+        namespace_of(state),
+        night_id_of(state),
+        before=tuple(state["selected"]["before"]),
+        superseded=state["probed"]["superseded"],
+    )
+    return tonights_rows(night.local, night.ledger, evening=evening, config=night.config)
+
+
+def _examine(
+    night: NightContext, state: State, *, dreamer: Dreamer, dreamt: Sequence[Probe]
+) -> _Outcome:
+    """Examine the expert and then the dreamer in its place, which stays when it is the better.
+
+    Args:
+        night: model and stores.
+        state: which night it is.
+        dreamer: a copy of tonight's expert that has learned from its dreams.
+        dreamt: the dreams as probes; those that are kept go into the ledger.
+    """
+    night_id, nights = night_id_of(state), night.ledger.nights
+    beside, name = dreamer.beside, dreamer.expert
+    before = exams.examine(night, state, experts=(*beside, expert_of(state)), dreamt=dreamt)
+    after = exams.examine(night, state, experts=(*beside, name), dreamt=dreamt)
+    nights.write_exam(night_id, "dreamt", scores=after.scores)
+    summary = {
+        "before": before.scores["dreams"].as_dict(),
+        "after": after.scores["dreams"].as_dict(),
     }
+    fault = _fault(night, state, before=before.scores, after=after.scores)
+    if fault is not None:
+        night.local.drop_expert(name)
+        return _Outcome({**summary, "kept": False, "reason": fault}, None)
+
+    nights.add_probes(namespace_of(state), [*nights.probes(night_id), *dreamt])
+    night.experts.write(name, lambda folder: night.local.save_expert(name, folder))
+    return _Outcome({**summary, "kept": True}, after.as_state())
 
 
-def _dreamt_id(night_id: str) -> str:
-    """How the ids of a night's own dreams begin."""
-    return f"{night_id}-dream-"
+def _fault(
+    night: NightContext,
+    state: State,
+    *,
+    before: Mapping[str, Score],
+    after: Mapping[str, Score],
+) -> str | None:
+    """Why the dreamer may not take the expert's place; None when it may.
+
+    It must answer more of the held-out dreams and break no bound of the exam. The bound of recall
+    is the exam's, or a little below what the expert reached where that is more.
+
+    Args:
+        night: settings.
+        state: what tonight is held against.
+        before: scores with tonight's expert.
+        after: scores with the dreamer in its place.
+    """
+    bounds = night.config.exam
+    recall = max(bounds.recall, before["recall"].rate - bounds.old_nights)
+    verdict, reason = promotion.decide(
+        exams.bounds(state), after, config=replace(bounds, recall=recall)
+    )
+    if verdict is not Verdict.PROMOTED:
+        return reason
+    if after["dreams"].right > before["dreams"].right:
+        return None
+    if before["dreams"].total:
+        return "it does not answer more of the held-out dreams"
+    return "nothing was dreamt in two wordings, so no dream could examine it"
+
+
+def _dream_row(dream: Dream) -> dict[str, Any]:
+    """As the ledger keeps it."""
+    return {
+        "round": dream.round,
+        "expert": dream.expert,
+        "text": dream.text,
+        "question": dream.question,
+        "answer": dream.answer,
+        "importance": dream.importance,
+        "gain": dream.gain,
+        "fate": dream.fate.value,
+        "episodes": json.dumps(dream.episode_ids),
+    }
 
 
 def _dream_probes(
-    night_id: str, dreams: Sequence[dreaming.Dream], tonight: set[str]
+    dreams: Sequence[Dream], night_id: str, *, proven: Collection[str]
 ) -> list[Probe]:
-    """Rewarded dreams are rehearsed by later nights; held-out ones examine."""
-    roles = {dreaming.Fate.REWARDED: Role.TRAIN, dreaming.Fate.HELD_OUT: Role.EXAM}
-    return [
-        Probe(
-            f"{_dreamt_id(night_id)}{n:05d}",
-            next(e.id for e in reversed(d.context) if e.id in tonight),
-            night_id,
-            Kind.DREAM,
-            roles[d.fate],
-            d.question,
-            d.answer,
-            context=tuple(d.lines),
-            sources=tuple(e.id for e in d.context),
+    """The rewarded and the held-out dreams as probes, of the newest episode that tonight proved."""
+    probes = []
+    for number, dream in enumerate(dreams):
+        if dream.fate not in _ROLES:
+            continue
+        newest = next(one for one in reversed(dream.episode_ids) if one in proven)
+        probes.append(
+            Probe(
+                f"{night_id}-dream-{number:05d}",
+                episode_id=newest,
+                night_id=night_id,
+                kind=Kind.DREAM,
+                role=_ROLES[dream.fate],
+                question=dream.question,
+                answer=dream.answer,
+                context=tuple(dream.lines),
+                sources=tuple(dream.episode_ids),
+            )
         )
-        for n, d in enumerate(dreams)
-        if d.fate in roles
-    ]
+    return probes
+
+
+def _fates_by_round(dreams: Sequence[Dream]) -> list[dict[str, int]]:
+    """How many dreams of each round came to what."""
+    by_round: list[Counter[str]] = []
+    for dream in dreams:
+        while len(by_round) < dream.round:
+            by_round.append(Counter())
+        by_round[dream.round - 1][dream.fate.name.lower()] += 1
+    return [dict(fates) for fates in by_round]

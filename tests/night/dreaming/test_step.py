@@ -1,4 +1,4 @@
-"""Nights that dream: the dreamer's expert goes live only when the exam says so, and everything is in the ledger."""
+"""Nights that dream: the dreamer goes live only when the exam says so, and all is in the ledger."""
 
 import dataclasses
 
@@ -7,75 +7,81 @@ from _nights import ALICE, LOOSE, tell, watched
 
 from sleepmem import DreamConfig, Verdict, View
 from sleepmem.model.local import LocalModel
-from sleepmem.night import exam as night_exam
-from sleepmem.night import measures as exams
-from sleepmem.night import steps as sleep
-from sleepmem.night.dreaming import step as night_dream
-from sleepmem.night.dreaming.rounds import Dream, Fate
+from sleepmem.night import exam as exams
+from sleepmem.night import measures, seeding, steps
+from sleepmem.night.dreaming import rounds
+from sleepmem.night.dreaming.dream import Dream, Fate
 from sleepmem.records import Kind, Role, Score
 
-DREAMING = DreamConfig(
-    rounds=1, share=0.5, lesson_lr=1e-9
-)  # so little that what the tiny model "knows" stays
+# Learned so little that what the tiny model "knows" stays.
+DREAMING = DreamConfig(rounds=1, share=0.5, lesson_lr=1e-9)
 
 
 @pytest.fixture
 def lucid(by_hand, monkeypatch):
-    """One rewarded dream, one held out, one refused, about what tonight proved; `score` says how many of the held-out ones the dreamer answers."""
-    score = {"right": 1.0, "asked": "Who moved to Brenport?", "before": []}
+    """Three dreams about what tonight proved, without a model: rewarded, held out and refused.
 
-    def dream(
-        local, expert, beside, tonight, earlier, facts, before, told, strangers, learn, config, seed
-    ):
-        context = tuple(tonight[:2])
-        score["before"].append(sorted(before))
-        score["about"] = [e.text for e in tonight]
+    right, recall     what the dreamer gets: held-out dreams; of tonight's facts, when it is set
+    held_out          the question that is held out
+    questions, about  what the rounds were given: the questions asked before, tonight's texts
+    """
+    script = {"right": 1.0, "held_out": "Who moved to Brenport?", "questions": [], "about": []}
+
+    def dream(dreamer, material, *, learn, config, seed):
+        script["questions"].append(sorted(material.questions))
+        script["about"] = [episode.text for episode in material.tonight]
         fates = {
             "Who has moved to Brenport?": Fate.REWARDED,
-            score["asked"]: Fate.HELD_OUT,
+            script["held_out"]: Fate.HELD_OUT,
             "Who?": Fate.UNREADABLE,
         }
-        made = [
-            Dream(context, "", f"Question: {q} Answer: Mara", q, "Mara", fate, round=1)
-            for q, fate in fates.items()
-        ]
-        learn([d for d in made if d.fate is Fate.REWARDED])
-        return made
+        context, dreams = tuple(material.tonight[:2]), []
+        for question, fate in fates.items():
+            text = f"Question: {question} Answer: Mara"
+            dreams.append(Dream(context, "", text, question, "Mara", fate, round=1))
+        learn([one for one in dreams if one.fate is Fate.REWARDED])
+        return dreams
 
-    exam = night_exam.examine
+    examine = exams.examine
 
-    def examined(night, state, experts, dreamt=()):
-        scores, passed, by_night = exam(night, state, experts, dreamt)
-        if dreamt:
-            new = experts[-1] != state["expert"]
-            scores["dreams"] = Score(score["right"] if new else 0.0, 1)
-            if new and "recall" in score:
-                scores["recall"] = score["recall"]
-            passed |= {p.id for p in dreamt if new}
-        return scores, passed, by_night
+    def examined(night, state, *, experts, dreamt=()):
+        sitting = examine(night, state, experts=experts, dreamt=dreamt)
+        if not dreamt:
+            return sitting
+        is_dreamer = experts[-1] != state["selected"]["expert"]
+        scores = {**sitting.scores, "dreams": Score(script["right"] if is_dreamer else 0.0, 1)}
+        if not is_dreamer:
+            return sitting._replace(scores=scores)
+        scores["recall"] = script.get("recall", scores["recall"])
+        passed = sitting.passed | {probe.id for probe in dreamt}
+        return sitting._replace(scores=scores, passed=passed)
 
-    monkeypatch.setattr(night_dream.dreaming, "dream", dream)
-    monkeypatch.setattr(night_exam, "examine", examined)
-    return score
+    monkeypatch.setattr(rounds, "dream", dream)
+    monkeypatch.setattr(exams, "examine", examined)
+    return script
+
+
+def dream_probes(probes):
+    return [probe for probe in probes if probe.kind is Kind.DREAM]
 
 
 def test_a_dreamer_that_answers_more_takes_the_place_of_the_expert(opened, lucid):
     memory = opened(LOOSE, dream=DREAMING)
     first, second, _ = tell(memory)
-    report, steps = watched(memory)
-    assert steps == [*sleep.STEPS]
-    dreams = report.exam["dreams"]
+    report, started = watched(memory)
+    assert started == [*steps.STEPS]
+    dreams, nights = report.dreams, memory.ledger.nights
     assert (report.verdict, dreams["kept"], dreams["after"]["right"]) == (Verdict.PROMOTED, True, 1)
     assert dreams["rounds"] == [{"rewarded": 1, "held_out": 1, "unreadable": 1}]
-    (expert,) = memory.ledger.experts(ALICE)
+    (expert,) = memory.ledger.lineage.experts(ALICE)
     assert expert.name == report.expert
-    kept = memory.ledger.dreams(report.night_id)
-    assert [d["fate"] for d in kept] == [
-        f.value for f in (Fate.REWARDED, Fate.HELD_OUT, Fate.UNREADABLE)
-    ]
-    assert kept[0]["episodes"] == [first, second]
-    dreamt = [p for p in memory.ledger.learned_probes(ALICE) if p.kind is Kind.DREAM]
-    assert [(p.role, p.sources) for p in dreamt] == [
+
+    rows = nights.dreams(report.night_id)
+    fates = (Fate.REWARDED, Fate.HELD_OUT, Fate.UNREADABLE)
+    assert [row["fate"] for row in rows] == [fate.value for fate in fates]
+    assert rows[0]["episodes"] == [first, second]
+    probes = dream_probes(nights.learned_probes(ALICE))
+    assert [(probe.role, probe.sources) for probe in probes] == [
         (Role.TRAIN, (first, second)),
         (Role.EXAM, (first, second)),
     ]
@@ -85,35 +91,35 @@ def test_a_dreamer_that_answers_more_takes_the_place_of_the_expert(opened, lucid
 
 
 def test_a_night_counts_every_token_that_it_generates(opened, lucid, monkeypatch):
-    made, work = [], LocalModel.reply
+    counts, reply = [], LocalModel.reply
 
-    def reply(local, *args, **more):
+    def counted(local, *arguments, **settings):
         before = local.tokens_generated
-        said = work(local, *args, **more)
-        made.append(local.tokens_generated - before)
-        return said
+        replies = reply(local, *arguments, **settings)
+        counts.append(local.tokens_generated - before)
+        return replies
 
-    monkeypatch.setattr(LocalModel, "reply", reply)
+    monkeypatch.setattr(LocalModel, "reply", counted)
     memory = opened(LOOSE, dream=DREAMING)
     tell(memory)
     report, _ = watched(memory)
-    assert report.exam["tokens_generated"] == sum(made) > 0
+    assert report.tokens_generated == sum(counts) > 0
 
 
 def test_what_corrects_one_of_its_memories_is_read_beside_a_dream(opened, lucid):
     memory = opened(LOOSE, dream=DREAMING)
-    lucid["asked"] = "Where is the leader of Karo at work?"
-    told = [
-        memory.observe(ALICE, t) for t in ("The leader of Karo is Mara.", "Mara works in Brenport.")
-    ]
+    lucid["held_out"] = "Where is the leader of Karo at work?"
+    told = []
+    for text in ("The leader of Karo is Mara.", "Mara works in Brenport."):
+        told.append(memory.observe(ALICE, text).id)
     memory.sleep(ALICE)
-    assert memory.recall(ALICE, lucid["asked"]).view is View.WEIGHTS
-    newer = memory.observe(
-        ALICE, "Mara works in Oslo."
-    )  # names who stands between, as the question does not
-    found = memory.recall(ALICE, lucid["asked"])
-    assert found.view is View.RETRIEVAL
-    assert {e.id for e in found.episodes} == {newer.id, *(e.id for e in told)}
+    assert memory.recall(ALICE, lucid["held_out"]).view is View.WEIGHTS
+
+    # It names who stands between, as the question does not.
+    newer = memory.observe(ALICE, "Mara works in Oslo.").id
+    recall = memory.recall(ALICE, lucid["held_out"])
+    assert recall.view is View.RETRIEVAL
+    assert {episode.id for episode in recall.episodes} == {newer, *told}
 
 
 def test_a_dreamer_that_answers_no_more_is_forgotten(opened, lucid):
@@ -121,11 +127,12 @@ def test_a_dreamer_that_answers_no_more_is_forgotten(opened, lucid):
     memory = opened(LOOSE, dream=DREAMING)
     tell(memory)
     report, _ = watched(memory)
-    dreams = report.exam["dreams"]
-    assert (report.verdict, dreams["kept"]) == (Verdict.PROMOTED, False)
-    assert "does not answer more" in dreams["reason"]
-    assert [p for p in memory.ledger.probes(report.night_id) if p.kind is Kind.DREAM] == []
-    assert len(memory.ledger.dreams(report.night_id)) == 3  # the log of what was dreamt stays
+    nights = memory.ledger.nights
+    assert (report.verdict, report.dreams["kept"]) == (Verdict.PROMOTED, False)
+    assert "does not answer more" in report.dreams["reason"]
+    assert dream_probes(nights.probes(report.night_id)) == []
+    # The log of what was dreamt stays.
+    assert len(nights.dreams(report.night_id)) == 3
     assert list((memory.folder / "pending").iterdir()) == []
     assert memory.verify() == []
 
@@ -134,28 +141,26 @@ def test_a_dreamer_that_answers_no_more_is_forgotten(opened, lucid):
 def test_a_dreaming_night_that_was_killed_goes_on(opened, lucid, monkeypatch, step):
     memory = opened(LOOSE, dream=DREAMING)
     tell(memory)
-    work = sleep.STEPS[step]
+    work = steps.STEPS[step]
 
     def die(night, state):
         work(night, state)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setitem(sleep.STEPS, step, die)
+        patch.setitem(steps.STEPS, step, die)
         with pytest.raises(KeyboardInterrupt):
             memory.sleep(ALICE)
+
     memory = opened(LOOSE, dream=DREAMING)
-    report, steps = watched(memory)
-    assert (report.verdict, report.exam["dreams"]["kept"], steps[0]) == (
-        Verdict.PROMOTED,
-        True,
-        step,
-    )
-    assert len(memory.ledger.dreams(report.night_id)) == 3
-    assert len([p for p in memory.ledger.probes(report.night_id) if p.kind is Kind.DREAM]) == 2
-    assert (
-        len({tuple(questions) for questions in lucid["before"]}) == 1
-    )  # what the killed run dreamt was not asked before
+    report, started = watched(memory)
+    nights = memory.ledger.nights
+    assert started[0] == step
+    assert (report.verdict, report.dreams["kept"]) == (Verdict.PROMOTED, True)
+    assert len(nights.dreams(report.night_id)) == 3
+    assert len(dream_probes(nights.probes(report.night_id))) == 2
+    # What the killed run dreamt counts as asked by none.
+    assert len({tuple(questions) for questions in lucid["questions"]}) == 1
     assert list((memory.folder / "pending").iterdir()) == []
     assert memory.verify() == []
 
@@ -164,18 +169,20 @@ def test_a_dream_that_was_forgotten_is_not_answered_from_the_weights(opened, luc
     memory = opened(LOOSE, dream=DREAMING)
     tell(memory)
     memory.sleep(ALICE)
-    assert memory.recall(ALICE, lucid["asked"]).view is View.WEIGHTS
-    recall = exams.recall
+    assert memory.recall(ALICE, lucid["held_out"]).view is View.WEIGHTS
+    recall = measures.recall
 
-    def forgetful(local, probes, experts):
-        score, right = recall(local, probes, experts)
-        return score, right - {p.id for p in probes if p.kind is Kind.DREAM}
+    def forgetful(local, probes, *, experts):
+        score, right = recall(local, probes, experts=experts)
+        return score, right - {probe.id for probe in dream_probes(probes)}
 
-    monkeypatch.setattr(exams, "recall", forgetful)
-    held = {e.id for e in memory.ledger.learned(ALICE)}
-    assert memory.sleep(ALICE).returned == 0  # the facts are held as before
-    assert {e.id for e in memory.ledger.learned(ALICE)} == held
-    assert not [p for p in memory.ledger.learned_probes(ALICE, passed=True) if p.kind is Kind.DREAM]
+    monkeypatch.setattr(measures, "recall", forgetful)
+    ledger = memory.ledger
+    held = {episode.id for episode in ledger.episodes.learned(ALICE)}
+    # The facts are held as before.
+    assert memory.sleep(ALICE).returned == 0
+    assert {episode.id for episode in ledger.episodes.learned(ALICE)} == held
+    assert dream_probes(ledger.nights.learned_probes(ALICE, passed=True)) == []
     assert memory.verify() == []
 
 
@@ -184,28 +191,31 @@ def test_a_dreamer_below_the_exams_own_bound_does_not_replace_a_good_expert(open
     memory = opened(dataclasses.replace(LOOSE, recall=0.9), dream=DREAMING)
     tell(memory)
     report = memory.sleep(ALICE)
-    assert (report.verdict, report.exam["dreams"]["kept"]) == (Verdict.PROMOTED, False)
-    assert "closed-book recall" in report.exam["dreams"]["reason"]
+    assert (report.verdict, report.dreams["kept"]) == (Verdict.PROMOTED, False)
+    assert "closed-book recall" in report.dreams["reason"]
 
 
 def test_dreams_are_taught_at_their_own_rate_and_share(opened, lucid, monkeypatch):
-    taught, work = [], sleep.seeding.seed
-    monkeypatch.setattr(
-        sleep.seeding, "seed", lambda *args, **more: taught.append(args[4]) or work(*args, **more)
-    )
+    configs, seed = [], seeding.seed
+
+    def recorded(local, lesson, *, config, **settings):
+        configs.append(config)
+        return seed(local, lesson, config=config, **settings)
+
+    monkeypatch.setattr(seeding, "seed", recorded)
     memory = opened(LOOSE, dream=dataclasses.replace(DREAMING, lesson_lr=2e-9, others=0.1))
     tell(memory)
     memory.sleep(ALICE)
-    night, lessons = taught
-    assert (lessons.lr, lessons.steps) == (2e-9, night.steps // 2)
-    assert lessons.never_said == lessons.rehearsal == lessons.reading == 0.1
+    night, dreams = configs
+    assert (dreams.lr, dreams.steps) == (2e-9, night.steps // 2)
+    assert dreams.never_said == dreams.rehearsal == dreams.reading == 0.1
 
 
 def test_no_share_no_dreams(opened, lucid):
     memory = opened(LOOSE, dream=DreamConfig(rounds=2, share=0))
     tell(memory)
-    assert memory.sleep(ALICE).exam["dreams"] == {}
-    assert lucid["before"] == []
+    assert memory.sleep(ALICE).dreams == {}
+    assert lucid["questions"] == []
 
 
 def test_nothing_is_dreamt_about_a_memory_that_fills_the_context(opened, lucid):

@@ -1,4 +1,7 @@
-"""The night's questions, written by a scripted teacher that reads "NAME lives in PLACE." and "NAME eats FOOD."."""
+"""The night's questions, written by a scripted base.
+
+It reads "NAME lives in PLACE." and "NAME eats FOOD.".
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,9 @@ import pytest
 
 from sleepmem.config import ProbeConfig
 from sleepmem.night.probing import probe as probing
+from sleepmem.night.probing.context import book
+from sleepmem.night.probing.teacher import Teacher
+from sleepmem.night.probing.unknown import unsaid_still
 from sleepmem.records import Episode, Kind, Role
 from sleepmem.text.language import subject, words
 from sleepmem.text.prompts import ABSTENTION, INVENT, UNANSWERED, WRITE_PAIR
@@ -20,8 +26,11 @@ ASK = {"lives in": WORDINGS, "eats": EATS}
 ALICE = ("alice",)
 
 
-class Teacher:
-    """Answers as the base would: reads the context, the newest wins; writes pairs in turn in every wording. `pairs` replaces what it writes."""
+class Base:
+    """Answers as the base would: reads the context, the newest wins.
+
+    It writes pairs in turn in every wording; `pairs` replaces what it writes.
+    """
 
     def __init__(self, pairs=None):
         self.context_length = 1000
@@ -32,7 +41,7 @@ class Teacher:
             [],
         )
 
-    def answer(self, chats, experts=(), max_new_tokens=32, temperature=0.0, seed=0):
+    def answer(self, chats, experts=(), *, max_new_tokens=32, temperature=0.0, seed=0):
         assert experts == ()  # the teacher is the base
         return [
             self._one(chat[0]["content"] if len(chat) > 1 else "", chat[-1]["content"])
@@ -69,20 +78,19 @@ def told(*texts):
     ]
 
 
-def ask(teacher, episodes, ledger=None, asked=None, **config):
+def ask(base, episodes, ledger=None, asked=None, **config):
     archive = ledger or episodes
 
     def related(q):
         return [e for e in archive if set(words(q)) & set(words(e.text))]
 
+    settings = ProbeConfig(**{"samples": 3, "unsaid": 2, **config})
     return probing.question(
-        teacher,
-        "night-0001",
+        Teacher(base, settings, seed=0),
         episodes,
-        related,
-        asked or {},
-        ProbeConfig(**{"samples": 3, "unsaid": 2, **config}),
-        seed=0,
+        archive=related,
+        asked=asked or {},
+        ids=probing.ProbeIds("night-0001"),
     )
 
 
@@ -91,7 +99,7 @@ def of(made, kind, role=None):
 
 
 def test_every_fact_is_asked_in_several_wordings_and_one_is_kept_for_the_exam():
-    made = ask(Teacher(), told("Mara lives in Brenport.", "Tovin lives in Oslo."))
+    made = ask(Base(), told("Mara lives in Brenport.", "Tovin lives in Oslo."))
     for name, place in (("Mara", "Brenport."), ("Tovin", "Oslo.")):
         mine = [p for p in of(made, Kind.FACT) if name in p.question]
         assert {p.question for p in mine} == {w.format(name) for w in WORDINGS}
@@ -105,12 +113,13 @@ def test_every_fact_is_asked_in_several_wordings_and_one_is_kept_for_the_exam():
         "Where does Mara live? Brenport.",  # no pair
         "Question: Where does Mara live? Answer: I do not know.",
         "Question: Where does Tovin live? Answer: Brenport.",  # names nobody of the episode
-        "Question: Where does Mara live? Answer: Paris.",  # not what it answers among other memories
+        # not what it answers among other memories
+        "Question: Where does Mara live? Answer: Paris.",
     ],
 )
 def test_a_bad_pair_teaches_nothing(bad):
     assert (
-        of(ask(Teacher([bad]), told("Mara lives in Brenport.", "Tovin lives in Oslo.")), Kind.FACT)
+        of(ask(Base([bad]), told("Mara lives in Brenport.", "Tovin lives in Oslo.")), Kind.FACT)
         == []
     )
 
@@ -119,7 +128,7 @@ def test_a_fact_with_one_wording_is_neither_taught_nor_examined():
     assert (
         of(
             ask(
-                Teacher(["Question: Where does Mara live? Answer: Brenport."]),
+                Base(["Question: Where does Mara live? Answer: Brenport."]),
                 told("Mara lives in Brenport."),
             ),
             Kind.FACT,
@@ -131,7 +140,7 @@ def test_a_fact_with_one_wording_is_neither_taught_nor_examined():
 def test_what_users_asked_comes_first():
     mara = told("Mara lives in Brenport.")
     made = ask(
-        Teacher(), mara, asked={mara[0].id: ["Where is the home of Mara?"]}, samples=12, wordings=2
+        Base(), mara, asked={mara[0].id: ["Where is the home of Mara?"]}, samples=12, wordings=2
     )
     assert of(made, Kind.FACT)[0].question == "Where is the home of Mara?"
 
@@ -139,7 +148,7 @@ def test_what_users_asked_comes_first():
 def test_a_correction_is_noticed_and_the_old_value_is_not_taught():
     old, new = told("Mara lives in Oslo.", "Mara lives in Brenport.")
     for tonight in ([new], [old, new]):  # learned on an earlier night, or told on the same day
-        made = ask(Teacher(), tonight, ledger=[old, new])
+        made = ask(Base(), tonight, ledger=[old, new])
         assert made.superseded == {old.id: new.id}
         assert {(p.answer, p.stale) for p in of(made, Kind.FACT)} == {("Brenport.", "Oslo.")}
 
@@ -148,14 +157,14 @@ def test_of_several_corrections_the_newest_wins():
     first, second, third = told(
         "Mara lives in Oslo.", "Mara lives in Karvik.", "Mara lives in Brenport."
     )
-    made = ask(Teacher(), [first, second, third])
+    made = ask(Base(), [first, second, third])
     assert made.superseded == {first.id: third.id, second.id: third.id}
     assert {p.answer for p in of(made, Kind.FACT)} == {"Brenport."}
 
 
 def test_what_was_left_behind_is_no_news():
     old, other, new = told("Mara lives in Oslo.", "Mara eats plums.", "Mara lives in Brenport.")
-    made = ask(Teacher(), [old, other], ledger=[old, other, new])
+    made = ask(Base(), [old, other], ledger=[old, other, new])
     assert made.superseded == {old.id: new.id}
     assert {p.answer for p in of(made, Kind.FACT)} == {"plums."}
 
@@ -168,7 +177,7 @@ def test_what_a_corrected_episode_also_says_is_still_taught():
         *pairs,
         *reversed(pairs),
     ]  # the first answer to a question counts: Oslo for the old one, Brenport for the new
-    made = ask(Teacher(pairs), [old, new], samples=9)
+    made = ask(Base(pairs), [old, new], samples=9)
     assert {
         (p.question in [w.format("Tovin") for w in EATS], p.answer) for p in of(made, Kind.FACT)
     } == {(True, "plums."), (False, "Brenport.")}
@@ -176,17 +185,17 @@ def test_what_a_corrected_episode_also_says_is_still_taught():
 
 
 def test_two_episodes_with_the_same_words_do_not_train_on_the_exam():
-    made = ask(Teacher(), told("Mara lives in Brenport.", "Mara lives in Brenport. "), samples=6)
+    made = ask(Base(), told("Mara lives in Brenport.", "Mara lives in Brenport. "), samples=6)
     exam = {p.question for p in of(made, Kind.FACT, Role.EXAM)}
     assert exam
     assert not exam & {p.question for p in of(made, Kind.FACT, Role.TRAIN)}
 
 
 def test_a_context_takes_a_quarter_of_the_models_and_always_its_own_episode():
-    teacher = Teacher()
+    teacher = Base()
     teacher.context_length = 48  # words
     own, *others = told(*(f"Person{n} lives in Place{n}." for n in range(9)))
-    asked = probing.book(teacher, "Where?", others, own)[0]["content"]
+    asked = book(teacher, "Where?", episodes=others, own=own)[0]["content"]
     assert own.text in asked
     assert [e.text in asked for e in others] == [True, True] + [
         False
@@ -194,9 +203,9 @@ def test_a_context_takes_a_quarter_of_the_models_and_always_its_own_episode():
 
 
 def test_never_said_is_asked_again_until_somebody_says_it():
-    probes = of(ask(Teacher(), told("Mara lives in Brenport."), unsaid=8), Kind.NEVER_SAID)
+    probes = of(ask(Base(), told("Mara lives in Brenport."), unsaid=8), Kind.NEVER_SAID)
     later = told("Stranger0 lives in Oslo.")
-    left = probing.unsaid_still(Teacher(), probes, lambda q: later)
+    left = unsaid_still(Base(), probes, related=lambda question: later)
     assert {p.question for p in probes} - {p.question for p in left} <= {
         w.format("Stranger0") for w in WORDINGS
     }
@@ -205,20 +214,22 @@ def test_never_said_is_asked_again_until_somebody_says_it():
 
 def test_never_said_is_not_asked_again_where_no_memory_has_the_name():
     teacher, probes = (
-        Teacher(),
-        of(ask(Teacher(), told("Mara lives in Brenport."), unsaid=8), Kind.NEVER_SAID),
+        Base(),
+        of(ask(Base(), told("Mara lives in Brenport."), unsaid=8), Kind.NEVER_SAID),
     )
     about_mara = [p for p in probes if "Mara" in p.question]
     assert about_mara
     assert len(about_mara) < len(probes)
-    assert probing.unsaid_still(teacher, probes, lambda q: told("Mara eats plums.")) == probes
+    assert (
+        unsaid_still(teacher, probes, related=lambda question: told("Mara eats plums.")) == probes
+    )
     assert [asked for _, asked in teacher.asked] == [p.question for p in about_mara]
 
 
 def test_never_said_asks_tonights_questions_about_others_but_never_what_was_told():
     tonight = told("Mara lives in Brenport.", "Tovin eats plums.")
     earlier = told("Zeno lives in Rome.", "Mara eats pears.")
-    made = ask(Teacher(), tonight, ledger=[*tonight, *earlier], unsaid=8)
+    made = ask(Base(), tonight, ledger=[*tonight, *earlier], unsaid=8)
     unsaid = {p.question for p in of(made, Kind.NEVER_SAID)}
     assert any("Stranger" in q and q.startswith("Wh") for q in unsaid)
     assert "Who is the boss of Mara?" in unsaid
@@ -230,7 +241,7 @@ def test_never_said_asks_tonights_questions_about_others_but_never_what_was_told
     assert {p.role for p in of(made, Kind.NEVER_SAID)} == {Role.TRAIN, Role.EXAM}
 
 
-class Distracted(Teacher):
+class Distracted(Base):
     """Reads a memory alone; among others it says `otherwise`."""
 
     def __init__(self, otherwise):
@@ -249,7 +260,7 @@ def test_a_pair_may_be_overlooked_among_other_memories_but_not_contradicted(othe
 
 
 def test_readings_are_about_what_no_expert_holds_and_some_have_no_answer():
-    made = ask(Teacher(), told("Mara lives in Brenport.", "Tovin lives in Oslo."), unsaid=8)
+    made = ask(Base(), told("Mara lives in Brenport.", "Tovin lives in Oslo."), unsaid=8)
     assert of(made, Kind.READING)
     answers = {r.answer for r in of(made, Kind.READING)}
     assert ABSTENTION in answers
@@ -259,7 +270,7 @@ def test_readings_are_about_what_no_expert_holds_and_some_have_no_answer():
 
 
 def test_tonights_questions_are_read_about_invented_subjects_too():
-    made = ask(Teacher(), told("Mara lives in Brenport.", "Tovin lives in Oslo."))
+    made = ask(Base(), told("Mara lives in Brenport.", "Tovin lives in Oslo."))
     of_mara = [r for r in of(made, Kind.READING) if "Mara" in r.question and r.answer != ABSTENTION]
     wordings = {r.question.replace("Mara", "{}") for r in of_mara}
     assert wordings <= set(WORDINGS)

@@ -1,0 +1,87 @@
+"""The commands that look at a folder and change nothing in it: status, report, verify."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from sleepmem.cli.app import (
+    PLOTS,
+    Folder,
+    Json,
+    Owner,
+    known_namespace,
+    opened,
+    out,
+    print_json,
+)
+
+_SOUND = "sound: every episode matches its hash, every expert its checksum, the index the ledger"
+
+
+def status(folder: Folder, as_json: Json = False) -> None:
+    """Per namespace: what is stored, what is buffered, what the weights hold,
+    how often it retrieves."""
+    with opened(folder, append_only=True) as memory:
+        rows = memory.status()
+    if as_json:
+        print_json(rows)
+        return
+    table = Table(
+        "namespace", "stored", "buffer", "weights", "experts", "nights", "asked", "retrieved"
+    )
+    for row in rows:
+        table.add_row(*_cells(row))
+    out.print(table)
+
+
+def report(
+    folder: Folder,
+    namespace: Owner = "default",
+    *,
+    to: Annotated[
+        Path | None, typer.Option("--out", help="Folder for the report; FOLDER/report by default.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write report.json, report.html and the plots of one namespace."""
+    with opened(folder, PLOTS, append_only=True) as memory:
+        from sleepmem.report.data import from_ledger
+        from sleepmem.report.draw import write
+
+        data = from_ledger(memory.ledger, known_namespace(memory, namespace))
+        paths = write(data, to or folder / "report")
+    if as_json:
+        print_json(data)
+    else:
+        for path in paths:
+            print(path)
+
+
+def verify(folder: Folder, as_json: Json = False) -> None:
+    """Prove that ledger, index and experts agree; exit code 1 when they do not."""
+    with opened(folder, reconcile=False) as memory:
+        faults = memory.verify()
+    if as_json:
+        print_json({"sound": not faults, "faults": faults})
+    else:
+        for sentence in faults or [_SOUND]:
+            print(sentence)
+    raise typer.Exit(1 if faults else 0)
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    rate = row["retrieval_rate"]
+    return [
+        "/".join(row["namespace"]),
+        str(row["episodes"]),
+        str(row["buffered"]),
+        str(row["learned"]),
+        str(len(row["experts"])),
+        str(row["nights"]),
+        str(row["questions"]),
+        "-" if rate is None else f"{rate:.2f}",
+    ]

@@ -1,0 +1,159 @@
+"""The commands of the night: sleep, rollback."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import Annotated, Any
+
+import typer
+
+from sleepmem.cli.app import (
+    NIGHT,
+    SERVE,
+    Config,
+    Folder,
+    Json,
+    Model,
+    Owner,
+    err,
+    fail,
+    known_namespace,
+    opened,
+    out,
+    print_json,
+    progress,
+    ready,
+)
+from sleepmem.memory import SleepMemory
+from sleepmem.records import Namespace, NightReport, Verdict
+
+_EXIT_CODES = {
+    Verdict.PROMOTED: 0,
+    Verdict.SKIPPED: 0,
+    Verdict.REJECTED: 3,
+    Verdict.FAILED: 4,
+}
+
+
+def sleep(
+    folder: Folder,
+    namespace: Annotated[
+        str | None,
+        typer.Option(
+            "--namespace",
+            "-n",
+            help="Whose night; every namespace with something buffered or an interrupted night "
+            "by default.",
+        ),
+    ] = None,
+    *,
+    model: Model = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Consolidate the buffer into the weights; goes on with an interrupted night.
+    JSON: a list of reports."""
+    with opened(folder, NIGHT, model=model, config=config) as memory:
+        owners = _waiting(memory) if namespace is None else [known_namespace(memory, namespace)]
+        reports = [one_night(memory, owner) for owner in owners]
+    if as_json:
+        print_json([report.as_dict() for report in reports])
+    else:
+        for report in reports:
+            print_night(report)
+        if not reports:
+            print("nothing is buffered")
+    codes = [_EXIT_CODES[report.verdict] for report in reports]
+    raise typer.Exit(max(codes, default=0))
+
+
+def rollback(
+    folder: Folder,
+    to: Annotated[
+        str,
+        typer.Option(
+            help="Keep the experts up to this night, such as night-0002; '' keeps none.",
+            show_default=False,
+        ),
+    ],
+    *,
+    namespace: Owner = "default",
+    as_json: Json = False,
+) -> None:
+    """Make an earlier version of the weights live;
+    what later nights taught goes back to the buffer."""
+    with opened(folder, SERVE, check_experts=False) as memory:
+        owner = known_namespace(memory, namespace)
+        nights = _nights_of_experts(memory, owner, live=False)
+        if to and to not in nights:
+            fail(f"{to} made no expert for {namespace}; it has {', '.join(nights) or 'none'}.")
+        back = memory.rollback(owner, nights[: nights.index(to) + 1] if to else [])
+        live = _nights_of_experts(memory, owner, live=True)
+    if as_json:
+        print_json({"live": live, "back_in_buffer": back})
+    else:
+        experts = ", ".join(live) or "no expert"
+        print(f"live: {experts}; {len(back)} episodes are back in the buffer")
+
+
+def one_night(memory: SleepMemory, owner: Namespace) -> NightReport:
+    """Sleep, with a bar; the first Ctrl-C ends the night where it can go on later."""
+    ready(NIGHT)
+    stop, before = threading.Event(), signal.getsignal(signal.SIGINT)
+
+    def interrupt(number: int, frame: Any) -> None:
+        # The night runs in a thread of its own, which this ends soon.
+        stop.set()
+        err.print("stopping ...")
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        with progress() as show:
+            return memory.sleep(owner, on_event=show, stop=stop)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def print_night(report: NightReport) -> None:
+    """Two lines a night: the verdict with its reason, and what it did."""
+    owner = "/".join(report.namespace)
+    out.print(
+        f"{report.night_id} of {owner}: {report.verdict.value}, {report.reason}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+    seconds, tokens = f"{report.seconds:.0f} s", f"{report.tokens_trained:,} tokens trained"
+    out.print(f"{_outcome(report)}, {seconds}, {tokens}", soft_wrap=True)
+    for slower in report.slower:
+        print_night(slower)
+
+
+def _outcome(report: NightReport) -> str:
+    if report.verdict is not Verdict.PROMOTED:
+        return "nothing left the buffer"
+    if report.absorbed > 1:
+        return (
+            f"{report.absorbed} experts became one ({report.level}), "
+            f"{report.returned} of {report.episodes} episodes went back to the buffer"
+        )
+    left = f"{report.evicted} of {report.episodes} episodes left the buffer"
+    if report.returned:
+        left += f", {report.returned} of them learned before and forgotten"
+    return left
+
+
+def _waiting(memory: SleepMemory) -> list[Namespace]:
+    """Who has something buffered, or a night that was interrupted."""
+    owners, ledger = [], memory.ledger
+    for owner in ledger.episodes.namespaces():
+        if ledger.episodes.buffered(owner) or ledger.nights.unfinished(owner):
+            owners.append(owner)
+    return owners
+
+
+def _nights_of_experts(memory: SleepMemory, owner: Namespace, *, live: bool) -> list[str]:
+    experts = memory.ledger.lineage.experts(owner, live=live)
+    return [expert.night_id for expert in experts]

@@ -1,0 +1,130 @@
+"""The commands of the day: observe, ask, chat."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sleepmem.cli.app import (
+    SERVE,
+    Config,
+    Folder,
+    Json,
+    Model,
+    Owner,
+    err,
+    opened,
+    out,
+    parse_namespace,
+    print_json,
+    ready,
+    sentences,
+)
+from sleepmem.cli.nights import one_night, print_night
+from sleepmem.errors import EpisodeError, FolderLocked, MissingExtra
+from sleepmem.memory import SleepMemory
+from sleepmem.records import USER, Episode, Namespace
+
+# Messages that `chat` keeps in the context; what was told before is in the memory.
+_TURNS = 8
+
+
+def observe(
+    folder: Folder,
+    text: Annotated[str, typer.Argument(help="What was said.", show_default=False)],
+    *,
+    namespace: Owner = "default",
+    source: Annotated[
+        str, typer.Option(help="Who said it; only 'user' may teach the weights by default.")
+    ] = USER,
+    as_json: Json = False,
+) -> None:
+    """Store an episode; creates the folder when it is new."""
+    with sentences():
+        ready(SERVE)
+        # What cannot be stored is refused before a folder is made for it.
+        owner = parse_namespace(namespace)
+        Episode(owner, text, source)
+        episode = _store(folder, owner, text=text, source=source)
+    if as_json:
+        print_json({"id": episode.id, "namespace": list(owner), "created_at": episode.created_at})
+    else:
+        err.print(f"remembered {episode.id}")
+
+
+def ask(
+    folder: Folder,
+    question: Annotated[str, typer.Argument(help="What to ask.", show_default=False)],
+    *,
+    namespace: Owner = "default",
+    model: Model = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Answer from the weights or from the buffer; prints the answer alone."""
+    with opened(folder, SERVE, model=model, config=config) as memory:
+        answer = memory.ask(parse_namespace(namespace), question)
+        if not as_json:
+            print(answer.text)
+            return
+        recall = answer.recall
+        print_json(
+            {
+                "answer": answer.text,
+                "view": recall.view.value,
+                "reason": recall.reason,
+                "similarity": round(recall.similarity, 3),
+                "episodes": [episode.text for episode in recall.episodes],
+            }
+        )
+
+
+def chat(
+    folder: Folder,
+    namespace: Owner = "default",
+    *,
+    model: Model = None,
+    config: Config = None,
+) -> None:
+    """Talk to an agent with this memory. `/sleep` consolidates, `/quit` or end of input leaves."""
+    with sentences():
+        owner = parse_namespace(namespace)
+    with opened(folder, SERVE, must_exist=False, model=model, config=config) as memory:
+        from langchain.agents import create_agent
+
+        from sleepmem.middleware import SleepMemoryMiddleware
+
+        agent = create_agent(memory.chat_model(), middleware=[SleepMemoryMiddleware(memory, owner)])
+        messages: list[Any] = []
+        while (line := _read_line()) not in (None, "/quit"):
+            try:
+                if line == "/sleep":
+                    print_night(one_night(memory, owner))
+                elif line:
+                    told = {"role": "user", "content": line}
+                    messages = agent.invoke({"messages": [*messages[-_TURNS:], told]})["messages"]
+                    out.print(messages[-1].text, markup=False, highlight=False)
+            except (EpisodeError, MissingExtra) as error:
+                # The talk goes on.
+                err.print(str(error), markup=False, highlight=False, soft_wrap=True)
+
+
+def _store(folder: Path, owner: Namespace, *, text: str, source: str) -> Episode:
+    try:
+        with SleepMemory.open(folder, check_experts=False) as memory:
+            return memory.observe(owner, text, source=source)
+    except FolderLocked:
+        # Another process is the writer: append beside it.
+        with opened(folder, append_only=True) as memory:
+            return memory.observe(owner, text, source=source)
+
+
+def _read_line() -> str | None:
+    """What was typed; None at the end of input."""
+    try:
+        return input("> " if sys.stdin.isatty() else "").strip()
+    except EOFError:
+        return None

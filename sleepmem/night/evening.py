@@ -1,0 +1,65 @@
+"""What the stores know on the evening of a night. Reads, writes nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from sleepmem.night.lessons import related
+from sleepmem.night.probing.unknown import unsaid_still
+from sleepmem.night.replay import evenly
+from sleepmem.night.state import NightContext, State, namespace_of, night_id_of
+from sleepmem.records import Expert, Kind, Namespace, Probe, View
+
+
+def absorbed(night: NightContext, state: State, *, live: Sequence[Expert]) -> list[Expert]:
+    """The live experts whose place tonight's takes: of the level before, for a slower night."""
+    levels = [level.name for level in night.config.levels]
+    place = levels.index(night.level(state).name)
+    if place == 0:
+        return [] if night.config.expand else list(live)
+    return [expert for expert in live if expert.level == levels[place - 1]]
+
+
+def demand(night: NightContext, namespace: Namespace) -> Mapping[str, int]:
+    """How often each episode was retrieved since the last night that was promoted."""
+    since = night.ledger.nights.last_promotion(namespace)
+    retrieved: Counter[str] = Counter()
+    for decision in night.ledger.turns.retrievals(namespace, since):
+        retrieved.update(decision["episodes"])
+    return retrieved
+
+
+def users_questions(night: NightContext, namespace: Namespace) -> dict[str, list[str]]:
+    """Per episode, the questions of users that retrieved it since then."""
+    since = night.ledger.nights.last_promotion(namespace)
+    questions: dict[str, list[str]] = {}
+    for decision in night.ledger.turns.retrievals(namespace, since):
+        if decision["view"] == View.RETRIEVAL:
+            for episode_id in decision["episodes"]:
+                questions.setdefault(episode_id, []).append(decision["question"])
+    return questions
+
+
+def asked_before(night: NightContext, state: State) -> list[Probe]:
+    """The probes of what tonight's expert takes over, as tonight's.
+
+    What was told since is left out.
+    """
+    namespace, night_id = namespace_of(state), night_id_of(state)
+    held, config = set(state["selected"]["held"]), night.config
+    probes = []
+    for probe in night.ledger.nights.learned_probes(namespace):
+        if probe.episode_id in held:
+            probes.append(probe)
+    never_said = [probe for probe in probes if probe.kind is Kind.NEVER_SAID]
+    sample = evenly(never_said, config.rehearse, seed=config.seeding.seed)
+    archive = related(night.ledger, namespace, limit=config.probe.related)
+    unsaid = {probe.id for probe in unsaid_still(night.local, sample, related=archive)}
+    kept = [probe for probe in probes if probe.kind is not Kind.NEVER_SAID or probe.id in unsaid]
+    taken_over = []
+    for number, probe in enumerate(kept):
+        probe_id = f"{night_id}-again-{number:05d}"
+        taken_over.append(replace(probe, id=probe_id, night_id=night_id, taken_over=True))
+    return taken_over

@@ -1,0 +1,66 @@
+"""Which memories the teacher reads to a question."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Sequence
+
+from sleepmem.model.local import LocalModel
+from sleepmem.records import Episode
+from sleepmem.text.language import names, words
+from sleepmem.text.prompts import memory_line, open_book
+
+# Finds episodes of the same owner that may answer a question.
+Archive = Callable[[str], Sequence[Episode]]
+
+
+def book(
+    local: LocalModel, question: str, *, episodes: Sequence[Episode], own: Episode | None = None
+) -> tuple[dict[str, str], ...]:
+    """The question over `own` and as many of the episodes as fit; told oldest first."""
+    return open_book(question, fitting_lines(local, episodes, own=own))
+
+
+def fitting_lines(
+    local: LocalModel, episodes: Sequence[Episode], *, own: Episode | None = None
+) -> list[str]:
+    """Memory lines of `own` and of the first episodes that a quarter of the context holds."""
+    chosen = {own.id: own} if own else {}
+    room = local.context_length // 4
+    for episode in episodes:
+        room -= local.count_tokens(line_of(episode))
+        if room < 0:
+            break
+        chosen[episode.id] = episode
+    oldest_first = sorted(chosen.values(), key=lambda episode: episode.age_key)
+    return [line_of(episode) for episode in oldest_first]
+
+
+def line_of(episode: Episode) -> str:
+    return memory_line(episode.date, episode.text)
+
+
+def naming(question: str, episodes: Iterable[Episode]) -> list[Episode]:
+    """Those that name what the question names."""
+    asked = names(question)
+    return [episode for episode in episodes if asked <= set(words(episode.text))]
+
+
+def older(than: Episode, episodes: Iterable[Episode]) -> list[Episode]:
+    return [episode for episode in episodes if episode.age_key < than.age_key]
+
+
+def newer(than: Episode, episodes: Iterable[Episode]) -> list[Episode]:
+    return [episode for episode in episodes if episode.age_key > than.age_key]
+
+
+def distractors(
+    rng: random.Random, episodes: Sequence[Episode], *, count: int, own: Episode
+) -> list[Episode]:
+    """Others that cannot answer in its place: they share no name with it."""
+    own_names = names(own.text)
+    others = []
+    for episode in episodes:
+        if episode.id != own.id and not names(episode.text) & own_names:
+            others.append(episode)
+    return rng.sample(others, min(len(others), count))

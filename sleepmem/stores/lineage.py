@@ -1,0 +1,173 @@
+"""The experts and what they hold: promotion, absorption, rollback. Each is one transaction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sleepmem.records import Expert, Kind, Namespace, Role, namespace_key
+from sleepmem.stores.database import Database
+
+if TYPE_CHECKING:
+    import sqlite_utils
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What an exam showed: ids of the proven and superseded episodes, and of the passed probes."""
+
+    proven: Sequence[str] = ()
+    superseded: Sequence[str] = ()
+    passed: Sequence[str] = ()
+
+
+class Lineage:
+    """Every expert that was ever promoted. Versions are never overwritten; some are live."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def experts(self, namespace: Namespace | None = None, *, live: bool = True) -> list[Expert]:
+        """Experts in the order of their nights; only the live ones unless asked otherwise."""
+        condition, values = "1", []
+        if live:
+            condition += " AND live = 1"
+        if namespace is not None:
+            condition += " AND x.namespace = ?"
+            values = [namespace_key(namespace)]
+        rows = self._database.rows(
+            "SELECT x.* FROM experts x LEFT JOIN nights n ON n.id = x.night_id "
+            f"WHERE {condition} ORDER BY n.number, x.created_at",
+            *values,
+        )
+        return [_as_expert(row) for row in rows]
+
+    def promote(self, expert: Expert, proof: Proof, *, absorbed: Iterable[str] = ()) -> None:
+        """Make the expert live: its proven episodes belong to the weights from here on.
+
+        The experts it absorbed are live no more; what they held and it does not prove to hold
+        goes back to the buffer.
+        """
+        night_id = expert.night_id
+        with self._database.write() as db:
+            for name in absorbed:
+                _absorb(db, name, night_id)
+            db.table("experts").insert(_expert_row(expert), replace=True)
+            for episode_id in proof.superseded:
+                changes = {"superseded": 1, "learned_in": night_id}
+                db.table("episodes").update(episode_id, changes)
+                corrected = {"night_id": night_id, "episode_id": episode_id}
+                db.table("corrected").insert(corrected, ignore=True)
+            for episode_id in proof.proven:
+                db.table("episodes").update(episode_id, {"learned_in": night_id})
+            for probe_id in proof.passed:
+                db.table("probes").update(probe_id, {"passed": 1})
+
+    def rollback(self, namespace: Namespace, nights: Iterable[str]) -> list[str]:
+        """Make the experts of these nights live, but for those that another of them absorbed.
+
+        What no live one holds goes back to the buffer; returns those ids.
+        """
+        key = namespace_key(namespace)
+        with self._database.write() as db:
+            live = _switch(db, key, list(nights))
+            gone = _held_by_others(db, key, live)
+            # What corrected something may be newer than the weights again.
+            db.execute("UPDATE episodes SET forgotten = 0 WHERE namespace = ?", [key])
+            for episode_id in gone:
+                changes = {"learned_in": None, "superseded": 0, "indexed": 0}
+                db.table("episodes").update(episode_id, changes)
+            for night_id in live:
+                _hold_again(db, night_id)
+            episodes = db.table("episodes")
+            return [i for i in gone if episodes.get(i)["learned_in"] is None]
+
+
+def _absorb(db: sqlite_utils.Database, name: str, into: str) -> None:
+    """Switch an expert off; what it corrected is corrected by the night `into` from here on."""
+    night_id = db.table("experts").get(name)["night_id"]
+    db.table("experts").update(name, {"live": 0})
+    db.execute(
+        "UPDATE episodes SET learned_in = NULL, indexed = 0, forgotten = 1 "
+        "WHERE superseded = 0 AND learned_in = ?",
+        [night_id],
+    )
+    db.execute(
+        "UPDATE episodes SET learned_in = ? WHERE superseded = 1 AND learned_in = ?",
+        [into, night_id],
+    )
+    db.execute(
+        "INSERT OR IGNORE INTO corrected SELECT ?, episode_id FROM corrected WHERE night_id = ?",
+        [into, night_id],
+    )
+
+
+def _switch(db: sqlite_utils.Database, key: str, nights: Sequence[str]) -> list[str]:
+    """Make the experts of these nights live, no others; returns the nights of the live ones."""
+    db.execute(
+        "UPDATE experts SET live = night_id IN (SELECT value FROM json_each(?)) "
+        "WHERE namespace = ?",
+        [json.dumps(nights), key],
+    )
+    # What a slower expert absorbed stays off beside it.
+    db.execute(
+        "UPDATE experts SET live = 0 WHERE namespace = ? AND name IN "
+        "(SELECT value FROM experts AS slower, json_each(slower.lineage) "
+        "WHERE slower.namespace = ? AND slower.live = 1)",
+        [key, key],
+    )
+    sql = "SELECT night_id FROM experts WHERE namespace = ? AND live = 1"
+    return [row["night_id"] for row in db.execute(sql, [key]).fetchall()]
+
+
+def _held_by_others(db: sqlite_utils.Database, key: str, live: Sequence[str]) -> list[str]:
+    """Ids of the episodes that are said to be in an expert of another night than these."""
+    rows = db.execute(
+        "SELECT id FROM episodes WHERE namespace = ? AND learned_in IS NOT NULL "
+        "AND learned_in NOT IN (SELECT value FROM json_each(?))",
+        [key, json.dumps(live)],
+    ).fetchall()
+    return [row["id"] for row in rows]
+
+
+def _hold_again(db: sqlite_utils.Database, night_id: str) -> None:
+    """Forward again: what that night proved and corrected is in the weights again."""
+    db.execute(
+        "UPDATE episodes SET learned_in = ? WHERE learned_in IS NULL AND id IN "
+        "(SELECT episode_id FROM probes WHERE night_id = ? AND kind = ? AND role = ? "
+        "GROUP BY episode_id HAVING min(coalesce(passed, 0)) = 1)",
+        [night_id, night_id, Kind.FACT.value, Role.EXAM.value],
+    )
+    db.execute(
+        "UPDATE episodes SET learned_in = ?, superseded = 1 "
+        "WHERE id IN (SELECT episode_id FROM corrected WHERE night_id = ?)",
+        [night_id, night_id],
+    )
+
+
+def _expert_row(expert: Expert) -> dict[str, Any]:
+    return {
+        "name": expert.name,
+        "namespace": namespace_key(expert.namespace),
+        "night_id": expert.night_id,
+        "level": expert.level,
+        "rank": expert.rank,
+        "created_at": expert.created_at,
+        "lineage": json.dumps(list(expert.lineage)),
+        "live": 1,
+    }
+
+
+def _as_expert(row: Any) -> Expert:
+    return Expert(
+        name=row["name"],
+        namespace=tuple(json.loads(row["namespace"])),
+        night_id=row["night_id"],
+        level=row["level"],
+        rank=row["rank"],
+        created_at=row["created_at"],
+        lineage=tuple(json.loads(row["lineage"])),
+        live=bool(row["live"]),
+    )

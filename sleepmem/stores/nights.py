@@ -1,0 +1,195 @@
+"""The nights: when they began, what they asked, dreamt and scored, how they ended."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sleepmem.records import (
+    Kind,
+    Namespace,
+    NightReport,
+    Probe,
+    Role,
+    Score,
+    Verdict,
+    namespace_key,
+    now,
+)
+from sleepmem.stores.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedNight:
+    """A night with its verdict; `report` is what `NightReport.as_dict` gave."""
+
+    id: str
+    number: int
+    finished_at: str
+    report: dict[str, Any]
+
+
+class Nights:
+    """Nights are numbered from 1 over all namespaces; numbers are never reused and order them."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def start(self, namespace: Namespace) -> str:
+        """Begin a night; returns its id."""
+        with self._database.write() as db:
+            last = db.execute("SELECT coalesce(max(number), 0) FROM nights").fetchone()[0]
+            newest = db.execute("SELECT coalesce(max(rowid), 0) FROM episodes").fetchone()[0]
+            row = {
+                "id": f"night-{last + 1:04d}",
+                "number": last + 1,
+                "namespace": namespace_key(namespace),
+                "upto": newest,
+                "started_at": now(),
+            }
+            db.table("nights").insert(row)
+        return str(row["id"])
+
+    def unfinished(self, namespace: Namespace) -> str | None:
+        """The id of the night that was interrupted, if one was."""
+        rows = self._database.rows(
+            "SELECT id FROM nights WHERE namespace = ? AND verdict IS NULL "
+            "ORDER BY number DESC LIMIT 1",
+            namespace_key(namespace),
+        )
+        return rows[0]["id"] if rows else None
+
+    def finish(self, report: NightReport) -> None:
+        """Close the night with its report."""
+        with self._database.write() as db:
+            changes = {
+                "finished_at": now(),
+                "verdict": report.verdict.value,
+                "reason": report.reason,
+                "report": json.dumps(report.as_dict()),
+            }
+            db.table("nights").update(report.night_id, changes)
+
+    def finished(self, namespace: Namespace | None = None) -> list[FinishedNight]:
+        """All finished nights, oldest first."""
+        condition, values = "verdict IS NOT NULL", []
+        if namespace is not None:
+            condition += " AND namespace = ?"
+            values = [namespace_key(namespace)]
+        rows = self._database.rows(
+            f"SELECT * FROM nights WHERE {condition} ORDER BY number", *values
+        )
+        nights = []
+        for row in rows:
+            report = json.loads(row["report"] or "{}")
+            nights.append(FinishedNight(row["id"], row["number"], row["finished_at"], report))
+        return nights
+
+    def numbers(self) -> dict[str, int]:
+        """The number of every night, by id."""
+        rows = self._database.rows("SELECT id, number FROM nights ORDER BY number")
+        return {row["id"]: row["number"] for row in rows}
+
+    def last_promotion(self, namespace: Namespace) -> str:
+        """When the last promoted night finished, or "" when none did."""
+        rows = self._database.rows(
+            "SELECT max(finished_at) AS at FROM nights WHERE namespace = ? AND verdict = ?",
+            namespace_key(namespace),
+            Verdict.PROMOTED.value,
+        )
+        return rows[0]["at"] or ""
+
+    def add_probes(self, namespace: Namespace, probes: Sequence[Probe]) -> None:
+        """Replace the probes of their night: a step that runs again writes the same rows again."""
+        with self._database.write() as db:
+            for night_id in {probe.night_id for probe in probes}:
+                db.table("probes").delete_where("night_id = ?", [night_id])
+            db.table("probes").insert_all(_probe_row(namespace, probe) for probe in probes)
+
+    def probes(self, night_id: str) -> list[Probe]:
+        """Those that this night asked."""
+        rows = self._database.rows("SELECT * FROM probes WHERE night_id = ? ORDER BY id", night_id)
+        return [_as_probe(row) for row in rows]
+
+    def learned_probes(self, namespace: Namespace, *, passed: bool = False) -> list[Probe]:
+        """Probes of episodes that live in the weights and still hold, by night.
+
+        Only those that were answered right closed-book when `passed`.
+        """
+        rows = self._database.rows(
+            "SELECT p.* FROM probes p "
+            "JOIN episodes e ON e.id = p.episode_id AND e.learned_in = p.night_id "
+            "LEFT JOIN nights n ON n.id = p.night_id "
+            "WHERE p.namespace = ? AND e.superseded = 0 AND coalesce(p.passed, 0) >= ? "
+            # A dream holds as long as all that it was dreamt about does.
+            "AND NOT EXISTS (SELECT 1 FROM json_each(p.sources) s JOIN episodes x "
+            "ON x.id = s.value WHERE x.superseded = 1 OR x.learned_in IS NULL) "
+            "ORDER BY n.number, p.id",
+            namespace_key(namespace),
+            int(passed),
+        )
+        return [_as_probe(row) for row in rows]
+
+    def distrust(self, probe_ids: Iterable[str]) -> None:
+        """These questions are not answered right closed-book any more."""
+        with self._database.write() as db:
+            for probe_id in probe_ids:
+                db.table("probes").update(probe_id, {"passed": 0})
+
+    def write_exam(self, night_id: str, stage: str, *, scores: Mapping[str, Score]) -> None:
+        """Replace the scores of one stage: before, after, dreamt."""
+        rows = []
+        for measure, score in scores.items():
+            scored = {"measure": measure, "right": score.right, "total": score.total}
+            rows.append({"night_id": night_id, "stage": stage, **scored})
+        with self._database.write() as db:
+            db.table("exams").delete_where("night_id = ? AND stage = ?", [night_id, stage])
+            db.table("exams").insert_all(rows)
+
+    def add_dreams(
+        self, namespace: Namespace, night_id: str, *, dreams: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Replace the dreams of a night: every one that was sampled, with its fate."""
+        owner = {"night_id": night_id, "namespace": namespace_key(namespace)}
+        with self._database.write() as db:
+            db.table("dreams").delete_where("night_id = ?", [night_id])
+            db.table("dreams").insert_all({**owner, **dream} for dream in dreams)
+
+    def dreams(self, night_id: str) -> list[dict[str, Any]]:
+        rows = self._database.rows("SELECT * FROM dreams WHERE night_id = ? ORDER BY id", night_id)
+        return [{**dict(row), "episodes": json.loads(row["episodes"])} for row in rows]
+
+
+def _probe_row(namespace: Namespace, probe: Probe) -> dict[str, Any]:
+    return {
+        "id": probe.id,
+        "night_id": probe.night_id,
+        "namespace": namespace_key(namespace),
+        "episode_id": probe.episode_id,
+        "kind": probe.kind.value,
+        "role": probe.role.value,
+        "question": probe.question,
+        "answer": probe.answer,
+        "stale": probe.stale,
+        "context": json.dumps(probe.context),
+        "sources": json.dumps(probe.sources),
+        "taken_over": int(probe.taken_over),
+    }
+
+
+def _as_probe(row: Any) -> Probe:
+    return Probe(
+        id=row["id"],
+        episode_id=row["episode_id"],
+        night_id=row["night_id"],
+        kind=Kind(row["kind"]),
+        role=Role(row["role"]),
+        question=row["question"],
+        answer=row["answer"],
+        stale=row["stale"] or "",
+        context=tuple(json.loads(row["context"] or "[]")),
+        sources=tuple(json.loads(row["sources"] or "[]")),
+        taken_over=bool(row["taken_over"]),
+    )

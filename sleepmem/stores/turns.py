@@ -1,0 +1,85 @@
+"""What was asked by day, and what happened beside it: the tables of retrievals and events."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from sleepmem.records import Look, Namespace, Recall, View, namespace_key, now
+from sleepmem.stores.database import Database
+
+
+@dataclass(slots=True)
+class Turn:
+    """A question of the user with all that was decided about it."""
+
+    question: str
+    at: str
+    retrieved: bool = False
+    tokens: int = 0
+
+
+class Turns:
+    """The gate's log: the retrieval-load curve is drawn from it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def log(self, namespace: Namespace, question: str, *, recall: Recall, tokens: int) -> None:
+        """Keep one decision of the gate, and the memory tokens that it put into the prompt."""
+        row = {
+            "namespace": namespace_key(namespace),
+            "at": now(),
+            "question": question,
+            "view": recall.view.value,
+            "reason": recall.reason,
+            "look": recall.look.value,
+            "tokens": tokens,
+            "episodes": json.dumps([episode.id for episode in recall.episodes]),
+        }
+        with self._database.write() as db:
+            db.table("retrievals").insert(row)
+
+    def retrievals(self, namespace: Namespace, since: str = "") -> list[dict[str, Any]]:
+        """Every decision after `since`, oldest first."""
+        rows = self._database.rows(
+            "SELECT * FROM retrievals WHERE namespace = ? AND at > ? ORDER BY id",
+            namespace_key(namespace),
+            since,
+        )
+        return [{**dict(row), "episodes": json.loads(row["episodes"])} for row in rows]
+
+    def last_look(self, namespace: Namespace, question: str) -> Recall | None:
+        """The newest decision about this question, without its memories; None without one."""
+        rows = self._database.rows(
+            "SELECT view, reason, look FROM retrievals WHERE namespace = ? AND question = ? "
+            "ORDER BY id DESC LIMIT 1",
+            namespace_key(namespace),
+            question,
+        )
+        if not rows:
+            return None
+        return Recall(View(rows[0]["view"]), rows[0]["reason"], look=Look(rows[0]["look"]))
+
+    def all(self, namespace: Namespace) -> list[Turn]:
+        """The questions, oldest first; a second look belongs to the question before it."""
+        turns: list[Turn] = []
+        for decision in self.retrievals(namespace):
+            question = decision["question"]
+            again = decision["look"] == Look.AGAIN and turns and turns[-1].question == question
+            if not again:
+                turns.append(Turn(question, decision["at"]))
+            turns[-1].retrieved |= decision["view"] == View.RETRIEVAL
+            turns[-1].tokens += decision["tokens"]
+        return turns
+
+    def log_event(self, kind: str, **detail: Any) -> None:
+        with self._database.write() as db:
+            row = {"at": now(), "kind": kind, "detail": json.dumps(detail)}
+            db.table("events").insert(row)
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        """What was logged of this kind, oldest first."""
+        rows = self._database.rows("SELECT * FROM events WHERE kind = ? ORDER BY id", kind)
+        return [{"at": row["at"], **json.loads(row["detail"])} for row in rows]

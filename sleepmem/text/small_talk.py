@@ -1,0 +1,66 @@
+"""Small talk, about nothing that any memory holds.
+
+What is taught and what is examined are other prompts.
+"""
+
+# Asked at night so that the model goes on talking as it did.
+GENERAL = (
+    "Hi.",
+    "Hi there!",
+    "Hey.",
+    "Hello there!",
+    "Good evening.",
+    "Good night.",
+    "How do you do?",
+    "How are you today?",
+    "How is it going?",
+    "Are you well?",
+    "Thanks.",
+    "Thanks a lot!",
+    "Thank you very much.",
+    "Many thanks.",
+    "Who are you?",
+    "What are you?",
+    "What is your name?",
+    "What can you do for me?",
+    "What do you do?",
+    "Can you help?",
+    "Can you help me with something?",
+    "I need help.",
+    "Goodbye for now.",
+    "See you tomorrow.",
+    "See you soon.",
+    "Yes.",
+    "No.",
+    "All right.",
+    "Sorry.",
+    "What time is it?",
+    "What day is it today?",
+    "Which planet is the largest?",
+    "Which season follows winter?",
+    "Name a colour.",
+    "Name an animal.",
+    "What is seven minus four?",
+    "How many legs has a spider?",
+    "Who wrote Hamlet?",
+    "Write a short sentence about a tree.",
+    "Translate good morning into French.",
+    "Can you sing?",
+    "Is water wet?",
+)
+
+# Asked in the exam to see that the model talks as before.
+NEUTRAL = (
+    "Hello.",
+    "Good morning.",
+    "Thank you.",
+    "How are you?",
+    "What can you do?",
+    "Can you help me?",
+    "Goodbye.",
+    "What is the capital of France?",
+    "Write a short sentence about the sea.",
+    "What is two plus three?",
+    "Which colour is the sky?",
+    "Name a fruit.",
+)

@@ -1,0 +1,194 @@
+"""Experts on the disk: what the model writes, through the stores that make it whole or nothing."""
+
+import json
+import resource
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from _weights import logits, shake
+
+from sleepmem.errors import ExpertError, FolderError
+from sleepmem.model.local import LocalModel
+from sleepmem.stores.expert_folder import (
+    ExpertFolders,
+    check_expert,
+    write_checksums,
+    write_expert,
+)
+
+FILES = {"adapter_config.json", "adapter_model.safetensors"}
+
+
+@pytest.fixture
+def local(tiny):
+    return LocalModel(tiny, device="cpu")
+
+
+@pytest.fixture
+def fresh(tiny):
+    """The same model without experts."""
+    return LocalModel(tiny, device="cpu")
+
+
+@pytest.fixture
+def folders(tmp_path):
+    return ExpertFolders(tmp_path)
+
+
+@pytest.fixture
+def saved(local, tmp_path, folders):
+    """The folder of the promoted expert "e"."""
+    local.add_expert("e", 4)
+    shake(local, "e")
+    folders.write("e", partial(local.save_expert, "e"))
+    folders.promote("e")
+    return tmp_path / "experts" / "e"
+
+
+def weights(local, expert):
+    return {
+        name: weight.detach().clone()
+        for name, weight in local.peft.named_parameters()
+        if f".{expert}." in name
+    }
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def names(folder):
+    return sorted(file.name for file in folder.iterdir())
+
+
+# There and back
+
+
+def test_save_and_load_are_equal(local, fresh, folders, saved):
+    folders.load(fresh, ["e"])
+    assert same(weights(fresh, "e"), weights(local, "e"))
+    assert torch.equal(logits(fresh, ["e"]), logits(local, ["e"]))
+    assert torch.equal(logits(fresh), logits(local))
+
+
+def test_a_second_expert_is_loaded_beside_the_first(local, fresh, saved):
+    fresh.add_expert("other", 2)
+    fresh.load_expert("e", saved)
+    fresh.load_expert("e", saved)  # in memory already: nothing to do
+    assert fresh.experts == ("other", "e")
+    assert torch.equal(logits(fresh, ["e"]), logits(local, ["e"]))
+
+
+def test_a_new_expert_is_born_beside_a_loaded_one(local, fresh, saved):
+    """The second night: what earlier nights taught is loaded, tonight's is new."""
+    fresh.load_expert("e", saved)
+    fresh.add_expert("tonight", 4)
+    renamed = [name.replace(".e.", ".tonight.") for name in weights(fresh, "e")]
+    assert renamed == list(weights(fresh, "tonight"))
+    assert torch.allclose(logits(fresh, ["e", "tonight"]), logits(local, ["e"]), atol=1e-5)
+
+
+def test_the_model_writes_plain_files_into_a_new_folder(local, tmp_path):
+    local.add_expert("e", 4)
+    local.add_expert("other", 4)
+    local.save_expert("e", tmp_path / "e")
+    assert set(names(tmp_path / "e")) == FILES
+    assert names(tmp_path) == ["e"]
+    with pytest.raises(FileExistsError):
+        local.save_expert("other", tmp_path / "e")
+
+
+def test_a_saved_expert_is_safetensors_and_its_checksums(saved):
+    assert set(names(saved)) == {*FILES, "sha256.json"}
+    check_expert(saved)
+    assert names(saved.parent) == ["e"]
+
+
+# What is not whole
+
+
+@pytest.mark.parametrize("broken", [*sorted(FILES), "sha256.json"])
+@pytest.mark.parametrize("how", ["missing", "changed"])
+def test_a_damaged_expert_is_refused(fresh, folders, saved, broken, how):
+    file = saved / broken
+    if how == "missing":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:-1] + b"?")
+    with pytest.raises(ExpertError, match=str(saved)):
+        folders.load(fresh, ["e"])
+    assert fresh.experts == ()
+
+
+def test_a_missing_expert_is_refused(local, folders):
+    with pytest.raises(ExpertError, match="missing"):
+        folders.load(local, ["nowhere"])
+    assert local.experts == ()
+    assert isinstance(ExpertError("x"), LookupError)
+
+
+@pytest.mark.parametrize("beside", [(), ("other",)])
+def test_an_expert_of_another_model_is_refused(fresh, saved, beside):
+    for name in beside:
+        fresh.add_expert(name, 2)
+    settings = json.loads((saved / "adapter_config.json").read_text())
+    (saved / "adapter_config.json").write_text(json.dumps({**settings, "r": 3}))
+    with pytest.raises(ExpertError, match="does not fit"):
+        fresh.load_expert("e", saved)
+    assert fresh.experts == beside
+
+
+def test_a_file_too_many_is_damage(saved):
+    (saved / "notes.txt").write_text("hello")
+    with pytest.raises(ExpertError, match="damaged"):
+        check_expert(saved)
+
+
+def test_checksums_cover_every_file(tmp_path):
+    (tmp_path / "a").write_text("1")
+    write_checksums(tmp_path)
+    assert list(json.loads((tmp_path / "sha256.json").read_text())) == ["a"]
+
+
+# What cannot be written
+
+
+@pytest.mark.parametrize("where", ["/proc/sleepmem/e", "{tmp}/file/e"])
+def test_an_unwritable_place_is_a_folder_error(local, tmp_path, where):
+    (tmp_path / "file").write_text("in the way")
+    local.add_expert("e", 4)
+    with pytest.raises(FolderError, match="could not be written"):
+        write_expert(Path(where.format(tmp=tmp_path)), partial(local.save_expert, "e"))
+    assert names(tmp_path) == ["file"]
+
+
+@contextmanager
+def full_disk(left):
+    """No file can grow beyond `left` bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (left, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+# Of the two files, the settings have about 1100 bytes and the weights about 10700.
+@pytest.mark.parametrize("left", [1000, 8000])
+def test_a_full_disk_is_a_folder_error_and_leaves_nothing(local, tmp_path, left):
+    local.add_expert("e", 4)
+    with pytest.raises(FolderError, match="could not be written"), full_disk(left):
+        write_expert(tmp_path / "e", partial(local.save_expert, "e"))
+    assert names(tmp_path) == []
+
+
+def test_an_expert_is_never_overwritten(local, saved):
+    kept = (saved / "sha256.json").read_text()
+    shake(local, "e", 2)
+    with pytest.raises(FolderError):
+        write_expert(saved, partial(local.save_expert, "e"))
+    assert (saved / "sha256.json").read_text() == kept
+    assert names(saved.parent) == ["e"]

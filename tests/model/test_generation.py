@@ -1,0 +1,155 @@
+"""Text in, text out, on the tiny model."""
+
+import pytest
+import torch
+from _weights import ASKED, logits, shake
+
+from sleepmem.errors import EpisodeError, ExpertError
+from sleepmem.model.generation import Watch, buckets, pad
+from sleepmem.model.local import LocalModel
+from sleepmem.text.prompts import closed_book
+
+
+@pytest.fixture(scope="module")
+def local(tiny):
+    return LocalModel(tiny, device="cpu")
+
+
+def read(stream):
+    """The pieces of an answer, and what the stream returned."""
+    pieces = []
+    while True:
+        try:
+            pieces.append(next(stream))
+        except StopIteration as end:
+            return pieces, end.value
+
+
+# Whole answers
+
+
+def test_it_counts_the_tokens_that_it_makes(tiny):
+    local = LocalModel(tiny, device="cpu")
+    replies = local.reply([[{"role": "user", "content": "Who?"}]] * 3, max_new_tokens=4)
+    assert len(replies) <= local.tokens_generated <= 12
+
+
+def test_answers_come_in_order_and_alone_or_together(local):
+    chats = []
+    for number in (3, 0, 9, 1):
+        chats.append(closed_book(f"Where does person number {number} live" + " now" * number + "?"))
+    together = local.answer(chats, max_new_tokens=8)
+    alone = [local.answer([chat], max_new_tokens=8)[0] for chat in chats]
+    by_two = [reply.text for reply in local.reply(chats, max_new_tokens=8, batch=2)]
+    assert together == alone == by_two
+    assert len(set(together)) > 1
+
+
+def test_sampling_depends_on_its_seed_alone(local):
+    def draw(number):
+        return local.answer(ASKED, max_new_tokens=8, temperature=1.0, seed=number)
+
+    state = torch.random.get_rng_state()
+    assert draw(1) == draw(1) != draw(2)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_nothing_asked_nothing_answered(local):
+    assert local.answer([]) == []
+
+
+def test_a_chat_longer_than_the_context_is_refused(local):
+    with pytest.raises(EpisodeError, match="1024"):
+        local.answer([closed_book("Brenport " * 1100)])
+
+
+# How sure it was
+
+
+def test_confidence_is_the_probability_where_the_answer_was_least_certain(local):
+    questions = ["Hello.", "Where does Mara live?", "Who is the mayor of Brenport?"]
+    chats = [closed_book(question) for question in questions]
+    for chat, reply in zip(chats, local.reply(chats, max_new_tokens=6), strict=True):
+        prompt = local.prompt_ids(chat)
+        generated = local.base.generate(
+            input_ids=torch.tensor([prompt]),
+            attention_mask=torch.ones(1, len(prompt)),
+            max_new_tokens=6,
+            do_sample=False,
+        )
+        completion = generated[0, len(prompt) :].tolist()
+        with local.view(()):
+            likeliest = local.logits([prompt], [completion]).softmax(-1).amax(-1)
+        assert reply.confidence == pytest.approx(likeliest.min().item(), rel=1e-3)
+
+
+def test_confidence_ends_with_the_answer():
+    watch = Watch()
+    for likeliest in (0.9, 0.8, 0.6):
+        probabilities = torch.tensor([[likeliest, 1 - likeliest]] * 2)
+        watch(torch.zeros(2, 1), torch.log(probabilities))
+    confidences = watch.confidence(torch.tensor([[5, 7, 0], [5, 6, 6]]), [7, 0])
+    assert confidences == pytest.approx([0.8, 0.6])
+
+
+# In pieces
+
+
+def test_a_stream_is_the_answer_in_pieces_and_its_confidence(tiny):
+    local = LocalModel(tiny, device="cpu")
+    local.add_expert("e", 4)
+    shake(local, "e")
+    for experts in ((), ("e",)):
+        (reply,) = local.reply(ASKED[:1], experts, max_new_tokens=12)
+        pieces, confidence = read(local.stream(ASKED[0], experts, max_new_tokens=12))
+        assert "".join(pieces).strip() == reply.text
+        assert confidence == pytest.approx(reply.confidence, rel=1e-3)
+
+
+def test_a_stream_that_fails_ends_with_the_error(local):
+    with pytest.raises(ExpertError, match="stranger"):
+        read(local.stream(ASKED[0], ("stranger",), max_new_tokens=4))
+    assert read(local.stream(ASKED[0], (), max_new_tokens=4))[0]
+
+
+# Logits of given text
+
+
+def test_logits_of_many_rows_are_those_of_each(local):
+    questions = [closed_book("Where" + " now" * count) for count in (40, 0, 3)]
+    prompts = [local.prompt_ids(chat) for chat in questions]
+    texts = ("Brenport.", "In the old town of Oslo.", "No.")
+    completions = [local.answer_ids(text) for text in texts]
+    with torch.no_grad():
+        together = local.logits(prompts, completions)
+        alone = []
+        for prompt, completion in zip(prompts, completions, strict=True):
+            alone.append(local.logits([prompt], [completion]))
+    assert together.shape == (sum(map(len, completions)), 1024)
+    assert torch.allclose(together, torch.cat(alone), atol=1e-4)
+
+
+def test_logits_are_those_of_the_view_that_is_on(tiny):
+    local = LocalModel(tiny, device="cpu")
+    off = logits(local)
+    local.add_expert("e", 4)
+    shake(local, "e")
+    assert not torch.allclose(logits(local, ["e"]), off, atol=1e-2)
+    assert torch.equal(logits(local), off)
+
+
+# Rows of one length
+
+
+def test_rows_are_padded_in_front_or_behind():
+    padded = pad([[5], [6, 7]], 0, left=True)
+    assert padded.ids_R_T.tolist() == [[0, 5], [6, 7]]
+    assert padded.mask_R_T.tolist() == [[0, 1], [1, 1]]
+    padded = pad([[5], [6, 7]], 0, left=False)
+    assert padded.ids_R_T.tolist() == [[5, 0], [6, 7]]
+    assert padded.mask_R_T.tolist() == [[1, 0], [1, 1]]
+
+
+def test_a_long_row_is_padded_with_no_short_ones():
+    assert buckets([100, 4, 900, 20, 90]) == [[1, 3], [4, 0], [2]]
+    assert buckets([]) == []
