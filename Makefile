@@ -3,8 +3,9 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-.PHONY: demo test lint bench bench-nights bench-embedded bench-gate bench-trainers bench-dreams bench-ablations bench-router bench-copies bench-cost bench-life embedded clean
+.PHONY: demo test lint docs bench bench-nights bench-embedded bench-gate bench-trainers bench-dreams bench-ablations bench-router bench-copies bench-cost bench-life bench-imports embedded clean
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -22,13 +23,17 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(MKDOCS) --quiet
 
-bench: bench-embedded bench-gate bench-trainers bench-nights bench-dreams bench-ablations bench-router bench-copies bench-cost bench-life
+docs: $(READY)
+	$(MKDOCS)
+
+bench: bench-embedded bench-gate bench-trainers bench-nights bench-dreams bench-ablations bench-router bench-copies bench-cost bench-life bench-imports
 
 bench-nights: $(READY)
 	$(BIN)/python -m sleepmem.evals.week --seeds 3 --out runs/bench-nights
 
-bench-embedded bench-trainers bench-gate bench-dreams bench-ablations bench-router bench-copies bench-cost bench-life: bench-%: $(READY)
+bench-embedded bench-trainers bench-gate bench-dreams bench-ablations bench-router bench-copies bench-cost bench-life bench-imports: bench-%: $(READY)
 	$(BIN)/python -m sleepmem.evals.$*
 
 embedded: $(READY)

@@ -1,4 +1,7 @@
-"""A graph of one's own: recall before the model, observe after it, sleep when tired. Run it: `python examples/own_graph.py [FOLDER]`."""
+"""A graph of one's own: recall before the model, observe after it, sleep when tired.
+
+Run it: `python examples/own_graph.py [FOLDER]`.
+"""
 
 import sys
 import tempfile
@@ -11,7 +14,14 @@ from langgraph.graph.state import CompiledStateGraph
 from typing_extensions import TypedDict
 
 from sleepmem import MemoryConfig, SleepConfig, SleepMemory
-from sleepmem.graph import is_tired, observe_node, recall_node, sleep_branch
+from sleepmem.graph import (
+    is_tired,
+    is_unsure,
+    look_again_node,
+    observe_node,
+    recall_node,
+    sleep_branch,
+)
 
 
 class State(TypedDict):
@@ -28,7 +38,11 @@ def build(memory: SleepMemory) -> CompiledStateGraph:
     builder.add_node("sleep", sleep_branch(memory))
     builder.add_edge(START, "recall")
     builder.add_edge("recall", "model")
-    builder.add_edge("model", "observe")
+    # An answer that does not know, or comes unsure from the weights, is asked for once more.
+    builder.add_node("look_again", look_again_node(memory))
+    routes = {True: "look_again", False: "observe"}
+    builder.add_conditional_edges("model", is_unsure(memory), routes)
+    builder.add_edge("look_again", "model")
     builder.add_conditional_edges("observe", is_tired(memory), {True: "sleep", False: END})
     builder.add_edge("sleep", END)
     return builder.compile()

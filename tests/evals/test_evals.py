@@ -1,4 +1,6 @@
-"""The measurements ask what they say: facts that lead on to each other, the same for every arm, one part of the method left out at a time."""
+"""The measurements ask what they say: facts that lead on to each other, the same for every arm,
+one part of the method left out at a time.
+"""
 
 import random
 from dataclasses import fields
@@ -7,7 +9,7 @@ import pytest
 import typer
 
 from sleepmem.embedded import links, words
-from sleepmem.evals import ablations, cost, dreams, life
+from sleepmem.evals import ablations, cost, dreams, imports, life
 from sleepmem.evals.week import Life, Week
 
 
@@ -89,3 +91,11 @@ def test_a_race_takes_the_fastest_run_that_reaches_the_aim(monkeypatch):
         cost, "examine", lambda *args: {"recall": 0.5, "abstention": 0.0, "reading / base": 1.0}
     )
     assert cost.race(cost.Arm(train), facts, facts, 0, limit=60)["recall"] == 0.5
+
+
+@pytest.mark.parametrize("case", [case for case in imports.CASES if "default" not in case])
+def test_the_weight_of_the_day_is_measured_and_holds_no_torch(case):
+    run = imports.measure(imports.CASES[case])
+    assert run.seconds > 0
+    assert run.peak > 10 * 2**20
+    assert run.loaded == []
