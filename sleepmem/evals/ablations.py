@@ -1,4 +1,7 @@
-"""Each part of the paper's method left out, one at a time: `make bench-ablations`. The facts, nights and questions are those of `evals.dreams`."""
+"""Each part of the paper's method left out, one at a time: `make bench-ablations`.
+
+The facts, nights and questions are those of `evals.dreams`.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,11 @@ from typing import Annotated
 import typer
 
 from sleepmem.config import LEVELS, DreamConfig, SeedingConfig, SleepConfig
-from sleepmem.evals.dreams import compare
+from sleepmem.evals.dreams import Course, compare
 from sleepmem.report.draw import draw_arms
 
-FULL = SleepConfig(
-    seeding=SeedingConfig(lambda_=0.25), dream=DreamConfig(rounds=2)
-)  # on-policy rows and dreams are off by default
+# On-policy rows and dreams are off by default.
+FULL = SleepConfig(seeding=SeedingConfig(lambda_=0.25), dream=DreamConfig(rounds=2))
 SEEDING, DREAM = FULL.seeding, FULL.dream
 ARMS = {
     "full": FULL,
@@ -30,11 +32,13 @@ ARMS = {
     "off-policy only": replace(FULL, seeding=replace(SEEDING, lambda_=0.0)),
     "on-policy only": replace(FULL, seeding=replace(SEEDING, lambda_=1.0)),
 }
+DRAWN = ("plain", "chain", "inverse", "abstention")
 
 
-def main(
+def main(  # noqa: PLR0913 - the options of a command
     seeds: Annotated[int, typer.Option(min=1)] = 3,
     nights: Annotated[int, typer.Option(min=1)] = 3,
+    *,
     facts: Annotated[int, typer.Option(help="New facts a night.", min=1)] = 24,
     model: Annotated[
         str, typer.Option(help="Folder of a model that can dream, or embedded.")
@@ -46,13 +50,16 @@ def main(
     ),
 ) -> None:
     """Learn with every ablation, print the figures, draw them with their range over the seeds."""
-    if strange := set(filter(None, only.split(","))) - set(ARMS):
+    names = only.split(",") if only else list(ARMS)
+    strange = set(filter(None, names)) - set(ARMS)
+    if strange:
         raise typer.BadParameter(
             f"no arm is called {', '.join(sorted(strange))}; there are {', '.join(ARMS)}."
         )
-    arms = {name: config for name, config in ARMS.items() if not only or name in only.split(",")}
-    found = compare(arms, range(first, first + seeds), nights, facts, model, out)
-    draw_arms(found, ("plain", "chain", "inverse", "abstention"), to=out / "ablations.png")
+    arms = {name: config for name, config in ARMS.items() if name in names}
+    course = Course(nights, facts, model)
+    runs = compare(arms, range(first, first + seeds), course=course, out=out)
+    draw_arms(runs, DRAWN, to=out / "ablations.png")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
-"""Measure the embedded model on names, values and wordings that training never saw: `make bench-embedded`.
+"""Measure the embedded model on names, values and wordings that training never saw:
+`make bench-embedded`.
 
-Every figure goes through the same calls that sleepmem makes of any model. Prints a table and writes it into the model card.
+Every figure goes through the same calls that sleepmem makes of any model. Prints a table and writes
+it into the model card.
 """
 
 from __future__ import annotations
@@ -8,109 +10,95 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from sleepmem.embedded import links, relations, world
+from sleepmem.embedded.world import Fact, Key, Scene
+from sleepmem.evals.questions import Chat, Question, ask_all, memory_lines
 from sleepmem.model.local import LocalModel
 from sleepmem.stores.folder import EMBEDDED
-from sleepmem.text.language import abstains, matches
-from sleepmem.text.prompts import (
-    ABSTENTION,
-    DREAM,
-    WRITE_PAIR,
-    closed_book,
-    memory_line,
-    open_book,
-    parse_pair,
-)
+from sleepmem.text.language import matches
+from sleepmem.text.prompts import DREAM, WRITE_PAIR, closed_book, open_book, parse_pair
 
 COUNTS = (1, 2, 4, 8)
 CARD = Path(world.__file__).parent / "README.md"
+# Of a written pair or dream.
+WRITTEN_TOKENS = 64
+HEATS = {"greedy": 0.0, "temperature 1": 1.0}
 _MARK = re.compile(r"(?<=<!-- figures -->\n).*?(?=<!-- end -->)", re.DOTALL)
 
+# By figure, by number of memories in the context: a share.
+Figures = dict[str, dict[str, float]]
+Facts = Mapping[tuple[str, str], Fact]
 
-def measure(local: LocalModel, questions: int, seed: int = 7) -> dict[str, dict[str, float]]:
-    """Figure by figure, by number of memories (or 'all'): share of `questions` answered as they should be."""
-    told, silent, other, newer = (
-        "answer right",
-        "abstains when it should",
-        "abstains when the same is told of another",
-        "newest value wins",
-    )
-    figures: dict[str, dict[str, float]] = {told: {}, silent: {}, other: {}, newer: {}}
+
+def measure(local: LocalModel, questions: int, *, seed: int = 7) -> Figures:
+    """Share of `questions` answered as they should be, figure by figure."""
+    figures: Figures = {
+        "answer right": {},
+        "abstains when it should": {},
+        "abstains when the same is told of another": {},
+        "newest value wins": {},
+    }
     for count in COUNTS:
         rng = random.Random(seed * 1000 + count)
-        answered: list[tuple[Any, str]] = []
-        unsaid: list[Any] = []
-        mistakable: list[Any] = []
-        newest: list[tuple[Any, str]] = []
-        while min(len(answered), len(unsaid)) < questions:
-            s = world.scene(rng, count, test=True)
-            if s.stale:
-                continue
-            lines = _lines(rng, s)
-            f = rng.choice(s.told)
-            answered.append((open_book(world.ask(rng, f.key, held_out=True), lines), f.answer))
-            unsaid.append(
-                open_book(
-                    world.ask(rng, world.unanswerable(rng, s, test=True), held_out=True), lines
-                )
-            )
-            mistakable.append(
-                open_book(world.ask(rng, world.mistakable(rng, s, test=True), held_out=True), lines)
-            )
-        while count > 1 and len(newest) < questions:
-            s = world.scene(rng, count, test=True)
-            if s.stale:
-                key = next(iter(s.stale))
-                newest.append(
-                    (
-                        open_book(world.ask(rng, key, held_out=True), _lines(rng, s)),
-                        s.current[key].answer,
-                    )
-                )
-        figures[told][str(count)] = _right(local, answered)
-        figures[silent][str(count)] = _share(local.answer(unsaid), abstains)
-        figures[other][str(count)] = _share(local.answer(mistakable), abstains)
-        if newest:
-            figures[newer][str(count)] = _right(local, newest)
+        for name, asked in _reading(rng, count, questions).items():
+            if asked:
+                figures[name][str(count)] = _share_right(local, asked)
     figures |= _linked(local, questions, seed)
+    figures |= _dreamt(local, questions, seed)
+
     rng = random.Random(seed)
     facts = [world.fact(rng, world.subject(rng, True), test=True) for _ in range(questions)]
-    prompts = [
-        open_book(
-            WRITE_PAIR, [memory_line(world.dates(rng, 1)[0], world.say(rng, f, held_out=True))]
-        )
-        for f in facts
-    ]
-    for name, heat in (
-        ("written pair correct, greedy", 0.0),
-        ("written pair correct, temperature 1", 1.0),
-    ):
-        pairs = local.answer(prompts, max_new_tokens=64, temperature=heat, seed=seed)
-        figures[name] = {
-            "1": sum(_correct(p, f) for p, f in zip(pairs, facts, strict=True)) / questions
-        }
-    guesses = local.answer([closed_book(world.ask(rng, f.key, held_out=True)) for f in facts])
-    figures["closed-book guess right"] = {
-        "0": sum(matches(g, f.answer) for g, f in zip(guesses, facts, strict=True)) / questions
-    }
-    figures["closed-book abstains on strangers"] = {"0": _share(guesses, abstains)}
-    taught = list(world.known()[1].values())
-    made = local.answer([closed_book(world.ask(rng, f.key)) for f in taught])
-    figures["closed-book knows what it was taught"] = {
-        "0": sum(matches(m, f.answer) for m, f in zip(made, taught, strict=True)) / len(taught)
-    }
-    return figures
+    figures |= _written(local, facts, rng, seed)
+    return figures | _closed_book(local, facts, rng)
 
 
-def _linked(local: LocalModel, questions: int, seed: int) -> dict[str, dict[str, float]]:
+def _reading(rng: random.Random, count: int, questions: int) -> dict[str, list[Question]]:
+    """Questions over so many memories: told, not told, told of another, corrected."""
+    told: list[Question] = []
+    silent: list[Question] = []
+    other: list[Question] = []
+    newest: list[Question] = []
+    while len(told) < questions:
+        scene = world.scene(rng, count, test=True)
+        if scene.stale:
+            continue
+        lines = memory_lines(rng, scene.told)
+        fact = rng.choice(scene.told)
+        told.append(Question(_over(rng, fact.key, lines), fact.answer))
+        key = world.unanswerable(rng, scene, test=True)
+        silent.append(Question(_over(rng, key, lines), None))
+        key = world.mistakable(rng, scene, test=True)
+        other.append(Question(_over(rng, key, lines), None))
+
+    # One memory alone corrects nothing.
+    while count > 1 and len(newest) < questions:
+        scene = world.scene(rng, count, test=True)
+        if scene.stale:
+            corrected = next(iter(scene.stale))
+            text = world.ask(rng, corrected, held_out=True)
+            chat = open_book(text, memory_lines(rng, scene.told))
+            newest.append(Question(chat, scene.current[corrected].answer))
+    return {
+        "answer right": told,
+        "abstains when it should": silent,
+        "abstains when the same is told of another": other,
+        "newest value wins": newest,
+    }
+
+
+def _over(rng: random.Random, key: Key, lines: Sequence[str]) -> Chat:
+    return open_book(world.ask(rng, key, held_out=True), lines)
+
+
+def _linked(local: LocalModel, questions: int, seed: int) -> Figures:
     """Chains of two facts and inverse questions, in wordings that training never saw."""
-    figures: dict[str, dict[str, float]] = {
+    figures: Figures = {
         "chain of two right": {},
         "inverse right": {},
         "abstains on a broken chain": {},
@@ -118,123 +106,142 @@ def _linked(local: LocalModel, questions: int, seed: int) -> dict[str, dict[str,
     }
     for count in COUNTS[1:]:
         rng = random.Random(seed * 1000 + count)
-        asked: dict[str, list[tuple[Any, str]]] = {name: [] for name in figures}
+        asked: dict[str, list[Question]] = {name: [] for name in figures}
         while min(map(len, asked.values())) < questions:
-            s = links.scene(rng, count, test=True)
-            lines = _lines(rng, s)
-            pairs, turned = links.chains(s.current), links.invertible(s.current)
-            if pairs:
-                first, second = rng.choice(pairs)
-                asked["chain of two right"].append(
-                    (
-                        open_book(
-                            links.chain(rng, first.key, second=second.relation, held_out=True),
-                            lines,
-                        ),
-                        second.answer,
-                    )
-                )
-            if turned:
-                f = rng.choice(turned)
-                asked["inverse right"].append(
-                    (open_book(links.inverse(rng, f, held_out=True), lines), f"{f.subject}.")
-                )
-            key, relation = links.unknown_chain(rng, s.current, test=True)
-            asked["abstains on a broken chain"].append(
-                (
-                    open_book(links.chain(rng, key, second=relation, held_out=True), lines),
-                    ABSTENTION,
-                )
-            )
-            unknown = links.unknown_inverse(rng, s.current, test=True)
-            asked["abstains on an unknown inverse"].append(
-                (open_book(links.inverse(rng, unknown, held_out=True), lines), ABSTENTION)
-            )
+            _ask_linked(rng, links.scene(rng, count, test=True), asked)
         for name, some in asked.items():
-            figures[name][str(count)] = _right(local, some[:questions])
-    rng = random.Random(seed)
-    prompts: list[Any] = []
-    right: list[Mapping[tuple[str, str], world.Fact]] = []
-    while len(prompts) < questions:
-        s = links.scene(rng, 2, test=True)
-        if pairs := links.chains(s.current):
-            facts = list(rng.choice(pairs))
-            rng.shuffle(facts)
-            lines = [
-                memory_line(d, world.say(rng, f, held_out=True))
-                for d, f in zip(world.dates(rng, 2), facts, strict=True)
-            ]
-            prompts.append(open_book(DREAM, lines))
-            right.append({f.key: f for f in facts})
-    for name, heat in (("dream correct, greedy", 0.0), ("dream correct, temperature 1", 1.0)):
-        made = local.answer(prompts, max_new_tokens=64, temperature=heat, seed=seed)
-        figures[name] = {
-            "2": sum(_true(text, facts) for text, facts in zip(made, right, strict=True))
-            / questions
-        }
+            figures[name][str(count)] = _share_right(local, some[:questions])
     return figures
 
 
-def _true(text: str, facts: Mapping[tuple[str, str], world.Fact]) -> bool:
-    """A question that the world asks about these facts, in any wording and form it has, with its answer."""
+def _ask_linked(rng: random.Random, scene: Scene, asked: Mapping[str, list[Question]]) -> None:
+    """Ask what this scene has: a chain, an inverse; and of each one that it does not tell."""
+    lines = memory_lines(rng, scene.told)
+
+    def add(name: str, text: str, wanted: str | None) -> None:
+        asked[name].append(Question(open_book(text, lines), wanted))
+
+    pairs, turned = links.chains(scene.current), links.invertible(scene.current)
+    if pairs:
+        first, second = rng.choice(pairs)
+        text = links.chain(rng, first.key, second=second.relation, held_out=True)
+        add("chain of two right", text, second.answer)
+    if turned:
+        fact = rng.choice(turned)
+        add("inverse right", links.inverse(rng, fact, held_out=True), f"{fact.subject}.")
+    key, relation = links.unknown_chain(rng, scene.current, test=True)
+    text = links.chain(rng, key, second=relation, held_out=True)
+    add("abstains on a broken chain", text, None)
+    unknown = links.unknown_inverse(rng, scene.current, test=True)
+    text = links.inverse(rng, unknown, held_out=True)
+    add("abstains on an unknown inverse", text, None)
+
+
+def _dreamt(local: LocalModel, questions: int, seed: int) -> Figures:
+    """Dreams about two facts that lead on to each other."""
+    rng = random.Random(seed)
+    prompts: list[Chat] = []
+    told: list[Facts] = []
+    while len(prompts) < questions:
+        pairs = links.chains(links.scene(rng, 2, test=True).current)
+        if pairs:
+            facts = list(rng.choice(pairs))
+            rng.shuffle(facts)
+            prompts.append(open_book(DREAM, memory_lines(rng, facts)))
+            told.append({fact.key: fact for fact in facts})
+
+    figures: Figures = {}
+    for name, heat in HEATS.items():
+        texts = local.answer(prompts, max_new_tokens=WRITTEN_TOKENS, temperature=heat, seed=seed)
+        right = 0
+        for text, facts_told in zip(texts, told, strict=True):
+            right += _is_true(text, facts_told)
+        figures[f"dream correct, {name}"] = {"2": right / questions}
+    return figures
+
+
+def _is_true(text: str, facts: Facts) -> bool:
+    """A question that the world asks about these facts, in any wording and form, and its answer."""
     pair = parse_pair(text)
     if pair is None:
         return False
-    asked = [
-        (q.format(s=f.subject), f.answer)
-        for f in facts.values()
-        for q in relations.RELATIONS[f.relation].questions
-    ]
-    asked += [
-        (q.format(v=f.value), f"{f.subject}.")
-        for f in links.invertible(facts)
-        for q in links.INVERSE[f.relation]
-    ]
+    question, answer = pair
+    return any(question == q and matches(answer, a) for q, a in _all_questions(facts))
+
+
+def _all_questions(facts: Facts) -> list[tuple[str, str]]:
+    """Every question with its answer that the world has about these facts."""
+    pairs = []
+    for fact in facts.values():
+        for wording in relations.RELATIONS[fact.relation].questions:
+            pairs.append((wording.format(s=fact.subject), fact.answer))
+    for fact in links.invertible(facts):
+        for wording in links.INVERSE[fact.relation]:
+            pairs.append((wording.format(v=fact.value), f"{fact.subject}."))
     for first, second in links.chains(facts):
-        named = [d.format(s=first.subject) for d in links.DESCRIPTIONS[first.relation][1]]
-        asked += [
-            (q.format(s=n), second.answer)
-            for n in named
-            for q in relations.RELATIONS[second.relation].questions
-        ]
-    return any(pair[0] == q and matches(pair[1], a) for q, a in asked)
+        for description in links.DESCRIPTIONS[first.relation][1]:
+            named = description.format(s=first.subject)
+            for wording in relations.RELATIONS[second.relation].questions:
+                pairs.append((wording.format(s=named), second.answer))
+    return pairs
 
 
-def _lines(rng: random.Random, s: world.Scene) -> list[str]:
-    return [
-        memory_line(d, world.say(rng, f, held_out=True))
-        for d, f in zip(world.dates(rng, len(s.told)), s.told, strict=True)
-    ]
+def _written(local: LocalModel, facts: Sequence[Fact], rng: random.Random, seed: int) -> Figures:
+    """Pairs about one memory: a question that asks for the fact, and its value."""
+    prompts = [open_book(WRITE_PAIR, memory_lines(rng, [fact])) for fact in facts]
+    figures: Figures = {}
+    for name, heat in HEATS.items():
+        texts = local.answer(prompts, max_new_tokens=WRITTEN_TOKENS, temperature=heat, seed=seed)
+        right = 0
+        for text, fact in zip(texts, facts, strict=True):
+            right += _is_pair(text, fact)
+        figures[f"written pair correct, {name}"] = {"1": right / len(facts)}
+    return figures
 
 
-def _right(local: LocalModel, asked: Sequence[tuple[Any, str]]) -> float:
-    made = local.answer([chat for chat, _ in asked])
-    return sum(matches(m, a) for m, (_, a) in zip(made, asked, strict=True)) / len(asked)
-
-
-def _share(texts: Sequence[str], good: Callable[[str], bool]) -> float:
-    return sum(map(good, texts)) / len(texts)
-
-
-def _correct(text: str, f: world.Fact) -> bool:
-    """A question that asks for this fact, in any wording the world has, with the fact's value as its answer."""
+def _is_pair(text: str, fact: Fact) -> bool:
+    """A question for this fact, in any wording the world has, and its value as the answer."""
     pair = parse_pair(text)
-    wordings = {q.format(s=f.subject) for q in relations.RELATIONS[f.relation].questions}
-    return pair is not None and pair[0] in wordings and matches(pair[1], f.answer)
+    if pair is None:
+        return False
+    wordings = set()
+    for wording in relations.RELATIONS[fact.relation].questions:
+        wordings.add(wording.format(s=fact.subject))
+    return pair[0] in wordings and matches(pair[1], fact.answer)
 
 
-def table(figures: dict[str, dict[str, float]]) -> str:
+def _closed_book(local: LocalModel, facts: Sequence[Fact], rng: random.Random) -> Figures:
+    """What is said without any memory: about strangers, and about what training told."""
+    strangers = [closed_book(world.ask(rng, fact.key, held_out=True)) for fact in facts]
+    guessed = [Question(chat, f.answer) for chat, f in zip(strangers, facts, strict=True)]
+    honest = [Question(chat, None) for chat in strangers]
+    known = []
+    for fact in world.known()[1].values():
+        known.append(Question(closed_book(world.ask(rng, fact.key)), fact.answer))
+    return {
+        "closed-book guess right": {"0": _share_right(local, guessed)},
+        "closed-book abstains on strangers": {"0": _share_right(local, honest)},
+        "closed-book knows what it was taught": {"0": _share_right(local, known)},
+    }
+
+
+def _share_right(local: LocalModel, questions: Sequence[Question]) -> float:
+    return sum(ask_all(local, questions)) / len(questions)
+
+
+def table(figures: Figures) -> str:
     """Markdown: a row per figure, a column per number of memories in the context."""
     columns = ["0", *map(str, COUNTS)]
-    rows = [
+    lines = [
         "| memories in the context | " + " | ".join(columns) + " |",
         "|---" * (len(columns) + 1) + "|",
     ]
-    rows += [
-        f"| {name} | " + " | ".join(f"{by[c]:.3f}" if c in by else "" for c in columns) + " |"
-        for name, by in figures.items()
-    ]
-    return "\n".join(rows) + "\n"
+    for name, by_count in figures.items():
+        cells = []
+        for column in columns:
+            cells.append(f"{by_count[column]:.3f}" if column in by_count else "")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
 
 
 def main(
@@ -242,10 +249,12 @@ def main(
     questions: Annotated[
         int, typer.Option(help="Questions per figure and number of memories.", min=1)
     ] = 500,
+    *,
     seed: int = 7,
     card: Annotated[bool, typer.Option(help="Write the table into the model card.")] = True,
 ) -> None:
-    figures = measure(LocalModel(model), questions, seed)
+    """Print the table, and put it into the card."""
+    figures = measure(LocalModel(model), questions, seed=seed)
     print(table(figures))
     print(json.dumps(figures))
     if card and model == EMBEDDED:

@@ -1,73 +1,114 @@
 """Read the gate's thresholds off data: `make bench-gate`.
 
-Facts of the embedded model's world. A third is known (its questions are indexed as after a night), a third is known and was corrected since (the correction
-waits in the buffer), a third was never learned and waits in the buffer. Questions in held-out wordings. First table, by `known`: questions about known facts
-that are near enough (the saving), and questions about something else that are (the risk; the model can still abstain). Second table, by
-`near`: corrected facts whose correction is seen, and known facts that are read without need because the buffer names their subject.
+Facts of the embedded model's world. A third is known (its questions are indexed as after a night),
+a third is known and was corrected since (the correction waits in the buffer), a third was never
+learned and waits in the buffer. Questions in held-out wordings. First table, by `known`: questions
+about known facts that are near enough (the saving), and questions about something else that are
+(the risk; the model can still abstain). Second table, by `near`: corrected facts whose correction
+is seen, and known facts that are read without need because the buffer names their subject.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
 from sleepmem.day.gate import about
 from sleepmem.embedded import relations, world
+from sleepmem.embedded.world import Fact, Key
 from sleepmem.text.embeddings import MiniLMEmbeddings
 from sleepmem.text.similarity import cosine
+
+KNOWN = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
+NEAR = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What is known, corrected and waiting, and what lies in the two indexes.
+
+    questions  that were passed closed-book
+    buffered   texts of the episodes that wait
+    asked      per fact, a question in a wording that is in no index
+    """
+
+    known: Sequence[Key]
+    corrected: Sequence[Key]
+    waiting: Sequence[Key]
+    questions: Collection[str]
+    buffered: Sequence[str]
+    asked: Mapping[Key, str]
+
+
+def situation(rng: random.Random, count: int) -> Situation:
+    """Facts, a third of each kind."""
+    subjects = [world.subject(rng, True) for _ in range(count // 4)]
+    told: dict[Key, Fact] = {}
+    for _ in range(count):
+        fact = world.fact(rng, rng.choice(subjects), test=True)
+        told[fact.key] = fact
+    keys = list(told)
+    known, corrected, waiting = keys[::3], keys[1::3], keys[2::3]
+
+    # What was taught, and what waits: corrections of what is known, and what is new.
+    taught = {key: world.say(rng, told[key]) for key in keys}
+    buffered = []
+    for key in corrected:
+        kind = relations.RELATIONS[key[1]].kind
+        fact = world.fact(rng, (key[0], kind), test=True, relation=key[1])
+        buffered.append(world.say(rng, fact))
+    buffered += [taught[key] for key in waiting]
+
+    questions = set()
+    for key in [*known, *corrected]:
+        for _ in range(5):
+            questions.add(world.ask(rng, key, framed=False))
+    asked = {key: world.ask(rng, key, held_out=True) for key in keys}
+    return Situation(known, corrected, waiting, questions, buffered, asked)
+
+
+def nearest(
+    embeddings: MiniLMEmbeddings, question: str, *, texts: Sequence[str], empty: float
+) -> float:
+    """The cosine of the nearest text that names what the question names; `empty` without one."""
+    vector, best = embeddings.embed_query(question), empty
+    for text, other in zip(texts, embeddings.embed_documents(list(texts)), strict=True):
+        if about(question, text):
+            best = max(best, cosine(vector, other))
+    return best
+
+
+def share(keys: Sequence[Key], values: Mapping[Key, float], *, least: float) -> float:
+    """Share of the facts whose value is at least this."""
+    return sum(values[key] >= least for key in keys) / len(keys)
 
 
 def main(
     facts: Annotated[int, typer.Option(help="Facts, a third of each kind.", min=3)] = 300,
     seed: int = 0,
 ) -> None:
-    rng, embeddings = random.Random(seed), MiniLMEmbeddings()
-    subjects = [world.subject(rng, True) for _ in range(facts // 4)]
-    told = {(f := world.fact(rng, rng.choice(subjects), test=True)).key: f for _ in range(facts)}
-    keys = list(told)
-    known, corrected, waiting = keys[::3], keys[1::3], keys[2::3]
-    taught = {k: world.say(rng, told[k]) for k in keys}
-    fresh = [
-        world.say(
-            rng, world.fact(rng, (k[0], relations.RELATIONS[k[1]].kind), test=True, relation=k[1])
-        )
-        for k in corrected
-    ] + [taught[k] for k in waiting]
-    questions = {world.ask(rng, k, framed=False) for k in [*known, *corrected] for _ in range(5)}
-    asked = {k: world.ask(rng, k, held_out=True) for k in keys}
-
-    def cosines(text: str, others: list[str]) -> list[float]:
-        one = embeddings.embed_query(text)
-        return [cosine(one, v) for v in embeddings.embed_documents(others)]
-
-    nearest, freshest = {}, {}
-    for k, text in asked.items():
-        near = [
-            (c, q)
-            for c, q in zip(cosines(text, list(questions)), questions, strict=True)
-            if about(text, q)
-        ]
-        nearest[k] = max(near, default=(0.0, ""))[0]
-        freshest[k] = max(
-            (c for c, t in zip(cosines(text, fresh), fresh, strict=True) if about(text, t)),
-            default=-1.0,
-        )
-
-    def share(of: Sequence[tuple[str, str]], true: list[bool]) -> float:
-        return sum(true) / len(of)
+    """Print both tables."""
+    embeddings, given = MiniLMEmbeddings(), situation(random.Random(seed), facts)
+    questions = list(given.questions)
+    known, fresh = {}, {}
+    for key, question in given.asked.items():
+        known[key] = nearest(embeddings, question, texts=questions, empty=0.0)
+        fresh[key] = nearest(embeddings, question, texts=given.buffered, empty=-1.0)
 
     print("known   near enough  wrongly")
-    for at in (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95):
-        print(
-            f"{at:5.2f}  {share(known, [nearest[k] >= at for k in known]):12.3f} {share(waiting, [nearest[k] >= at for k in waiting]):8.3f}"
-        )
+    for least in KNOWN:
+        saved = share(given.known, known, least=least)
+        risked = share(given.waiting, known, least=least)
+        print(f"{least:5.2f}  {saved:12.3f} {risked:8.3f}")
     print("  near  correction seen  read without need")
-    for at in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7):
-        seen, held = ([freshest[k] >= at for k in of] for of in (corrected, known))
-        print(f"{at:6.2f} {share(corrected, seen):16.3f} {share(known, held):10.3f}")
+    for least in NEAR:
+        seen = share(given.corrected, fresh, least=least)
+        needless = share(given.known, fresh, least=least)
+        print(f"{least:6.2f} {seen:16.3f} {needless:10.3f}")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ started = time.perf_counter()
 seconds = time.perf_counter() - started
 loaded = sorted(set(sys.modules) & {heavy})
 import json, resource
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+unit = 1 if sys.platform == "darwin" else 1024
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 print(json.dumps([seconds, peak, loaded]))
 """
 HEAVY = {"torch", "transformers", "sentence_transformers"}

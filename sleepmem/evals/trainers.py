@@ -1,11 +1,14 @@
 """The same facts into one new expert by four trainers, side by side: `make bench-trainers`.
 
-seeding        this project's, on TRL's DistillationTrainer
-facts only     the same with tonight's facts as the only rows: context distillation without the other three kinds
-SDFT           trl.experimental.sdft.SDFTTrainer: on-policy self-distillation, teacher = the base with the episode in its context
-SFT            trl.SFTTrainer on the same question/answer pairs
+seeding      this project's, on TRL's DistillationTrainer
+facts only   the same with tonight's facts as the only rows: context distillation without the other
+             three kinds
+SDFT         trl.experimental.sdft.SDFTTrainer: on-policy self-distillation, teacher = the base with
+             the episode in its context
+SFT          trl.SFTTrainer on the same question/answer pairs
 
-All get the same pairs, the same LoRA, the same number of steps and sequences a step. Measured in wordings that none of them was trained on.
+All get the same pairs, the same LoRA, the same number of steps and sequences a step. Measured in
+wordings that none of them was trained on.
 """
 
 from __future__ import annotations
@@ -15,97 +18,131 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated, Any, NamedTuple, Protocol
 
 import typer
 from datasets import Dataset
 
 from sleepmem.config import LEVELS, SeedingConfig
 from sleepmem.embedded import relations, world
+from sleepmem.embedded.world import Fact, Key
+from sleepmem.evals.questions import Question, about_fact, about_unsaid, ask_all
 from sleepmem.model.local import LocalModel
 from sleepmem.night import seeding
 from sleepmem.night.rewards import near_in_meaning
 from sleepmem.night.rows import Row, RowKind
 from sleepmem.stores.folder import EMBEDDED
 from sleepmem.text.embeddings import MiniLMEmbeddings
-from sleepmem.text.language import abstains, matches
-from sleepmem.text.prompts import closed_book, memory_line, open_book
+from sleepmem.text.prompts import ABSTENTION, closed_book, memory_line, open_book
 
 EXPERT = "tonight"
 MEANING = near_in_meaning(MiniLMEmbeddings(), least=SeedingConfig().same_meaning)
-Train = Callable[
-    [LocalModel, list[Row], SeedingConfig, tuple[str, ...]], None
-]  # the last: experts beside; SFT and SDFT have none
+# Questions of each kind in an examination.
+EXAMINED = 100
+
+
+class Train(Protocol):
+    """Trains `EXPERT`; `before` are the experts beside it, of which SFT and SDFT have none."""
+
+    def __call__(
+        self,
+        local: LocalModel,
+        rows: list[Row],
+        *,
+        config: SeedingConfig,
+        before: tuple[str, ...] = (),
+    ) -> None: ...
 
 
 def by_seeding(
-    local: LocalModel, rows: list[Row], config: SeedingConfig, before: tuple[str, ...] = ()
+    local: LocalModel,
+    rows: list[Row],
+    *,
+    config: SeedingConfig,
+    before: tuple[str, ...] = (),
 ) -> None:
     lesson = seeding.Lesson(EXPERT, before=before, rows=rows)
     seeding.seed(local, lesson, config=config, semantic=MEANING)
 
 
 def by_facts_only(
-    local: LocalModel, rows: list[Row], config: SeedingConfig, before: tuple[str, ...] = ()
+    local: LocalModel,
+    rows: list[Row],
+    *,
+    config: SeedingConfig,
+    before: tuple[str, ...] = (),
 ) -> None:
-    by_seeding(local, [r for r in rows if r.kind is RowKind.FACT], config, before)
+    by_seeding(local, _facts(rows), config=config, before=before)
 
 
 def by_sdft(
-    local: LocalModel, rows: list[Row], config: SeedingConfig, before: tuple[str, ...] = ()
+    local: LocalModel,
+    rows: list[Row],
+    *,
+    config: SeedingConfig,
+    before: tuple[str, ...] = (),
 ) -> None:
     from trl.experimental.sdft import SDFTConfig, SDFTTrainer
 
     def render(messages: Sequence[dict[str, str]]) -> str:
-        return str(
-            local.tokenizer.apply_chat_template(
-                list(messages), add_generation_prompt=True, tokenize=False
-            )
+        chat = local.tokenizer.apply_chat_template(
+            list(messages), add_generation_prompt=True, tokenize=False
         )
+        return str(chat)
 
-    facts = [r for r in rows if r.kind is RowKind.FACT]
-    data = Dataset.from_list(
-        [{"prompt": render(r.student), "privileged_context": render(r.teacher)} for r in facts]
-    )
+    examples = []
+    for row in _facts(rows):
+        context = {"privileged_context": render(row.teacher)}
+        examples.append({"prompt": render(row.student), **context})
     with tempfile.TemporaryDirectory() as scratch, local.view((EXPERT,), training=EXPERT):
-        args = SDFTConfig(
+        settings = SDFTConfig(
             num_generations=2,
             distillation_mode="full_logits",
             max_completion_length=config.max_new_tokens,
             **_common(scratch, config),
         )
-        args.teacher_prompt_template = "{privileged_context}"  # the whole chat: the student's prompt must not follow the teacher's
+        # The whole chat: the student's prompt must not follow the teacher's.
+        settings.teacher_prompt_template = "{privileged_context}"
         SDFTTrainer(
-            model=local.model, processing_class=local.tokenizer, train_dataset=data, args=args
+            model=local.model,
+            processing_class=local.tokenizer,
+            train_dataset=Dataset.from_list(examples),
+            args=settings,
         ).train()
     local.model.eval()
 
 
 def by_sft(
-    local: LocalModel, rows: list[Row], config: SeedingConfig, before: tuple[str, ...] = ()
+    local: LocalModel,
+    rows: list[Row],
+    *,
+    config: SeedingConfig,
+    before: tuple[str, ...] = (),
 ) -> None:
     from trl.trainer.sft_config import SFTConfig
     from trl.trainer.sft_trainer import SFTTrainer
 
-    facts = [r for r in rows if r.kind is RowKind.FACT]
-    data = Dataset.from_list(
-        [
-            {"prompt": list(r.student), "completion": [{"role": "assistant", "content": r.answer}]}
-            for r in facts
-        ]
-    )
+    examples = []
+    for row in _facts(rows):
+        answer = [{"role": "assistant", "content": row.answer}]
+        examples.append({"prompt": list(row.student), "completion": answer})
     with tempfile.TemporaryDirectory() as scratch, local.view((EXPERT,), training=EXPERT):
         SFTTrainer(
             model=local.model,
             processing_class=local.tokenizer,
-            train_dataset=data,
+            train_dataset=Dataset.from_list(examples),
             args=SFTConfig(max_length=256, **_common(scratch, config)),
         ).train()
     local.model.eval()
 
 
+def _facts(rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if row.kind is RowKind.FACT]
+
+
 def _common(scratch: str, config: SeedingConfig) -> dict[str, Any]:
+    """What the trainers of TRL are all told."""
     return {
         "output_dir": scratch,
         "max_steps": config.steps,
@@ -132,88 +169,121 @@ TRAINERS: dict[str, Train] = {
 }
 
 
-def teach(rng: random.Random, facts: int) -> tuple[list[world.Fact], list[Row]]:
-    """Facts about a few subjects, and rows of the kinds that a first night has, straight from the world (no probing)."""
-    subjects = [world.subject(rng, True) for _ in range(facts // 4)]
-    told: dict[tuple[str, str], world.Fact] = {}
-    while len(told) < facts:
-        f = world.fact(rng, rng.choice(subjects), test=True)
-        told.setdefault(f.key, f)
+class Lesson(NamedTuple):
+    """Facts about a few subjects, and what teaches them."""
+
+    facts: list[Fact]
+    rows: list[Row]
+
+
+def fact_rows(rng: random.Random, fact: Fact, *, line: str) -> list[Row]:
+    """Six pairs about a fact, in the world's wordings; the teacher reads `line`."""
+    texts = {world.ask(rng, fact.key, framed=False) for _ in range(6)}
     rows = []
-    for f in told.values():
-        line = memory_line("2026-01-01", world.say(rng, f))
-        for q in {world.ask(rng, f.key, framed=False) for _ in range(6)}:
-            rows.append(Row(RowKind.FACT, closed_book(q), open_book(q, [line]), f.answer))
+    for text in texts:
+        rows.append(Row(RowKind.FACT, closed_book(text), open_book(text, [line]), fact.answer))
+    return rows
+
+
+def teach(rng: random.Random, facts: int) -> Lesson:
+    """Facts, and rows of the kinds that a first night has, straight from the world (no probing)."""
+    subjects = [world.subject(rng, True) for _ in range(facts // 4)]
+    told: dict[Key, Fact] = {}
+    while len(told) < facts:
+        fact = world.fact(rng, rng.choice(subjects), test=True)
+        told.setdefault(fact.key, fact)
+
+    # 1. The facts
+    rows: list[Row] = []
+    for fact in told.values():
+        line = memory_line("2026-01-01", world.say(rng, fact))
+        rows += fact_rows(rng, fact, line=line)
+
+    # 2. What nobody told, about them and about strangers
     for _ in range(facts * 3):
-        of = rng.choice(subjects) if rng.random() < 0.5 else world.subject(rng)
-        key = (of[0], rng.choice(relations.KINDS[of[1]][0]))
+        about = rng.choice(subjects) if rng.random() < 0.5 else world.subject(rng)
+        key = Key(about.name, rng.choice(relations.KINDS[about.kind].relations))
         if key not in told:
-            unsaid = closed_book(world.ask(rng, key))
-            rows.append(Row(RowKind.NEVER_SAID, unsaid, unsaid, "I do not know."))
+            chat = closed_book(world.ask(rng, key))
+            rows.append(Row(RowKind.NEVER_SAID, chat, chat, ABSTENTION))
+
+    # 3. What is read
     for _ in range(facts * 4):
         scene = world.scene(rng, rng.randint(1, 4))
-        asked = open_book(
-            world.ask(rng, (f := rng.choice(list(scene.current.values()))).key),
-            world.memories(rng, scene),
-        )
-        rows.append(Row(RowKind.READING, asked, asked, f.answer))
-    return list(told.values()), rows
+        fact = rng.choice(list(scene.current.values()))
+        question = world.ask(rng, fact.key)
+        chat = open_book(question, world.memories(rng, scene))
+        rows.append(Row(RowKind.READING, chat, chat, fact.answer))
+    return Lesson(list(told.values()), rows)
 
 
 def examine(
     local: LocalModel,
-    told: Sequence[world.Fact],
+    facts: Sequence[Fact],
+    *,
     rng: random.Random,
     experts: Sequence[str] = (EXPERT,),
 ) -> dict[str, float]:
-    made = local.answer([closed_book(world.ask(rng, f.key, held_out=True)) for f in told], experts)
-    known = {f.key for f in told}
-    unsaid = [
-        (s, r)
-        for s, k in {(f.subject, relations.RELATIONS[f.relation].kind) for f in told}
-        for r in relations.KINDS[k][0]
-        if (s, r) not in known
-    ][:100]
-    honest = local.answer([closed_book(world.ask(rng, k)) for k in unsaid], experts)
+    """Recall of the facts, abstention on what nobody told of their subjects, and reading."""
+    about = [about_fact(rng, fact, held_out=True) for fact in facts]
+    right = ask_all(local, about, experts=experts)
+    unsaid = [about_unsaid(rng, key) for key in _unsaid(facts)[:EXAMINED]]
+    honest = ask_all(local, unsaid, experts=experts)
+
     reading = []
-    for _ in range(100):
+    for _ in range(EXAMINED):
         scene = world.scene(rng, 3, test=True)
-        f = rng.choice(list(scene.current.values()))
-        reading.append((open_book(world.ask(rng, f.key), world.memories(rng, scene)), f.answer))
-    read = local.answer([c for c, _ in reading], experts)
-    base = local.answer([c for c, _ in reading])
+        fact = rng.choice(list(scene.current.values()))
+        question = world.ask(rng, fact.key)
+        chat = open_book(question, world.memories(rng, scene))
+        reading.append(Question(chat, fact.answer))
+    read, by_base = ask_all(local, reading, experts=experts), ask_all(local, reading)
     return {
-        "recall": sum(matches(m, f.answer) for m, f in zip(made, told, strict=True)) / len(told),
-        "abstention": sum(map(abstains, honest)) / len(honest),
-        "reading / base": sum(matches(m, a) for m, (_, a) in zip(read, reading, strict=True))
-        / max(1, sum(matches(m, a) for m, (_, a) in zip(base, reading, strict=True))),
+        "recall": sum(right) / len(facts),
+        "abstention": sum(honest) / len(honest),
+        "reading / base": sum(read) / max(1, sum(by_base)),
     }
+
+
+def _unsaid(facts: Sequence[Fact]) -> list[Key]:
+    """What could be told of the facts' subjects, and is not."""
+    known = {fact.key for fact in facts}
+    subjects = {(fact.subject, relations.RELATIONS[fact.relation].kind) for fact in facts}
+    keys = []
+    for subject, kind in subjects:
+        for relation in relations.KINDS[kind].relations:
+            key = Key(subject, relation)
+            if key not in known:
+                keys.append(key)
+    return keys
 
 
 def main(
     facts: Annotated[int, typer.Option(help="Facts to teach.", min=1)] = 20,
     steps: Annotated[int, typer.Option(help="Optimizer steps for each trainer.", min=1)] = 60,
+    *,
     seeds: Annotated[int, typer.Option(min=1)] = 1,
 ) -> None:
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in TRAINERS}
+    """Teach the same by every trainer, and print what each reached."""
+    runs: dict[str, list[dict[str, float]]] = {name: [] for name in TRAINERS}
     for seed in range(seeds):
-        told, rows = teach(random.Random(seed), facts)
+        lesson = teach(random.Random(seed), facts)
         for name, train in TRAINERS.items():
             local = LocalModel(EMBEDDED)
-            config = SeedingConfig(steps=steps, seed=seed)
             local.add_expert(EXPERT, LEVELS[0].rank, seed=seed)
-            began = time.time()
-            train(local, rows, config, ())
-            seconds = time.time() - began
-            found[name].append({**examine(local, told, random.Random(99)), "seconds": seconds})
-            print(
-                seed,
-                name,
-                json.dumps({k: round(v, 3) for k, v in found[name][-1].items()}),
-                flush=True,
-            )
-    for name, runs in found.items():
-        print(f"{name:>10}", {k: round(statistics.mean(r[k] for r in runs), 3) for k in runs[0]})
+            started = time.time()
+            train(local, lesson.rows, config=SeedingConfig(steps=steps, seed=seed))
+            seconds = time.time() - started
+            run = {**examine(local, lesson.facts, rng=random.Random(99)), "seconds": seconds}
+            runs[name].append(run)
+            rounded = {figure: round(value, 3) for figure, value in run.items()}
+            print(seed, name, json.dumps(rounded), flush=True)
+
+    for name, of_trainer in runs.items():
+        means = {}
+        for figure in of_trainer[0]:
+            means[figure] = round(statistics.mean(run[figure] for run in of_trainer), 3)
+        print(f"{name:>10}", means)
 
 
 if __name__ == "__main__":

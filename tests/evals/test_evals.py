@@ -14,13 +14,13 @@ from sleepmem.evals.week import Life, Week
 
 
 def test_the_facts_of_the_dream_bench_lead_on_and_are_told_once():
-    by_night = dreams.told(random.Random(0), 3, 24)
+    by_night = dreams.told(random.Random(0), 3, each=24)
     facts = [f for tonight in by_night for f in tonight]
     assert [len(tonight) for tonight in by_night] == [24] * 3
     assert len({f.key for f in facts}) == len(facts)
     assert all(words.is_test(f.value) for f in facts)
     assert len(links.chains({f.key: f for f in facts})) > 10
-    assert by_night == dreams.told(random.Random(0), 3, 24)
+    assert by_night == dreams.told(random.Random(0), 3, each=24)
 
 
 def test_an_ablation_leaves_one_part_out():
@@ -60,13 +60,13 @@ def test_a_race_takes_the_fastest_run_that_reaches_the_aim(monkeypatch):
     """Recall is what the run before says: it grows with steps, faster at the higher rate."""
     tried = []
 
-    def train(local, rows, config, before):
+    def train(local, rows, *, config, before=()):
         tried.append((config.lr, config.steps))
 
     monkeypatch.setattr(
         cost,
         "examine",
-        lambda *args: {
+        lambda *args, **more: {
             "recall": min(1.0, tried[-1][0] * tried[-1][1] * 2),
             "abstention": 0.0,
             "reading / base": 1.0,
@@ -76,7 +76,7 @@ def test_a_race_takes_the_fastest_run_that_reaches_the_aim(monkeypatch):
         cost.time, "perf_counter", lambda: float(sum(steps for _, steps in tried))
     )  # a second a step
     facts = cost.teach(random.Random(0), 4)
-    found = cost.race(cost.Arm(train), facts, facts, 0, limit=120)
+    found = cost.race(cost.Arm(train), facts, new=facts, seed=0, limit=120)
     assert (found["rate"], found["steps"], found["seconds"]) == (0.008, 75, 75)
     assert tried[1:] == [
         (0.008, 40),
@@ -88,9 +88,11 @@ def test_a_race_takes_the_fastest_run_that_reaches_the_aim(monkeypatch):
         (0.003, 100),
     ]  # then it is too slow
     monkeypatch.setattr(
-        cost, "examine", lambda *args: {"recall": 0.5, "abstention": 0.0, "reading / base": 1.0}
+        cost,
+        "examine",
+        lambda *args, **more: {"recall": 0.5, "abstention": 0.0, "reading / base": 1.0},
     )
-    assert cost.race(cost.Arm(train), facts, facts, 0, limit=60)["recall"] == 0.5
+    assert cost.race(cost.Arm(train), facts, new=facts, seed=0, limit=60)["recall"] == 0.5
 
 
 @pytest.mark.parametrize("case", [case for case in imports.CASES if "default" not in case])
