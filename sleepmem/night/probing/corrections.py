@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from sleepmem.night.probing.context import Archive, book, naming, newer, older
 from sleepmem.night.probing.pairs import Checked, Pair, similar_answer
@@ -36,62 +37,60 @@ class Corrections:
         return not any(similar_answer(pair.answer, value) for value in old_values)
 
 
+class _Asked(NamedTuple):
+    """A pair whose question is asked again of other episodes, with its own beside them or not."""
+
+    pair: Pair
+    others: list[Episode]
+    own: Episode | None
+
+
+class _Contradiction(NamedTuple):
+    """The answer of others to a pair's question, and those of them that tell it; never none."""
+
+    pair: Pair
+    answer: str
+    telling: list[Episode]
+
+
 def find_corrections(
     teacher: Teacher, checked: Checked, *, by_id: Mapping[str, Episode], archive: Archive
 ) -> Corrections:
     """Ask older and newer episodes the same questions, and compare."""
     corrections = Corrections()
-    _correct_older(teacher, checked.confirmed, by_id, archive, corrections)
-    _correct_tonights(teacher, checked.alone, by_id, archive, corrections)
+
+    # 1. What did older episodes answer to the same question?
+    asked = []
+    for pair in checked.confirmed:
+        named = naming(pair.question, archive(pair.question))
+        asked.append(_Asked(pair, older(by_id[pair.episode_id], named), None))
+    for pair, answer, telling in _contradictions(teacher, asked):
+        corrections.stale[pair] = answer
+        for episode in telling:
+            corrections.add(episode.id, pair.episode_id, value=answer)
+
+    # 2. And what do newer ones, tonight's or learned before? What was left behind is no news.
+    asked = []
+    for pair in checked.alone:
+        own = by_id[pair.episode_id]
+        asked.append(_Asked(pair, newer(own, naming(pair.question, archive(pair.question))), own))
+    for pair, _, telling in _contradictions(teacher, asked):
+        newest = max(telling, key=lambda episode: episode.age_key)
+        corrections.add(pair.episode_id, newest.id, value=pair.answer)
     return corrections
 
 
-def _correct_older(
-    teacher: Teacher,
-    pairs: Sequence[Pair],
-    by_id: Mapping[str, Episode],
-    archive: Archive,
-    corrections: Corrections,
-) -> None:
-    """What did older episodes answer to the same question?"""
-    asked, chats = [], []
-    for pair in pairs:
-        named = naming(pair.question, archive(pair.question))
-        earlier = older(by_id[pair.episode_id], named)
-        if earlier:
-            asked.append((pair, earlier))
-            chats.append(book(teacher.local, pair.question, episodes=earlier))
-    for (pair, earlier), answer in zip(asked, teacher.reply(chats), strict=True):
+def _contradictions(teacher: Teacher, asked: Sequence[_Asked]) -> list[_Contradiction]:
+    """Where the others answer otherwise, in the words of at least one of them."""
+    asked = [one for one in asked if one.others]
+    chats = []
+    for pair, others, own in asked:
+        chats.append(book(teacher.local, pair.question, episodes=others, own=own))
+    contradictions = []
+    for (pair, others, _), answer in zip(asked, teacher.reply(chats), strict=True):
         if abstains(answer) or similar_answer(answer, pair.answer):
             continue
-        for episode in earlier:
-            if matches(episode.text, answer):
-                corrections.stale[pair] = answer
-                corrections.add(episode.id, pair.episode_id, value=answer)
-
-
-def _correct_tonights(
-    teacher: Teacher,
-    pairs: Sequence[Pair],
-    by_id: Mapping[str, Episode],
-    archive: Archive,
-    corrections: Corrections,
-) -> None:
-    """And what do newer ones answer, tonight's or learned before?
-
-    An episode that was left behind must not pass for news.
-    """
-    asked, chats = [], []
-    for pair in pairs:
-        own = by_id[pair.episode_id]
-        later = newer(own, naming(pair.question, archive(pair.question)))
-        if later:
-            asked.append((pair, later))
-            chats.append(book(teacher.local, pair.question, episodes=later, own=own))
-    for (pair, later), answer in zip(asked, teacher.reply(chats), strict=True):
-        if abstains(answer) or similar_answer(answer, pair.answer):
-            continue
-        telling = [episode for episode in later if matches(episode.text, answer)]
+        telling = [episode for episode in others if matches(episode.text, answer)]
         if telling:
-            newest = max(telling, key=lambda episode: episode.age_key)
-            corrections.add(pair.episode_id, newest.id, value=pair.answer)
+            contradictions.append(_Contradiction(pair, answer, telling))
+    return contradictions
