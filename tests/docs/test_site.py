@@ -14,6 +14,7 @@ from typing_extensions import Doc
 import sleepmem
 from sleepmem import MemoryConfig, config, graph, middleware
 from sleepmem.cli import app
+from sleepmem.night.steps import STEPS
 
 
 def sections(page: str) -> dict[str, str]:
@@ -37,6 +38,13 @@ def test_the_readme_takes_ten_minutes() -> None:
 def test_links_of_the_root_lead_somewhere(name: str) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", WRITTEN[name]):
         assert "://" in target or (ROOT / target).exists(), target
+
+
+def test_the_night_has_the_steps_that_the_concepts_tell() -> None:
+    page = WRITTEN["docs/concepts.md"]
+    assert f"`{' -> '.join(STEPS)}`" in page
+    night = sections(page)["A night, step by step"]
+    assert re.findall(r"^\d+\. \*\*(\w+)\.\*\*", night, re.MULTILINE) == list(STEPS)
 
 
 # Settings
