@@ -15,16 +15,22 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-# A process says what it took: seconds since it began the code, and its peak resident memory.
+# A process says what it took: seconds since it began the code, and its peak resident memory. On
+# Linux `getrusage` would begin with the peak of the process that started it; /proc does not.
 MEASURED = """
 import sys, time
 started = time.perf_counter()
 {code}
 seconds = time.perf_counter() - started
 loaded = sorted(set(sys.modules) & {heavy})
-import json, resource
-unit = 1 if sys.platform == "darwin" else 1024
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+import json
+try:
+    with open("/proc/self/status") as status:
+        line = next(line for line in status if line.startswith("VmHWM"))
+    peak = int(line.split()[1]) * 1024
+except OSError:
+    import resource
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(json.dumps([seconds, peak, loaded]))
 """
 HEAVY = {"torch", "transformers", "sentence_transformers"}
@@ -82,10 +88,15 @@ def main(
         peak = round(statistics.median(run.peak for run in runs))
         medians[name] = Run(seconds, peak, runs[0].loaded)
 
-    chroma = medians[CHROMA].seconds
-    table = Table("case", "seconds", "of chromadb's", "peak MB", "loads")
+    chroma = medians[CHROMA]
+    table = Table("case", "seconds", "of chromadb's", "peak MB", "of chromadb's", "loads")
     for name, run in medians.items():
-        figures = (f"{run.seconds:.3f}", f"{run.seconds / chroma:.2f}", f"{run.peak / 1e6:.0f}")
+        figures = (
+            f"{run.seconds:.3f}",
+            f"{run.seconds / chroma.seconds:.2f}",
+            f"{run.peak / 1e6:.0f}",
+            f"{run.peak / chroma.peak:.2f}",
+        )
         table.add_row(name, *figures, ", ".join(run.loaded) or "-")
     if as_json:
         print(json.dumps({name: run._asdict() for name, run in medians.items()}, indent=1))
