@@ -1,0 +1,78 @@
+"""What a text is searched and compared by: its terms, in any script. Pure.
+
+A term is a word in lower case, without accents; scripts that write words without spaces between
+them give overlapping pairs of characters (Manning et al. 2008, *Introduction to Information
+Retrieval*, section 2.2). No list of words, in no language.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import re
+import unicodedata
+from collections.abc import Iterator
+
+# Marks that make another letter of a Japanese one, no accents.
+_VOICED = {"\u3099", "\u309a"}
+# Thai and Lao, Myanmar, Khmer: no spaces between words, and narrow characters.
+_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]")
+# Join the parts of one word: wi-fi, l'eau, don’t.
+_JOINERS = "_-'’\u2010\u2011\u2012"
+
+
+@functools.lru_cache(maxsize=50_000)
+def normalised(text: str) -> str:
+    """The text in lower case, without accents, compatible forms made one (NFKC)."""
+    folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold())
+    plain = "".join(
+        character
+        for character in folded
+        if not unicodedata.combining(character) or character in _VOICED
+    )
+    return unicodedata.normalize("NFC", plain)
+
+
+@functools.lru_cache(maxsize=50_000)
+def terms(text: str) -> tuple[str, ...]:
+    """The terms of a text in their order, repeated as in the text.
+
+    A word of several joined parts ("wi-fi") gives its parts and the whole.
+    """
+    found: list[str] = []
+    for word in _words(normalised(text)):
+        parts = [part for part in re.split(f"[{re.escape(_JOINERS)}]+", word) if part]
+        for part in parts:
+            found += _pieces(part)
+        if len(parts) > 1:
+            found.append("".join(parts))
+    return tuple(found)
+
+
+def _words(text: str) -> Iterator[str]:
+    """Runs of letters, digits, marks and joiners."""
+    for is_word, run in itertools.groupby(text, _belongs_to_word):
+        if is_word:
+            yield "".join(run)
+
+
+def _belongs_to_word(character: str) -> bool:
+    is_mark = unicodedata.category(character)[0] == "M"
+    return character.isalnum() or is_mark or character in _JOINERS
+
+
+def _pieces(word: str) -> list[str]:
+    """The word; what is written without spaces in overlapping pairs."""
+    pieces: list[str] = []
+    for is_unspaced, run in itertools.groupby(word, _is_unspaced):
+        text = "".join(run)
+        if is_unspaced and len(text) > 2:
+            pieces += [text[place : place + 2] for place in range(len(text) - 1)]
+        else:
+            pieces.append(text)
+    return pieces
+
+
+def _is_unspaced(character: str) -> bool:
+    is_wide = unicodedata.east_asian_width(character) == "W"
+    return is_wide or bool(_UNSPACED.match(character))
