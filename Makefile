@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-.PHONY: demo test lint docs bench bench-nights bench-embedded bench-gate bench-trainers bench-dreams bench-ablations bench-router bench-copies bench-cost bench-life bench-imports embedded clean
+.PHONY: demo test lint docs bench bench-nights bench-embedded bench-gate bench-trainers bench-dreams bench-ablations bench-router bench-copies bench-cost bench-life bench-imports bench-recall fit-heads fit-recall embedded clean
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -28,13 +28,25 @@ lint: $(READY)
 docs: $(READY)
 	$(MKDOCS)
 
-bench: bench-embedded bench-gate bench-trainers bench-nights bench-dreams bench-ablations bench-router bench-copies bench-cost bench-life bench-imports
+bench: bench-embedded bench-gate bench-trainers bench-nights bench-dreams bench-ablations bench-router bench-copies bench-cost bench-life bench-imports bench-recall
 
 bench-nights: $(READY)
 	$(BIN)/python -m sleepmem.evals.week --seeds 3 --out runs/bench-nights
 
 bench-embedded bench-trainers bench-gate bench-dreams bench-ablations bench-router bench-copies bench-cost bench-life bench-imports: bench-%: $(READY)
 	$(BIN)/python -m sleepmem.evals.$*
+
+# DATA=FOLDER measures the public sets in it too.
+bench-recall: $(READY)
+	$(BIN)/python -m sleepmem.evals.recall $(if $(DATA),--data $(DATA)) --out runs/bench-recall
+	$(BIN)/python -m sleepmem.evals.recall_cost --out runs/bench-recall
+
+# DATA=FOLDER holds the public sets: what tells requests and small talk, and how much is recalled.
+fit-heads: $(READY)
+	$(BIN)/python -m sleepmem.evals.heads --data $(DATA)
+
+fit-recall: $(READY)
+	$(BIN)/python -m sleepmem.evals.recall_fit --data $(DATA)
 
 embedded: $(READY)
 	$(BIN)/python -m sleepmem.embedded.train runs/embedded

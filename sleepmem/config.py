@@ -82,43 +82,33 @@ def _sentence(settings: type, name: str, value: object) -> str:
 class GateConfig(_Settings):
     """When to answer from the weights, and what is recalled else. Similarities are cosines.
 
-    The defaults were read off `make bench-gate` (`docs/lab/`).
+    What passes is calibrated by every night to the bound (`make bench-gate`).
     """
 
-    known: Annotated[Share, Doc("At least this near to a question passed closed-book.")] = 0.80
-    sure: Annotated[
+    epsilon: Annotated[
         Share,
-        Doc(
-            "An answer from the weights with a token less likely than this is not given before "
-            "the archive was searched."
-        ),
-    ] = 0.5
-    near: Annotated[
-        float,
-        Ge(-1),
-        Le(1),
-        Doc("A memory farther than this from the question is neither fresher nor recalled."),
-    ] = 0.20
-    memories_per_question: Annotated[
-        int,
-        Ge(1),
-        Le(100),
-        Doc(
-            "Memories put into the context when retrieving; twice as many from the archive, "
-            "which ranks by words alone."
-        ),
-    ] = 4
-    neighbours: Annotated[
+        Doc("Most turns, as a share, that the weights may answer wrongly."),
+    ] = 0.02
+    epsilon_near_misses: Annotated[
+        Share,
+        Doc("The same of questions that only sound like known ones."),
+    ] = 0.01
+    confidence: Annotated[
+        float, Ge(0.5), Le(0.999), Doc("That the share of wrong answers is no larger.")
+    ] = 0.9
+    examples: Annotated[
         Count,
-        Doc("Times `memories_per_question` that are looked at before the names decide."),
+        Doc("Most known questions, and most without answer, that a night calibrates with."),
+    ] = 120
+    near_misses: Annotated[
+        Count, Doc("Perturbed questions made of each of them; six kinds there are.")
     ] = 5
-    repeated: Annotated[
-        Share,
-        Doc(
-            "Cosine at which a later episode is about the same thing, so that saying the earlier "
-            "one again is news."
-        ),
-    ] = 0.3
+    kept: Annotated[
+        CountOrNone, Doc("Most examples of earlier nights that a calibration takes in.")
+    ] = 2000
+    memories_per_question: Annotated[
+        int, Ge(1), Le(100), Doc("Most memories put into the context when retrieving.")
+    ] = 5
 
 
 @dataclass(frozen=True)

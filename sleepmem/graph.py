@@ -2,8 +2,9 @@
 tired.
 
 The nodes read and write `messages` (LangGraph's convention) and leave every other key of the state
-alone. The namespace comes from the graph's context or config (`context={"namespace": ("alice",)}`),
-else from the node's argument. All of them run sync and async.
+alone. Whose memory it is comes from the graph's context or config (`context={"namespace":
+("alice",)}`, or a `user_id`), else from the node's argument. All of them run sync and async, and
+none ends a turn: what fails is logged.
 """
 
 from __future__ import annotations
@@ -15,93 +16,112 @@ from langchain_core.messages import AIMessage, BaseMessage, RemoveMessage, Syste
 from langchain_core.runnables import Runnable, RunnableLambda
 from langgraph.config import get_stream_writer
 from langgraph.graph import END, START, MessagesState, StateGraph
+from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.graph.state import CompiledStateGraph
 
 from sleepmem._async import async_twin
-from sleepmem.day.capture import RECALL_ID, last_question, question
-from sleepmem.day.namespace import current_namespace
-from sleepmem.memory import DEFAULT_NAMESPACE, SleepMemory
-from sleepmem.records import Namespace
+from sleepmem.day.capture import RECALL_ID, last_question
+from sleepmem.day.namespace import Owner
+from sleepmem.host import Host
+from sleepmem.memory import SleepMemory
+from sleepmem.records import Recall
 
 Update = dict[str, list[BaseMessage]]
 
 
 def recall_node(
-    memory: SleepMemory, namespace: Namespace = DEFAULT_NAMESPACE, *, weights: bool = True
+    memory: SleepMemory, namespace: Owner = None, *, weights: bool = True, store: bool = True
 ) -> Runnable[Any, Update]:
-    """Put what the gate recalls for the user's question into `messages`.
+    """Put what the user's words need into `messages`, and store these words.
 
-    It is one system message that every turn replaces.
+    It is one system message, after those that lead the conversation, which every turn replaces.
 
     Args:
         memory: the open memory.
-        namespace: whose memory, when the graph is invoked without one.
+        namespace: whose memory, when the run does not say: a tuple, a template such as
+            `("app", "{user_id}")`, or a function of the runtime.
         weights: False when the graph's model is not `memory.chat_model()`: it holds no experts, so
-            every question retrieves.
+            every turn retrieves.
+        store: whether the words are stored now, when the turn begins, and so survive it.
     """
 
     def recall(state: Mapping[str, Any]) -> Update:
         messages, context = state["messages"], ""
-        asked = question(messages)
-        if asked is not None:
-            owner = current_namespace() or namespace
-            context = memory.context(memory.recall(owner, asked, holds_experts=weights))
-        if context:
-            return {"messages": [SystemMessage(context, id=RECALL_ID)]}
-        is_stale = any(message.id == RECALL_ID for message in messages)
-        return {"messages": [RemoveMessage(RECALL_ID)] if is_stale else []}
+        host = Host.of(memory, messages, namespace=namespace)
+        if store:
+            host.observe()
+        if host.is_asked_now:
+            context = host.context(host.recall(holds_experts=weights))
+        return {"messages": _placed(messages, context)}
 
     return _node(recall, "recall")
 
 
-def is_unsure(
-    memory: SleepMemory, namespace: Namespace = DEFAULT_NAMESPACE
-) -> Callable[[Any], bool]:
+def _placed(messages: list[BaseMessage], context: str) -> list[BaseMessage]:
+    """The change that puts the memories after the system messages that lead the conversation.
+
+    Strict providers take system messages nowhere else.
+    """
+    is_stale = any(message.id == RECALL_ID for message in messages)
+    if not context:
+        return [RemoveMessage(RECALL_ID)] if is_stale else []
+    memories = SystemMessage(context, id=RECALL_ID)
+    if is_stale:
+        return [memories]
+    leading = 0
+    while leading < len(messages) and messages[leading].type == "system":
+        leading += 1
+    everything = RemoveMessage(REMOVE_ALL_MESSAGES)
+    return [everything, *messages[:leading], memories, *messages[leading:]]
+
+
+def is_unsure(memory: SleepMemory, namespace: Owner = None) -> Callable[[Any], bool]:
     """For `add_conditional_edges` after the model: whether `look_again_node` should follow.
 
-    The answer admits not knowing, or comes unsure from the weights, and the archive, which was not
-    searched yet, holds something about the question.
+    The answer came from the weights and admits not knowing, or is unsure, and what holds has
+    something about the question.
     """
 
     def unsure(state: Mapping[str, Any]) -> bool:
-        return bool(_look_again(memory, current_namespace() or namespace, state["messages"]))
+        host = Host.of(memory, state["messages"], namespace=namespace)
+        return _look_again(host) is not None
 
     return unsure
 
 
-def look_again_node(
-    memory: SleepMemory, namespace: Namespace = DEFAULT_NAMESPACE
-) -> Runnable[Any, Update]:
-    """Take an unsure answer back, and put what the archive holds into `messages`.
+def look_again_node(memory: SleepMemory, namespace: Owner = None) -> Runnable[Any, Update]:
+    """Take an unsure answer back, and put what holds about the question into `messages`.
 
     Lead from here to the model again. It looks no third time.
     """
 
     def look_again(state: Mapping[str, Any]) -> Update:
-        owner, messages = current_namespace() or namespace, state["messages"]
-        context = _look_again(memory, owner, messages, log=True)
-        if not context:
+        messages = state["messages"]
+        host = Host.of(memory, messages, namespace=namespace)
+        again = _look_again(host, log=True)
+        if again is None:
             return {"messages": []}
-        answer = RemoveMessage(messages[-1].id)
-        return {"messages": [answer, SystemMessage(context, id=RECALL_ID)]}
+        kept = messages[:-1]
+        placed = _placed(kept, host.context(again))
+        is_rebuilt = any(one.id == REMOVE_ALL_MESSAGES for one in placed)
+        answer = [] if is_rebuilt else [RemoveMessage(messages[-1].id)]
+        return {"messages": [*answer, *placed]}
 
     return _node(look_again, "look_again")
 
 
-def observe_node(
-    memory: SleepMemory, namespace: Namespace = DEFAULT_NAMESPACE
-) -> Runnable[Any, Update]:
-    """Store what was said in `messages` and is not stored yet. Changes nothing in the state."""
+def observe_node(memory: SleepMemory, namespace: Owner = None) -> Runnable[Any, Update]:
+    """Store what happened in `messages` and is not stored yet. Changes nothing in the state."""
 
     def observe(state: Mapping[str, Any]) -> Update:
-        memory.observe_messages(current_namespace() or namespace, state["messages"])
+        Host.of(memory, state["messages"], namespace=namespace).observe()
         return {"messages": []}
 
     return _node(observe, "observe")
 
 
 def sleep_branch(
-    memory: SleepMemory, namespace: Namespace = DEFAULT_NAMESPACE
+    memory: SleepMemory, namespace: Owner = None
 ) -> CompiledStateGraph[Any, Any, Any, Any]:
     """A compiled subgraph that sleeps once.
 
@@ -110,7 +130,8 @@ def sleep_branch(
     """
 
     def sleep(state: Mapping[str, Any]) -> Update:
-        memory.sleep(current_namespace() or namespace, on_event=get_stream_writer())
+        owner = Host.of(memory, state["messages"], namespace=namespace).owner
+        memory.sleep(owner, on_event=get_stream_writer())
         return {"messages": []}
 
     branch = StateGraph(MessagesState)
@@ -120,29 +141,22 @@ def sleep_branch(
     return branch.compile()
 
 
-def is_tired(
-    memory: SleepMemory, namespace: Namespace = DEFAULT_NAMESPACE
-) -> Callable[[Any], bool]:
+def is_tired(memory: SleepMemory, namespace: Owner = None) -> Callable[[Any], bool]:
     """For `add_conditional_edges`: whether the buffer holds enough for a night."""
 
-    def tired(state: Any) -> bool:
-        return memory.is_tired(current_namespace() or namespace)
+    def tired(state: Mapping[str, Any]) -> bool:
+        return memory.is_tired(Host.of(memory, state["messages"], namespace=namespace).owner)
 
     return tired
 
 
-def _look_again(
-    memory: SleepMemory, owner: Namespace, messages: list[BaseMessage], *, log: bool = False
-) -> str:
-    """The context that a second look would give; empty when the answer stands."""
-    asked, reply = last_question(messages), messages[-1] if messages else None
+def _look_again(host: Host, *, log: bool = False) -> Recall | None:
+    """What a second look gives; None when the answer stands."""
+    asked, reply = last_question(host.messages), host.messages[-1] if host.messages else None
     if asked is None or not isinstance(reply, AIMessage):
-        return ""
-    first = memory.last_look(owner, asked)
-    if first is None:
-        return ""
-    again = memory.second_look(owner, asked, first=first, reply=reply, log=log)
-    return memory.context(again) if again else ""
+        return None
+    first = host.memory.last_look(host.owner, asked)
+    return None if first is None else host.look_again(first, reply, log=log)
 
 
 def _node(sync: Callable[[Mapping[str, Any]], Update], name: str) -> Runnable[Any, Update]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sleepmem._async import async_twin
 from sleepmem._extras import from_extra
@@ -14,22 +15,24 @@ from sleepmem.day import answer
 from sleepmem.day import observe as observing
 from sleepmem.day import recall as recalling
 from sleepmem.day.answer import Answer
-from sleepmem.day.namespace import current_namespace
+from sleepmem.day.namespace import DEFAULT_NAMESPACE, current_namespace
+from sleepmem.day.recall import Asked
+from sleepmem.day.safely import safely
 from sleepmem.day.state import DayContext
 from sleepmem.errors import ConfigError
 from sleepmem.night.schedule import Schedule
 from sleepmem.records import (
     USER,
     Episode,
-    Namespace,
     NightReport,
     Recall,
     check_namespace,
     check_text,
-    now,
+    local_now,
 )
 from sleepmem.report.data import status
 from sleepmem.stores.folder import Folder
+from sleepmem.text.terms import terms
 
 if TYPE_CHECKING:
     from langchain_core.embeddings import Embeddings
@@ -42,7 +45,7 @@ if TYPE_CHECKING:
     from sleepmem.stores.expert_folder import ExpertFolders
     from sleepmem.stores.ledger import Ledger
 
-DEFAULT_NAMESPACE: Namespace = ("default",)
+T = TypeVar("T")
 
 
 class SleepMemory:
@@ -53,14 +56,13 @@ class SleepMemory:
             memory.ask(("alice",), "Where does Mara live?").text    # "Brenport."
             memory.sleep(("alice",)).verdict                        # Verdict.PROMOTED
 
-    Day      observe, observe_messages, recall, second_look, last_look, search_archive, context,
-             ask, is_tired
+    Day      observe, observe_messages, recall, may_look_again, second_look, last_look, search,
+             context, ask, safely, is_tired
     Night    sleep, rollback
-    Care     verify, reconcile, status, close
+    Care     verify, reconcile, reindex, status, close
     Model    local, chat_model, live_experts
 
-    No torch until `ask`, `chat_model` or `sleep`, and until the first text for the default
-    embeddings. What takes time has an `a...` twin.
+    No torch until `ask`, `chat_model` or `sleep`. What takes time has an `a...` twin.
     """
 
     def __init__(
@@ -76,7 +78,7 @@ class SleepMemory:
         self._schedule = Schedule(
             opened,
             day.model,
-            config=config.sleep,
+            config=config,
             embeddings=day.embeddings,
             semantic=semantic,
         )
@@ -104,7 +106,8 @@ class SleepMemory:
             model: hub id or folder of any causal language model with a chat template, or
                 "embedded"; by default the one this folder was last used with, at first the
                 embedded model.
-            embeddings: any LangChain embeddings; all-MiniLM-L6-v2 by default.
+            embeddings: any LangChain embeddings; by default the Universal Sentence Encoder, of
+                sixteen languages.
             config: settings of gate and night.
             chroma_client: a client of your own Chroma server, instead of files in the folder.
             append_only: only `observe`, beside another process that has the folder open.
@@ -177,7 +180,7 @@ class SleepMemory:
 
     # The day
 
-    def observe(
+    def observe(  # noqa: PLR0913 - what surrounds an episode: all of them keywords
         self,
         namespace: Iterable[str],
         text: str,
@@ -185,114 +188,175 @@ class SleepMemory:
         source: str = USER,
         created_at: str | None = None,
         message_id: str | None = None,
+        speaker: str | None = None,
+        thread: str | None = None,
+        answers: str | None = None,
     ) -> Episode:
-        """Store what was said; it is on the disk when this returns. The same is stored once.
+        """Store what was said; it is on the disk when this returns.
 
         Args:
             namespace: whose memory.
-            text: what was said.
-            source: "user", or "tool:<name>" and the like; only what the user said may teach the
-                weights by default.
-            created_at: when it was said, ISO 8601; now by default.
-            message_id: of the message it came in; without one, saying the same again is one
-                episode until something newer is said about it.
+            text: what was said, of any length.
+            source: "user", or "agent", "tool:<name>" and the like; only what the user said may
+                teach the weights by default.
+            created_at: when it was said, ISO 8601, with the offset of the speaker; now by default.
+            message_id: of the message it came in; without one, saying the same again at once is
+                one episode.
+            speaker: who of several people said it.
+            thread: of the conversation.
+            answers: what the agent had said before: the question that this answers.
 
         Raises:
-            NamespaceError: the namespace is unsafe.
-            EpisodeError: the text is empty, no text or too long.
-            FolderError: the disk is full.
+            NamespaceError: the namespace names no owner.
+            EpisodeError: the text is empty or no text.
+            FolderError: the disk is full, or the index was made with other embeddings.
         """
-        owner = check_namespace(namespace)
-        episode = Episode(owner, text.strip(), source, created_at or now(), message_id)
+        episode = Episode(
+            check_namespace(namespace),
+            text.strip(),
+            source,
+            created_at or local_now(),
+            message_id,
+            speaker,
+            thread,
+            answers,
+        )
         return observing.observe(self._day, episode)
 
-    def observe_messages(self, namespace: Iterable[str], messages: Sequence[BaseMessage]) -> None:
-        """Store what was said in a conversation and is not stored yet.
+    def observe_messages(
+        self,
+        namespace: Iterable[str],
+        messages: Sequence[BaseMessage],
+        *,
+        thread: str | None = None,
+        said_at: str | None = None,
+        tools: Collection[str] | None = None,
+    ) -> None:
+        """Store what happened in a conversation and is not stored yet.
 
-        Statements of the user, and what tools returned. What cannot be stored (too long, see
-        `observe`) is left out and logged in the ledger, so that the turn goes on.
+        What users said, what tools returned, what the agent carried out. What cannot be stored is
+        left out and logged in the ledger, so that the turn goes on.
+
+        Args:
+            namespace: whose memory.
+            messages: the conversation so far.
+            thread: of the conversation.
+            said_at: the time where the speaker is, ISO 8601; now by default.
+            tools: names of the agent's tools, when they are known.
         """
-        owner = check_namespace(namespace)
-        observing.observe_messages(self._day, owner, messages=messages)
+        turn = observing.Turn(check_namespace(namespace), thread, said_at, tools)
+        observing.observe_messages(self._day, turn, messages=messages)
 
-    def recall(
+    def recall(  # noqa: PLR0913 - what is asked, and how: nearly all of them keywords
         self,
         namespace: Iterable[str],
         question: str,
         *,
         holds_experts: bool = True,
+        today: date | None = None,
+        seen: Iterable[str] = (),
+        message_id: str | None = None,
         log: bool = True,
     ) -> Recall:
         """Let the gate choose how `question` is answered, and fetch what it needs.
 
         Args:
             namespace: whose memory.
-            question: what the user asks.
-            holds_experts: whether the model that answers is `chat_model()`; any other gets all
-                that the weights would have answered as memories.
+            question: what the user says: a question, a request, half a sentence.
+            holds_experts: whether the model that answers is `chat_model()`; any other reads all
+                that the weights would have answered.
+            today: the date where the user is, for "yesterday"; this machine's by default.
+            seen: what the model has before it anyway, and need not be recalled.
+            message_id: of the message that asks, which is no memory of itself.
             log: keep the decision and its reason: the retrieval-load curve is drawn from them.
 
         Raises:
             EpisodeError: the question is empty or no text.
+            FolderError: the index was made with other embeddings.
         """
         owner = check_namespace(namespace)
-        check_text(question, "question")
-        return answer.first_look(
-            self._day, owner, question=question, holds_experts=holds_experts, log=log
-        )
+        asked = _asked(question, today, seen, message_id)
+        return recalling.recall(self._day, owner, asked=asked, holds_experts=holds_experts, log=log)
 
-    def second_look(
+    def may_look_again(self, namespace: Iterable[str], first: Recall, *, reply: AIMessage) -> bool:
+        """Whether `reply`, given after `first`, does not do although not everything was searched.
+
+        It admits not knowing, or comes unsure, from the weights.
+        """
+        owner = check_namespace(namespace)
+        return answer.may_look_again(self._day, owner, first=first, answer=reply)
+
+    def second_look(  # noqa: PLR0913 - as `recall`: nearly all of them keywords
         self,
         namespace: Iterable[str],
         question: str,
         *,
         first: Recall,
         reply: AIMessage,
+        today: date | None = None,
+        seen: Iterable[str] = (),
+        message_id: str | None = None,
         log: bool = True,
     ) -> Recall | None:
-        """What the archive holds, when `reply` did not do; None when it stands.
-
-        It did not do when it admits not knowing, or comes unsure from the weights, although the
-        archive was not searched yet.
+        """What everything that holds has to the question, when `reply` did not do; else None.
 
         Args:
             namespace: whose memory.
             question: what the user asked.
             first: what `recall` gave.
             reply: what the model answered with it.
+            today: the date where the user is.
+            seen: what the model has before it anyway.
+            message_id: of the message that asks.
             log: keep the decision.
         """
         owner = check_namespace(namespace)
-        return answer.second_look(
-            self._day, owner, question=question, first=first, answer=reply, log=log
-        )
+        asked = _asked(question, today, seen, message_id)
+        return answer.second_look(self._day, owner, asked=asked, first=first, answer=reply, log=log)
 
     def last_look(self, namespace: Iterable[str], question: str) -> Recall | None:
         """The newest logged decision about this question, without its memories."""
         return self.ledger.turns.last_look(check_namespace(namespace), question)
 
-    def search_archive(
-        self, namespace: Iterable[str], question: str, *, log: bool = True
-    ) -> Recall:
-        """Full-text search over everything ever stored: the last resort."""
+    def search(self, namespace: Iterable[str], question: str, *, log: bool = True) -> Recall:
+        """Search everything that holds, learned or not, whatever the gate says."""
         owner = check_namespace(namespace)
-        return recalling.search_archive(self._day, owner, question=question, log=log)
+        return recalling.look_again(self._day, owner, asked=_asked(question), log=log)
 
-    def context(self, recall: Recall, system: str = "") -> str:
+    def context(
+        self,
+        recall: Recall,
+        system: str = "",
+        *,
+        today: date | None = None,
+        speaker: str | None = None,
+    ) -> str:
         """The system message that carries what was recalled, after the agent's own `system`.
 
-        Just `system` when nothing was.
+        Just `system` when nothing was. `today`, the date where the user is, and who of several
+        speaks are told, too.
         """
-        return recalling.context_message(recall, system)
+        return recalling.context_message(recall, system, today=today, speaker=speaker)
 
     def ask(self, namespace: Iterable[str], question: str) -> Answer:
-        """Gate, answer, and the archive when the model does not know.
+        """Gate, answer, and everything that holds when the weights do not know.
 
         Stores nothing but the gate's log.
         """
         owner = check_namespace(namespace)
-        check_text(question, "question")
-        return answer.ask(self._day, owner, question=question, model=self.chat_model(owner))
+        model = self.chat_model(owner)
+        return answer.ask(self._day, owner, asked=_asked(question), model=model)
+
+    def safely(
+        self, what: str, call: Callable[[], T], *, otherwise: T, namespace: Iterable[str] = ()
+    ) -> T:
+        """Do it, or go on without: what a host calls within a turn, which the memory must not end.
+
+        A failure is logged, as an event of the ledger, too, and counted in `status`. That a run
+        does not say whose memory it means is no failure of the memory: it raises.
+        """
+        owner = tuple(namespace)
+        return safely(self._day, what, call=call, otherwise=otherwise, namespace=owner)
 
     def is_tired(self, namespace: Iterable[str]) -> bool:
         """Whether enough came in since the last night (`SleepConfig.tired_at`) to learn from."""
@@ -340,6 +404,10 @@ class SleepMemory:
 
     # Care
 
+    def reindex(self) -> None:
+        """Make the index anew, with the embeddings that the folder is open with."""
+        self._opened.reindex()
+
     def reconcile(self, *, check_experts: bool = True) -> None:
         """Bring index and expert folders to what the ledger says.
 
@@ -381,6 +449,7 @@ class SleepMemory:
             local=self.local,
             live=self.live_experts,
             where=current_namespace,
+            abstention=lambda owner: recalling.abstention(self._day, owner),
             namespace=None if namespace is None else check_namespace(namespace),
             max_new_tokens=self.config.max_new_tokens,
         )
@@ -403,15 +472,27 @@ class SleepMemory:
     aobserve_messages = async_twin(observe_messages)
     arecall = async_twin(recall)
     asecond_look = async_twin(second_look)
-    asearch_archive = async_twin(search_archive)
+    asearch = async_twin(search)
+    areindex = async_twin(reindex)
     aask = async_twin(ask)
     asleep = async_twin(sleep)
     ais_tired = async_twin(is_tired)
     arollback = async_twin(rollback)
 
 
+def _asked(
+    question: str,
+    today: date | None = None,
+    seen: Iterable[str] = (),
+    message_id: str | None = None,
+) -> Asked:
+    check_text(question, "question")
+    day = today or date.fromisoformat(local_now()[:10])
+    return Asked(question, day, frozenset(map(terms, seen)), message_id)
+
+
 def _default_embeddings() -> Embeddings:
     """Imported when nobody brings their own: LangChain's embeddings take their time."""
-    from sleepmem.text.embeddings import MiniLMEmbeddings
+    from sleepmem.text.embeddings import default_embeddings
 
-    return MiniLMEmbeddings()
+    return default_embeddings()

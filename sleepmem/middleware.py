@@ -1,24 +1,26 @@
-"""A middleware for LangChain's `create_agent`: recall before the model, observe after the turn.
+"""A middleware for LangChain's `create_agent`: recall before the model, observe as the turn goes.
 
 The request is never changed in place. With a model of `SleepMemory.chat_model()` the gate may
-answer from the weights; any other model does not hold them, so with it every question retrieves.
+answer from the weights; any other model does not hold them, so with it every turn retrieves. A turn
+never dies of its memory: what fails is logged, and the turn goes on.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from langchain.agents.middleware import AgentMiddleware, AgentState, ModelRequest, ModelResponse
-from langchain_core.messages import AIMessage, SystemMessage
+from langchain_core.messages import AIMessage, BaseMessage
+from langgraph.constants import TAG_NOSTREAM
 from langgraph.runtime import Runtime
 
-from sleepmem.day.capture import last_question, question
 from sleepmem.day.chat import LLM_TYPE
-from sleepmem.day.namespace import current_namespace
-from sleepmem.memory import DEFAULT_NAMESPACE, SleepMemory
-from sleepmem.records import Namespace, Recall
+from sleepmem.day.namespace import Owner
+from sleepmem.host import Host, with_memory
+from sleepmem.memory import SleepMemory
+from sleepmem.records import Recall, View
 
 Handler = Callable[[ModelRequest[Any]], ModelResponse[Any]]
 AsyncHandler = Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
@@ -29,13 +31,23 @@ class SleepMemoryMiddleware(AgentMiddleware):  # type: ignore[type-arg]
 
     Args:
         memory: the open memory.
-        namespace: whose memory, when the agent is invoked without
-            `context={"namespace": (...)}`.
+        namespace: whose memory, when the run does not say (`context={"namespace": (...)}`): a
+            tuple, a template such as `("app", "{user_id}")`, or a function of the runtime. By
+            default the user that LangGraph carries (`user_id` in context or configurable, or who
+            is authenticated).
     """
 
-    def __init__(self, memory: SleepMemory, namespace: Namespace = DEFAULT_NAMESPACE) -> None:
+    def __init__(self, memory: SleepMemory, namespace: Owner = None) -> None:
         super().__init__()
         self.memory, self.namespace = memory, namespace
+        self._tools: set[str] = set()
+
+    def before_agent(self, state: AgentState[Any], runtime: Runtime[Any]) -> None:
+        """Store what the user said before anything can go wrong with the turn."""
+        self._observe(state["messages"], runtime)
+
+    async def abefore_agent(self, state: AgentState[Any], runtime: Runtime[Any]) -> None:
+        await asyncio.to_thread(self.before_agent, state, runtime)
 
     def wrap_model_call(self, request: ModelRequest[Any], handler: Handler) -> Any:
         recalled = self._recall(request)
@@ -50,48 +62,61 @@ class SleepMemoryMiddleware(AgentMiddleware):  # type: ignore[type-arg]
         return response if again is None else await handler(self._with(request, again))
 
     def after_agent(self, state: AgentState[Any], runtime: Runtime[Any]) -> None:
-        owner = current_namespace(runtime) or self.namespace
-        self.memory.observe_messages(owner, state["messages"])
+        """Store what came of the turn."""
+        self._observe(state["messages"], runtime)
 
     async def aafter_agent(self, state: AgentState[Any], runtime: Runtime[Any]) -> None:
         await asyncio.to_thread(self.after_agent, state, runtime)
 
-    def _owner(self, request: ModelRequest[Any]) -> Namespace:
-        return current_namespace(request.runtime) or self.namespace
+    def _host(self, messages: Sequence[BaseMessage], runtime: Any) -> Host:
+        return Host.of(self.memory, messages, namespace=self.namespace, runtime=runtime)
+
+    def _observe(self, messages: Sequence[BaseMessage], runtime: Runtime[Any]) -> None:
+        self._host(messages, runtime).observe(self._tools or None)
 
     def _recall(self, request: ModelRequest[Any]) -> Recall | None:
-        """What the model gets; None when the user asks nothing in this turn."""
-        asked = last_question(request.messages)
-        if asked is None:
-            return None
+        """What the model gets; None when the user says nothing that needs any."""
+        self._tools.update(_names_of(request.tools))
+        host = self._host(request.messages, request.runtime)
         # Once a turn: after a tool has answered, the same question is no new one.
-        is_first_call = question(request.messages) is not None
-        return self.memory.recall(
-            self._owner(request), asked, holds_experts=_is_ours(request), log=is_first_call
-        )
+        return host.recall(holds_experts=_is_ours(request), log=host.is_asked_now)
 
     def _look_again(
         self, request: ModelRequest[Any], recalled: Recall | None, response: ModelResponse[Any]
     ) -> Recall | None:
-        """What the archive holds, when the model does not know or is not sure."""
-        asked = last_question(request.messages)
+        """What everything that holds has, when the weights do not know or are not sure."""
         reply = response.result[-1] if response.result else None
-        if asked is None or recalled is None or not isinstance(reply, AIMessage):
+        if recalled is None or not isinstance(reply, AIMessage):
             return None
-        return self.memory.second_look(self._owner(request), asked, first=recalled, reply=reply)
+        return self._host(request.messages, request.runtime).look_again(recalled, reply)
 
     def _with(self, request: ModelRequest[Any], recalled: Recall | None) -> ModelRequest[Any]:
         """The request with what was recalled; ours also learns whose it is, and the view."""
+        host = self._host(request.messages, request.runtime)
         if _is_ours(request):
-            settings = {**request.model_settings, "namespace": self._owner(request)}
+            settings = {**request.model_settings, "namespace": host.owner}
             if recalled is not None:
                 settings["view"] = recalled.view.value
             request = request.override(model_settings=settings)
-        if recalled is None or not recalled.episodes:
+        if recalled is not None and recalled.view is View.WEIGHTS and _is_ours(request):
+            # It may be taken back: what is streamed must be the one answer that stands.
+            tags = [*(request.model.tags or []), TAG_NOSTREAM]
+            request = request.override(model=request.model.model_copy(update={"tags": tags}))
+        block = host.context(recalled)
+        if not block:
             return request
-        system = self.memory.context(recalled, request.system_prompt or "")
-        return request.override(system_message=SystemMessage(system))
+        return request.override(system_message=with_memory(request.system_message, block))
 
 
 def _is_ours(request: ModelRequest[Any]) -> bool:
     return getattr(request.model, "_llm_type", "") == LLM_TYPE
+
+
+def _names_of(tools: Any) -> list[str]:
+    """Names of the agent's own tools, of objects and of providers' descriptions."""
+    names = []
+    for one in tools:
+        name = one.get("name") if isinstance(one, dict) else getattr(one, "name", None)
+        if name:
+            names.append(str(name))
+    return names

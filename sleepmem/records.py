@@ -5,10 +5,12 @@ Departs from nothing in the paper; it has no such records.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -18,18 +20,21 @@ from sleepmem.errors import EpisodeError, NamespaceError
 
 Namespace = tuple[str, ...]
 
-# The source of what the user said; every other is "tool:<name>" or the caller's own word.
-USER = "user"
+# The sources of what the user said and of what the agent did; every other is "tool:<name>" or the
+# caller's own word.
+USER, AGENT = "user", "agent"
 _EXPERT_NAME = re.compile(r"(?P<night>night-\d+)-(?P<tag>[^-]+)")
-_SAFE = re.compile(r"[A-Za-z0-9@_-][A-Za-z0-9@._-]{0,63}")
+_LONGEST_PART = 512
+# Characters of a faulty owner that an error shows.
+_SHOWN = 60
 
 
 def check_namespace(namespace: Iterable[str]) -> Namespace:
-    """The namespace as a tuple.
+    """The namespace as a tuple, its parts in Unicode's composed form (NFC).
 
     Raises:
-        NamespaceError: it is a plain string, is empty, or a part is not 1 to 64 of letters,
-            digits, ``@ . _ -``.
+        NamespaceError: it is a plain string, is empty, or a part is no string of 1 to 512
+            characters.
     """
     if isinstance(namespace, str):
         raise NamespaceError(
@@ -42,13 +47,24 @@ def check_namespace(namespace: Iterable[str]) -> Namespace:
             "the namespace is empty; it names the owner of a memory. "
             "Pass at least one part, such as ('alice',)."
         )
-    for part in parts:
-        if not isinstance(part, str) or not _SAFE.fullmatch(part):
-            raise NamespaceError(
-                f"namespace part {part!r} cannot name a folder or a collection; "
-                "use 1 to 64 letters, digits, '@', '.', '_' or '-', not starting with '.'."
-            )
-    return parts
+    return tuple(map(_check_part, parts))
+
+
+def _check_part(part: object) -> str:
+    if not isinstance(part, str) or not 1 <= len(part) <= _LONGEST_PART:
+        shown = repr(part) if len(repr(part)) <= _SHOWN else f"{part!r:.{_SHOWN}}..."
+        raise NamespaceError(
+            f"namespace part {shown} names no owner; "
+            f"use a string of 1 to {_LONGEST_PART} characters."
+        )
+    try:
+        part.encode()
+    except UnicodeEncodeError:
+        raise NamespaceError(
+            f"namespace part {part!r:.60} is not valid Unicode and cannot be stored; "
+            "decode it with its own encoding first."
+        ) from None
+    return unicodedata.normalize("NFC", part)
 
 
 def namespace_key(namespace: Namespace) -> str:
@@ -59,6 +75,11 @@ def namespace_key(namespace: Namespace) -> str:
 def now() -> str:
     """The time of this moment, UTC, ISO 8601 with microseconds."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def local_now() -> str:
+    """The time of this moment where this process runs, with its offset from UTC."""
+    return datetime.now().astimezone().isoformat(timespec="microseconds")
 
 
 def check_text(text: str, what: str) -> None:
@@ -79,38 +100,52 @@ def check_text(text: str, what: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """One thing that was said, by whom, when.
+    """One thing that happened, as it happened, with what surrounds it.
 
-    `id` is a hash of the rest, so the same episode is the same row everywhere.
+    `id` is a hash of owner, source, text and the message it came in (without one, its time), so the
+    same episode is the same row everywhere.
+
+    text        what was said or done
+    source      "user", "agent" for a task that the agent carried out, "tool:<name>" and the like
+    created_at  when; kept in UTC, ISO 8601 with microseconds
+    message_id  of the message it came in
+    speaker     who of several people said it
+    thread      of the conversation
+    answers     what the agent had said before: the question that the text answers
+    day         the date where the speaker was, ISO 8601
     """
 
     namespace: Namespace
     text: str
     source: str = USER
-    created_at: str = field(default_factory=now)
+    created_at: str = field(default_factory=local_now)
     message_id: str | None = None
+    speaker: str | None = None
+    thread: str | None = None
+    answers: str | None = None
+    day: str = ""
 
     def __post_init__(self) -> None:
         check_text(self.text, "episode")
         try:
-            created_at = datetime.fromisoformat(self.created_at).astimezone(UTC)
+            local = datetime.fromisoformat(self.created_at)
         except ValueError:
             raise EpisodeError(
                 f"created_at is {self.created_at!r}; the newest wins, so it must be a time. "
                 "Pass ISO 8601, or nothing for now."
             ) from None
-        object.__setattr__(self, "created_at", created_at.isoformat(timespec="microseconds"))
+        created_at = local.astimezone(UTC).isoformat(timespec="microseconds")
+        object.__setattr__(self, "created_at", created_at)
+        object.__setattr__(self, "day", self.day or local.date().isoformat())
 
     @property
     def id(self) -> str:
-        """Content hash: owner, source, text, and the message it came in (its time without one)."""
         came_in = self.message_id or self.created_at
-        identity = [list(self.namespace), self.source, self.text, came_in]
-        return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:24]
+        return _episode_id(self.namespace, self.source, self.text, came_in)
 
     @property
     def date(self) -> str:
-        return self.created_at[:10]
+        return self.day
 
     @property
     def age_key(self) -> tuple[str, str]:
@@ -121,6 +156,18 @@ class Episode:
     def trusted(self) -> bool:
         """Whether it may teach the weights under the default policy: the user said it."""
         return self.source == USER
+
+    @property
+    def whole(self) -> str:
+        """The text with what it answers and who said it: what is indexed, and read."""
+        said = f"{self.speaker}: {self.text}" if self.speaker else self.text
+        return f"{self.answers} - {said}" if self.answers else said
+
+
+@functools.lru_cache(maxsize=20_000)
+def _episode_id(namespace: Namespace, source: str, text: str, came_in: str) -> str:
+    identity = [list(namespace), source, text, came_in]
+    return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:24]
 
 
 class Role(StrEnum):
@@ -190,26 +237,28 @@ class Neighbour(NamedTuple):
 
 
 class Look(StrEnum):
-    """Where was looked for what a question needs."""
+    """When was looked for what a question needs."""
 
-    BUFFER = "buffer"  # among known questions and buffered episodes
-    ARCHIVE = "archive"  # there, and then in everything ever stored
-    AGAIN = "again"  # in the archive, after an answer that was unsure or did not know
+    FIRST = "first"  # before the answer
+    AGAIN = "again"  # after an answer from the weights that was unsure or did not know
 
 
 @dataclass(frozen=True, slots=True)
 class Recall:
     """The gate's decision for one question, and what was found.
 
-    `reason` is for people. `similarity` is the cosine of the question with the best known probe
-    (weights) or episode (retrieval).
+    `reason` is for people. `similarity` is the cosine of the question with the best known probe.
+    `excerpts` holds, by id, what is read of the episodes that are long.
+    `margin` is by how much the gate's score passes as long as the model is certain of its answer.
     """
 
     view: View
     reason: str
     episodes: tuple[Episode, ...] = ()
     similarity: float = 0.0
-    look: Look = Look.BUFFER
+    look: Look = Look.FIRST
+    excerpts: Mapping[str, str] = field(default_factory=dict)
+    margin: float = 0.0
 
     @property
     def oldest_first(self) -> tuple[Episode, ...]:
@@ -300,6 +349,8 @@ class NightReport:
     expert_bytes            of the live experts on disk, after tonight
     text_bytes              of the episodes that they hold
     curve                   of seeding: {"step", "loss", "reward"} a logged step
+    gate                    what the gate was fitted to: examples, bound, measured rate, share that
+                            passes; empty when the night was not promoted
     slower                  nights of slower levels that were due after this one
     """
 
@@ -326,6 +377,7 @@ class NightReport:
     expert_bytes: int = 0
     text_bytes: int = 0
     curve: tuple[dict[str, float], ...] = ()
+    gate: dict[str, Any] = field(default_factory=dict)
     slower: tuple[NightReport, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:

@@ -6,13 +6,15 @@ after seeding.
 """
 
 import json
+from dataclasses import replace
 
 import pytest
-from _values import probe
+from _values import GATE, probe
 from tokenizers import Tokenizer
 
 from sleepmem import DreamConfig, ExamConfig, Level, SeedingConfig, SleepConfig, SleepMemory
 from sleepmem.config import MemoryConfig
+from sleepmem.night import calibration
 from sleepmem.night.probing import probe as probing
 from sleepmem.records import Kind, Role
 from sleepmem.text.language import words
@@ -96,7 +98,15 @@ def brief(tiny, tmp_path_factory):
 
 @pytest.fixture
 def by_hand(monkeypatch):
+    """Questions and gates made by hand: the few examples of such nights bear no bound."""
     monkeypatch.setattr(probing, "question", hand_made)
+    fit = calibration.fit
+
+    def open_gate(examples, bound, *, words, abstention):
+        fitted = fit(examples, bound, words=words, abstention=abstention)
+        return replace(GATE, words=words, abstention=abstention, figures=fitted.figures)
+
+    monkeypatch.setattr(calibration, "fit", open_gate)
 
 
 @pytest.fixture

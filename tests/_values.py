@@ -13,11 +13,15 @@ from typing import Any
 from langchain_core.embeddings import Embeddings
 
 from sleepmem import SleepMemory
+from sleepmem.day.gate import Gate
 from sleepmem.records import Expert, ExpertName, Kind, NightReport, Probe, Role, Verdict, now
 from sleepmem.stores.agreement import reconcile_index
 from sleepmem.stores.expert_folder import write_checksums
 from sleepmem.stores.lineage import Proof
 from sleepmem.text.language import words
+
+# Near a known question, nothing fresher in the buffer, and the model certain: then it passes.
+GATE = Gate(-27.5, {"near": 10.0, "unchallenged": 10.0, "confident": 10.0}, 0.0)
 
 WIDTH, STEM = 256, 4  # numbers in a vector; letters in which "move" and "moved" are one
 
@@ -65,7 +69,7 @@ def put_expert(
     """What a promoted night leaves.
 
     A sound expert folder (without weights), a passed probe an episode, the ledger's transaction,
-    the eviction.
+    the gate, the eviction.
     """
     proven = tuple(proven)
     ledger = memory.ledger
@@ -85,6 +89,7 @@ def put_expert(
     ledger.nights.add_probes(namespace, probes)
     passed = [one.id for one in probes]
     ledger.lineage.promote(expert, Proof(proven, tuple(superseded), passed))
+    ledger.gates.write(namespace, night_id, gate=GATE.as_json(), examples=[])
     number = ledger.nights.numbers()[night_id]
     ledger.nights.finish(
         NightReport(night_id, namespace, Verdict.PROMOTED, "made by hand", number=number)

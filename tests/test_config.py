@@ -20,8 +20,8 @@ from sleepmem.config import read_config
 @pytest.mark.parametrize(
     ("config", "name", "value"),
     [
-        (GateConfig, "known", 1.1),
-        (GateConfig, "known", -0.1),
+        (GateConfig, "epsilon", 1.1),
+        (GateConfig, "epsilon", -0.1),
         (GateConfig, "memories_per_question", 0),
         (ProbeConfig, "samples", 0),
         (ProbeConfig, "wordings", 1),
@@ -127,11 +127,11 @@ def test_defaults_hold_and_cannot_be_changed(config):
 def test_a_file_gives_the_settings_that_differ(tmp_path):
     file = tmp_path / "settings.toml"
     levels = '[[sleep.levels]]\nname = "fast"\nevery = 1\nrank = 8\nsteps_per_episode = 2'
-    file.write_text(f"[gate]\nknown = 0.9\n[sleep.dream]\nrounds = 2\n{levels}")
+    file.write_text(f"[gate]\nepsilon = 0.1\n[sleep.dream]\nrounds = 2\n{levels}")
     wanted = SleepConfig(dream=DreamConfig(rounds=2), levels=(Level("fast", 1, 8, 2),))
-    assert read_config(file) == MemoryConfig(gate=GateConfig(known=0.9), sleep=wanted)
-    file.write_text("\ufeff[gate]\nknown = 0.9")  # as some editors begin a file
-    assert read_config(file) == MemoryConfig(gate=GateConfig(known=0.9))
+    assert read_config(file) == MemoryConfig(gate=GateConfig(epsilon=0.1), sleep=wanted)
+    file.write_text("\ufeff[gate]\nepsilon = 0.1")  # as some editors begin a file
+    assert read_config(file) == MemoryConfig(gate=GateConfig(epsilon=0.1))
     file.write_text("")
     assert read_config(file) == MemoryConfig()
 
@@ -145,8 +145,8 @@ def test_a_file_gives_the_settings_that_differ(tmp_path):
             "sleep.dream.rounds: DreamConfig.rounds is -2; it must lie between",
         ),
         ("[sleep.dream]\nrounds = 2.5", "sleep.dream.rounds: Input should be a valid integer"),
-        ("[gate]\nknown = true", "gate.known: Input should be a valid number"),
-        ("[gate]\nknown = 2026-01-01", "gate.known: Input should be a valid number"),
+        ("[gate]\nepsilon = true", "gate.epsilon: Input should be a valid number"),
+        ("[gate]\nepsilon = 2026-01-01", "gate.epsilon: Input should be a valid number"),
         ("[sleep]\nlevels = 3", "sleep.levels: Input should be a valid"),
         ("rounds =", "is not TOML"),
         ("max_new_tokens = " + 5000 * "9", "is not TOML"),

@@ -15,7 +15,8 @@ from sleepmem import SleepMemory, Verdict, View
 from sleepmem.embedded import relations, world
 from sleepmem.middleware import SleepMemoryMiddleware
 from sleepmem.night import steps
-from sleepmem.text.language import abstains, matches
+from sleepmem.text.kinds import abstains
+from sleepmem.text.language import matches
 from sleepmem.text.prompts import closed_book
 
 OWNER = ("alice",)

@@ -1,16 +1,25 @@
 import asyncio
+from dataclasses import dataclass
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 import pytest
 from _values import put_expert
 from langchain.agents import create_agent
+from langchain.agents.middleware import SummarizationMiddleware
+from langchain.agents.structured_output import ToolStrategy
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
-from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import Command, interrupt
+from pydantic import BaseModel
 
 from sleepmem import NamespaceError
 from sleepmem.middleware import SleepMemoryMiddleware
+from sleepmem.model.local import Reply
 from sleepmem.night import replay
+from sleepmem.records import local_now
 from sleepmem.text.prompts import HEADER
 
 ALICE, BOB, NOBODY = ("alice",), ("bob",), ("default",)
@@ -73,20 +82,84 @@ def test_what_is_told_is_stored_and_what_is_asked_is_recalled(memory, call):
     assert system.text.endswith(f"{told.date}: {TOLD}")
     assert asked.text == ASKED
     assert [m.type for m in out["messages"]] == ["human", "ai"]  # the state holds no recall
-    assert memory.ledger.episodes.all() == [
-        told
-    ]  # what was recalled, asked or answered is not captured
+    # What was recalled or answered is no episode.
+    assert [e.text for e in memory.ledger.episodes.all()] == [TOLD, ASKED]
 
 
-def test_nothing_is_recalled_for_a_statement(memory, call):
+@pytest.mark.parametrize(
+    "text", ["Mara did move to Oslo after Brenport.", "Write to Mara that I move to Brenport, too."]
+)
+def test_whatever_the_user_says_recalls(memory, call, text):
     memory.observe(NOBODY, TOLD)
     model = scripted("Noted.")
-    call(
-        create_agent(model, middleware=[SleepMemoryMiddleware(memory)]),
-        turn("Mara moved to Oslo then."),
-    )
+    call(create_agent(model, middleware=[SleepMemoryMiddleware(memory)]), turn(text))
+    assert TOLD in model.shown[0][0].text
+    assert text not in model.shown[0][0].text
+    assert [row["question"] for row in memory.ledger.turns.retrievals(NOBODY)] == [text]
+
+
+def test_a_greeting_recalls_nothing_and_is_no_episode(memory, call):
+    memory.observe(NOBODY, TOLD)
+    model = scripted("Hello!")
+    call(create_agent(model, middleware=[SleepMemoryMiddleware(memory)]), turn("Good morning!"))
     assert [m.type for m in model.shown[0]] == ["human"]
     assert memory.ledger.turns.retrievals(NOBODY) == []
+    assert [e.text for e in memory.ledger.episodes.all()] == [TOLD]
+
+
+def test_what_stands_in_the_conversation_is_not_recalled(memory, call):
+    model = scripted("Noted.", "In Brenport.")
+    agent = create_agent(
+        model, middleware=[SleepMemoryMiddleware(memory, ALICE)], checkpointer=InMemorySaver()
+    )
+    thread = {"configurable": {"thread_id": "t"}}
+    for text in (TOLD, ASKED):
+        call(agent, turn(text), thread)
+    assert [m.type for m in model.shown[1]] == ["human", "ai", "human"]
+
+
+def test_the_users_words_are_stored_before_the_model_speaks(memory, call):
+    class Dead(Scripted):
+        def _generate(self, messages, *args, **kwargs):
+            raise TimeoutError("the model does not answer")
+
+    agent = create_agent(
+        Dead(messages=iter([]), shown=[]), middleware=[SleepMemoryMiddleware(memory)]
+    )
+    with pytest.raises(TimeoutError):
+        call(agent, turn(TOLD))
+    (told,) = memory.ledger.episodes.all()
+    assert (told.text, memory.ledger.episodes.outcome(told.id)) == (TOLD, None)
+
+
+def test_what_came_of_a_turn_is_kept(memory, call):
+    agent = create_agent(scripted("In Brenport."), middleware=[SleepMemoryMiddleware(memory)])
+    call(agent, turn(ASKED))
+    (asked,) = memory.ledger.episodes.all()
+    assert memory.ledger.episodes.outcome(asked.id) == "In Brenport."
+
+
+def test_speaker_thread_answer_and_day_are_kept(memory, call):
+    agent = create_agent(
+        scripted("Which boat?", "Noted."),
+        middleware=[SleepMemoryMiddleware(memory, ALICE)],
+        checkpointer=InMemorySaver(),
+    )
+    config = {"configurable": {"thread_id": "t", "timezone": "Pacific/Kiritimati"}}
+    call(agent, turn("I want to sell the boat.", name="Mara"), config)
+    call(agent, turn("The red one near the harbour.", name="Jon"), config)
+    first, second = memory.ledger.episodes.all(ALICE)
+    assert (first.speaker, first.thread, first.answers) == ("Mara", "t", None)
+    assert (second.speaker, second.thread, second.answers) == ("Jon", "t", "Which boat?")
+    assert second.day == datetime.now(ZoneInfo("Pacific/Kiritimati")).date().isoformat()
+
+
+def test_the_model_is_told_the_day_and_who_speaks(memory, call):
+    memory.observe(NOBODY, TOLD)
+    model = scripted("In Brenport.")
+    agent = create_agent(model, middleware=[SleepMemoryMiddleware(memory)])
+    call(agent, turn(ASKED, name="Jon"))
+    assert f"Today is {local_now()[:10]}. Jon speaks." in model.shown[0][0].text
 
 
 def test_tool_results_are_stored_with_their_source_and_not_taught(memory, call):
@@ -96,10 +169,58 @@ def test_tool_results_are_stored_with_their_source_and_not_taught(memory, call):
         create_agent(model, [weather], middleware=[SleepMemoryMiddleware(memory)]),
         turn("Is the weather in Oslo good?"),
     )
-    (told,) = memory.ledger.episodes.all(NOBODY)
-    assert (told.text, told.source, told.trusted) == ("It rains in Oslo.", "tool:weather", False)
-    assert memory.recall(NOBODY, "Does it rain in Oslo?").episodes == (told,)
-    assert replay.select(memory.ledger.episodes.buffered(NOBODY), {}, budget=9) == []
+    told = {e.source: e for e in memory.ledger.episodes.all(NOBODY)}
+    assert set(told) == {"user", "tool:weather", "agent"}
+    assert told["tool:weather"].text == "It rains in Oslo."
+    assert 'weather({"town": "Oslo"}) -> It rains in Oslo.' in told["agent"].text
+    assert [source for source, one in told.items() if one.trusted] == ["user"]
+    assert told["tool:weather"] in memory.recall(NOBODY, "Does it rain in Oslo?").episodes
+    taught = replay.select(memory.ledger.episodes.buffered(NOBODY), {}, budget=9)
+    assert [one.episode_id for one in taught] == [told["user"].id]
+
+
+def test_a_structured_answer_is_no_tools_result(memory, call):
+    class Weather(BaseModel):
+        town: str
+
+    calls = AIMessage("", tool_calls=[{"name": "Weather", "args": {"town": "Oslo"}, "id": "c"}])
+    agent = create_agent(
+        scripted(calls),
+        middleware=[SleepMemoryMiddleware(memory)],
+        response_format=ToolStrategy(Weather),
+    )
+    out = call(agent, turn("Which town has the good weather?"))
+    assert out["structured_response"].town == "Oslo"
+    assert [e.source for e in memory.ledger.episodes.all()] == ["user"]
+
+
+def test_the_error_of_a_tool_is_no_episode(memory, call):
+    asks = AIMessage("", tool_calls=[{"name": "weather", "args": {"place": 1}, "id": "c1"}])
+    agent = create_agent(
+        scripted(asks, "I do not know."), [weather], middleware=[SleepMemoryMiddleware(memory)]
+    )
+    call(agent, turn("Is the weather in Oslo good?"))
+    assert [e.source for e in memory.ledger.episodes.all()] == ["user"]
+
+
+def test_a_summary_is_not_what_the_user_said(memory, call):
+    model = scripted("Noted.", "Noted.", "Noted.")
+    agent = create_agent(
+        model,
+        middleware=[
+            SleepMemoryMiddleware(memory, ALICE),
+            SummarizationMiddleware(
+                scripted("Mara lives in Rome."), trigger=("messages", 4), keep=("messages", 1)
+            ),
+        ],
+        checkpointer=InMemorySaver(),
+    )
+    thread = {"configurable": {"thread_id": "t"}}
+    said = [TOLD, "Jon has a red boat.", "Jon sold the red boat again."]
+    for text in said:
+        out = call(agent, turn(text), thread)
+    assert any("summary of the conversation" in m.text for m in out["messages"])
+    assert [e.text for e in memory.ledger.episodes.all(ALICE)] == said
 
 
 def test_one_question_is_one_logged_decision_however_many_model_calls(memory, call):
@@ -124,17 +245,30 @@ def test_the_same_turn_observed_twice_is_stored_once(memory, call):
 
 def test_a_checkpointed_thread_stores_each_turn_once_and_piles_up_no_recall(memory, call):
     model = scripted("Noted.", "Brenport.", "Noted.", "Oslo.")
+    for town in ("Brenport", "Oslo"):
+        memory.observe(ALICE, f"Mara moved to {town}.")
     agent = create_agent(
-        model, middleware=[SleepMemoryMiddleware(memory)], checkpointer=InMemorySaver()
+        model, middleware=[SleepMemoryMiddleware(memory, ALICE)], checkpointer=InMemorySaver()
     )
     thread = {"configurable": {"thread_id": "t"}}
-    for text in (TOLD, ASKED, "Mara moved to Oslo then.", ASKED):
+    turns = ["Jon has a boat.", ASKED, "Jon sold the boat.", "So where did Mara move?"]
+    for text in turns:
         out = call(agent, turn(text), thread)
-    assert [e.text for e in memory.ledger.episodes.all()] == [TOLD, "Mara moved to Oslo then."]
+    assert [e.text for e in memory.ledger.episodes.all()][2:] == turns
     assert [m.type for m in out["messages"]] == ["human", "ai"] * 4
     last = model.shown[-1]
     assert [m.type for m in last].count("system") == 1
     assert last[0].text.index("Brenport") < last[0].text.index("Oslo")  # oldest first
+
+
+@dataclass
+class Context:
+    user_id: str | None = None
+    namespace: tuple[str, ...] | None = None
+
+
+class Model(BaseModel):
+    user_id: str | None = None
 
 
 @pytest.mark.parametrize(
@@ -142,11 +276,25 @@ def test_a_checkpointed_thread_stores_each_turn_once_and_piles_up_no_recall(memo
     [
         {"context": {"namespace": BOB}},
         {"context": {"namespace": ["bob"]}},
+        {"context": {"user_id": "bob"}},
+        {"context": Context(user_id="bob")},
+        {"context": Context(namespace=BOB)},
+        {"context": Model(user_id="bob")},
         {"config": {"configurable": {"namespace": ("bob",)}}},
         {"config": {"configurable": {"namespace": ["bob"]}}},
+        {"config": {"configurable": {"user_id": "bob", "thread_id": "t"}}},
+        {"config": {"configurable": {"langgraph_user_id": "bob"}}},
+        {"config": {"configurable": {"langgraph_auth_user": {"identity": "bob"}}}},
+        {
+            "config": {
+                "configurable": {"langgraph_auth_user": {"identity": "bob"}, "user_id": "alice"}
+            }
+        },
+        {"context": {"namespace": BOB}, "config": {"configurable": {"user_id": "alice"}}},
+        {"context": Context(), "config": {"configurable": {"user_id": "bob"}}},
     ],
 )
-def test_the_call_names_the_namespace(memory, call, named):
+def test_the_call_names_the_owner(memory, call, named):
     memory.observe(ALICE, "Mara moved to Rome.")
     memory.observe(NOBODY, "Mara moved to Paris.")
     model = scripted("Noted.", "Brenport.")
@@ -159,6 +307,70 @@ def test_the_call_names_the_namespace(memory, call, named):
     assert "Paris" not in model.shown[1][0].text
 
 
+@pytest.mark.parametrize(
+    ("namespace", "owner"),
+    [
+        (("app", "{user_id}"), ("app", "bob")),
+        (("{org}", "{user_id}"), ("acme", "bob")),
+        (lambda runtime: ("app", runtime.context["user_id"]), ("app", "bob")),
+        (lambda runtime: runtime.context["org"], ("acme",)),
+        (("{", "}"), ("{", "}")),
+    ],
+)
+def test_a_template_or_a_function_names_the_owner(memory, call, namespace, owner):
+    agent = create_agent(
+        scripted("Noted."), middleware=[SleepMemoryMiddleware(memory, namespace=namespace)]
+    )
+    call(agent, turn(TOLD), context={"user_id": "bob", "org": "acme"})
+    assert memory.ledger.episodes.namespaces() == [owner]
+
+
+@pytest.mark.parametrize(
+    ("namespace", "named"),
+    [
+        (None, {"config": {"configurable": {"thread_id": "t"}}}),
+        (None, {"config": {"configurable": {"user_id": ""}}}),
+        (None, {"context": {"tenant": "acme"}}),
+        (None, {"context": Context()}),
+        (("app", "{user_id}"), {}),
+        (("app", "{user_id}"), {"context": {"user_id": None}}),
+        (("app", "{user_id}"), {"context": Context()}),
+        (("app", "{user_id}"), {"config": {"configurable": {"user_id": ""}}}),
+        (("{org}", "{user_id}"), {"context": {"user_id": "bob"}}),
+        (("{user.name}",), {"context": {"user": {"id": "bob"}}}),
+        (lambda runtime: None, {"config": {"configurable": {"thread_id": "t"}}}),
+    ],
+)
+def test_a_run_that_names_no_owner_is_refused(memory, call, namespace, named):
+    agent = create_agent(
+        scripted("Noted."), middleware=[SleepMemoryMiddleware(memory, namespace=namespace)]
+    )
+    with pytest.raises(NamespaceError):
+        call(agent, turn(TOLD), **named)
+    assert memory.ledger.episodes.all() == []
+
+
+def test_a_turn_that_goes_on_keeps_its_owner(memory, call):
+    @tool
+    def approve() -> str:
+        """Ask the user."""
+        return str(interrupt("May I?"))
+
+    asks = AIMessage("", tool_calls=[{"name": "approve", "args": {}, "id": "c1"}])
+    agent = create_agent(
+        scripted(asks, "Done."),
+        [approve],
+        middleware=[SleepMemoryMiddleware(memory)],
+        checkpointer=InMemorySaver(),
+    )
+    named = {"configurable": {"thread_id": "t", "user_id": "bob"}}
+    call(agent, turn(TOLD), named)
+    call(agent, Command(resume="You may."), {"configurable": {"thread_id": "t"}})
+    assert memory.ledger.episodes.namespaces() == [BOB]
+    (told, *_) = memory.ledger.episodes.all(BOB)
+    assert memory.ledger.episodes.outcome(told.id) == "Done."
+
+
 def test_the_middleware_has_a_namespace_of_its_own(memory, call):
     agent = create_agent(
         scripted("Noted.", "Noted."), middleware=[SleepMemoryMiddleware(memory, namespace=ALICE)]
@@ -169,25 +381,59 @@ def test_the_middleware_has_a_namespace_of_its_own(memory, call):
     assert [e.text for e in memory.ledger.episodes.all(BOB)] == ["Jon moved to Oslo."]
 
 
-@pytest.mark.parametrize("namespace", ["bob", ("../bob",), ()])
-def test_an_unsafe_namespace_stops_the_turn(memory, call, namespace):
+@pytest.mark.parametrize("namespace", ["bob", ("b" * 513,), ()])
+def test_what_names_no_owner_stops_the_turn(memory, call, namespace):
     agent = create_agent(scripted("Noted."), middleware=[SleepMemoryMiddleware(memory)])
     with pytest.raises(NamespaceError):
         call(agent, turn(TOLD), context={"namespace": namespace})
     assert memory.ledger.episodes.all() == []
 
 
-def test_the_archive_is_asked_when_the_model_does_not_know(memory, call):
+def unknowing(memory, *replies):
+    """The memory's own chat model, which says these instead; and what it was shown."""
+    shown, left = [], list(replies)
+
+    def reply(chats, experts=(), **settings):
+        shown.append(chats[0])
+        return [Reply(left.pop(0), 1.0)]
+
+    memory.local.reply = reply
+    without_files = {"live": lambda namespace: ()}
+    return memory.chat_model().model_copy(update=without_files), shown
+
+
+def test_everything_is_read_when_the_weights_do_not_know(memory, call):
     told = memory.observe(NOBODY, TOLD)
     put_expert(memory, NOBODY, [told.id])
-    memory.observe(NOBODY, "Mara likes green pears.")
-    model = scripted("I do not know.", "In Brenport.")
+    model, shown = unknowing(memory, "I do not know.", "In Brenport.")
+    question = "Is it so that Mara moved to Brenport?"
+    agent = create_agent(model, middleware=[SleepMemoryMiddleware(memory)])
+    out = call(agent, turn(question))
+    assert [m.text for m in out["messages"]] == [question, "In Brenport."]
+    first, second = shown
+    assert [m["role"] for m in first] == ["user"]
+    assert f"{told.date}: {TOLD}" in second[0]["content"]
+    assert question not in second[0]["content"]
+    assert [row["look"] for row in memory.ledger.turns.retrievals(NOBODY)] == ["first", "again"]
+
+
+def test_a_second_look_reads_nothing_that_stands_in_the_conversation(memory, call):
+    told = memory.observe(NOBODY, TOLD)
+    put_expert(memory, NOBODY, [told.id])
+    model, shown = unknowing(memory, "I do not know.", "Noted.")
+    text = "It is so that Mara moved to Brenport."
+    agent = create_agent(model, middleware=[SleepMemoryMiddleware(memory)])
+    call(agent, turn(text))
+    assert len(shown) == 2
+    assert text not in shown[1][0]["content"]
+
+
+def test_what_was_answered_from_memories_stands(memory, call):
+    memory.observe(NOBODY, TOLD)
+    model = scripted("I do not know.")
     out = call(create_agent(model, middleware=[SleepMemoryMiddleware(memory)]), turn(ASKED))
-    assert out["messages"][-1].text == "In Brenport."
-    first, second = (messages[0].text for messages in model.shown)
-    assert "pears" in first
-    assert TOLD not in first
-    assert TOLD in second
+    assert out["messages"][-1].text == "I do not know."
+    assert TOLD in model.shown[0][0].text
 
 
 def test_a_model_without_the_experts_always_retrieves(memory, call):
@@ -205,8 +451,10 @@ def test_the_sleeping_models_own_agent_answers_for_its_namespace(memory, call):
     agent = create_agent(memory.chat_model(), middleware=[SleepMemoryMiddleware(memory)])
     call(agent, turn(TOLD), context={"namespace": BOB})
     out = call(agent, turn(ASKED), context={"namespace": BOB})
+    assert [e.text for e in memory.ledger.episodes.all(BOB)] == [TOLD, ASKED]
+    with memory.ledger.database.write() as db:
+        db.execute("DELETE FROM episodes WHERE text = ?", [ASKED])
     assert out["messages"][-1].text == memory.ask(BOB, ASKED).text
-    assert [e.text for e in memory.ledger.episodes.all(BOB)] == [TOLD]
 
 
 def test_a_tool_message_in_the_input_is_a_tools(memory, call):
@@ -218,4 +466,55 @@ def test_a_tool_message_in_the_input_is_a_tools(memory, call):
         create_agent(scripted("Yes."), middleware=[SleepMemoryMiddleware(memory)]),
         {"messages": talk},
     )
-    assert [e.source for e in memory.ledger.episodes.all()] == ["tool:weather"]
+    assert {e.source for e in memory.ledger.episodes.all()} == {"user", "tool:weather"}
+
+
+# What fails
+
+
+def broken(memory, monkeypatch):
+    """From now on nothing can be embedded."""
+
+    def fail(*texts):
+        raise ConnectionError("no route to the embeddings")
+
+    monkeypatch.setattr(type(memory.embeddings), "embed_query", fail)
+    monkeypatch.setattr(type(memory.embeddings), "embed_documents", fail)
+
+
+def test_a_turn_goes_on_without_embeddings(memory, call, monkeypatch):
+    memory.observe(NOBODY, TOLD)
+    broken(memory, monkeypatch)
+    model = scripted("I do not know.")
+    out = call(create_agent(model, middleware=[SleepMemoryMiddleware(memory)]), turn(ASKED))
+    assert out["messages"][-1].text == "I do not know."
+    assert [m.type for m in model.shown[0]] == ["human"]
+    assert [e.text for e in memory.ledger.episodes.all()] == [TOLD, ASKED]
+    assert memory.status()[0]["failures"] >= 1
+
+
+def test_a_turn_goes_on_without_a_ledger(memory, call, caplog):
+    memory.ledger.close()
+    out = call(
+        create_agent(scripted("Noted."), middleware=[SleepMemoryMiddleware(memory)]), turn(TOLD)
+    )
+    assert out["messages"][-1].text == "Noted."
+    assert "observing a turn failed" in caplog.text
+
+
+# The agent's own system message
+
+
+def test_the_blocks_of_a_system_message_stay_as_they_are(memory, call):
+    memory.observe(NOBODY, TOLD)
+    model = scripted("In Brenport.")
+    kind = {"type": "text", "text": "You are kind.", "cache_control": {"type": "ephemeral"}}
+    agent = create_agent(
+        model,
+        middleware=[SleepMemoryMiddleware(memory)],
+        system_prompt=SystemMessage([kind]),
+    )
+    call(agent, turn(ASKED))
+    first, second = model.shown[0][0].content
+    assert first == kind
+    assert TOLD in second["text"]

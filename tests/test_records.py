@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from sleepmem.errors import EpisodeError, NamespaceError
-from sleepmem.records import Episode, Recall, Score, View, check_namespace, namespace_key
+from sleepmem.records import AGENT, Episode, Recall, Score, View, check_namespace, namespace_key
 
 TOLD = Episode(
     ("alice",),
@@ -13,32 +13,38 @@ TOLD = Episode(
 )
 
 
-@pytest.mark.parametrize("namespace", [("alice",), ("org", "a@b.c"), ["x_1", "y-2"], ("a" * 64,)])
-def test_safe_namespaces_become_tuples(namespace):
+@pytest.mark.parametrize(
+    "namespace",
+    [
+        ("alice",),
+        ("org", "a@b.c"),
+        ["x_1", "y-2"],
+        ("a" * 512,),
+        ("..", ".hidden", "a/b", "a\\b"),
+        ("a b", " ", "a\n"),
+        ("auth0|5f7c8", "whatsapp:+491701234567", "{user_id}"),
+        ("ä", "田中", "😀", "\x00"),
+    ],
+)
+def test_any_string_may_be_part_of_a_namespace(namespace):
     assert check_namespace(namespace) == tuple(namespace)
+
+
+def test_one_owner_however_the_accents_are_written():
+    composed, decomposed = "Jos\u00e9", "Jose\u0301"
+    assert check_namespace((decomposed,)) == check_namespace((composed,)) == (composed,)
 
 
 @pytest.mark.parametrize(
     "namespace",
-    [
-        "alice",
-        (),
-        ("",),
-        ("..",),
-        (".hidden",),
-        ("a/b",),
-        ("a b",),
-        ("a\n",),
-        ("a" * 65,),
-        (1,),
-        ("ok", None),
-        ("ä",),
-    ],
+    ["alice", (), ("",), ("a" * 513,), (1,), ("ok", None), (b"a",), (("a",),), ("lone \ud800",)],
 )
-def test_unsafe_namespaces_are_refused_by_name(namespace):
+def test_what_names_no_owner_is_refused_by_name(namespace):
     with pytest.raises(NamespaceError) as raised:
         check_namespace(namespace)
     assert "namespace" in str(raised.value)
+    assert len(str(raised.value)) < 300
+    assert str(raised.value).encode()
     assert isinstance(raised.value, ValueError)
 
 
@@ -65,6 +71,13 @@ def test_owner_text_source_and_message_make_the_id(changed):
     assert dataclasses.replace(TOLD, **changed).id != TOLD.id
 
 
+@pytest.mark.parametrize(
+    "changed", [{"speaker": "Jon"}, {"thread": "t"}, {"answers": "Where?"}, {"day": "2031-01-01"}]
+)
+def test_what_surrounds_an_episode_makes_no_other_of_it(changed):
+    assert dataclasses.replace(TOLD, **changed).id == TOLD.id
+
+
 def test_the_same_message_is_the_same_episode_at_any_time():
     assert dataclasses.replace(TOLD, created_at="2031-01-01T00:00:00.000000+00:00").id == TOLD.id
 
@@ -82,6 +95,21 @@ def test_an_episode_cannot_be_changed():
 def test_only_what_the_user_said_is_trusted():
     assert TOLD.trusted
     assert not dataclasses.replace(TOLD, source="tool:search").trusted
+    assert not dataclasses.replace(TOLD, source=AGENT).trusted
+
+
+def test_the_time_is_kept_in_utc_and_the_day_where_the_speaker_was():
+    late = dataclasses.replace(TOLD, created_at="2030-01-02T23:30:00-05:00", day="")
+    assert late.created_at == "2030-01-03T04:30:00.000000+00:00"
+    assert late.date == late.day == "2030-01-02"
+
+
+def test_the_whole_tells_who_answered_what():
+    assert TOLD.whole == TOLD.text
+    answered = dataclasses.replace(TOLD, text="Yes.", answers="Does Mara live in Oslo?")
+    assert answered.whole == "Does Mara live in Oslo? - Yes."
+    told = dataclasses.replace(answered, speaker="Jon")
+    assert told.whole == "Does Mara live in Oslo? - Jon: Yes."
 
 
 def test_recalled_episodes_are_shown_oldest_first():

@@ -14,6 +14,7 @@ _COMMANDS = (
     inspection.status,
     inspection.report,
     inspection.verify,
+    inspection.reindex,
     nights.rollback,
     demo.demo,
 )

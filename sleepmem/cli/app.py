@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
+from urllib.parse import unquote
 
 import typer
 from rich.console import Console
@@ -36,7 +37,12 @@ out, err = Console(), Console(stderr=True)
 
 Folder = Annotated[Path, typer.Argument(help="The memory folder.", show_default=False)]
 Owner = Annotated[
-    str, typer.Option("--namespace", "-n", help="Whose memory; parts are separated by '/'.")
+    str,
+    typer.Option(
+        "--namespace",
+        "-n",
+        help="Whose memory; parts are separated by '/', a '/' of a part is %2F.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Model = Annotated[
@@ -142,14 +148,20 @@ def opened(
 
 
 def parse_namespace(text: str) -> Namespace:
-    return check_namespace(tuple(text.split("/")))
+    """The inverse of `as_path`."""
+    return check_namespace(unquote(part) for part in text.split("/"))
+
+
+def as_path(namespace: Sequence[str]) -> str:
+    """A namespace as a command takes it: its parts between slashes, a slash in one as %2F."""
+    return "/".join(part.replace("%", "%25").replace("/", "%2F") for part in namespace)
 
 
 def known_namespace(memory: SleepMemory, text: str) -> Namespace:
     """The namespace, when something was ever said to it: a mistyped one is no empty one."""
     owner, owners = parse_namespace(text), memory.ledger.episodes.namespaces()
     if owner not in owners:
-        known = ", ".join("/".join(other) for other in owners)
+        known = ", ".join(map(as_path, owners))
         fail(f"nothing was ever said to {text} in {memory.folder}; it knows {known or 'nobody'}.")
     return owner
 

@@ -13,6 +13,7 @@ from sleepmem.cli.app import (
     Folder,
     Json,
     Owner,
+    as_path,
     known_namespace,
     opened,
     out,
@@ -31,7 +32,15 @@ def status(folder: Folder, as_json: Json = False) -> None:
         print_json(rows)
         return
     table = Table(
-        "namespace", "stored", "buffer", "weights", "experts", "nights", "asked", "retrieved"
+        "namespace",
+        "stored",
+        "buffer",
+        "weights",
+        "experts",
+        "nights",
+        "asked",
+        "retrieved",
+        "failed",
     )
     for row in rows:
         table.add_row(*_cells(row))
@@ -73,10 +82,17 @@ def verify(folder: Folder, as_json: Json = False) -> None:
     raise typer.Exit(1 if faults else 0)
 
 
+def reindex(folder: Folder) -> None:
+    """Make the index anew with the default embeddings: after they changed, or it was lost."""
+    with opened(folder, reconcile=False) as memory:
+        memory.reindex()
+        print(f"the index of {len(memory.ledger.episodes.namespaces())} namespaces is made anew")
+
+
 def _cells(row: dict[str, Any]) -> list[str]:
     rate = row["retrieval_rate"]
     return [
-        "/".join(row["namespace"]),
+        as_path(row["namespace"]),
         str(row["episodes"]),
         str(row["buffered"]),
         str(row["learned"]),
@@ -84,4 +100,5 @@ def _cells(row: dict[str, Any]) -> list[str]:
         str(row["nights"]),
         str(row["questions"]),
         "-" if rate is None else f"{rate:.2f}",
+        str(row["failures"]),
     ]

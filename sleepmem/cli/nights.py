@@ -16,6 +16,7 @@ from sleepmem.cli.app import (
     Json,
     Model,
     Owner,
+    as_path,
     err,
     fail,
     known_namespace,
@@ -118,7 +119,7 @@ def one_night(memory: SleepMemory, owner: Namespace) -> NightReport:
 
 def print_night(report: NightReport) -> None:
     """Two lines a night: the verdict with its reason, and what it did."""
-    owner = "/".join(report.namespace)
+    owner = as_path(report.namespace)
     out.print(
         f"{report.night_id} of {owner}: {report.verdict.value}, {report.reason}",
         highlight=False,
@@ -149,7 +150,7 @@ def _waiting(memory: SleepMemory) -> list[Namespace]:
     """Who has something buffered, or a night that was interrupted."""
     owners, ledger = [], memory.ledger
     for owner in ledger.episodes.namespaces():
-        if ledger.episodes.buffered(owner) or ledger.nights.unfinished(owner):
+        if ledger.episodes.telling(owner) or ledger.nights.unfinished(owner):
             owners.append(owner)
     return owners
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from sleepmem.day.recall import context_message, recall, search_archive
+from sleepmem.day.gate import PERFECT, Certainty
+from sleepmem.day.recall import Asked, calibrated, context_message, look_again, recall
 from sleepmem.day.state import DayContext
 from sleepmem.records import Look, Namespace, Recall, View
-from sleepmem.text.language import abstains
+from sleepmem.text.kinds import abstains
 from sleepmem.text.prompts import closed_book
 
 if TYPE_CHECKING:
@@ -26,63 +27,55 @@ class Answer(NamedTuple):
     recall: Recall
 
 
-def first_look(
-    day: DayContext,
-    namespace: Namespace,
-    *,
-    question: str,
-    holds_experts: bool = True,
-    log: bool = True,
-) -> Recall:
-    """What the model gets to answer a question with.
+def may_look_again(
+    day: DayContext, namespace: Namespace, *, first: Recall, answer: AIMessage
+) -> bool:
+    """Whether an answer does not do, although not everything was searched.
 
-    Args:
-        day: the open folder.
-        namespace: whose memory.
-        question: what the user asks.
-        holds_experts: whether the model that answers is the memory's own. Any other holds none of
-            the experts: what the weights would have answered, it reads from the archive.
-        log: keep the decision.
+    It comes from the weights and admits not knowing, or the model was not so certain of it that
+    the gate's whole score passes. What was answered from memories had all of them.
     """
-    found = recall(day, namespace, question=question, log=log)
-    if found.view is View.WEIGHTS and not holds_experts:
-        return search_archive(day, namespace, question=question)
-    return found
+    if first.look is Look.AGAIN or first.view is not View.WEIGHTS:
+        return False
+    reported = answer.response_metadata
+    certainty = Certainty(
+        reported.get("confidence", PERFECT.confidence),
+        reported.get("abstention", PERFECT.abstention),
+    )
+    # What the text says is a hint beside what the model would rather have said.
+    if certainty.abstains or abstains(answer.text):
+        return True
+    gate = calibrated(day, namespace)
+    return gate is None or gate.cost(certainty) > first.margin
 
 
 def second_look(
     day: DayContext,
     namespace: Namespace,
     *,
-    question: str,
+    asked: Asked,
     first: Recall,
     answer: AIMessage,
     log: bool = True,
 ) -> Recall | None:
-    """What the archive holds, when the answer did not do; None when the answer stands.
-
-    It did not do when it admits not knowing, or comes unsure from the weights. The archive is
-    searched once: not after a look that went there already.
-    """
-    confidence = answer.response_metadata.get("confidence", 1.0)
-    is_unsure = first.view is View.WEIGHTS and confidence < day.gate.sure
-    if first.look is not Look.BUFFER or not (is_unsure or abstains(answer.text)):
+    """What everything that holds has to the question; None when the answer stands."""
+    if not may_look_again(day, namespace, first=first, answer=answer):
         return None
-    found = search_archive(day, namespace, question=question, log=log)
+    found = look_again(day, namespace, asked=asked, log=log)
     return found if found.episodes else None
 
 
-def ask(day: DayContext, namespace: Namespace, *, question: str, model: SleepChatModel) -> Answer:
+def ask(day: DayContext, namespace: Namespace, *, asked: Asked, model: SleepChatModel) -> Answer:
     """Answer with the memory's own model. Stores nothing but the gate's log."""
-    found = first_look(day, namespace, question=question)
-    reply = _reply(model, question, found)
-    again = second_look(day, namespace, question=question, first=found, answer=reply)
+    found = recall(day, namespace, asked=asked)
+    reply = _reply(model, asked, found)
+    again = second_look(day, namespace, asked=asked, first=found, answer=reply)
     if again is not None:
-        found, reply = again, _reply(model, question, again)
+        found, reply = again, _reply(model, asked, again)
     return Answer(reply.text, found)
 
 
-def _reply(model: SleepChatModel, question: str, recalled: Recall) -> AIMessage:
-    system = context_message(recalled)
+def _reply(model: SleepChatModel, asked: Asked, recalled: Recall) -> AIMessage:
+    system = context_message(recalled, today=asked.today)
     messages = [{"role": "system", "content": system}] if system else []
-    return model.invoke([*messages, *closed_book(question)], view=recalled.view.value)
+    return model.invoke([*messages, *closed_book(asked.text)], view=recalled.view.value)

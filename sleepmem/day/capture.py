@@ -1,75 +1,234 @@
 """Which messages of a conversation become episodes. Pure.
 
-What the user stated, and what tools returned, with their source. Never what was recalled, asked, or
-said by the model itself: those would feed the memory with itself.
+What the user said, with what surrounds it; what tools returned; what the agent carried out. Never
+what was recalled or said by the model itself: that would feed the memory with itself. Frameworks
+and other agents write "human" messages, too; those are not the user's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import json
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
-from langchain_core.messages import BaseMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
-from sleepmem.records import USER
-from sleepmem.text.language import is_question, sentences, words
+from sleepmem.records import AGENT, USER
+from sleepmem.text.heads import asks
+from sleepmem.text.kinds import is_small_talk, without_pasted
+from sleepmem.text.prompts import HEADER
+from sleepmem.text.terms import terms
 
 # Id of the system message that carries recalled memories.
 RECALL_ID = "sleepmem-recall"
-# A sentence with fewer words tells nothing worth an episode.
-_FEWEST_WORDS = 3
+# Characters of what surrounds an episode: of the agent's words before it, of a result or an answer.
+_SHORT = 300
+# How `create_agent` begins the tool message that stands for a structured answer.
+# Log-odds from which what the agent said is taken for a question: a short reply to it counts.
+_ASKS = 0.5
+_STRUCTURED = "Returning structured response"
 
 
 class Said(NamedTuple):
-    """`now` is false for what stands before the last message of the user.
+    """One thing to remember.
 
-    A client may send the same history with every turn.
+    `now` is false for what stands before the last message of the user: a client may send the same
+    history with every turn. `answers` is what the agent had said before.
     """
 
     text: str
     source: str
     message_id: str | None
     now: bool
-
-
-def is_statement(text: str) -> bool:
-    """Whether a user's message tells something: a sentence of some words that is no question."""
-    for sentence in sentences(text):
-        if len(words(sentence)) >= _FEWEST_WORDS and not is_question(sentence):
-            return True
-    return False
+    speaker: str | None = None
+    answers: str | None = None
 
 
 def said(messages: Sequence[BaseMessage]) -> list[Said]:
-    """What is to be remembered of these messages, in order."""
-    users = [index for index, one in enumerate(messages) if isinstance(one, HumanMessage)]
-    last = max(users, default=0)
-    statements = []
-    for index, message in enumerate(messages):
-        if isinstance(message, HumanMessage) and is_statement(message.text):
-            source = USER
-        elif isinstance(message, ToolMessage) and message.text.strip():
+    """What the users said, in order; greetings and empty turns aside."""
+    users = _of_users(messages)
+    last = users[-1] if users else 0
+    found = []
+    for place in users:
+        message = messages[place]
+        text = without_pasted(text_of(message))
+        answers = _before(messages, place)
+        if text and not _is_nothing(text, answers):
+            name = message.name
+            found.append(Said(text, USER, message.id, place >= last, name, answers))
+    return found
+
+
+def done(messages: Sequence[BaseMessage], *, tools: Collection[str] | None = None) -> list[Said]:
+    """What tools returned, and what the agent carried out in each turn, in order.
+
+    Args:
+        messages: the conversation.
+        tools: names of the agent's tools, when they are known: what others returned is a
+            framework's own bookkeeping.
+    """
+    users = _of_users(messages)
+    starts = users or [0]
+    found = []
+    for start, end in zip(starts, [*starts[1:], len(messages)], strict=True):
+        turn, now = messages[start:end], start == starts[-1]
+        results: list[ToolMessage] = []
+        for one in turn:
+            if isinstance(one, ToolMessage) and _is_result(one, tools):
+                results.append(one)
+        for message in results:
             source = f"tool:{message.name or 'unknown'}"
-        else:
-            continue
-        statements.append(Said(message.text, source, message.id, index >= last))
-    return statements
-
-
-def asks(text: str) -> bool:
-    """Whether a user's message asks something, if only in one of its sentences."""
-    return any(map(is_question, sentences(text)))
+            found.append(Said(text_of(message), source, message.id, now))
+        task = _task(turn, {one.tool_call_id: text_of(one) for one in results})
+        if task:
+            ended = turn[-1].id
+            found.append(Said(task, AGENT, f"task-{ended}" if ended else None, now))
+    return found
 
 
 def question(messages: Sequence[BaseMessage]) -> str | None:
-    """What the user asks: the text of the last message, when it is the user's and asks."""
-    last = messages[-1] if messages else None
-    return last.text if isinstance(last, HumanMessage) and asks(last.text) else None
+    """What the user says now: the last message, when it is the user's and needs an answer."""
+    users = _of_users(messages)
+    is_last = bool(users) and users[-1] == len(messages) - 1
+    return last_question(messages) if is_last else None
 
 
 def last_question(messages: Sequence[BaseMessage]) -> str | None:
-    """What the user asked in this turn, though tools or the model may have spoken since."""
-    for message in reversed(messages):
-        if isinstance(message, HumanMessage):
-            return message.text if asks(message.text) else None
+    """What the user said in this turn, though tools or the model may have spoken since."""
+    users = _of_users(messages)
+    if not users:
+        return None
+    text = without_pasted(text_of(messages[users[-1]])) or text_of(messages[users[-1]])
+    return None if _is_nothing(text, _before(messages, users[-1])) else text
+
+
+def turn_id(messages: Sequence[BaseMessage]) -> str | None:
+    """Id of the message that began this turn."""
+    users = _of_users(messages)
+    return messages[users[-1]].id if users else None
+
+
+def speaker(messages: Sequence[BaseMessage]) -> str | None:
+    """Who of several people speaks in this turn."""
+    users = _of_users(messages)
+    return messages[users[-1]].name if users else None
+
+
+def answer(messages: Sequence[BaseMessage]) -> str | None:
+    """What this turn ended with; None while the agent has not answered."""
+    last = messages[-1] if messages else None
+    is_over = isinstance(last, AIMessage) and not last.tool_calls
+    return _short(text_of(last)) if last is not None and is_over else None
+
+
+def _is_nothing(text: str, answers: str | None) -> bool:
+    """Whether it greets, thanks or is empty; what answers a question may be as short."""
+    if not is_small_talk(text):
+        return False
+    is_asked = len(terms(answers or "")) > 1 and asks(answers or "") >= _ASKS
+    return not (is_asked and terms(text))
+
+
+def text_of(message: BaseMessage) -> str:
+    """The text of a message; images and files in it are named."""
+    if isinstance(message.content, str):
+        return message.content.strip()
+    parts = []
+    for block in message.content_blocks:
+        part = block["text"] if block["type"] == "text" else _named(block)
+        parts.append(part)
+    return "\n".join(part for part in parts if part.strip()).strip()
+
+
+def _named(block: Any) -> str:
+    """A content block that is no text, by its kind and name; nothing for a model's own."""
+    kind = block["type"]
+    if kind not in ("image", "audio", "video", "file", "text-plain"):
+        return ""
+    extras = block.get("extras") or {}
+    names = [block.get(key) or extras.get(key) for key in ("filename", "name", "title")]
+    url = str(block.get("url") or "")
+    if not url.startswith("data:"):
+        names.append(urlsplit(url).path.rpartition("/")[2])
+    names.append(block.get("mime_type"))
+    name = next((str(name) for name in names if name), "")
+    kind = "file" if kind == "text-plain" else kind
+    return f"[{kind}: {name}]" if name else f"[{kind}]"
+
+
+def _of_users(messages: Sequence[BaseMessage]) -> list[int]:
+    """Places of the messages that users wrote."""
+    agents = {message.name for message in messages if not isinstance(message, HumanMessage)}
+    agents |= set(_called(messages))
+    places: list[int] = []
+    is_open = False  # a user without a name has spoken and was not answered yet
+    for place, message in enumerate(messages):
+        # An agent with a name speaks to others; the one that answers the user has none.
+        if isinstance(message, AIMessage) and not message.tool_calls and not message.name:
+            is_open = False
+        if not isinstance(message, HumanMessage) or is_ours(message):
+            continue
+        is_agents = bool(message.name) and (message.name in agents or is_open)
+        if "lc_source" in message.additional_kwargs or is_agents:
+            continue
+        is_open = is_open or not message.name
+        places.append(place)
+    return places
+
+
+def is_ours(message: BaseMessage) -> bool:
+    """Whether a message carries what was recalled."""
+    return (message.id or "").startswith(RECALL_ID) or HEADER in message.text
+
+
+def _called(messages: Sequence[BaseMessage]) -> Iterator[str]:
+    """Names of the tools, and so of the agents behind some of them, that were called."""
+    for message in messages:
+        if isinstance(message, AIMessage):
+            yield from (call["name"] for call in message.tool_calls)
+
+
+def _before(messages: Sequence[BaseMessage], place: int) -> str | None:
+    """What the agent had said last before this message, in short."""
+    for message in reversed(messages[:place]):
+        if isinstance(message, AIMessage) and message.text.strip():
+            return _short(message.text, end=True)
+        is_marked = is_ours(message) or "lc_source" in message.additional_kwargs
+        if isinstance(message, HumanMessage) and not is_marked:
+            return None
     return None
+
+
+def _is_result(message: ToolMessage, tools: Collection[str] | None) -> bool:
+    """Whether a tool returned something worth an episode: no error, no bookkeeping, no memory."""
+    if message.status == "error" or is_ours(message):
+        return False
+    if tools is not None and message.name and message.name not in tools:
+        return False
+    text = message.text.strip()
+    return bool(text) and not text.startswith(_STRUCTURED)
+
+
+def _task(turn: Sequence[BaseMessage], results: dict[str, str]) -> str:
+    """What was asked, which tools were called with what, what they returned, how it ended."""
+    calls = []
+    for message in turn:
+        for call in message.tool_calls if isinstance(message, AIMessage) else []:
+            if call["id"] in results:
+                arguments = json.dumps(call["args"], ensure_ascii=False, default=str)
+                result = _short(results[call["id"]])
+                calls.append(f"{call['name']}({_short(arguments)}) -> {result}")
+    outcome = answer(turn)
+    if not calls or not outcome:
+        return ""
+    goal = _short(text_of(turn[0])) if _of_users(turn[:1]) else ""
+    return "\n".join(line for line in (goal, *calls, outcome) if line)
+
+
+def _short(text: str, *, end: bool = False) -> str:
+    """The text in one line, cut: what stands first, or last."""
+    line = " ".join(text.split())
+    if len(line) <= _SHORT:
+        return line
+    return "…" + line[-_SHORT:].partition(" ")[2] if end else line[:_SHORT].rpartition(" ")[0] + "…"

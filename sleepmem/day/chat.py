@@ -20,6 +20,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from sleepmem.day.capture import RECALL_ID
 from sleepmem.errors import ModelError
 from sleepmem.records import Namespace, View, check_namespace
+from sleepmem.text.prompts import ABSTENTION
 
 # The name of this kind of model: how the middleware tells it from foreign ones.
 LLM_TYPE = "sleepmem"
@@ -33,6 +34,7 @@ class Call(NamedTuple):
     experts: tuple[str, ...]
     max_new_tokens: int
     temperature: float
+    abstention: str
 
 
 class SleepChatModel(BaseChatModel):
@@ -42,10 +44,12 @@ class SleepChatModel(BaseChatModel):
     live        names of a namespace's live experts, loaded into it
     where       the namespace that the running graph names
     namespace   the one to use when neither the call nor the graph names any
+    abstention  what the model says for a namespace when it does not know
     """
 
     local: Any
     live: Callable[[Namespace], tuple[str, ...]]
+    abstention: Callable[[Namespace], str] = lambda namespace: ABSTENTION
     where: Callable[[], Namespace | None]
     namespace: tuple[str, ...] | None = None
     max_new_tokens: int = 64
@@ -80,13 +84,14 @@ class SleepChatModel(BaseChatModel):
             max_new_tokens=call.max_new_tokens,
             temperature=call.temperature,
             seed=random.getrandbits(32),
+            abstention=call.abstention,
         )
         text = _cut(reply.text, stop)
         asked, answered = len(self.local.prompt_ids(call.chat)), self.local.count_tokens(text)
         usage = UsageMetadata(
             input_tokens=asked, output_tokens=answered, total_tokens=asked + answered
         )
-        metadata = self._metadata(call.experts, reply.confidence)
+        metadata = self._metadata(call.experts, reply.confidence, reply.abstention)
         message = AIMessage(text, usage_metadata=usage, response_metadata=metadata)
         return ChatResult(generations=[ChatGeneration(message=message)])
 
@@ -106,7 +111,8 @@ class SleepChatModel(BaseChatModel):
         )
         shown = _Shown(stop)
         confidence = yield from self._show(pieces, shown, run_manager)
-        metadata = self._metadata(call.experts, confidence)
+        abstention = self.local.abstention(call.chat, call.experts, text=call.abstention)
+        metadata = self._metadata(call.experts, confidence, abstention)
         last = AIMessageChunk(content="", chunk_position="last", response_metadata=metadata)
         yield ChatGenerationChunk(message=last)
 
@@ -140,20 +146,26 @@ class SleepChatModel(BaseChatModel):
         recalled = any(message.id == RECALL_ID for message in messages)
         from_weights = kwargs.get("view", View.WEIGHTS) == View.WEIGHTS and not recalled
         experts: tuple[str, ...] = ()
+        abstention = ABSTENTION
         if namespace is not None and from_weights:
-            experts = self.live(check_namespace(namespace))
+            owner = check_namespace(namespace)
+            experts, abstention = self.live(owner), self.abstention(owner)
         return Call(
             chat_messages(messages),
             experts,
             kwargs.get("max_tokens") or self.max_new_tokens,
             kwargs.get("temperature", self.temperature),
+            abstention,
         )
 
-    def _metadata(self, experts: tuple[str, ...], confidence: float) -> dict[str, Any]:
+    def _metadata(
+        self, experts: tuple[str, ...], confidence: float, abstention: float
+    ) -> dict[str, Any]:
         return {
             "model_name": self.local.name,
             "experts": list(experts),
             "confidence": confidence,
+            "abstention": abstention,
         }
 
 

@@ -1,85 +1,98 @@
-"""Store what was said. It is on the disk when a call returns."""
+"""Store what happened. It is on the disk when a call returns."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
-from sleepmem.day.capture import said
+from sleepmem.day.capture import Said, answer, done, said, turn_id
 from sleepmem.day.state import DayContext
 from sleepmem.errors import EpisodeError
-from sleepmem.records import Episode, Namespace
-from sleepmem.text.similarity import cosine
+from sleepmem.records import AGENT, USER, Episode, Namespace, local_now
+from sleepmem.text.terms import normalised, terms
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
+# Characters of a tool's result that are searched for our own memories, and how many are compared.
+_SEARCHED, _COMPARED = 2_000, 8
+# Fewer words than these are in many texts by chance.
+_FEWEST_WORDS = 3
+
+
+class Turn(NamedTuple):
+    """What a conversation is, beside its messages.
+
+    owner      whose memory
+    thread     of the conversation
+    said_at    the time where the speaker is; now by default
+    tools      names of the agent's tools, when they are known
+    """
+
+    owner: Namespace
+    thread: str | None = None
+    said_at: str | None = None
+    tools: Collection[str] | None = None
+
 
 def observe(day: DayContext, episode: Episode) -> Episode:
-    """Store an episode, or find the one that it repeats.
+    """Store an episode; what was said last, said again, is no second one.
 
     Raises:
-        EpisodeError: it is too long for the model to read.
-        FolderError: the disk is full.
+        FolderError: the disk is full, or the index was made with other embeddings.
     """
-    _check_length(day, episode)
-    if episode.message_id is None:
-        same = repeated(day, episode)
-        if same:
-            return same
+    if episode.message_id is None and day.folder.ledger.episodes.is_newest(episode):
+        return day.folder.ledger.episodes.newest(episode.namespace, episode.source) or episode
     day.folder.ledger.episodes.add(episode)
     if not day.folder.append_only:
         day.folder.catch_up()
     return episode
 
 
-def observe_messages(
-    day: DayContext, namespace: Namespace, *, messages: Sequence[BaseMessage]
-) -> None:
-    """Store what was said in a conversation and is not stored yet.
+def observe_messages(day: DayContext, turn: Turn, *, messages: Sequence[BaseMessage]) -> None:
+    """Store what happened in a conversation and is not stored yet; again, it changes nothing.
 
-    What cannot be stored (too long, see `observe`) is left out and logged in the ledger, so that
-    the turn goes on.
+    What cannot be stored is left out and logged in the ledger, so that the turn goes on.
     """
-    ledger = day.folder.ledger
-    for statement in said(messages):
-        text, source = statement.text.strip(), statement.source
-        try:
-            episode = Episode(namespace, text, source)
-            # A turn, or its history, that a client sends again is no news.
-            if statement.now:
-                is_known = repeated(day, episode) is not None
-            else:
-                is_known = bool(ledger.episodes.repeats(episode))
-            if not is_known:
-                observe(day, Episode(namespace, text, source, message_id=statement.message_id))
-        except EpisodeError as error:
-            ledger.turns.log_event(
-                "not stored", namespace=list(namespace), source=source, reason=str(error)
-            )
-
-
-def repeated(day: DayContext, episode: Episode) -> Episode | None:
-    """The stored episode that this one repeats, unless something newer was said about the same."""
     episodes = day.folder.ledger.episodes
-    same = episodes.repeats(episode)
-    if not same:
-        return None
-    newer = []
-    for other in episodes.all(episode.namespace):
-        if other.created_at > same[0].created_at and other.text != episode.text:
-            newer.append(other.text)
-    if newer:
-        vector, *others = day.embed([episode.text, *newer])
-        if max(cosine(vector, other) for other in others) >= day.gate.repeated:
-            return None
-    return same[0]
+    for one in [*said(messages), *done(messages, tools=turn.tools)]:
+        try:
+            episode = Episode(
+                turn.owner,
+                one.text,
+                one.source,
+                turn.said_at or local_now(),
+                one.message_id,
+                one.speaker,
+                turn.thread,
+                one.answers,
+            )
+            if not _is_known(day, one, episode):
+                day.folder.ledger.episodes.add(episode)
+        except EpisodeError as error:
+            day.folder.ledger.turns.log_event(
+                "not stored", namespace=list(turn.owner), source=one.source, reason=str(error)
+            )
+    began, outcome = turn_id(messages), answer(messages)
+    if began and outcome:
+        episodes.complete(turn.owner, began, outcome=outcome)
 
 
-def _check_length(day: DayContext, episode: Episode) -> None:
-    limit, length = day.most_tokens, day.count_tokens(episode.text)
-    if limit and length > limit:
-        raise EpisodeError(
-            f"the episode has {length} tokens and half of the model's context is {limit}; "
-            "it could be neither read nor learned. Split it into several."
-        )
+def _is_known(day: DayContext, one: Said, episode: Episode) -> bool:
+    """Whether a client sent it before, or it is what the memory itself gave out."""
+    episodes = day.folder.ledger.episodes
+    if not one.now:
+        return bool(episodes.repeats(episode))
+    is_result = one.source not in (USER, AGENT)
+    return episodes.is_newest(episode) or (is_result and _is_recalled(day, episode))
+
+
+def _is_recalled(day: DayContext, result: Episode) -> bool:
+    """Whether a tool gave back what the user or the agent had told: a memory's own output."""
+    text = normalised(result.text)
+    found = day.folder.ledger.search(result.namespace, result.text[:_SEARCHED], limit=_COMPARED)
+    for episode in found:
+        is_told = episode.source in (USER, AGENT) and len(terms(episode.text)) >= _FEWEST_WORDS
+        if is_told and normalised(episode.text) in text:
+            return True
+    return False

@@ -5,30 +5,160 @@ Every decision is logged with its reason: the retrieval-load curve is drawn from
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from typing import NamedTuple
 
-from sleepmem.day.gate import Choice, choose, leads_on, naming
+import numpy as np
+
+from sleepmem.day.gate import NEIGHBOURS, Choice, Gate, choose, facts_near
+from sleepmem.day.ranking import A_LITTLE, Need, is_needed, within
+from sleepmem.day.safely import safely
+from sleepmem.day.search import Found, search
 from sleepmem.day.state import DayContext
-from sleepmem.records import Episode, Look, Namespace, Neighbour, Recall, View
-from sleepmem.text.prompts import memory_line, memory_prompt
+from sleepmem.records import Episode, Look, Namespace, Recall, View
+from sleepmem.text.heads import SURELY_ASKS, needs_no_memory
+from sleepmem.text.prompts import ABSTENTION, memory_line, memory_prompt
+from sleepmem.text.rarity import commonness
 from sleepmem.text.similarity import cosine
+from sleepmem.text.terms import terms
 
 # Tokens that the date of a memory takes in the prompt.
 _DATE_TOKENS = 8
 _NO_LIMIT = 1 << 30
+# Near memories among which the gate finds those that tell something.
+_LOOKED_AT = 60
+# What follows within this time in the same conversation goes on with what was said.
+_GOES_ON = timedelta(hours=1)
+# As many of the best bring along what was told beside them.
+_CONTINUED = 2
+# A word that so large a share of texts has tells two of them not apart.
+_EVERYDAY = 0.01
+# A word that a smaller share of texts has may be a name.
+_NO_NAME = 1e-8
 
 
-def recall(day: DayContext, namespace: Namespace, *, question: str, log: bool = True) -> Recall:
-    """The gate's decision for a question, and the memories that it needs, if any."""
-    ledger, buffer = day.folder.ledger, day.folder.buffer
+class Asked(NamedTuple):
+    """What a user says, the day where the user is, and what the model has before it anyway.
+
+    `seen` are the terms of each of these texts, `message_id` is of the message that asks.
+    """
+
+    text: str
+    today: date
+    seen: frozenset[tuple[str, ...]] = frozenset()
+    message_id: str | None = None
+
+    def has(self, episode: Episode) -> bool:
+        """Whether the model has an episode before it anyway."""
+        is_itself = self.message_id is not None and episode.message_id == self.message_id
+        return is_itself or terms(episode.text) in self.seen
+
+
+def recall(
+    day: DayContext,
+    namespace: Namespace,
+    *,
+    asked: Asked,
+    holds_experts: bool = True,
+    log: bool = True,
+) -> Recall:
+    """The gate's decision for a question, and the memories that it needs, if any.
+
+    Args:
+        day: the open folder.
+        namespace: whose memory.
+        asked: what the user says.
+        holds_experts: whether the model that answers is the memory's own. Any other holds none of
+            the experts: what the weights would have answered, it reads.
+        log: keep the decision.
+    """
     day.folder.catch_up()
-    vector = day.embeddings.embed_query(question)
-    count = day.gate.memories_per_question * day.gate.neighbours
+    vector = day.embeddings.embed_query(asked.text)
+    choice = Choice(View.RETRIEVAL, "the model holds no experts of this memory", 0.0)
+    if holds_experts:
+        choice = _choose(day, namespace, asked, vector)
+    if choice.view is View.WEIGHTS:
+        found = Recall(choice.view, choice.reason, (), choice.similarity, margin=choice.margin)
+    else:
+        found = _fetch(day, namespace, asked, choice, vector)
+    if log:
+        log_recall(day, namespace, question=asked.text, recalled=found)
+    return found
 
-    # What was only forgotten must not crowd out what is new.
+
+def look_again(day: DayContext, namespace: Namespace, *, asked: Asked, log: bool = True) -> Recall:
+    """Search everything that holds, after an answer from the weights that did not do."""
+    day.folder.catch_up()
+    vector = day.embeddings.embed_query(asked.text)
+    choice = Choice(View.RETRIEVAL, "the model was not sure; searched everything", 0.0)
+    found = _fetch(day, namespace, asked, choice, vector)
+    again = Recall(found.view, choice.reason, found.episodes, found.similarity, Look.AGAIN)
+    if log:
+        log_recall(day, namespace, question=asked.text, recalled=again)
+    return again
+
+
+def context_message(
+    recalled: Recall, system: str = "", *, today: date | None = None, speaker: str | None = None
+) -> str:
+    """The system message that carries what was recalled, after the agent's own `system`.
+
+    Just `system` when nothing was. `today` and `speaker` tell the model the date and who speaks.
+    """
+    if not recalled.episodes:
+        return system
+    lines = []
+    for episode in recalled.oldest_first:
+        text = recalled.excerpts.get(episode.id, episode.whole)
+        lines.append(memory_line(episode.date, text))
+    return memory_prompt(lines, system, today=today, speaker=speaker)
+
+
+def log_recall(day: DayContext, namespace: Namespace, *, question: str, recalled: Recall) -> None:
+    """Keep the decision, and the memory tokens that it puts into the prompt.
+
+    A log that cannot be written costs no memory.
+    """
+    tokens = day.count_tokens(context_message(recalled)) if recalled.episodes else 0
+
+    def write() -> None:
+        day.folder.ledger.turns.log(namespace, question, recall=recalled, tokens=tokens)
+
+    safely(day, "logging a decision", call=write, otherwise=None, namespace=namespace)
+
+
+def calibrated(day: DayContext, namespace: Namespace) -> Gate | None:
+    """The gate that the newest live night fitted; None before the first."""
+    written = day.folder.ledger.gates.read(namespace)
+    return Gate.parse(written) if written else None
+
+
+def abstention(day: DayContext, namespace: Namespace) -> str:
+    """What the model says when it does not know, as its exams heard it."""
+    gate = calibrated(day, namespace)
+    return (gate and gate.abstention) or ABSTENTION
+
+
+def _choose(day: DayContext, namespace: Namespace, asked: Asked, vector: Sequence[float]) -> Choice:
+    """What the gate says."""
+    ledger, buffer = day.folder.ledger, day.folder.buffer
+    known = buffer.near_known(namespace, vector, count=NEIGHBOURS)
+    if not known:
+        return Choice(View.RETRIEVAL, "the weights hold nothing yet", 0.0)
+
+    # What was only forgotten must not crowd out what is new, and a question is no news.
     forgotten = ledger.episodes.forgotten(namespace)
-    buffered = buffer.near(namespace, vector, count=count + len(forgotten))
-    known = buffer.near_known(namespace, vector, count=count)
+    near = buffer.near(namespace, vector, count=_LOOKED_AT + len(forgotten))
+    asking = ledger.episodes.asking(one.id for one in near)
+    telling = [one.id for one in near if asking.get(one.id, 0.0) < SURELY_ASKS]
+    texts = {}
+    for episode in ledger.episodes.get(telling[: NEIGHBOURS + len(forgotten)]):
+        if not asked.has(episode):
+            texts[episode.id] = episode.whole
+    buffered = [
+        one._replace(text=texts[one.id], taught_by=texts[one.id]) for one in near if one.id in texts
+    ]
 
     def similarity(text: str) -> float:
         return cosine(vector, day.embed([text])[0])
@@ -37,104 +167,155 @@ def recall(day: DayContext, namespace: Namespace, *, question: str, log: bool = 
         first = _first_told(ledger.episodes.learned(namespace), taught) if forgotten else ""
         return {episode_id for episode_id, told_at in forgotten.items() if told_at < first}
 
-    choice = choose(
-        question,
-        known,
+    return choose(
+        asked.text,
+        calibrated(day, namespace),
+        known=facts_near(known, ledger.gates.facts(near.id for near in known)),
         buffered=buffered,
-        config=day.gate,
         stale=stale,
         similarity=similarity,
     )
-    found = Recall(choice.view, choice.reason, (), choice.similarity)
-    if choice.view is View.RETRIEVAL:
-        found = _fetch(day, namespace, question, choice, buffered)
-    if log:
-        log_recall(day, namespace, question=question, recalled=found)
-    return found
-
-
-def search_archive(
-    day: DayContext, namespace: Namespace, *, question: str, log: bool = True
-) -> Recall:
-    """Search everything ever stored, learned or not, after an answer that did not do."""
-    reason = "the model was not sure; searched the archive"
-    found = Recall(View.RETRIEVAL, reason, _archived(day, namespace, question), look=Look.AGAIN)
-    if log:
-        log_recall(day, namespace, question=question, recalled=found)
-    return found
-
-
-def context_message(recalled: Recall, system: str = "") -> str:
-    """The system message that carries what was recalled, after the agent's own `system`.
-
-    Just `system` when nothing was.
-    """
-    if not recalled.episodes:
-        return system
-    lines = [memory_line(episode.date, episode.text) for episode in recalled.oldest_first]
-    return memory_prompt(lines, system)
-
-
-def log_recall(day: DayContext, namespace: Namespace, *, question: str, recalled: Recall) -> None:
-    """Keep the decision, and the memory tokens that it puts into the prompt."""
-    tokens = day.count_tokens(context_message(recalled)) if recalled.episodes else 0
-    day.folder.ledger.turns.log(namespace, question, recall=recalled, tokens=tokens)
 
 
 def _fetch(
-    day: DayContext,
-    namespace: Namespace,
-    question: str,
-    choice: Choice,
-    buffered: Sequence[Neighbour],
+    day: DayContext, namespace: Namespace, asked: Asked, choice: Choice, vector: Sequence[float]
 ) -> Recall:
-    """Memories of the buffer, with those that taught the weights; else the archive's."""
-    ledger = day.folder.ledger
-    still_buffered = {episode.id: episode for episode in ledger.episodes.buffered(namespace)}
-    near_ones = []
-    for neighbour in buffered:
-        is_near = neighbour.similarity >= day.gate.near or leads_on(choice.taught, neighbour.text)
-        if neighbour.id in still_buffered and is_near:
-            near_ones.append(neighbour)
-
-    # Of those about equally near, the newest: it wins.
-    near_ones.sort(
-        key=lambda near: (round(near.similarity, 1), still_buffered[near.id].created_at),
-        reverse=True,
-    )
-    leading_on = [near for near in near_ones if leads_on(choice.taught, near.text)]
-    chosen = leading_on or naming(question, near_ones, text=lambda near: near.text)
-    memories = []
-    for episode in ledger.episodes.learned(namespace):
-        if choice.taught and episode.text in choice.taught:
-            memories.append(episode)
-    for neighbour in chosen[: day.gate.memories_per_question]:
-        memories.append(still_buffered[neighbour.id])
-    episodes = _fitting(day, memories)
+    """What the question needs, of everything that holds; with what taught the weights."""
+    found = search(day, namespace, question=asked.text, vector=vector, today=asked.today)
+    found = [one for one in found if not asked.has(one.episode)]
+    if not _is_needed(asked.text, found):
+        found = []
+    needed = _needed(day, found)
+    chosen = [
+        *_taught(day, namespace, choice.taught),
+        *_in_their_talk(day, needed, asked, vector),
+    ]
+    unique = {episode.id: episode for episode in chosen}
+    excerpts = {one.episode.id: one.text for one in needed if one.text != one.episode.whole}
+    episodes = _fitting(day, unique.values(), excerpts)
     if episodes:
-        return Recall(View.RETRIEVAL, choice.reason, episodes, choice.similarity)
-
-    episodes = _archived(day, namespace, question)
-    reason = f"{choice.reason}, nor is the buffer about it; searched the archive"
-    view = View.RETRIEVAL if episodes else View.BASE
-    return Recall(view, reason, episodes, choice.similarity, Look.ARCHIVE)
+        return Recall(View.RETRIEVAL, choice.reason, episodes, choice.similarity, excerpts=excerpts)
+    reason = f"{choice.reason}; nothing that was stored is about it"
+    return Recall(View.BASE, reason, (), choice.similarity)
 
 
-def _archived(day: DayContext, namespace: Namespace, question: str) -> tuple[Episode, ...]:
-    """What full-text search finds that names what the question names."""
+def _is_needed(question: str, found: Sequence[Found]) -> bool:
+    """Whether the turn needs any of what was found."""
+    if not found or any(one.features.dated for one in found):
+        return bool(found)
+    return is_needed(
+        Need(
+            max(one.features.meaning for one in found),
+            max(one.features.explained for one in found),
+            needs_no_memory(question),
+        )
+    )
+
+
+def _needed(day: DayContext, found: Sequence[Found]) -> list[Found]:
+    """Those that the question needs.
+
+    Equal words take one place, the newest; another wording of what is chosen comes after the rest.
+    """
+    if not found:
+        return []
+    best = found[0]
+    near = []
+    for one in found:
+        # What was told later and means a little the same may be its news, in other words.
+        is_later = one.episode.age_key > best.episode.age_key
+        is_news = is_later and one.features.meaning >= A_LITTLE
+        if is_news or one.score >= best.score - within(best.features):
+            near.append(one)
+    chosen: list[Found] = []
+    for one in near:
+        for place, other in enumerate(chosen):
+            if _say_the_same(one.episode.text, other.episode.text):
+                chosen[place] = max(one, other, key=lambda found: found.episode.age_key)
+                break
+        else:
+            chosen.append(one)
     most = day.gate.memories_per_question
-    ledger = day.folder.ledger
-    found = ledger.episodes.search(namespace, question, limit=most * day.gate.neighbours)
-    # It ranks by words alone, so twice as many are read.
-    return _fitting(day, naming(question, found, text=lambda episode: episode.text)[: 2 * most])
+    return chosen if len(chosen) <= most else _varied(day, chosen)[:most]
 
 
-def _fitting(day: DayContext, episodes: Iterable[Episode]) -> tuple[Episode, ...]:
+def _varied(day: DayContext, found: Sequence[Found]) -> list[Found]:
+    """In their order, but for those that mean what a better one means: they come last."""
+    vectors = np.asarray(day.embed([one.text for one in found]))
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    alike = vectors @ vectors.T >= day.folder.relatedness.alike
+    varied: list[int] = []
+    copies: list[int] = []
+    for place in range(len(found)):
+        is_copy = any(alike[place][other] for other in varied)
+        (copies if is_copy else varied).append(place)
+    return [found[place] for place in (*varied, *copies)]
+
+
+def _say_the_same(text: str, other: str) -> bool:
+    """Whether two texts differ in everyday words at most."""
+    words, others = set(terms(text)), set(terms(other))
+    if not words & others:
+        return False
+    return all(commonness(word) >= _EVERYDAY and word.isalpha() for word in words ^ others)
+
+
+def _in_their_talk(
+    day: DayContext, needed: Sequence[Found], asked: Asked, vector: Sequence[float]
+) -> list[Episode]:
+    """The best with what was told right before and after them: "She" keeps its name and its news.
+
+    What went before must have of the question what the memory itself has not; what follows must
+    have no name of its own, or be no farther from either than unrelated texts are on average.
+    """
+    chosen: list[Episode] = [found.episode for found in needed]
+    for place, found in enumerate(needed):
+        episode = found.episode
+        neighbours = day.folder.ledger.episodes.beside(episode) if place < _CONTINUED else []
+        for other in neighbours:
+            apart = abs(datetime.fromisoformat(other.created_at) - _told_at(episode))
+            if apart > _GOES_ON or asked.has(other):
+                continue
+            if other.age_key < episode.age_key:
+                lacking = set(terms(asked.text)) - set(terms(episode.whole))
+                belongs = bool(lacking & set(terms(other.whole)))
+            else:
+                belongs = _goes_on(day, episode, other, vector=vector)
+            if belongs:
+                chosen.append(other)
+    return chosen
+
+
+def _told_at(episode: Episode) -> datetime:
+    return datetime.fromisoformat(episode.created_at)
+
+
+def _goes_on(
+    day: DayContext, episode: Episode, follower: Episode, *, vector: Sequence[float]
+) -> bool:
+    """Whether what was told next may be about the same."""
+    own, other = day.embed([episode.text, follower.text])
+    least = day.folder.relatedness.unrelated
+    has_no_name = all(commonness(word) >= _NO_NAME for word in terms(follower.text))
+    return has_no_name or cosine(vector, other) >= least or cosine(own, other) >= least
+
+
+def _taught(day: DayContext, namespace: Namespace, taught: str) -> list[Episode]:
+    """The episodes behind what the weights would have answered."""
+    if not taught:
+        return []
+    learned = day.folder.ledger.episodes.learned(namespace)
+    return [episode for episode in learned if episode.text in taught]
+
+
+def _fitting(
+    day: DayContext, episodes: Iterable[Episode], excerpts: Mapping[str, str]
+) -> tuple[Episode, ...]:
     """As many, in this order, as fit half of the model's context."""
     room = day.most_tokens or _NO_LIMIT
     fitting = []
     for episode in episodes:
-        room -= day.count_tokens(episode.text) + _DATE_TOKENS
+        room -= day.count_tokens(excerpts.get(episode.id, episode.whole)) + _DATE_TOKENS
         if room >= 0:
             fitting.append(episode)
     return tuple(fitting)

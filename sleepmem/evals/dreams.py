@@ -27,7 +27,7 @@ from sleepmem.embedded.world import Fact, Key
 from sleepmem.evals.questions import Question, about_fact, about_unsaid, ask_all
 from sleepmem.evals.week import seeded
 from sleepmem.memory import SleepMemory
-from sleepmem.text.embeddings import MiniLMEmbeddings
+from sleepmem.text.embeddings import default_embeddings
 from sleepmem.text.prompts import closed_book
 
 OWNER = ("bench",)
@@ -126,7 +126,7 @@ def learn(
     settings = seeded(MemoryConfig(sleep=config), seed)
     with (
         tempfile.TemporaryDirectory(prefix="sleepmem-dreams-") as folder,
-        SleepMemory.open(folder, model, embeddings=MiniLMEmbeddings(), config=settings) as memory,
+        SleepMemory.open(folder, model, embeddings=default_embeddings(), config=settings) as memory,
     ):
         for tonight in by_night:
             for fact in tonight:

@@ -1,114 +1,125 @@
-"""Read the gate's thresholds off data: `make bench-gate`.
+"""What the gate lets through, over seeds, and how its bound behaves: `make bench-gate`.
 
-Facts of the embedded model's world. A third is known (its questions are indexed as after a night),
-a third is known and was corrected since (the correction waits in the buffer), a third was never
-learned and waits in the buffer. Questions in held-out wordings. First table, by `known`: questions
-about known facts that are near enough (the saving), and questions about something else that are
-(the risk; the model can still abstain). Second table, by `near`: corrected facts whose correction
-is seen, and known facts that are read without need because the buffer names their subject.
+A few days of the week (`evals/week.py`) with several seeds. First table, one row a seed: the risk,
+the share of turns about earlier facts that skip retrieval, and the near misses that the weights
+were asked and answered. Second table, one row an epsilon: a gate fitted to the examples of each
+seed, the rate of costly answers and its bound on the half that set the threshold, and the rate on
+the examples of the other seeds, which the gate has never seen.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated
+import itertools
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Annotated, NamedTuple
 
 import typer
 
-from sleepmem.day.gate import about
-from sleepmem.embedded import relations, world
-from sleepmem.embedded.world import Fact, Key
-from sleepmem.text.embeddings import MiniLMEmbeddings
-from sleepmem.text.similarity import cosine
+from sleepmem.config import GateConfig
+from sleepmem.day.gate import Gate, Words
+from sleepmem.evals import week
+from sleepmem.memory import SleepMemory
+from sleepmem.night.calibration import Bound, Example, fit, upper_bound
 
-KNOWN = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
-NEAR = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
-
-
-@dataclass(frozen=True)
-class Situation:
-    """What is known, corrected and waiting, and what lies in the two indexes.
-
-    questions  that were passed closed-book
-    buffered   texts of the episodes that wait
-    asked      per fact, a question in a wording that is in no index
-    """
-
-    known: Sequence[Key]
-    corrected: Sequence[Key]
-    waiting: Sequence[Key]
-    questions: Collection[str]
-    buffered: Sequence[str]
-    asked: Mapping[Key, str]
+EPSILONS = (0.01, 0.02, 0.05, 0.10)
 
 
-def situation(rng: random.Random, count: int) -> Situation:
-    """Facts, a third of each kind."""
-    subjects = [world.subject(rng, True) for _ in range(count // 4)]
-    told: dict[Key, Fact] = {}
-    for _ in range(count):
-        fact = world.fact(rng, rng.choice(subjects), test=True)
-        told[fact.key] = fact
-    keys = list(told)
-    known, corrected, waiting = keys[::3], keys[1::3], keys[2::3]
+class Row(NamedTuple):
+    """Of one epsilon, the means over the seeds; `opened` counts those whose gate opened."""
 
-    # What was taught, and what waits: corrections of what is known, and what is new.
-    taught = {key: world.say(rng, told[key]) for key in keys}
-    buffered = []
-    for key in corrected:
-        kind = relations.RELATIONS[key[1]].kind
-        fact = world.fact(rng, (key[0], kind), test=True, relation=key[1])
-        buffered.append(world.say(rng, fact))
-    buffered += [taught[key] for key in waiting]
-
-    questions = set()
-    for key in [*known, *corrected]:
-        for _ in range(5):
-            questions.add(world.ask(rng, key, framed=False))
-    asked = {key: world.ask(rng, key, held_out=True) for key in keys}
-    return Situation(known, corrected, waiting, questions, buffered, asked)
+    opened: int
+    bound: float
+    rate: float
+    elsewhere: float
+    passing: float
+    near_misses: float
 
 
-def nearest(
-    embeddings: MiniLMEmbeddings, question: str, *, texts: Sequence[str], empty: float
-) -> float:
-    """The cosine of the nearest text that names what the question names; `empty` without one."""
-    vector, best = embeddings.embed_query(question), empty
-    for text, other in zip(texts, embeddings.embed_documents(list(texts)), strict=True):
-        if about(question, text):
-            best = max(best, cosine(vector, other))
-    return best
+def examples_of(memory: SleepMemory) -> list[Example]:
+    """All that the live nights of a memory calibrated with."""
+    kept = GateConfig().kept
+    found = []
+    for written in memory.ledger.gates.examples(week.OWNER, without="", limit=kept):
+        example = Example.parse(written)
+        if example is not None:
+            found.append(example)
+    return found
 
 
-def share(keys: Sequence[Key], values: Mapping[Key, float], *, least: float) -> float:
-    """Share of the facts whose value is at least this."""
-    return sum(values[key] >= least for key in keys) / len(keys)
+def behaviour(by_seed: Sequence[Sequence[Example]], epsilon: float, *, confidence: float) -> Row:
+    """How gates behave that keep this epsilon, each fitted to one seed."""
+    opened: list[tuple[Gate, Sequence[Example], list[Example]]] = []
+    for number, own in enumerate(by_seed):
+        gate = fit(own, Bound(epsilon, confidence), words=Words(), abstention="")
+        others = [seed for place, seed in enumerate(by_seed) if place != number]
+        unseen = list(itertools.chain.from_iterable(others))
+        if gate.threshold is not None:
+            opened.append((gate, own, unseen))
+
+    rates, bounds, elsewhere, passing, misses = [], [], [], [], []
+    for gate, own, unseen in opened:
+        calibrating = [example for example in own if example.calibrates]
+        losses = _losses(gate, calibrating)
+        rates.append(losses / len(calibrating))
+        bounds.append(upper_bound(losses, len(calibrating), confidence=confidence))
+        elsewhere.append(_losses(gate, unseen) / max(len(unseen), 1))
+        passing.append(_passing(gate, calibrating, may_pass=True))
+        misses.append(_passing(gate, calibrating, may_pass=False))
+    columns = (bounds, rates, elsewhere, passing, misses)
+    return Row(len(opened), *(statistics.mean(column or [0.0]) for column in columns))
+
+
+def _losses(gate: Gate, examples: Sequence[Example]) -> int:
+    """How many cost and pass."""
+    return sum(one.costs and gate.passes(one.evidence, one.certainty) for one in examples)
+
+
+def _passing(gate: Gate, examples: Sequence[Example], *, may_pass: bool) -> float:
+    """Share of those that may, or may not, which pass."""
+    some = [one for one in examples if one.may_pass is may_pass]
+    return sum(gate.passes(one.evidence, one.certainty) for one in some) / max(len(some), 1)
+
+
+def print_seeds(summaries: Sequence[Mapping[str, float]]) -> None:
+    """The first table."""
+    print(" seed    risk  skipped  near misses  to weights  answered  accuracy ratio")
+    for seed, figures in enumerate(summaries):
+        print(
+            f"{seed:5d} {figures['risk']:7.4f} {figures['skipped']:8.4f} "
+            f"{figures['near_misses']:12.0f} {figures['near_misses_to_weights']:11.4f} "
+            f"{figures['near_misses_answered']:9.4f} {figures['accuracy_ratio']:15.4f}"
+        )
+
+
+def print_bounds(by_seed: Sequence[Sequence[Example]], *, confidence: float) -> None:
+    """The second table."""
+    print("epsilon  open   bound    rate  other seeds  passing  near misses passing")
+    for epsilon in EPSILONS:
+        row = behaviour(by_seed, epsilon, confidence=confidence)
+        print(
+            f"{epsilon:7.2f} {row.opened:5d} {row.bound:7.4f} {row.rate:7.4f} "
+            f"{row.elsewhere:12.4f} {row.passing:8.4f} {row.near_misses:20.4f}"
+        )
 
 
 def main(
-    facts: Annotated[int, typer.Option(help="Facts, a third of each kind.", min=3)] = 300,
-    seed: int = 0,
+    seeds: Annotated[int, typer.Option(help="How many, from 0.", min=1)] = 3,
+    days: Annotated[int, typer.Option(help="That are lived with each.", min=2)] = 4,
 ) -> None:
-    """Print both tables."""
-    embeddings, given = MiniLMEmbeddings(), situation(random.Random(seed), facts)
-    questions = list(given.questions)
-    known, fresh = {}, {}
-    for key, question in given.asked.items():
-        known[key] = nearest(embeddings, question, texts=questions, empty=0.0)
-        fresh[key] = nearest(embeddings, question, texts=given.buffered, empty=-1.0)
-
-    print("known   near enough  wrongly")
-    for least in KNOWN:
-        saved = share(given.known, known, least=least)
-        risked = share(given.waiting, known, least=least)
-        print(f"{least:5.2f}  {saved:12.3f} {risked:8.3f}")
-    print("  near  correction seen  read without need")
-    for least in NEAR:
-        seen = share(given.corrected, fresh, least=least)
-        needless = share(given.known, fresh, least=least)
-        print(f"{least:6.2f} {seen:16.3f} {needless:10.3f}")
+    """Live a few days with several seeds and print both tables."""
+    summaries: list[Mapping[str, float]] = []
+    by_seed: list[list[Example]] = []
+    for seed in range(seeds):
+        report = week.live(
+            week.Week(days=days, reading=20),
+            seed,
+            finished=lambda memory: by_seed.append(examples_of(memory)),
+        )
+        summaries.append(report["summary"])
+        print(f"seed {seed} lived", flush=True)
+    print_seeds(summaries)
+    print_bounds(by_seed, confidence=GateConfig().confidence)
 
 
 if __name__ == "__main__":

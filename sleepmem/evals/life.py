@@ -44,7 +44,7 @@ from sleepmem.night.rows import Row
 from sleepmem.records import View
 from sleepmem.report.draw import draw_life
 from sleepmem.stores.folder import EMBEDDED
-from sleepmem.text.embeddings import MiniLMEmbeddings
+from sleepmem.text.embeddings import default_embeddings
 from sleepmem.text.prompts import closed_book, memory_line
 
 OWNER = ("life",)
@@ -120,7 +120,7 @@ class Sleeping(Remembering):
         self.memory = SleepMemory.open(
             folder / "memory",
             "embedded",
-            embeddings=MiniLMEmbeddings(),
+            embeddings=default_embeddings(),
             config=seeded(MemoryConfig(), seed),
         )
         self.local, self.folder = self.memory.local, folder

@@ -9,7 +9,8 @@ from typing import NamedTuple
 from sleepmem.embedded import world
 from sleepmem.embedded.world import Fact, Key
 from sleepmem.model.local import LocalModel
-from sleepmem.text.language import abstains, matches
+from sleepmem.text.kinds import abstains
+from sleepmem.text.language import matches
 from sleepmem.text.prompts import closed_book, memory_line, open_book
 
 Chat = tuple[dict[str, str], ...]

@@ -32,7 +32,7 @@ from sleepmem.evals.week import Life, Week, seeded
 from sleepmem.memory import SleepMemory
 from sleepmem.model.local import LocalModel
 from sleepmem.stores.folder import EMBEDDED
-from sleepmem.text.embeddings import MiniLMEmbeddings
+from sleepmem.text.embeddings import default_embeddings
 from sleepmem.text.prompts import closed_book
 
 OWNER = ("bench",)
@@ -72,7 +72,7 @@ def routed(nights: int, facts: int, *, seed: int, trained: int) -> None:
     with (
         tempfile.TemporaryDirectory(prefix="sleepmem-router-") as folder,
         SleepMemory.open(
-            folder, "embedded", embeddings=MiniLMEmbeddings(), config=settings
+            folder, "embedded", embeddings=default_embeddings(), config=settings
         ) as memory,
     ):
         for _ in range(nights):

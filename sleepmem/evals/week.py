@@ -23,8 +23,9 @@ import torch
 import typer
 from langchain.agents import create_agent
 
-from sleepmem.config import MemoryConfig
+from sleepmem.config import GateConfig, MemoryConfig
 from sleepmem.embedded import relations, world
+from sleepmem.embedded.misses import near_misses
 from sleepmem.embedded.world import Fact, Key, Subject
 from sleepmem.evals.questions import Question, about_fact, ask_all, is_right, reading_questions
 from sleepmem.memory import SleepMemory
@@ -34,10 +35,12 @@ from sleepmem.records import NightReport, View, now
 from sleepmem.report.data import cost
 from sleepmem.report.draw import write
 from sleepmem.stores.folder import EMBEDDED
-from sleepmem.text.embeddings import MiniLMEmbeddings
+from sleepmem.text.embeddings import default_embeddings
 from sleepmem.text.prompts import closed_book
 
 OWNER = ("demo",)
+# A reader of 0.9 M parameters takes one memory for another where there are more (docs/lab).
+OF_THE_WEEK = MemoryConfig(gate=GateConfig(memories_per_question=3))
 Say = Callable[[dict[str, Any]], None]
 
 
@@ -51,6 +54,7 @@ class Week:
     asked_earlier  questions a day about facts of earlier days, at most
     never_said     questions a day about things never said
     reading        unseen facts read from the context after each night
+    near_misses    facts a day about which near misses are asked, at most
     """
 
     days: int = 7
@@ -59,6 +63,7 @@ class Week:
     asked_earlier: int = 60
     never_said: int = 20
     reading: int = 200
+    near_misses: int = 20
 
 
 @dataclass
@@ -134,11 +139,15 @@ class Asked(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """What came of a question; the memory tokens are those that were put into the prompt."""
+    """What came of a question; the memory tokens are those that were put into the prompt.
+
+    `is_from_weights`: what was answered came from the weights, with no second look.
+    """
 
     is_right: bool
     is_retrieved: bool
     memory_tokens: int
+    is_from_weights: bool = False
 
 
 class Arm(NamedTuple):
@@ -161,6 +170,7 @@ def live(
     model: str | Path = EMBEDDED,
     config: MemoryConfig | None = None,
     say: Say = lambda event: None,
+    finished: Callable[[SleepMemory], None] = lambda memory: None,
 ) -> dict[str, Any]:
     """Live the week once; returns what `report.json` holds.
 
@@ -170,11 +180,12 @@ def live(
         model: hub id or folder; the world's figures are made for the embedded model.
         config: of the sleeping memory.
         say: receives progress events.
+        finished: receives the sleeping memory after the last night.
     """
     # The embedded model's matrices are small: a second thread costs more than it saves (docs/lab).
     torch.set_num_threads(1)
-    settings = seeded(config or MemoryConfig(), seed)
-    embeddings = MiniLMEmbeddings()
+    settings = seeded(config or OF_THE_WEEK, seed)
+    embeddings = default_embeddings()
     is_embedded = Path(model) == EMBEDDED
     report: dict[str, Any] = {
         "seed": seed,
@@ -197,6 +208,7 @@ def live(
             report["days"].append(lived.day(day))
             night = _Night(asleep, base, lived.life, random.Random(day))
             report["nights"].append(night.sleep(day, reading=week.reading, say=say))
+        finished(asleep)
 
     # A night saves what the sleeping memory puts into the prompt less on the day after.
     saved: list[float | None] = []
@@ -237,10 +249,38 @@ class _Days:
             "facts_new": len(today),
             "facts_total": len(self.life.current),
         }
+        turns: dict[str, list[Turn]] = {}
         for name, arm in self.arms.items():
-            entry[name] = _examine(arm, questions)
+            turns[name] = [_ask(arm, asked) for asked in questions]
+            entry[name] = _figures(questions, turns[name])
             self.say({"day": day + 1, "step": "ask", "arm": name, **entry[name]})
+        entry["gate"] = {
+            **_risk(turns["sleepmem"], turns["retrieval"]),
+            **self._near_misses(day, today),
+        }
+        self.say({"day": day + 1, "step": "gate", **entry["gate"]})
         return entry
+
+    def _near_misses(self, day: int, today: Sequence[Fact]) -> dict[str, Any]:
+        """What the gate and the weights make of questions that only sound like known ones.
+
+        They are asked beside the day: nothing is logged, so no night learns from them.
+        """
+        life, memory = self.life, self.arms["sleepmem"].memory
+        assert memory is not None
+        held = [fact for number in range(day) for fact in life.holding(number)]
+        # A source of its own: the week is the same with and without them.
+        rng = random.Random(f"near misses {day}")
+        some = rng.sample(held, min(len(held), self.week.near_misses))
+        corrected = [fact for fact in today if fact.key in life.stale]
+        by_kind: dict[str, list[int]] = {}
+        for miss in near_misses(rng, some, told=_told(life), corrected=corrected):
+            counts = by_kind.setdefault(miss.kind.value, [0, 0, 0])
+            from_weights, answered = _look_at(memory, miss.question)
+            counts[0] += 1
+            counts[1] += from_weights
+            counts[2] += answered
+        return {"near_misses": by_kind}
 
     def _talk(self, day: int, today: Sequence[Fact]) -> None:
         rng = self.life.rng
@@ -266,13 +306,16 @@ class _Days:
         return questions
 
 
-def _examine(arm: Arm, questions: Sequence[Asked]) -> dict[str, float]:
-    """Ask everything; a turn retrieves when any of its decisions did."""
+def _told(life: Life) -> set[Key]:
+    return {fact.key for fact in life.current.values()}
+
+
+def _figures(questions: Sequence[Asked], turns: Sequence[Turn]) -> dict[str, float]:
+    """What an agent got right; a turn retrieves when any of its decisions did."""
     facts: list[Turn] = []
     earlier: list[Turn] = []
     unsaid: list[Turn] = []
-    for asked in questions:
-        turn = _ask(arm, asked)
+    for asked, turn in zip(questions, turns, strict=True):
         if asked.wanted is None:
             unsaid.append(turn)
             continue
@@ -291,6 +334,14 @@ def _examine(arm: Arm, questions: Sequence[Asked]) -> dict[str, float]:
     }
 
 
+def _risk(ours: Sequence[Turn], retrieval: Sequence[Turn]) -> dict[str, int]:
+    """How many turns the weights answered wrongly where retrieval alone got them right."""
+    lost = 0
+    for turn, other in zip(ours, retrieval, strict=True):
+        lost += turn.is_from_weights and not turn.is_right and other.is_right
+    return {"turns": len(ours), "lost": lost}
+
+
 def _ask(arm: Arm, asked: Asked) -> Turn:
     """Ask one question; what the memory decided about it stands in its ledger."""
     since = now()
@@ -300,7 +351,19 @@ def _ask(arm: Arm, asked: Asked) -> Turn:
     for decision in decisions:
         is_retrieved = is_retrieved or decision["view"] == View.RETRIEVAL.value
         memory_tokens += decision["tokens"]
-    return Turn(is_right(text, asked.wanted), is_retrieved, memory_tokens)
+    is_from_weights = bool(decisions) and decisions[-1]["view"] == View.WEIGHTS.value
+    return Turn(is_right(text, asked.wanted), is_retrieved, memory_tokens, is_from_weights)
+
+
+def _look_at(memory: SleepMemory, question: str) -> tuple[bool, bool]:
+    """Whether the gate chose the weights, and whether their answer was given, no abstention."""
+    first = memory.recall(OWNER, question, log=False)
+    if first.view is not View.WEIGHTS:
+        return False, False
+    model = memory.chat_model(OWNER)
+    reply = model.invoke(list(closed_book(question)), view=View.WEIGHTS.value)
+    again = memory.second_look(OWNER, question, first=first, reply=reply, log=False)
+    return True, again is None and not is_right(reply.text, None)
 
 
 def _reply(agent: Any, text: str) -> str:
@@ -375,6 +438,7 @@ class _Night:
             "recall_by_night": recall_by_night,
             "superseded_rate": superseded,
             **figures,
+            "gate": report.gate,
             **_spent(report),
             "exam": {stage: _rates(report, stage) for stage in ("before", "after")},
             "curve": list(report.curve),
@@ -468,6 +532,29 @@ def summary(report: dict[str, Any]) -> dict[str, float]:
         "accuracy_none": day["none"]["accuracy"],
         "night_seconds": statistics.median(night["seconds"] for night in nights),
         "promoted": float(sum(night["verdict"] == "promoted" for night in nights)),
+        "skipped": 1 - ours["retrieval_rate_earlier"],
+        **gate_figures(report["days"]),
+    }
+
+
+def gate_figures(days: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Of all days: the risk, and which share of near misses the weights were asked and answered.
+
+    The risk is the share of turns that the weights got wrong where retrieval alone was right.
+    """
+    turns = lost = misses = from_weights = answered = 0
+    for day in days:
+        turns += day["gate"]["turns"]
+        lost += day["gate"]["lost"]
+        for count, asked, given in day["gate"]["near_misses"].values():
+            misses += count
+            from_weights += asked
+            answered += given
+    return {
+        "risk": _ratio(lost, turns),
+        "near_misses": float(misses),
+        "near_misses_to_weights": _ratio(from_weights, misses),
+        "near_misses_answered": _ratio(answered, misses),
     }
 
 

@@ -81,6 +81,9 @@ class LocalModel:
         self._open_views = 0
         self._lock = threading.RLock()
 
+        # The most chats that are answered at once.
+        self.batch = 64
+
         # So far, in whole answers.
         self.tokens_generated = 0
 
@@ -301,13 +304,14 @@ class LocalModel:
         max_new_tokens: int = 32,
         temperature: float = 0.0,
         seed: int = 0,
-        batch: int = 64,
+        abstention: str = "",
     ) -> list[Reply]:
         """One answer per chat, in order, and how sure the model was; greedy at temperature 0.
 
         Args:
             seed: what is drawn depends on it alone.
-            batch: the most chats that are answered at once.
+            abstention: what it says when it does not know, to hear how likely that was; costs a
+                forward pass.
         """
         prompts = [self.prompt_ids(chat) for chat in chats]
         replies = [Reply("", 0.0)] * len(prompts)
@@ -319,11 +323,15 @@ class LocalModel:
                 tokenizer=self.tokenizer,
                 ends=self._ends,
                 sampling=Sampling(max_new_tokens, temperature),
-                batch=batch,
+                batch=self.batch,
             ):
                 self.tokens_generated += answered.tokens
                 for row, reply in zip(answered.rows, answered.replies, strict=True):
                     replies[row] = reply
+            if abstention:
+                likelihoods = self._likelihoods(prompts, abstention)
+                for row, likelihood in enumerate(likelihoods):
+                    replies[row] = replies[row]._replace(abstention=likelihood)
         return replies
 
     def stream(
@@ -342,6 +350,24 @@ class LocalModel:
             sampling=Sampling(max_new_tokens, temperature),
         )
         return confidence
+
+    @torch.no_grad()
+    def abstention(self, chat: Messages, experts: Sequence[str], *, text: str) -> float:
+        """The log-likelihood of this text as the answer."""
+        with self.view(experts):
+            return self._likelihoods([self.prompt_ids(chat)], text)[0]
+
+    def _likelihoods(self, prompts: Sequence[Sequence[int]], text: str) -> list[float]:
+        """Per prompt, the log-likelihood that the text follows, in the view that is on."""
+        answer_ids = self._tokenize(text)
+        likelihoods: list[float] = []
+        for start in range(0, len(prompts), self.batch):
+            some = prompts[start : start + self.batch]
+            logits_N_V = self.logits(some, [answer_ids] * len(some)).float().log_softmax(-1)
+            token_N_1 = torch.tensor(answer_ids * len(some), device=logits_N_V.device)[:, None]
+            own_N = logits_N_V.gather(-1, token_N_1)[:, 0]
+            likelihoods += own_N.view(len(some), -1).sum(-1).tolist()
+        return likelihoods
 
     def logits(
         self,

@@ -11,6 +11,7 @@ from sleepmem.night.probing.unknown import unsaid_still
 from sleepmem.night.replay import evenly
 from sleepmem.night.state import NightContext, State, namespace_of, night_id_of
 from sleepmem.records import Expert, Kind, Namespace, Probe, View
+from sleepmem.text.heads import SURELY_ASKS, asks
 
 
 def absorbed(night: NightContext, state: State, *, live: Sequence[Expert]) -> list[Expert]:
@@ -32,13 +33,17 @@ def demand(night: NightContext, namespace: Namespace) -> Mapping[str, int]:
 
 
 def users_questions(night: NightContext, namespace: Namespace) -> dict[str, list[str]]:
-    """Per episode, the questions of users that retrieved it since then."""
+    """Per episode, the questions of users since then to which it was the best memory.
+
+    What they told is no question, and what else was recalled beside the best answers another.
+    """
     since = night.ledger.nights.last_promotion(namespace)
     questions: dict[str, list[str]] = {}
     for decision in night.ledger.turns.retrievals(namespace, since):
-        if decision["view"] == View.RETRIEVAL:
-            for episode_id in decision["episodes"]:
-                questions.setdefault(episode_id, []).append(decision["question"])
+        question, found = decision["question"], decision["episodes"][:1]
+        if decision["view"] == View.RETRIEVAL and asks(question) >= SURELY_ASKS:
+            for episode_id in found:
+                questions.setdefault(episode_id, []).append(question)
     return questions
 
 

@@ -31,8 +31,8 @@ MAY_END = ("select", "probe")
 def build(
     night: NightContext, checkpointer: SqliteSaver | None
 ) -> CompiledStateGraph[Any, Any, Any, Any]:
-    """audit -> select -> probe -> expand -> seed -> exam -> dream -> decide -> promote -> prune ->
-    report; straight to report when nothing is to be learned."""
+    """audit -> select -> probe -> expand -> seed -> exam -> dream -> decide -> promote ->
+    calibrate -> prune -> report; straight to report when nothing is to be learned."""
     graph = StateGraph(State)
     names = list(steps.STEPS)
     for name in names:

@@ -81,7 +81,7 @@ def related(ledger: Ledger, namespace: Namespace, *, limit: int) -> Archive:
 
     @functools.cache
     def search(question: str) -> Sequence[Episode]:
-        return ledger.episodes.search(namespace, question, limit=limit)
+        return ledger.search(namespace, question, limit=limit)
 
     return search
 

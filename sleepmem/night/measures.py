@@ -14,7 +14,8 @@ import torch
 
 from sleepmem.model.local import LocalModel
 from sleepmem.records import Probe, Score
-from sleepmem.text.language import abstains, matches
+from sleepmem.text.kinds import abstains
+from sleepmem.text.language import matches
 from sleepmem.text.prompts import closed_book, open_book
 from sleepmem.text.small_talk import NEUTRAL
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sleepmem._extras import from_extra
-from sleepmem.config import SleepConfig
+from sleepmem.config import MemoryConfig
 from sleepmem.records import Namespace, NightReport, Verdict
 from sleepmem.stores.folder import Folder
 
@@ -28,7 +28,7 @@ class Schedule:
     Args:
         folder: the open folder.
         model: hub id or folder of the model.
-        config: settings of the nights.
+        config: settings of the nights, and of the gate that they calibrate.
         embeddings: judge whether two answers mean the same, unless `semantic` does.
         semantic: (answer, wanted) -> 1.0 when they mean the same, else 0.0.
     """
@@ -38,11 +38,12 @@ class Schedule:
         folder: Folder,
         model: str,
         *,
-        config: SleepConfig,
+        config: MemoryConfig,
         embeddings: Embeddings,
         semantic: Semantic | None = None,
     ) -> None:
-        self.folder, self.model, self.config = folder, model, config
+        self.folder, self.model = folder, model
+        self.config, self.gate = config.sleep, config.gate
         self.embeddings, self.semantic = embeddings, semantic
 
     def is_tired(self, namespace: Namespace) -> bool:
@@ -73,6 +74,7 @@ class Schedule:
             semantic=self.semantic
             or near_in_meaning(self.embeddings, least=self.config.seeding.same_meaning),
             stop=stop,
+            gate=self.gate,
         )
         self.folder.remember_model(self.model)
         report = last = graph.run_night(night, namespace, on_event=on_event)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
-from sleepmem.config import Level, SleepConfig
+from sleepmem.config import GateConfig, Level, SleepConfig
 from sleepmem.errors import ConfigError
 from sleepmem.model.local import LocalModel
 from sleepmem.night.rewards import Semantic
@@ -96,6 +96,12 @@ class Decided(TypedDict):
     reason: str
 
 
+class Calibrated(TypedDict):
+    """What the gate was fitted to, as the report shows it."""
+
+    figures: dict[str, Any]
+
+
 class Pruned(TypedDict):
     evicted: int
     returned: int
@@ -121,6 +127,7 @@ class State(TypedDict, total=False):
     examined: Examined
     dreamt: Dreamt
     decided: Decided
+    calibrated: Calibrated
     pruned: Pruned
     spent: Spent
 
@@ -156,6 +163,7 @@ class NightContext:
         semantic: the frozen judge of the imitation reward.
         emit: receives progress: plain dicts with a `step`.
         stop: when set, the night ends at the next report of progress.
+        gate: what the day's gate is calibrated to.
     """
 
     folder: Folder
@@ -164,6 +172,7 @@ class NightContext:
     semantic: Semantic
     emit: Callable[[dict[str, Any]], None] = lambda event: None
     stop: threading.Event | None = None
+    gate: GateConfig = field(default_factory=GateConfig)
 
     @property
     def ledger(self) -> Ledger:
@@ -229,6 +238,6 @@ class NightContext:
         most = self.local.context_length // 2
         episodes = []
         for episode in self.ledger.episodes.all(namespace_of(state)):
-            if episode.id in chosen and self.local.count_tokens(episode.text) <= most:
+            if episode.id in chosen and self.local.count_tokens(episode.whole) <= most:
                 episodes.append(episode)
         return episodes

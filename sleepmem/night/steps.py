@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 
-from sleepmem.night import evening, measures, promotion, replay, seeding
+from sleepmem.night import calibration, evening, evidence, measures, promotion, replay, seeding
 from sleepmem.night import exam as exams
 from sleepmem.night.dreaming.step import dream
 from sleepmem.night.lessons import Evening, related, tonights_rows
@@ -88,7 +88,7 @@ def select(night: NightContext, state: State) -> State:
     if not night.is_fast(state):
         return {"selected": selected}
 
-    buffered = ledger.episodes.buffered(namespace)
+    buffered = ledger.episodes.telling(namespace)
     plan = replay.select(
         buffered,
         evening.demand(night, namespace),
@@ -221,6 +221,33 @@ def promote(night: NightContext, state: State) -> State:
     return {}
 
 
+def calibrate(night: NightContext, state: State) -> State:
+    """Fit the gate to what the exam measured, and set its threshold by the bound."""
+    if state["decided"]["verdict"] != Verdict.PROMOTED:
+        return {}
+    namespace, night_id = namespace_of(state), night_id_of(state)
+    gates, config = night.ledger.gates, night.gate
+    sample = evidence.sample(night, state, experts=night.load_tonight(state))
+    earlier = []
+    for written in gates.examples(namespace, without=night_id, limit=config.kept):
+        example = calibration.Example.parse(written)
+        if example is not None:
+            earlier.append(example)
+    gate = calibration.fit(
+        [*sample.examples, *earlier],
+        calibration.Bound(
+            config.epsilon, config.confidence, near_misses=config.epsilon_near_misses
+        ),
+        words=sample.words,
+        abstention=sample.abstention,
+    )
+    examples = [example.as_dict() for example in sample.examples]
+    gates.write(namespace, night_id, gate=gate.as_json(), examples=examples)
+    figures = dict(gate.figures)
+    night.emit({"step": "calibrate", **figures})
+    return {"calibrated": {"figures": figures}}
+
+
 def prune(night: NightContext, state: State) -> State:
     """Bring the index in line: the proven episodes leave, their questions become known."""
     namespace, ledger = namespace_of(state), night.ledger
@@ -265,6 +292,7 @@ STEPS: dict[str, Step] = {
     "dream": dream,
     "decide": decide,
     "promote": promote,
+    "calibrate": calibrate,
     "prune": prune,
     "report": report,
 }

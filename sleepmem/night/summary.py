@@ -58,6 +58,7 @@ def report_of(state: State, *, decided: Decided | None = None) -> NightReport:
         expert_bytes=pruned["expert_bytes"] if pruned else 0,
         text_bytes=pruned["text_bytes"] if pruned else 0,
         curve=tuple(seeded["curve"]) if seeded else (),
+        gate=_gate(state),
     )
 
 
@@ -79,6 +80,10 @@ def _exams(state: State) -> dict[str, Any]:
 
 def _as_dicts(scores: Scores) -> dict[str, Any]:
     return {measure: score.as_dict() for measure, score in as_scores(scores).items()}
+
+
+def _gate(state: State) -> dict[str, Any]:
+    return state["calibrated"]["figures"] if "calibrated" in state else {}
 
 
 def _by_night(state: State) -> tuple[dict[str, Any], ...]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sleepmem.records import Namespace
 from sleepmem.stores.ledger import Ledger
-from sleepmem.stores.turns import Turn
+from sleepmem.stores.turns import FAILED, Turn
 
 Data = Mapping[str, Any]
 
@@ -49,21 +50,23 @@ def from_ledger(ledger: Ledger, namespace: Namespace) -> dict[str, Any]:
 def status(ledger: Ledger) -> list[dict[str, Any]]:
     """Per namespace: episodes, buffered, learned, live experts, nights, share that retrieved.
 
-    The share is None where nobody asked.
+    The share is None where nobody asked; `failures` counts turns that went on without the memory.
     """
+    failed = Counter(tuple(event.get("namespace", ())) for event in ledger.turns.events(FAILED))
     rows = []
     for owner in ledger.episodes.namespaces():
         load = _load(ledger.turns.all(owner))
         rate = load["retrieval_rate"]
         row = {
             "namespace": list(owner),
-            "episodes": len(ledger.episodes.all(owner)),
+            "episodes": ledger.episodes.count(owner),
             "buffered": len(ledger.episodes.buffered(owner)),
             "learned": len(ledger.episodes.learned(owner)),
             "experts": [expert.name for expert in ledger.lineage.experts(owner)],
             "nights": len(ledger.nights.finished(owner)),
             "questions": load["questions"],
             "retrieval_rate": None if rate is None else round(rate, 3),
+            "failures": failed[owner],
         }
         rows.append(row)
     return rows

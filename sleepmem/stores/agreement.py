@@ -6,7 +6,7 @@ What a crash left between them is mended here.
 from __future__ import annotations
 
 from sleepmem.errors import ExpertError
-from sleepmem.records import Episode, Kind, Namespace, Probe
+from sleepmem.records import Kind, Namespace, Probe
 from sleepmem.stores.buffer import Buffer
 from sleepmem.stores.expert_folder import ExpertFolders
 from sleepmem.stores.ledger import Ledger
@@ -45,8 +45,10 @@ def verify(ledger: Ledger, buffer: Buffer, *, experts: ExpertFolders) -> list[st
             faults.append(str(error))
     for namespace in ledger.episodes.namespaces():
         buffered = {episode.id for episode in ledger.episodes.buffered(namespace)}
+        learned = {episode.id for episode in ledger.episodes.learned(namespace)}
         known = set(_known_questions(ledger, namespace))
-        if buffer.ids(namespace) != buffered or buffer.known_ids(namespace) != known:
+        indexed = buffer.ids(namespace), buffer.archived_ids(namespace), buffer.known_ids(namespace)
+        if indexed != (buffered, learned, known):
             faults.append(
                 f"the index of {namespace} is not what the ledger says; "
                 "reopening the folder mends it"
@@ -55,33 +57,48 @@ def verify(ledger: Ledger, buffer: Buffer, *, experts: ExpertFolders) -> list[st
 
 
 def reconcile_index(ledger: Ledger, buffer: Buffer, *, namespace: Namespace) -> None:
-    """Make the index what the ledger says: buffered episodes and known questions, no others."""
-    # Read before the ledger is: what another thread adds in between is not taken for a stranger.
+    """Make the index what the ledger says.
+
+    Buffered episodes, learned ones that still hold, and known questions; no others.
+    """
+    # 1. The buffer. Read before the ledger is: what another thread adds in between is no stranger.
     indexed = buffer.ids(namespace)
     buffered = {episode.id: episode for episode in ledger.episodes.buffered(namespace)}
     buffer.remove(namespace, indexed - set(buffered))
     missing = [buffered[episode_id] for episode_id in sorted(set(buffered) - indexed)]
     if missing:
         buffer.add(namespace, missing)
-    ledger.episodes.mark_indexed(episode.id for episode in missing)
+    buffer.flush(namespace)
+    ledger.episodes.mark_indexed(sorted(set(buffered)))
 
+    # 2. What the weights hold.
+    archived = buffer.archived_ids(namespace)
+    learned = {episode.id: episode for episode in ledger.episodes.learned(namespace)}
+    buffer.remove_archived(namespace, archived - set(learned))
+    absent = [learned[episode_id] for episode_id in sorted(set(learned) - archived)]
+    if absent:
+        buffer.archive(namespace, absent)
+
+    # 3. What they answer.
     indexed = buffer.known_ids(namespace)
     known = _known_questions(ledger, namespace)
     buffer.remove_known(namespace, indexed - set(known))
     fresh = [known[probe_id] for probe_id in sorted(set(known) - indexed)]
     if fresh:
-        texts = {episode.id: episode.text for episode in ledger.episodes.learned(namespace)}
+        texts = {episode_id: episode.text for episode_id, episode in learned.items()}
         buffer.add_known(namespace, fresh, taught_by=texts)
 
 
 def catch_up(ledger: Ledger, buffer: Buffer) -> None:
-    """Index what other processes appended, or a crash left unindexed."""
-    waiting: dict[Namespace, list[Episode]] = {}
-    for episode in ledger.episodes.unindexed():
-        waiting.setdefault(episode.namespace, []).append(episode)
-    for namespace, episodes in waiting.items():
-        buffer.add(namespace, episodes)
-        ledger.episodes.mark_indexed(episode.id for episode in episodes)
+    """Index what was stored since, by this process or others, or before a crash."""
+    for namespace, gone in ledger.episodes.take_replaced().items():
+        buffer.leave_out(namespace, gone)
+    waiting: dict[Namespace, list[str]] = {}
+    for episode_id, namespace in ledger.episodes.unindexed().items():
+        if episode_id not in buffer.waiting(namespace):
+            waiting.setdefault(namespace, []).append(episode_id)
+    for namespace, ids in waiting.items():
+        ledger.episodes.mark_indexed(buffer.add(namespace, ledger.episodes.get(ids)))
 
 
 def _known_questions(ledger: Ledger, namespace: Namespace) -> dict[str, Probe]:

@@ -1,5 +1,5 @@
-"""The buffer: a Chroma index of the episodes that are not in the weights, and of the questions
-that the weights can answer.
+"""The buffer: a Chroma index of the episodes that are not in the weights, of those that are, and of
+the questions that the weights can answer.
 
 The only file that knows chromadb, which is imported when a buffer is opened. An index of the
 ledger, never the truth: `agreement` makes it again. Distances are cosine; similarities are
@@ -9,12 +9,18 @@ ledger, never the truth: `agreement` makes it again. Distances are cosine; simil
 from __future__ import annotations
 
 import hashlib
+import os
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from sleepmem.errors import FolderError
 from sleepmem.records import Episode, Namespace, Neighbour, Probe, namespace_key
+from sleepmem.text.pieces import pieces
+from sleepmem.text.similarity import cosine
 
 if TYPE_CHECKING:
     import chromadb
@@ -22,11 +28,21 @@ if TYPE_CHECKING:
     from langchain_core.embeddings import Embeddings
 
 _MAX_BATCH = 1000
-_EPISODES, _KNOWN = "episodes", "known"
+# Episodes that wait in memory to go to Chroma together: one at a time costs ten times more.
+_WAITING = 64
+_EPISODES, _ARCHIVE, _KNOWN = "episodes", "archive", "known"
+# Of a long text's pieces, as many may be nearest before another text comes.
+_PIECES_READ = 2
+_OF_PIECE = "#"
+# Two runs of the same embeddings differ by rounding alone.
+_SAME_VECTOR = 0.99
 
 
 class Buffer:
-    """Two collections per namespace: `episodes` (buffered), `known` (probes passed closed-book).
+    """Three collections per namespace: `episodes` (buffered), `archive` (what the weights hold and
+    still holds), `known` (probes passed closed-book).
+
+    Long texts lie there in pieces. What was added last is kept in memory until there is more of it.
 
     Args:
         folder: where Chroma keeps its files; created when new. Ignored when `client` is given.
@@ -46,10 +62,60 @@ class Buffer:
         self.embeddings, self.owner = embeddings, owner
         self._client_is_shared = client is not None
         self._client = client or _open_client(folder)
+        self._collections: dict[tuple[str, Namespace], chromadb.Collection] = {}
+        self._filled: dict[tuple[str, Namespace], bool] = {}
+        self._waiting: dict[Namespace, dict[str, Piece]] = {}
+        self._left_out: dict[Namespace, set[str]] = {}
+        self._lock, self._process = threading.RLock(), os.getpid()
 
-    def add(self, namespace: Namespace, episodes: Sequence[Episode]) -> None:
-        ids = [episode.id for episode in episodes]
-        self._add(_EPISODES, namespace, ids, [episode.text for episode in episodes])
+    def add(self, namespace: Namespace, episodes: Sequence[Episode]) -> list[str]:
+        """Index episodes.
+
+        Returns the ids of those that are in Chroma now; the others are found, too, but must be
+        added again after a crash.
+        """
+        texts: dict[str, str] = {}
+        for episode in episodes:
+            texts.update(_pieces_of(episode))
+        vectors = self.embeddings.embed_documents(list(texts.values()))
+        with self._lock:
+            waiting = self._waiting.setdefault(namespace, {})
+            for (piece_id, text), vector in zip(texts.items(), vectors, strict=True):
+                waiting[piece_id] = Piece(text, np.asarray(vector, dtype=np.float32))
+            if len(waiting) < _WAITING:
+                return []
+            return self.flush(namespace)
+
+    def waiting(self, namespace: Namespace) -> set[str]:
+        """Ids of the episodes that are kept in memory."""
+        return {_episode_of(piece_id) for piece_id in self._waiting.get(namespace, {})}
+
+    def leave_out(self, namespace: Namespace, episode_ids: Iterable[str]) -> None:
+        """Find these no more; they leave Chroma together with what is written to it next."""
+        with self._lock:
+            self._left_out.setdefault(namespace, set()).update(episode_ids)
+
+    def flush(self, namespace: Namespace) -> list[str]:
+        """Write to Chroma what is kept in memory; returns the ids of these episodes."""
+        with self._lock:
+            waiting = self._waiting.get(namespace, {})
+            gone = self._left_out.pop(namespace, set())
+            for piece_id in [one for one in waiting if _episode_of(one) in gone]:
+                del waiting[piece_id]
+            self._remove_pieces(_EPISODES, namespace, gone)
+            if waiting:
+                texts = [piece.text for piece in waiting.values()]
+                vectors = [piece.vector for piece in waiting.values()]
+                self._write(_EPISODES, namespace, list(waiting), texts=texts, vectors=vectors)
+            self._waiting[namespace] = {}
+            return sorted({_episode_of(piece_id) for piece_id in waiting})
+
+    def archive(self, namespace: Namespace, episodes: Sequence[Episode]) -> None:
+        """Index what the weights hold: a model without experts reads it."""
+        texts: dict[str, str] = {}
+        for episode in episodes:
+            texts.update(_pieces_of(episode))
+        self._add(_ARCHIVE, namespace, list(texts), list(texts.values()))
 
     def add_known(
         self, namespace: Namespace, probes: Sequence[Probe], *, taught_by: Mapping[str, str]
@@ -69,7 +135,15 @@ class Buffer:
         self._add(_KNOWN, namespace, ids, [probe.question for probe in probes], notes)
 
     def remove(self, namespace: Namespace, episode_ids: Iterable[str]) -> None:
-        self._remove(_EPISODES, namespace, episode_ids)
+        with self._lock:
+            gone = set(episode_ids)
+            waiting = self._waiting.get(namespace, {})
+            for piece_id in [one for one in waiting if _episode_of(one) in gone]:
+                del waiting[piece_id]
+        self._remove_pieces(_EPISODES, namespace, gone)
+
+    def remove_archived(self, namespace: Namespace, episode_ids: Iterable[str]) -> None:
+        self._remove_pieces(_ARCHIVE, namespace, set(episode_ids))
 
     def remove_known(self, namespace: Namespace, probe_ids: Iterable[str]) -> None:
         self._remove(_KNOWN, namespace, probe_ids)
@@ -77,8 +151,27 @@ class Buffer:
     def near(
         self, namespace: Namespace, embedding: Sequence[float], *, count: int
     ) -> list[Neighbour]:
-        """Buffered episodes, nearest first."""
-        return self._near(_EPISODES, namespace, embedding, count)
+        """Buffered episodes, nearest first, each once, by its nearest piece."""
+        with self._lock:
+            waiting = dict(self._waiting.get(namespace, {}))
+            gone = set(self._left_out.get(namespace, ()))
+        found = self._near(_EPISODES, namespace, embedding, count + len(gone))
+        if waiting:
+            matrix = np.stack([piece.vector for piece in waiting.values()])
+            asked = np.asarray(embedding, dtype=np.float32)
+            lengths = np.linalg.norm(matrix, axis=1) * (np.linalg.norm(asked) or 1.0)
+            cosines = (matrix @ asked) / np.where(lengths, lengths, 1.0)
+            for place in np.argsort(-cosines):
+                piece_id = list(waiting)[place]
+                text = waiting[piece_id].text
+                found.append(Neighbour(piece_id, text, float(cosines[place]), text))
+        return [near for near in _by_episode(found) if near.id not in gone][:count]
+
+    def near_archived(
+        self, namespace: Namespace, embedding: Sequence[float], *, count: int
+    ) -> list[Neighbour]:
+        """Episodes that the weights hold, nearest first, each once, by its nearest piece."""
+        return _by_episode(self._near(_ARCHIVE, namespace, embedding, count))
 
     def near_known(
         self, namespace: Namespace, embedding: Sequence[float], *, count: int
@@ -88,25 +181,74 @@ class Buffer:
 
     def ids(self, namespace: Namespace) -> set[str]:
         """Of the indexed episodes."""
-        return set(self._collection(_EPISODES, namespace).get(include=[])["ids"])
+        indexed = self._episode_ids(_EPISODES, namespace) | self.waiting(namespace)
+        return indexed - self._left_out.get(namespace, set())
+
+    def archived_ids(self, namespace: Namespace) -> set[str]:
+        """Of the indexed episodes that the weights hold."""
+        return self._episode_ids(_ARCHIVE, namespace)
 
     def known_ids(self, namespace: Namespace) -> set[str]:
         """Of the indexed questions."""
         return set(self._collection(_KNOWN, namespace).get(include=[])["ids"])
 
+    def agrees(self, namespaces: Iterable[Namespace]) -> bool:
+        """Whether the embeddings give for an indexed text the vector that lies there."""
+        for namespace in namespaces:
+            for kind in (_EPISODES, _ARCHIVE):
+                found: Any = self._collection(kind, namespace).get(
+                    limit=1, include=["documents", "embeddings"]
+                )
+                if found["ids"]:
+                    (vector,) = self.embeddings.embed_documents([found["documents"][0]])
+                    stored = list(found["embeddings"][0])
+                    is_same_width = len(vector) == len(stored)
+                    return is_same_width and cosine(vector, stored) > _SAME_VECTOR
+        return True
+
+    def clear(self, namespaces: Iterable[Namespace]) -> None:
+        """Leave nothing of these in the index."""
+        with self._lock:
+            for namespace in namespaces:
+                for kind in (_EPISODES, _ARCHIVE, _KNOWN):
+                    self._client.delete_collection(self._collection(kind, namespace).name)
+                    self._collections.pop((kind, namespace), None)
+                    self._filled.pop((kind, namespace), None)
+                self._waiting.pop(namespace, None)
+                self._left_out.pop(namespace, None)
+
     def close(self) -> None:
-        """Close the client, unless it is the caller's own."""
+        """Write what is kept in memory, close the client, unless it is the caller's own."""
+        if self._process != os.getpid():
+            return
+        for namespace in {*self._waiting, *self._left_out}:
+            self.flush(namespace)
         close = None if self._client_is_shared else getattr(self._client, "close", None)
         if close:
             close()
 
     def _collection(self, kind: str, namespace: Namespace) -> chromadb.Collection:
-        key = (self.owner + namespace_key(namespace)).encode()
-        return self._client.get_or_create_collection(
-            f"{kind}-{hashlib.sha256(key).hexdigest()[:32]}",
-            configuration={"hnsw": {"space": "cosine"}},
-            embedding_function=None,
-        )
+        known = self._collections.get((kind, namespace))
+        if known is None:
+            key = (self.owner + namespace_key(namespace)).encode()
+            known = self._client.get_or_create_collection(
+                f"{kind}-{hashlib.sha256(key).hexdigest()[:32]}",
+                configuration={"hnsw": {"space": "cosine"}},
+                embedding_function=None,
+            )
+            self._collections[kind, namespace] = known
+        return known
+
+    def _is_filled(self, kind: str, namespace: Namespace) -> bool:
+        """Whether it holds anything; on a shared server another process may fill it."""
+        if self._client_is_shared or (kind, namespace) not in self._filled:
+            filled = self._collection(kind, namespace).count() > 0
+            self._filled[kind, namespace] = filled
+        return self._filled[kind, namespace]
+
+    def _episode_ids(self, kind: str, namespace: Namespace) -> set[str]:
+        ids = self._collection(kind, namespace).get(include=[])["ids"]
+        return set(map(_episode_of, ids))
 
     def _add(
         self,
@@ -116,51 +258,106 @@ class Buffer:
         texts: list[str],
         notes: list[dict[str, str]] | None = None,
     ) -> None:
-        collection = self._collection(kind, namespace)
         for start in range(0, len(ids), _MAX_BATCH):
             batch = slice(start, start + _MAX_BATCH)
-            vectors: Any = self.embeddings.embed_documents(texts[batch])
-            metadatas: Any = notes[batch] if notes else None
-            try:
-                collection.upsert(
-                    ids[batch], embeddings=vectors, documents=texts[batch], metadatas=metadatas
-                )
-            except Exception as error:  # chromadb raises bare errors of its Rust core
-                raise FolderError(
-                    f"the index could not be written ({error}). Nothing is lost, the ledger has "
-                    "it; make room or make the folder writable, then reopen."
-                ) from error
+            vectors = self.embeddings.embed_documents(texts[batch])
+            some = notes[batch] if notes else None
+            self._write(
+                kind, namespace, ids[batch], texts=texts[batch], vectors=vectors, notes=some
+            )
+
+    def _write(
+        self,
+        kind: str,
+        namespace: Namespace,
+        ids: list[str],
+        *,
+        texts: list[str],
+        vectors: Any,
+        notes: Any = None,
+    ) -> None:
+        collection = self._collection(kind, namespace)
+        if notes is None:
+            notes = [{"episode": _episode_of(one)} for one in ids]
+        try:
+            collection.upsert(ids, embeddings=vectors, documents=texts, metadatas=notes)
+        except Exception as error:  # chromadb raises bare errors of its Rust core
+            raise FolderError(
+                f"the index could not be written ({error}). Nothing is lost, the ledger has "
+                "it; make room or make the folder writable, then reopen."
+            ) from error
+        self._filled[kind, namespace] = True
 
     def _remove(self, kind: str, namespace: Namespace, ids: Iterable[str]) -> None:
         gone = list(ids)
         if gone:
             self._collection(kind, namespace).delete(ids=gone)
+            self._filled.pop((kind, namespace), None)
+
+    def _remove_pieces(self, kind: str, namespace: Namespace, episode_ids: set[str]) -> None:
+        if not episode_ids or not self._is_filled(kind, namespace):
+            return
+        where: Any = {"episode": {"$in": sorted(episode_ids)}}
+        self._collection(kind, namespace).delete(where=where)
+        self._remove(kind, namespace, episode_ids)
 
     def _near(
         self, kind: str, namespace: Namespace, embedding: Sequence[float], count: int
     ) -> list[Neighbour]:
-        collection = self._collection(kind, namespace)
-        count = min(count, collection.count())
-        if not count:
+        if not self._is_filled(kind, namespace):
             return []
+        collection = self._collection(kind, namespace)
+        is_known = kind == _KNOWN
         vectors: Any = [list(embedding)]
+        wanted: Any = ["documents", "distances", "metadatas"] if is_known else ["distances"]
         try:
             answer: Any = collection.query(
                 query_embeddings=vectors,
-                n_results=count,
-                include=["documents", "distances", "metadatas"],
+                n_results=count if is_known else count * _PIECES_READ,
+                include=wanted,
             )
         except Exception as error:  # chromadb raises bare errors of its Rust core
             raise FolderError(
                 f"the index could not be asked ({error}). Open the folder with the embeddings it "
                 "was made with, or delete its chroma folder: it is rebuilt from the ledger."
             ) from error
-        columns = ("ids", "documents", "distances", "metadatas")
+        ids, distances = answer["ids"][0], answer["distances"][0]
         neighbours = []
-        for row_id, text, distance, note in zip(*(answer[c][0] for c in columns), strict=True):
+        for place, (row_id, distance) in enumerate(zip(ids, distances, strict=True)):
+            text = answer["documents"][0][place] if is_known else ""
+            note = answer["metadatas"][0][place] if is_known else None
             taught_by = str((note or {}).get("episode", text))
             neighbours.append(Neighbour(row_id, text, 1 - distance, taught_by))
         return neighbours
+
+
+class Piece(NamedTuple):
+    """A text that waits for Chroma, with its vector."""
+
+    text: str
+    vector: Any
+
+
+def _pieces_of(episode: Episode) -> dict[str, str]:
+    """Ids and texts of an episode's pieces; a short text's one has the id of the episode."""
+    texts = pieces(episode.whole)
+    if len(texts) == 1:
+        return {episode.id: texts[0]}
+    return {f"{episode.id}{_OF_PIECE}{place}": text for place, text in enumerate(texts)}
+
+
+def _episode_of(piece_id: str) -> str:
+    return piece_id.partition(_OF_PIECE)[0]
+
+
+def _by_episode(found: Iterable[Neighbour]) -> list[Neighbour]:
+    """Each episode once, nearest first; `text` and `taught_by` are its nearest piece's."""
+    nearest: dict[str, Neighbour] = {}
+    for near in found:
+        episode_id = _episode_of(near.id)
+        if episode_id not in nearest or near.similarity > nearest[episode_id].similarity:
+            nearest[episode_id] = near._replace(id=episode_id)
+    return sorted(nearest.values(), key=lambda near: -near.similarity)
 
 
 def _open_client(folder: Path) -> ClientAPI:

@@ -6,6 +6,7 @@ is opened. What was written is on the disk (WAL, synchronous) when a transaction
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
 # "SLEP", in the header of the file: tells our ledgers from other SQLite files.
 APPLICATION_ID = 0x534C4550
-BUSY_SECONDS = 30
+# How long a change waits for another process that writes; a log waits less.
+BUSY_SECONDS, LOG_SECONDS = 30, 2
 
 
 class Database:
@@ -39,7 +41,7 @@ class Database:
         from sleepmem.stores.schema import migrations
 
         self.path = path
-        self._lock = threading.RLock()
+        self._lock, self._process = threading.RLock(), os.getpid()
         try:
             # SQLite does not wait for a change of its journal mode: one process opens at a time.
             with FileLock(path.with_suffix(".opening")):
@@ -79,24 +81,60 @@ class Database:
             )
 
     def close(self) -> None:
-        self.db.close()
+        if self._process == os.getpid():
+            self.db.close()
 
     @contextmanager
-    def write(self) -> Iterator[sqlite_utils.Database]:
-        """One transaction, all or nothing."""
+    def write(self, *, synced: bool = True) -> Iterator[sqlite_utils.Database]:
+        """One transaction, all or nothing; it waits for other processes that write.
+
+        Args:
+            synced: on the disk when it ends. What may be lost with the power, such as a log, need
+                not be, and costs less.
+        """
+        self._check_process()
         with self._lock:
             try:
-                with self.db.atomic():
-                    yield self.db
+                if self.db.conn.in_transaction:
+                    with self.db.atomic():
+                        yield self.db
+                else:
+                    with self._transaction(synced):
+                        yield self.db
             except sqlite3.DatabaseError as error:
                 raise _in_words(self.path, error) from error
 
+    @contextmanager
+    def _transaction(self, synced: bool) -> Iterator[None]:
+        """Of the connection; it takes the writer's place at once, so that no reader must yield."""
+        connection = self.db.conn
+        connection.execute(f"PRAGMA synchronous={'FULL' if synced else 'NORMAL'}")
+        waits = BUSY_SECONDS if synced else LOG_SECONDS
+        connection.execute(f"PRAGMA busy_timeout={1000 * waits}")
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            connection.rollback()
+            raise
+        connection.commit()
+
     def rows(self, sql: str, *values: Any) -> list[sqlite3.Row]:
+        self._check_process()
         with self._lock:
             try:
-                return self.db.execute(sql, list(values)).fetchall()
+                return self.db.conn.execute(sql, values).fetchall()
             except sqlite3.DatabaseError as error:
                 raise _in_words(self.path, error) from error
+
+    def _check_process(self) -> None:
+        """A connection that was opened before a fork corrupts, or waits for ever, after it."""
+        if self._process != os.getpid():
+            raise FolderError(
+                f"{self.path.parent} was opened by process {self._process} and is used in "
+                f"{os.getpid()}, its fork; SQLite and Chroma break in a fork. Open the memory "
+                "after the fork, in the process that uses it."
+            )
 
 
 def _in_words(path: Path, error: sqlite3.Error) -> FolderError | LedgerError:

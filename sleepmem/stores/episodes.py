@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable
 from typing import Any
 
 from sleepmem.records import USER, Episode, Namespace, namespace_key
 from sleepmem.stores.database import Database
+from sleepmem.stores.schema import index_words, same_key
+from sleepmem.text.heads import SURELY_ASKS, asks
+from sleepmem.text.terms import terms
 
 OLDEST_FIRST = "ORDER BY created_at, id"
+_BUFFERED = "learned_in IS NULL AND said_again IS NULL"
+_HOLDS = "superseded = 0 AND said_again IS NULL"
+_TELLS = f"coalesce(asks, 0) < {SURELY_ASKS}"
+_FEWEST_TERMS = 4
+# An older one of the same words, that no expert holds, gives its place to a newer one.
+_SAID_AGAIN = (
+    "UPDATE episodes SET said_again = ? WHERE namespace = ? AND same = ? AND source = ? "
+    "AND speaker IS ? AND answers IS ? AND created_at <= ? AND rowid != ? AND learned_in IS NULL "
+    "AND said_again IS NULL RETURNING id"
+)
 
 
 class Episodes:
@@ -18,41 +30,128 @@ class Episodes:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._counts: dict[Namespace, int] = {}
 
-    def add(self, episode: Episode) -> bool:
-        """Store it; False when it was there already."""
+    def add(self, episode: Episode) -> list[str]:
+        """Store it, once; returns the ids of those whose place it takes.
+
+        These say the same in the same words, and are in no expert.
+        """
+        key, same = namespace_key(episode.namespace), _same(episode)
+        asking = _asks(episode)
         row = {
             "id": episode.id,
-            "namespace": namespace_key(episode.namespace),
+            "namespace": key,
             "text": episode.text,
             "source": episode.source,
             "created_at": episode.created_at,
             "message_id": episode.message_id,
+            "speaker": episode.speaker,
+            "thread": episode.thread,
+            "answers": episode.answers,
+            "day": episode.day,
+            "same": same,
+            "asks": asking,
         }
+        columns, places = ", ".join(row), ", ".join("?" * len(row))
         with self._database.write() as db:
-            before = db.conn.total_changes
-            db.table("episodes").insert(row, ignore=True)
-            return bool(db.conn.total_changes > before)
+            added = db.conn.execute(
+                f"INSERT OR IGNORE INTO episodes ({columns}) VALUES ({places})",
+                list(row.values()),
+            )
+            if not added.rowcount:
+                return []
+            rowid = added.lastrowid or 0
+            is_asked = (asking or 0.0) >= SURELY_ASKS
+            index_words(db, rowid, namespace=key, text=episode.whole, asks=is_asked)
+            told = [same, episode.source, episode.speaker, episode.answers]
+            replaced = db.conn.execute(
+                _SAID_AGAIN, [episode.id, key, *told, episode.created_at, rowid]
+            ).fetchall()
+        if episode.namespace in self._counts:
+            self._counts[episode.namespace] += 1
+        return [gone[0] for gone in replaced]
 
-    def unindexed(self) -> list[Episode]:
-        """Those that the buffer has not seen: written by another process, or before a crash."""
-        return self._select("indexed = 0 AND learned_in IS NULL")
+    def complete(self, namespace: Namespace, message_id: str, *, outcome: str) -> None:
+        """What came of a message: the answer that its turn ended with."""
+        with self._database.write(synced=False) as db:
+            db.conn.execute(
+                "UPDATE episodes SET outcome = ? WHERE namespace = ? AND message_id = ?",
+                [outcome, namespace_key(namespace), message_id],
+            )
+
+    def outcome(self, episode_id: str) -> str | None:
+        """The answer that its turn ended with; None while it has not."""
+        rows = self._database.rows("SELECT outcome FROM episodes WHERE id = ?", episode_id)
+        return rows[0]["outcome"] if rows else None
+
+    def unindexed(self) -> dict[str, Namespace]:
+        """Ids and owners of those that Chroma does not hold yet."""
+        rows = self._database.rows(
+            f"SELECT id, namespace FROM episodes WHERE indexed = 0 AND {_BUFFERED}"
+        )
+        return {row[0]: tuple(json.loads(row[1])) for row in rows}
+
+    def take_replaced(self) -> dict[Namespace, list[str]]:
+        """Those that gave their place to newer ones and may lie in the index still; told once."""
+        rows = self._database.rows(
+            "SELECT id, namespace FROM episodes WHERE said_again IS NOT NULL AND indexed < 2"
+        )
+        gone: dict[Namespace, list[str]] = {}
+        for row in rows:
+            gone.setdefault(tuple(json.loads(row[1])), []).append(row[0])
+        if rows:
+            with self._database.write(synced=False) as db:
+                ids = json.dumps([row[0] for row in rows])
+                sql = "UPDATE episodes SET indexed = 2 WHERE id IN (SELECT value FROM json_each(?))"
+                db.conn.execute(sql, [ids])
+        return gone
 
     def mark_indexed(self, episode_ids: Iterable[str]) -> None:
-        with self._database.write() as db:
+        with self._database.write(synced=False) as db:
             for episode_id in episode_ids:
                 db.execute("UPDATE episodes SET indexed = 1 WHERE id = ?", [episode_id])
 
     def buffered(self, namespace: Namespace) -> list[Episode]:
-        """Those that are not in the weights, oldest first."""
-        return self._select("namespace = ? AND learned_in IS NULL", namespace_key(namespace))
+        """Those that are not in the weights, oldest first; of equal ones the newest."""
+        return self._select(f"namespace = ? AND {_BUFFERED}", namespace_key(namespace))
+
+    def telling(self, namespace: Namespace) -> list[Episode]:
+        """Those of the buffered that do not surely ask: there may be something to learn."""
+        return self._select(f"namespace = ? AND {_BUFFERED} AND {_TELLS}", namespace_key(namespace))
+
+    def is_newest(self, episode: Episode) -> bool:
+        """Whether its source said nothing else since: saying it again is no news."""
+        last = self.newest(episode.namespace, episode.source)
+        if last is None or _same(last) != _same(episode):
+            return False
+        return (last.speaker, last.answers) == (episode.speaker, episode.answers)
+
+    def newest(self, namespace: Namespace, source: str) -> Episode | None:
+        """The last that this source said; None when it said nothing."""
+        rows = self._database.rows(
+            "SELECT * FROM episodes WHERE namespace = ? AND source = ? "
+            "ORDER BY created_at DESC, rowid DESC LIMIT 1",
+            namespace_key(namespace),
+            source,
+        )
+        return as_episode(rows[0]) if rows else None
+
+    def owner(self, thread: str, message_id: str) -> Namespace | None:
+        """Whose a stored message of a conversation is."""
+        rows = self._database.rows(
+            "SELECT DISTINCT namespace FROM episodes WHERE thread = ? AND message_id = ?",
+            thread,
+            message_id,
+        )
+        return tuple(json.loads(rows[0]["namespace"])) if len(rows) == 1 else None
 
     def waiting(self, namespace: Namespace, *, untrusted: bool) -> int:
         """How many that may teach the weights came in since the last night began."""
         key = namespace_key(namespace)
         rows = self._database.rows(
             "SELECT count(*) AS number FROM episodes "
-            "WHERE namespace = ? AND learned_in IS NULL AND (? OR source = ?) "
+            f"WHERE namespace = ? AND {_BUFFERED} AND {_TELLS} AND (? OR source = ?) "
             "AND rowid > (SELECT coalesce(max(upto), 0) FROM nights WHERE namespace = ?)",
             key,
             untrusted,
@@ -70,7 +169,7 @@ class Episodes:
         """Buffered ones that the weights held once, by id, and when they were told."""
         rows = self._database.rows(
             "SELECT id, created_at FROM episodes "
-            "WHERE namespace = ? AND learned_in IS NULL AND forgotten = 1",
+            f"WHERE namespace = ? AND {_BUFFERED} AND forgotten = 1",
             namespace_key(namespace),
         )
         return {row["id"]: row["created_at"] for row in rows}
@@ -81,31 +180,73 @@ class Episodes:
             return self._select("1")
         return self._select("namespace = ?", namespace_key(namespace))
 
-    def repeats(self, episode: Episode) -> list[Episode]:
-        """Stored ones with the same owner, source and text, newest first."""
+    def repeats(self, episode: Episode) -> bool:
+        """Whether its source ever said the same."""
         rows = self._database.rows(
-            "SELECT * FROM episodes WHERE namespace = ? AND source = ? AND text = ? "
-            "ORDER BY created_at DESC",
+            "SELECT 1 FROM episodes WHERE namespace = ? AND same = ? AND source = ? LIMIT 1",
             namespace_key(episode.namespace),
+            _same(episode),
             episode.source,
-            episode.text,
+        )
+        return bool(rows)
+
+    def get(self, episode_ids: Iterable[str]) -> list[Episode]:
+        """Those of these that still hold, in any order: not outdated, not said again since."""
+        rows = self._database.rows(
+            f"SELECT * FROM episodes WHERE id IN (SELECT value FROM json_each(?)) AND {_HOLDS}",
+            json.dumps(list(episode_ids)),
         )
         return [as_episode(row) for row in rows]
 
-    def search(self, namespace: Namespace, question: str, *, limit: int) -> list[Episode]:
-        """The archive: full-text search (BM25) over every episode of the namespace."""
-        words = dict.fromkeys(re.findall(r"\w+", question))
-        if not words:
-            return []
+    def asking(self, episode_ids: Iterable[str]) -> dict[str, float]:
+        """Log-odds that each asks, and tells nothing; 0 where nobody could tell."""
         rows = self._database.rows(
-            "SELECT e.* FROM episodes_fts f JOIN episodes e ON e.rowid = f.rowid "
-            "WHERE episodes_fts MATCH ? AND e.namespace = ? "
-            "ORDER BY bm25(episodes_fts), e.created_at DESC LIMIT ?",
-            " OR ".join(f'"{word}"' for word in words),
+            "SELECT id, asks FROM episodes WHERE id IN (SELECT value FROM json_each(?))",
+            json.dumps(list(episode_ids)),
+        )
+        return {row["id"]: row["asks"] or 0.0 for row in rows}
+
+    def holding(self, namespace: Namespace) -> list[Episode]:
+        """Everything that still holds, oldest first."""
+        return self._select(f"namespace = ? AND {_HOLDS}", namespace_key(namespace))
+
+    def count(self, namespace: Namespace) -> int:
+        """How many an owner has; what other processes add may be counted later."""
+        if namespace not in self._counts:
+            rows = self._database.rows(
+                "SELECT count(*) AS number FROM episodes WHERE namespace = ?",
+                namespace_key(namespace),
+            )
+            self._counts[namespace] = int(rows[0]["number"])
+        return self._counts[namespace]
+
+    def on_days(self, namespace: Namespace, first: str, *, last: str, limit: int) -> list[Episode]:
+        """What happened from one day to another, newest first; ISO dates, both included."""
+        rows = self._database.rows(
+            f"SELECT * FROM episodes WHERE namespace = ? AND day BETWEEN ? AND ? AND {_HOLDS} "
+            "ORDER BY created_at DESC LIMIT ?",
             namespace_key(namespace),
+            first,
+            last,
             limit,
         )
         return [as_episode(row) for row in rows]
+
+    def beside(self, episode: Episode) -> list[Episode]:
+        """What holds and was told right before and right after it in the same conversation."""
+        key = namespace_key(episode.namespace)
+        found = []
+        for sign, order in (("<", "DESC"), (">", "ASC")):
+            found += self._database.rows(
+                f"SELECT * FROM episodes WHERE namespace = ? AND thread IS ? AND source = ? "
+                f"AND created_at {sign} ? AND {_HOLDS} AND {_TELLS} "
+                f"ORDER BY created_at {order} LIMIT 1",
+                key,
+                episode.thread,
+                episode.source,
+                episode.created_at,
+            )
+        return [as_episode(row) for row in found]
 
     def take_back(self, episode_ids: Iterable[str]) -> None:
         """The weights do not hold them any more: they belong to the buffer again.
@@ -147,6 +288,29 @@ class Episodes:
         return [as_episode(row) for row in rows]
 
 
+def _asks(episode: Episode) -> float | None:
+    """Log-odds that the user asks, and tells nothing.
+
+    Nobody else's words are judged, and a word or two in reply to the agent tell something.
+    """
+    is_reply = episode.answers and len(terms(episode.text)) < _FEWEST_TERMS
+    return round(asks(episode.text), 3) if episode.source == USER and not is_reply else None
+
+
+def _same(episode: Episode) -> str:
+    """A key that episodes have in common which say the same in the same words."""
+    return same_key(episode.text, asks=(_asks(episode) or 0.0) >= SURELY_ASKS)
+
+
 def as_episode(row: Any) -> Episode:
-    namespace = tuple(json.loads(row["namespace"]))
-    return Episode(namespace, row["text"], row["source"], row["created_at"], row["message_id"])
+    return Episode(
+        tuple(json.loads(row["namespace"])),
+        row["text"],
+        row["source"],
+        row["created_at"],
+        row["message_id"],
+        row["speaker"],
+        row["thread"],
+        row["answers"],
+        row["day"] or "",
+    )

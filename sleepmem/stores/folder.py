@@ -7,6 +7,7 @@ folder/nights.db      checkpoints          folder/lock       held by the one wri
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from sleepmem.stores import agreement
 from sleepmem.stores.buffer import Buffer
 from sleepmem.stores.expert_folder import ExpertFolders
 from sleepmem.stores.ledger import Ledger
+from sleepmem.text.relatedness import Relatedness
 
 if TYPE_CHECKING:
     from langchain_core.embeddings import Embeddings
@@ -51,7 +53,8 @@ class Folder:
         chroma_client: Any = None,
         append_only: bool = False,
     ) -> None:
-        self.path = path
+        self.path, self._embeddings = path, embeddings
+        self._process = os.getpid()
         _create(path)
         self._lock = None if append_only else _lock(path)
         self._buffer: Buffer | None = None
@@ -89,8 +92,42 @@ class Folder:
     def append_only(self) -> bool:
         return self._buffer is None
 
+    @functools.cached_property
+    def relatedness(self) -> Relatedness:
+        """How cosines of the folder's embeddings are read; measured once.
+
+        Raises:
+            FolderError: the index was made with other embeddings.
+        """
+        if not self.buffer.agrees(self.ledger.episodes.namespaces()):
+            raise FolderError(
+                f"the index in {self.path} was made with other embeddings than those it is opened "
+                "with; they would find the wrong memories. Open it with the same embeddings, or "
+                "make the index anew: memory.reindex(), or `sleepmem reindex`."
+            )
+        known = self.ledger.embeddings
+        if known:
+            return Relatedness.read(known)
+        measured = Relatedness.measure(self._embeddings)
+        self.ledger.use_embeddings(measured.as_json())
+        return measured
+
+    def reindex(self) -> None:
+        """Make the index anew with the embeddings that the folder is open with."""
+        self.buffer.clear(self.ledger.episodes.namespaces())
+        self.ledger.use_embeddings("")
+        self.__dict__.pop("relatedness", None)
+        for namespace in self.ledger.episodes.namespaces():
+            agreement.reconcile_index(self.ledger, self.buffer, namespace=namespace)
+        _ = self.relatedness
+
     def catch_up(self) -> None:
-        """Index what other processes appended, or a crash left unindexed."""
+        """Index what was stored since, by this process or others, or before a crash.
+
+        Raises:
+            FolderError: the index was made with other embeddings.
+        """
+        _ = self.relatedness
         agreement.catch_up(self.ledger, self.buffer)
 
     def reconcile(self, *, check_experts: bool = True) -> None:
@@ -127,6 +164,9 @@ class Folder:
         return agreement.verify(self.ledger, self.buffer, experts=self.experts)
 
     def close(self) -> None:
+        """Close ledger and index, and let others open the folder; in a fork, nothing."""
+        if self._process != os.getpid():
+            return
         if self._buffer:
             self._buffer.close()
         self.ledger.close()

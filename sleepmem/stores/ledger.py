@@ -7,18 +7,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sleepmem.records import Episode, Namespace
 from sleepmem.stores.database import Database
 from sleepmem.stores.episodes import Episodes
+from sleepmem.stores.gates import Gates
 from sleepmem.stores.lineage import Lineage
 from sleepmem.stores.nights import Nights
 from sleepmem.stores.turns import Turns
+from sleepmem.stores.words import Words
+from sleepmem.text.similarity import fused
 
 
 class Ledger:
     """Open, or create, the ledger of a memory folder. Safe to share between threads.
 
         episodes   what was said                     turns     what was asked, and events
-        nights     probes, dreams, exams, reports    lineage   experts, promotion, rollback
+        words      full-text search over them        nights    probes, dreams, exams, reports
+        lineage    experts, promotion, rollback      gates     what the gate was fitted to
 
     Raises:
         FolderError: the file cannot be read or written.
@@ -29,9 +34,11 @@ class Ledger:
         self.path = path
         self.database = Database(path)
         self.episodes = Episodes(self.database)
+        self.words = Words(self.database)
         self.turns = Turns(self.database)
         self.nights = Nights(self.database)
         self.lineage = Lineage(self.database)
+        self.gates = Gates(self.database)
 
     @property
     def id(self) -> str:
@@ -49,6 +56,21 @@ class Ledger:
     def use_model(self, model: str) -> None:
         with self.database.write() as db:
             db.execute("UPDATE folder SET model = ?", [model])
+
+    def search(self, namespace: Namespace, question: str, *, limit: int) -> list[Episode]:
+        """Full-text search over everything that holds, best first."""
+        found = fused(self.words.search(namespace, question, limit=limit))[:limit]
+        by_id = {episode.id: episode for episode in self.episodes.get(found)}
+        return [by_id[episode_id] for episode_id in found if episode_id in by_id]
+
+    @property
+    def embeddings(self) -> str | None:
+        """What the embeddings of the index are known by, JSON; None before the first."""
+        return self.database.rows("SELECT embeddings FROM folder")[0]["embeddings"] or None
+
+    def use_embeddings(self, known_by: str) -> None:
+        with self.database.write() as db:
+            db.execute("UPDATE folder SET embeddings = ?", [known_by])
 
     def verify(self) -> list[str]:
         """What is wrong, one sentence each; empty when it is sound. Re-derives every id."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import uuid
 from typing import Any
 
 from sqlite_utils import Database, Migrations
+
+from sleepmem.text.terms import normalised, terms
 
 migrations = Migrations("sleepmem")
 
@@ -192,6 +195,94 @@ def give_reports_fields(db: Database) -> None:
     for row in reports:
         fields = _with_fields(json.loads(row["report"]), numbers)
         db.table("nights").update(row["id"], {"report": json.dumps(fields)})
+
+
+@migrations()
+def keep_what_surrounds(db: Database) -> None:
+    # What the agent had said before, who of several spoke, in which conversation, on which day.
+    for column in ("speaker", "thread", "answers", "day"):
+        db.table("episodes").add_column(column, str)
+    db.table("episodes").add_column("outcome", str)  # what came of it, once the turn had ended
+    db.table("episodes").add_column("same", str)  # its terms: equal ones say the same
+    db.table("episodes").add_column("asks", float)  # log-odds that it asks and tells nothing
+    db.table("episodes").add_column("said_again", str)  # id of the newer one that says the same
+    db.execute("UPDATE episodes SET day = substr(created_at, 1, 10)")
+    # Searched by words of any script, and by pieces of words.
+    db.table("episodes").disable_fts()
+    db.execute(
+        "CREATE VIRTUAL TABLE episode_words USING fts5"
+        "(owner, words, asked, "
+        "tokenize = \"unicode61 remove_diacritics 2 categories 'L* N* M* Co'\")"
+    )
+    db.execute("CREATE VIRTUAL TABLE episode_pieces USING fts5(text, tokenize = 'trigram')")
+    db.execute("CREATE VIRTUAL TABLE word_counts USING fts5vocab(episode_words, col)")
+    rows = db.execute("SELECT rowid, namespace, text FROM episodes").fetchall()
+    for rowid, namespace, text in rows:
+        index_words(db, rowid, namespace=namespace, text=text)
+        db.execute("UPDATE episodes SET same = ? WHERE rowid = ?", [same_key(text), rowid])
+    db.execute(
+        "CREATE INDEX episodes_unindexed ON episodes (namespace) "
+        "WHERE indexed = 0 AND learned_in IS NULL AND said_again IS NULL"
+    )
+    db.execute(
+        "CREATE INDEX episodes_replaced ON episodes (namespace) "
+        "WHERE said_again IS NOT NULL AND indexed < 2"
+    )
+    db.table("episodes").create_index(["namespace", "same"])
+    db.table("episodes").create_index(["namespace", "created_at"])
+    db.table("episodes").create_index(["namespace", "day"])
+    db.table("episodes").create_index(["message_id"])
+
+
+@migrations()
+def keep_embeddings(db: Database) -> None:
+    # JSON: what the embeddings of the index give for a sentence, and how cosines of theirs are read
+    db.table("folder").add_column("embeddings", str)
+
+
+@migrations()
+def look_once(db: Database) -> None:
+    # Buffer and archive are searched together: a decision is the first about a question, or not.
+    db.execute("UPDATE retrievals SET look = 'first' WHERE look IN ('buffer', 'archive')")
+
+
+@migrations()
+def keep_gates(db: Database) -> None:
+    # What a night fitted the gate to (day/gate.py), and the examples that it was fitted to.
+    db.table("gates").create({"night_id": str, "namespace": str, "gate": str}, pk="night_id")
+    db.table("gate_examples").create(
+        {"id": int, "night_id": str, "namespace": str, "example": str}, pk="id"
+    )
+    db.table("gate_examples").create_index(["night_id"])
+    db.table("probes").create_index(["episode_id"])
+    # Of a decision for the weights, by how much the score passes as long as the model is certain.
+    db.table("retrievals").add_column("margin", float)
+
+
+def index_words(db: Database, rowid: int, *, namespace: str, text: str, asks: bool = False) -> None:
+    """Make an episode findable by its words and by pieces of them.
+
+    The words of what surely asks are kept apart: that somebody asked for a word makes it no known
+    one.
+    """
+    words = " ".join(dict.fromkeys(terms(text)))
+    row = [rowid, owner_word(namespace), "" if asks else words, words if asks else ""]
+    db.conn.execute(
+        "INSERT INTO episode_words (rowid, owner, words, asked) VALUES (?, ?, ?, ?)", row
+    )
+    sql = "INSERT INTO episode_pieces (rowid, text) VALUES (?, ?)"
+    db.conn.execute(sql, [rowid, normalised(text)])
+
+
+def owner_word(namespace: str) -> str:
+    """The key of a namespace as one word of the full-text index."""
+    return "n" + hashlib.sha256(namespace.encode()).hexdigest()[:24]
+
+
+def same_key(text: str, *, asks: bool = False) -> str:
+    """Equal for texts of the same words in the same order that both ask, or both tell."""
+    words = " ".join(terms(text) or (text,))
+    return hashlib.sha256(f"{words}{'?' * asks}".encode()).hexdigest()[:24]
 
 
 def _with_fields(report: dict[str, Any], numbers: dict[str, int]) -> dict[str, Any]:

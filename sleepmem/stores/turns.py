@@ -9,6 +9,9 @@ from typing import Any
 from sleepmem.records import Look, Namespace, Recall, View, namespace_key, now
 from sleepmem.stores.database import Database
 
+# The kind of event that a failure of the memory within a turn is.
+FAILED = "memory failed"
+
 
 @dataclass(slots=True)
 class Turn:
@@ -36,10 +39,13 @@ class Turns:
             "reason": recall.reason,
             "look": recall.look.value,
             "tokens": tokens,
+            "margin": recall.margin,
             "episodes": json.dumps([episode.id for episode in recall.episodes]),
         }
-        with self._database.write() as db:
-            db.table("retrievals").insert(row)
+        columns, places = ", ".join(row), ", ".join("?" * len(row))
+        with self._database.write(synced=False) as db:
+            sql = f"INSERT INTO retrievals ({columns}) VALUES ({places})"
+            db.conn.execute(sql, list(row.values()))
 
     def retrievals(self, namespace: Namespace, since: str = "") -> list[dict[str, Any]]:
         """Every decision after `since`, oldest first."""
@@ -53,14 +59,16 @@ class Turns:
     def last_look(self, namespace: Namespace, question: str) -> Recall | None:
         """The newest decision about this question, without its memories; None without one."""
         rows = self._database.rows(
-            "SELECT view, reason, look FROM retrievals WHERE namespace = ? AND question = ? "
-            "ORDER BY id DESC LIMIT 1",
+            "SELECT view, reason, look, margin FROM retrievals "
+            "WHERE namespace = ? AND question = ? ORDER BY id DESC LIMIT 1",
             namespace_key(namespace),
             question,
         )
         if not rows:
             return None
-        return Recall(View(rows[0]["view"]), rows[0]["reason"], look=Look(rows[0]["look"]))
+        last = rows[0]
+        margin, look = last["margin"] or 0.0, Look(last["look"])
+        return Recall(View(last["view"]), last["reason"], look=look, margin=margin)
 
     def all(self, namespace: Namespace) -> list[Turn]:
         """The questions, oldest first; a second look belongs to the question before it."""
@@ -75,7 +83,7 @@ class Turns:
         return turns
 
     def log_event(self, kind: str, **detail: Any) -> None:
-        with self._database.write() as db:
+        with self._database.write(synced=False) as db:
             row = {"at": now(), "kind": kind, "detail": json.dumps(detail)}
             db.table("events").insert(row)
 

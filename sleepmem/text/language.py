@@ -1,4 +1,4 @@
-"""What a language knows of answers: is this that one, does it abstain, which names does it use.
+"""What a language knows of answers: is this that one, which names does it use.
 
 Pure. Normalisation as in SQuAD's official scorer (Rajpurkar et al. 2016): lower case, no
 punctuation, no articles.
@@ -9,17 +9,6 @@ from __future__ import annotations
 import re
 
 _ARTICLES = {"a", "an", "the"}
-_ABSTAINS = re.compile(
-    r"\b(do not|don't|does not|doesn't) (know|say|tell)\b"
-    r"|\bno (information|idea)\b|\bnot (know|mentioned)\b",
-    re.IGNORECASE,
-)
-_REQUEST = re.compile(r"^(please )?(tell|remind|show|give) me\b", re.IGNORECASE)
-_QUESTION = re.compile(
-    r"^(who|whom|whose|what|which|when|where|why|how|is|are|was|were|do|does|did|can|could|will"
-    r"|would|should|has|have)\b",
-    re.IGNORECASE,
-)
 _SENTENCE_END = ".!?:\n"
 
 
@@ -39,11 +28,6 @@ def matches(answer: str, wanted: str) -> bool:
         if answer_words[start : start + length] == wanted_words:
             return True
     return False
-
-
-def abstains(text: str) -> bool:
-    """Whether the text says that it does not know."""
-    return bool(_ABSTAINS.search(text))
 
 
 def names(text: str) -> set[str]:
@@ -78,19 +62,3 @@ def about_another(question: str, who: str) -> str:
     """The question asked of `who` instead; empty when it has not one name."""
     name = subject(question)
     return question.replace(name, who) if name else ""
-
-
-def sentences(text: str) -> list[str]:
-    """The sentences of a text, as their closing marks tell."""
-    return [part for part in re.split(r"(?<=[.!?])\s+|\n+", text.strip()) if part]
-
-
-def is_question(text: str) -> bool:
-    """Whether the text asks rather than tells.
-
-    A sentence that ends with a full stop tells, unless it is a request ("Tell me ...").
-    """
-    sentence = text.strip()
-    if sentence.endswith("?") or _REQUEST.match(sentence):
-        return True
-    return not sentence.endswith((".", "!")) and bool(_QUESTION.match(sentence))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from datetime import date
 
 ABSTENTION = "I do not know."
 HEADER = (
@@ -37,9 +38,23 @@ def memory_line(date: str, text: str) -> str:
     return f"{date}: {text}"
 
 
-def memory_prompt(lines: Sequence[str], system: str = "") -> str:
-    """The system message that carries memories, after the agent's own if it has one."""
-    block = "\n".join([HEADER, *lines])
+def memory_prompt(
+    lines: Sequence[str],
+    system: str = "",
+    *,
+    today: date | None = None,
+    speaker: str | None = None,
+) -> str:
+    """The system message that carries memories, after the agent's own if it has one.
+
+    `today` makes "yesterday" readable, `speaker` "I".
+    """
+    header = HEADER
+    if today:
+        header += f" Today is {today.isoformat()}."
+    if speaker:
+        header += f" {speaker} speaks."
+    block = "\n".join([header, *lines])
     return f"{system}\n{block}" if system else block
 
 

@@ -21,6 +21,7 @@ def _tokenizer(model: str) -> Tokenizer | None:
     return Tokenizer.from_file(str(file)) if file.exists() else None
 
 
+@functools.lru_cache(maxsize=20_000)
 def count_tokens(model: str, text: str) -> int:
     """Tokens of `text` for the model in this folder; for a hub id an estimate."""
     tokenizer = _tokenizer(model)

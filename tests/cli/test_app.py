@@ -56,7 +56,7 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
 
 
 def test_help_lists_the_commands_in_the_order_of_their_use() -> None:
-    assert " ".join(COMMANDS) == "observe ask chat sleep status report verify rollback demo"
+    assert " ".join(COMMANDS) == "observe ask chat sleep status report verify reindex rollback demo"
 
 
 def test_the_packages_that_are_looked_for_are_those_of_the_extras() -> None:
@@ -73,8 +73,8 @@ def test_the_packages_that_are_looked_for_are_those_of_the_extras() -> None:
     [
         (["ask", "{missing}", "Where?"], "there is no memory in"),
         (["observe", "{folder}", "  "], "the episode is empty"),
-        (["observe", "{folder}", "x", "-n", "../up"], "cannot name a folder"),
-        (["observe", "{folder}", "word " * 2000], "Split it into several"),
+        (["observe", "{folder}", "x", "-n", "a//b"], "names no owner"),
+        (["observe", "{folder}", "x", "-n", "x" * 513], "names no owner"),
         (["ask", "{folder}", "Where?", "--model", "/nowhere/at/all"], "no model folder"),
         (["rollback", "{folder}", "--to", "night-0009", "-n", "alice"], "made no expert"),
         (["rollback", "{folder}", "--to", "", "-n", "carol"], "nothing was ever said to carol"),
@@ -139,3 +139,11 @@ def test_without_any_extra_a_command_says_what_to_install(tmp_path: Path, comman
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: this needs {first}, which is not installed; ")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_slash_in_an_owners_name_is_written_as_in_an_address(tmp_path: Path) -> None:
+    from sleepmem.cli.app import as_path, parse_namespace
+
+    for owner in [("app", "auth0|6f2a"), ("a/b", "50%"), ("josé",)]:
+        assert parse_namespace(as_path(owner)) == owner
+    assert parse_namespace("app/a%2Fb") == ("app", "a/b")

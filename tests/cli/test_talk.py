@@ -75,5 +75,6 @@ def test_chat_remembers_within_the_folder(folder: str) -> None:
     with SleepMemory.open(folder) as memory:
         assert [episode.text for episode in memory.ledger.episodes.all(ALICE)] == [
             "Mara lives in Brenport.",
+            "Where does Mara live?",
             "The boss of Mara is Tolvan.",
         ]

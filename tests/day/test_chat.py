@@ -1,5 +1,6 @@
 import asyncio
 import itertools
+from datetime import date
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from sleepmem import ModelError, NamespaceError, SleepMemory
 from sleepmem.day.capture import RECALL_ID
 from sleepmem.day.chat import chat_messages
 from sleepmem.model.local import LocalModel
+from sleepmem.records import local_now
 from sleepmem.stores.expert_folder import write_expert
 
 ALICE, BOB = ("alice",), ("bob",)
@@ -180,7 +182,7 @@ def test_experts_stay_with_their_owner(memory, tiny, chat):
     assert chat.bind(namespace=BOB).invoke(ASKED[0]).response_metadata["experts"] == []
 
 
-def test_an_unsafe_namespace_is_refused(memory):
+def test_a_namespace_that_is_a_string_is_refused(memory):
     with pytest.raises(NamespaceError):
         memory.chat_model().bind(namespace="alice").invoke(ASKED[0])
 
@@ -189,7 +191,8 @@ def test_ask_answers_with_what_it_recalls(memory, chat):
     told = memory.observe(ALICE, "Mara did move to Brenport.")
     answer = memory.ask(ALICE, "Where did Mara move?")
     assert answer.recall.episodes == (told,)
-    system = SystemMessage(memory.context(answer.recall))
+    today = date.fromisoformat(local_now()[:10])
+    system = SystemMessage(memory.context(answer.recall, today=today))
     assert answer.text == chat.invoke([system, HumanMessage("Where did Mara move?")]).text
     assert answer.text != chat.invoke("Where did Mara move?").text
     assert memory.ledger.episodes.all() == [told]

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from datetime import date
 
 import pytest
 from _values import HashedWords, put_expert
@@ -41,9 +42,9 @@ def test_namespaces_never_mix(memory):
     same = memory.observe(BOB, "Mara moved to Brenport.")
     assert memory.recall(ALICE, "Where did Mara move?").episodes == (hers,)
     assert set(memory.recall(BOB, "Where did Mara move?").episodes) == {his, same}
-    assert memory.search_archive(ALICE, "Where did Mara move?").episodes == (hers,)
+    assert memory.search(ALICE, "Where did Mara move?").episodes == (hers,)
     assert memory.recall(("carol",), "Where did Mara move?").episodes == ()
-    assert memory.search_archive(("carol",), "Mara").episodes == ()
+    assert memory.search(("carol",), "Mara").episodes == ()
 
 
 def test_a_longer_namespace_is_another_one(memory):
@@ -63,8 +64,9 @@ def test_recall_takes_at_most_so_many_memories(memory):
 
 def test_nothing_stored_about_it_is_left_to_the_base(memory):
     memory.observe(ALICE, "Mara moved to Brenport.")
-    found = memory.recall(ALICE, "Where did Jon move?")
+    found = memory.recall(ALICE, "Translate good morning into French.")
     assert (found.view, found.episodes) == (View.BASE, ())
+    assert "nothing that was stored is about it" in found.reason
     assert memory.context(found, "You are kind.") == "You are kind."
 
 
@@ -85,35 +87,74 @@ def test_recall_fits_half_of_the_models_context(memory):
 def test_every_decision_is_logged_with_its_reason(memory):
     told = memory.observe(ALICE, "Mara moved to Brenport.")
     memory.recall(ALICE, "Where did Mara move?")
-    memory.search_archive(ALICE, "Mara")
+    memory.search(ALICE, "Where did Mara move?")
     memory.recall(ALICE, "Where did Mara move?", log=False)
     rows = memory.ledger.turns.retrievals(ALICE)
     assert [r["episodes"] for r in rows] == [[told.id], [told.id]]
-    assert "archive" in rows[1]["reason"]
+    assert "searched everything" in rows[1]["reason"]
     assert all(r["tokens"] > 0 for r in rows)
 
 
 def looked_again(memory, first, reply):
-    """Whether the archive was searched after this reply."""
+    """Whether everything was searched after this reply."""
     again = memory.second_look(ALICE, "Where did Mara move?", first=first, reply=reply)
     return again is not None
 
 
-def test_the_archive_is_searched_once(memory):
+def test_what_was_answered_from_memories_is_not_looked_up_again(memory):
     memory.observe(ALICE, "Mara moved to Brenport.")
-    found = memory.recall(ALICE, "Where did Mara move?")
-    unknown = AIMessage("I do not know.")
-    assert looked_again(memory, found, unknown)
-    assert not looked_again(memory, found, AIMessage("Brenport."))
-    assert not looked_again(memory, memory.search_archive(ALICE, "Mara"), unknown)
+    found, unknown = memory.recall(ALICE, "Where did Mara move?"), AIMessage("I do not know.")
+    assert found.look is Look.FIRST
+    assert not memory.may_look_again(ALICE, found, reply=unknown)
+    assert not looked_again(memory, found, unknown)
+    assert not looked_again(memory, memory.search(ALICE, "Where did Mara move?"), unknown)
 
 
-def test_a_look_that_went_on_into_the_archive_is_no_reason_for_another(memory):
+def test_everything_is_searched_once_after_the_weights_did_not_know(memory):
     told = memory.observe(ALICE, "Mara moved to Brenport.")
     put_expert(memory, ALICE, [told.id])
+    question, unknown = "Is it so that Mara moved to Brenport?", AIMessage("I do not know.")
+    first = memory.recall(ALICE, question)
+    assert first.view is View.WEIGHTS
+    assert memory.may_look_again(ALICE, first, reply=unknown)
+    assert not memory.may_look_again(ALICE, first, reply=AIMessage("In Brenport."))
+    again = memory.second_look(ALICE, question, first=first, reply=unknown)
+    assert (again.view, again.look, again.episodes) == (View.RETRIEVAL, Look.AGAIN, (told,))
+    assert not memory.may_look_again(ALICE, again, reply=unknown)
+    assert memory.second_look(ALICE, question, first=again, reply=unknown) is None
+
+
+def test_buffer_and_what_the_weights_hold_are_searched_at_once(memory):
+    told = memory.observe(ALICE, "Mara moved to Brenport.", created_at=DAYS[0])
+    put_expert(memory, ALICE, [told.id])
+    news = memory.observe(ALICE, "Mara moved to a boat.", created_at=DAYS[1])
     found = memory.recall(ALICE, "Where did Mara move?")
-    assert (found.view, found.look) == (View.RETRIEVAL, Look.ARCHIVE)
-    assert not looked_again(memory, found, AIMessage("I do not know."))
+    assert (found.look, found.oldest_first) == (Look.FIRST, (told, news))
+
+
+def test_a_model_without_the_experts_reads_what_the_weights_hold(memory):
+    told = memory.observe(ALICE, "Mara moved to Brenport.")
+    put_expert(memory, ALICE, [told.id])
+    question = "Is it so that Mara moved to Brenport?"
+    assert memory.recall(ALICE, question).view is View.WEIGHTS
+    found = memory.recall(ALICE, question, holds_experts=False)
+    assert (found.view, found.episodes) == (View.RETRIEVAL, (told,))
+
+
+def test_what_stands_in_the_conversation_anyway_is_not_recalled(memory):
+    memory.observe(ALICE, "Mara moved to Brenport.")
+    seen = ["mara moved to Brenport", "Where did Mara move?"]
+    assert memory.recall(ALICE, "Where did Mara move?", seen=seen).episodes == ()
+
+
+@pytest.mark.parametrize(
+    "before", ["Where did Mara move?", "Is it so that Mara moved to Brenport?"]
+)
+def test_a_question_that_was_asked_before_drives_no_fact_out(memory, before):
+    told = memory.observe(ALICE, "Mara moved to Brenport.", created_at=DAYS[0])
+    memory.observe(ALICE, before, created_at=DAYS[1])
+    for again in (before, "So where did Mara move?"):
+        assert told in memory.recall(ALICE, again).episodes
 
 
 def test_the_last_look_is_the_newest_decision_about_the_question(memory):
@@ -121,8 +162,8 @@ def test_the_last_look_is_the_newest_decision_about_the_question(memory):
     question = "Where did Mara move?"
     assert memory.last_look(ALICE, question) is None
     memory.recall(ALICE, question)
-    assert memory.last_look(ALICE, question).look is Look.BUFFER
-    memory.search_archive(ALICE, question)
+    assert memory.last_look(ALICE, question).look is Look.FIRST
+    memory.search(ALICE, question)
     last = memory.last_look(ALICE, question)
     assert (last.view, last.look) == (View.RETRIEVAL, Look.AGAIN)
     assert memory.last_look(BOB, question) is None
@@ -130,7 +171,7 @@ def test_the_last_look_is_the_newest_decision_about_the_question(memory):
 
 @pytest.mark.parametrize(
     ("view", "confidence", "searched"),
-    [(View.WEIGHTS, 0.3, True), (View.WEIGHTS, 0.9, False), (View.RETRIEVAL, 0.3, False)],
+    [(View.WEIGHTS, 0.3, True), (View.RETRIEVAL, 0.3, False), (View.BASE, 0.3, False)],
 )
 def test_an_unsure_answer_from_the_weights_is_looked_up(memory, view, confidence, searched):
     memory.observe(ALICE, "Mara moved to Brenport.")
@@ -138,13 +179,12 @@ def test_an_unsure_answer_from_the_weights_is_looked_up(memory, view, confidence
     assert looked_again(memory, Recall(view, "near", (), 0.9), reply) is searched
 
 
-def test_learned_episodes_leave_the_buffer_and_stay_in_the_archive(memory):
+def test_learned_episodes_leave_the_buffer_and_are_found_still(memory):
     told = memory.observe(ALICE, "Mara moved to Brenport.")
     put_expert(memory, ALICE, [told.id])
     assert memory.recall(ALICE, "Is it so that Mara moved to Brenport?").view is View.WEIGHTS
     unsure = memory.recall(ALICE, "Where did Mara move?")
     assert (unsure.view, unsure.episodes) == (View.RETRIEVAL, (told,))
-    assert "archive" in unsure.reason
     assert memory.ledger.episodes.buffered(ALICE) == []
     assert memory.verify() == []
 
@@ -175,6 +215,7 @@ def test_status_counts(memory):
             "nights": 1,
             "questions": 1,
             "retrieval_rate": 1.0,
+            "failures": 0,
         }
     ]
 
@@ -198,10 +239,54 @@ def test_moving_away_and_back_is_three_episodes(memory):
     ]
 
 
-def test_something_else_said_between_is_no_news(memory):
+def test_said_again_after_something_else_it_is_news(memory):
     first = memory.observe(ALICE, "Mara now lives in Brenport.", created_at=DAYS[0])
+    other = memory.observe(ALICE, "We bought seven green pears.", created_at=DAYS[1])
+    again = memory.observe(ALICE, "Mara now lives in Brenport.", created_at=DAYS[2])
+    assert memory.ledger.episodes.all() == [first, other, again]
+    assert memory.ledger.episodes.buffered(ALICE) == [other, again]
+    assert memory.recall(ALICE, "Where does Mara live now?").episodes == (again,)
+    assert memory.buffer.ids(ALICE) == {other.id, again.id}
+    assert memory.verify() == []
+
+
+def test_after_moving_away_and_back_the_newest_wins(memory):
+    towns = ("Brenport", "Oslo", "Brenport")
+    told = [
+        memory.observe(ALICE, f"Mara now lives in {town}.", created_at=day)
+        for day, town in zip(DAYS, towns, strict=False)
+    ]
+    found = memory.recall(ALICE, "In which town does Mara live now?")
+    assert found.oldest_first[-1] == told[-1]
+    assert told[0] not in found.episodes
+
+
+def test_a_long_text_said_again_leaves_no_piece_of_the_older_one(memory):
+    long = "The lease of the house says much. " * 60
+    first = memory.observe(ALICE, long, created_at=DAYS[0])
+    memory.buffer.flush(ALICE)
     memory.observe(ALICE, "We bought seven green pears.", created_at=DAYS[1])
-    assert memory.observe(ALICE, "Mara now lives in Brenport.", created_at=DAYS[2]) == first
+    again = memory.observe(ALICE, long, created_at=DAYS[2])
+    memory.buffer.flush(ALICE)
+    assert first.id not in memory.buffer.ids(ALICE)
+    assert memory.recall(ALICE, "What does the lease of the house say?").episodes == (again,)
+    assert memory.verify() == []
+
+
+def test_facts_that_differ_in_one_name_are_both_recalled(memory):
+    told = [memory.observe(ALICE, f"My daughter {n} is allergic to nuts.") for n in ("Anna", "Eva")]
+    found = memory.recall(ALICE, "Which daughter of mine is allergic to nuts?")
+    assert set(found.episodes) == set(told)
+
+
+def test_what_was_replaced_crowds_out_nothing(memory):
+    for n in range(8):
+        memory.observe(ALICE, "Mara lives in Oslo.", created_at=f"2030-01-01T00:00:0{n}+00:00")
+        memory.observe(ALICE, "Jon has a boat.", created_at=f"2030-01-01T00:00:0{n}.5+00:00")
+    vector = memory.embeddings.embed_query("Mara lives in Oslo.")
+    near = memory.buffer.near(ALICE, vector, count=2)
+    buffered = {episode.id for episode in memory.ledger.episodes.buffered(ALICE)}
+    assert {one.id for one in near} == buffered
 
 
 def test_another_persons_words_are_no_repetition(memory):
@@ -229,15 +314,12 @@ def test_the_length_of_the_embeddings_does_not_matter(tmp_path, tiny):
     with SleepMemory.open(tmp_path, tiny, embeddings=Loud()) as memory:
         told = memory.observe(ALICE, "Mara moved to Brenport.", created_at=DAYS[0])
         memory.observe(ALICE, "We bought seven green pears for Mara.", created_at=DAYS[1])
-        assert memory.observe(ALICE, "Mara moved to Brenport.", created_at=DAYS[2]) == told
         put_expert(memory, ALICE, [told.id])
         assert memory.recall(ALICE, "Is it so that Mara moved to Brenport?").view is View.WEIGHTS
-        fresher = memory.observe(ALICE, "Mara moved back to Brenport.")
+        fresher = memory.observe(ALICE, "Mara moved back to Brenport.", created_at=DAYS[2])
         found = memory.recall(ALICE, "Is it so that Mara moved to Brenport?")
-        assert (found.view, set(found.episodes)) == (
-            View.RETRIEVAL,
-            {told, fresher},
-        )  # the one that taught is read beside it
+        assert found.view is View.RETRIEVAL
+        assert {told, fresher} <= set(found.episodes)  # the one that taught is read beside it
 
 
 def test_times_are_compared_whatever_their_zone(memory):
@@ -259,7 +341,7 @@ def test_the_newest_of_many_values_is_recalled(memory):
 def test_a_question_may_name_more_than_the_memory_does(memory):
     told = memory.observe(ALICE, "The Atlas project builds on Jenkins.")
     memory.observe(ALICE, "Mara builds boats in Brenport.")
-    assert memory.recall(ALICE, "Which CI builds the Atlas project?").episodes == (told,)
+    assert told in memory.recall(ALICE, "Which CI builds the Atlas project?").episodes
 
 
 def test_history_that_is_sent_again_is_not_stored_again(memory):
@@ -276,12 +358,126 @@ def test_history_that_is_sent_again_is_not_stored_again(memory):
     assert [e.text for e in memory.ledger.episodes.all()] == [m.text for m in talk[::2]]
 
 
-def test_what_is_too_long_to_store_is_logged_and_the_turn_goes_on(memory):
-    tool = ToolMessage("word " * 4000, tool_call_id="c", name="search")
-    memory.observe_messages(ALICE, [tool, HumanMessage("Mara lives in Oslo.")])
+def test_what_cannot_be_stored_is_logged_and_the_turn_goes_on(memory):
+    tool = ToolMessage("lone \ud800 surrogate", tool_call_id="c", name="search")
+    memory.observe_messages(ALICE, [HumanMessage("Mara lives in Oslo."), tool])
     assert [e.text for e in memory.ledger.episodes.all()] == ["Mara lives in Oslo."]
     (event,) = memory.ledger.turns.events("not stored")
-    assert "tokens" in event["reason"]
+    assert (event["source"], event["namespace"]) == ("tool:search", ["alice"])
+    assert "not valid Unicode" in event["reason"]
+
+
+# What surrounds what was said
+
+
+def test_a_message_carries_its_conversation_its_speaker_and_what_it_answers(memory):
+    talk = [
+        AIMessage("When is your appointment?"),
+        HumanMessage("On the day after the fair.", id="m1", name="Mara"),
+    ]
+    said_at = "2030-01-02T23:30:00-05:00"
+    memory.observe_messages(ALICE, talk, thread="t", said_at=said_at)
+    (told,) = memory.ledger.episodes.all()
+    assert (told.speaker, told.thread, told.message_id) == ("Mara", "t", "m1")
+    assert (told.answers, told.date) == ("When is your appointment?", "2030-01-02")
+    found = memory.recall(ALICE, "When does she have her appointment?")
+    shown = memory.context(found, today=date(2030, 1, 3), speaker="Jon")
+    assert f"2030-01-02: {told.answers} - Mara: {told.text}" in shown
+    assert "Today is 2030-01-03. Jon speaks." in shown
+
+
+def test_what_came_of_a_turn_is_kept_with_it(memory):
+    talk = [HumanMessage("Where does Mara live?", id="m1")]
+    memory.observe_messages(ALICE, talk)
+    (asked,) = memory.ledger.episodes.all()
+    assert memory.ledger.episodes.outcome(asked.id) is None
+    memory.observe_messages(ALICE, [*talk, AIMessage("In Brenport.")])
+    assert memory.ledger.episodes.all() == [asked]
+    assert memory.ledger.episodes.outcome(asked.id) == "In Brenport."
+
+
+def test_what_the_agent_carried_out_is_an_episode_that_teaches_nothing(memory):
+    call = {"name": "book", "args": {"day": "Friday"}, "id": "c"}
+    talk = [
+        HumanMessage("Book me the ferry to Oslo.", id="m1"),
+        AIMessage("", tool_calls=[call]),
+        ToolMessage("Berth 12 is reserved.", tool_call_id="c", name="book", id="m2"),
+        AIMessage("You have berth 12.", id="m3"),
+    ]
+    for _ in range(2):
+        memory.observe_messages(ALICE, talk)
+    told = {e.source: e for e in memory.ledger.episodes.all()}
+    assert set(told) == {"user", "tool:book", "agent"}
+    assert len(memory.ledger.episodes.all()) == 3
+    assert 'book({"day": "Friday"}) -> Berth 12 is reserved.' in told["agent"].text
+    assert [e.source for e in told.values() if e.trusted] == ["user"]
+
+
+def test_what_a_memory_tool_gives_back_is_not_told_again(memory):
+    memory.observe(ALICE, "Mara moved to Brenport.")
+    talk = [
+        HumanMessage("Where did she go then?"),
+        ToolMessage('["Mara moved to Brenport."]', tool_call_id="c", name="find_memories"),
+        ToolMessage("Brenport has 900 people.", tool_call_id="d", name="search"),
+    ]
+    memory.observe_messages(ALICE, talk)
+    tools = [e.text for e in memory.ledger.episodes.all() if e.source.startswith("tool:")]
+    assert tools == ["Brenport has 900 people."]
+
+
+def test_what_follows_in_the_same_conversation_comes_along(memory):
+    first = memory.observe(ALICE, "Mara bought a boat.", created_at=DAYS[0], thread="t")
+    later = "2030-01-01T00:05:00+00:00"
+    news = memory.observe(ALICE, "She sold the boat again.", created_at=later, thread="t")
+    found = memory.recall(ALICE, "What did Mara buy?")
+    assert found.oldest_first == (first, news)
+
+
+# Long texts
+
+
+LONG = " ".join(f"Paragraph {n} of the lease is about rent and heating." for n in range(120))
+
+
+def test_a_text_of_any_length_is_stored_whole_and_read_in_pieces(memory):
+    told = memory.observe(ALICE, f"{LONG} The cellar key hangs behind the clock. {LONG}")
+    assert memory.ledger.episodes.all() == [told]
+    found = memory.recall(ALICE, "Where does the cellar key hang?")
+    assert found.episodes == (told,)
+    excerpt = found.excerpts[told.id]
+    assert "The cellar key hangs behind the clock." in excerpt
+    assert len(excerpt) <= 1000
+    assert excerpt in memory.context(found)
+    assert LONG not in memory.context(found)
+    assert memory.verify() == []
+
+
+def test_a_short_text_is_read_whole(memory):
+    memory.observe(ALICE, "Mara moved to Brenport.")
+    assert memory.recall(ALICE, "Where did Mara move?").excerpts == {}
+
+
+def test_pieces_are_one_episode_wherever_they_lie(memory):
+    told = memory.observe(ALICE, LONG)
+    assert memory.buffer.ids(ALICE) == {told.id}
+    assert memory.buffer.flush(ALICE) == [told.id]
+    assert memory.buffer.ids(ALICE) == {told.id}
+    vector = memory.embeddings.embed_query("rent and heating")
+    assert [one.id for one in memory.buffer.near(ALICE, vector, count=9)] == [told.id]
+    put_expert(memory, ALICE, [told.id])
+    assert (memory.buffer.ids(ALICE), memory.buffer.archived_ids(ALICE)) == (set(), {told.id})
+    assert memory.verify() == []
+
+
+def test_the_newest_wait_in_memory_and_are_found_there(memory):
+    told = [memory.observe(ALICE, f"Mara saw whale {n}.") for n in range(63)]
+    assert memory.buffer.waiting(ALICE) == {e.id for e in told}
+    assert set(memory.ledger.episodes.unindexed()) == {e.id for e in told}
+    assert told[7] in memory.recall(ALICE, "Did Mara see whale 7?").episodes
+    memory.observe(ALICE, "Mara saw whale 63.")
+    assert memory.buffer.waiting(ALICE) == set()
+    assert memory.ledger.episodes.unindexed() == {}
+    assert told[7] in memory.recall(ALICE, "Did Mara see whale 7?").episodes
 
 
 OPENING = """
@@ -319,18 +515,46 @@ def test_two_folders_share_a_chroma_client(tmp_path, tiny):
             assert memory.verify() == []
 
 
-def test_other_embeddings_than_the_index_was_made_with_are_named(tmp_path, tiny):
-    class Short(HashedWords):
-        def embed_query(self, text):
-            return super().embed_query(text)[:9]
+class Short(HashedWords):
+    def embed_query(self, text):
+        return super().embed_query(text)[:200]
 
+
+class Turned(HashedWords):
+    """Other vectors of the same length."""
+
+    def embed_query(self, text):
+        return super().embed_query(text)[::-1]
+
+
+@pytest.mark.parametrize("others", [Short, Turned])
+def test_other_embeddings_than_the_index_was_made_with_are_named(tmp_path, tiny, others):
     with SleepMemory.open(tmp_path, tiny, embeddings=HashedWords()) as memory:
-        memory.observe(ALICE, "Mara lives in Oslo.")
+        told = memory.observe(ALICE, "Mara lives in Oslo.")
+    with SleepMemory.open(tmp_path, tiny, embeddings=others()) as memory:
+        with pytest.raises(FolderError, match=r"other embeddings .*reindex"):
+            memory.recall(ALICE, "Where does Mara live?")
+        with pytest.raises(FolderError, match="reindex"):
+            memory.observe(ALICE, "Mara lives in Rome.")
+        memory.reindex()
+        assert told in memory.recall(ALICE, "Where does Mara live?").episodes
+        assert memory.verify() == []
     with (
-        SleepMemory.open(tmp_path, tiny, embeddings=Short()) as memory,
-        pytest.raises(FolderError, match="embeddings it was made with"),
+        SleepMemory.open(tmp_path, tiny, embeddings=HashedWords()) as memory,
+        pytest.raises(FolderError, match="reindex"),
     ):
         memory.recall(ALICE, "Where does Mara live?")
+
+
+def test_an_index_made_anew_holds_what_the_old_one_held(memory):
+    told = [memory.observe(ALICE, text) for text in ("Mara lives in Oslo.", "Jon has a boat.")]
+    put_expert(memory, ALICE, [told[0].id])
+    memory.observe(BOB, "Mara lives in Rome.")
+    memory.reindex()
+    assert memory.recall(ALICE, "Is it so that Mara lives in Oslo?").view is View.WEIGHTS
+    assert told[1] in memory.recall(ALICE, "What does Jon have?").episodes
+    assert memory.recall(BOB, "Where does Mara live?").episodes[0].namespace == BOB
+    assert memory.verify() == []
 
 
 def test_forward_again_after_a_rollback(memory):

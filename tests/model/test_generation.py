@@ -1,5 +1,7 @@
 """Text in, text out, on the tiny model."""
 
+import math
+
 import pytest
 import torch
 from _weights import ASKED, logits, shake
@@ -40,9 +42,24 @@ def test_answers_come_in_order_and_alone_or_together(local):
         chats.append(closed_book(f"Where does person number {number} live" + " now" * number + "?"))
     together = local.answer(chats, max_new_tokens=8)
     alone = [local.answer([chat], max_new_tokens=8)[0] for chat in chats]
-    by_two = [reply.text for reply in local.reply(chats, max_new_tokens=8, batch=2)]
+    most, local.batch = local.batch, 2
+    by_two = local.answer(chats, max_new_tokens=8)
+    local.batch = most
     assert together == alone == by_two
     assert len(set(together)) > 1
+
+
+def test_how_likely_an_abstention_was_is_told_when_asked(local):
+    (plain,) = local.reply(ASKED[:1], max_new_tokens=8)
+    assert plain.abstention == -math.inf
+    said = plain.text + "."
+    chats = [*ASKED[:1], closed_book("Where does somebody else live now?")]
+    both = local.reply(chats, max_new_tokens=8, abstention=said)
+    (alone,) = local.reply(chats[1:], max_new_tokens=8, abstention=said)
+    assert both[0].text == plain.text
+    assert all(reply.abstention < 0 for reply in both)
+    assert both[1].abstention == pytest.approx(alone.abstention, abs=1e-3)
+    assert local.abstention(chats[1], (), text=said) == pytest.approx(alone.abstention, abs=1e-3)
 
 
 def test_sampling_depends_on_its_seed_alone(local):

@@ -177,7 +177,7 @@ def test_a_process_that_dies_between_rename_and_transaction(
     assert (report.night_id, report.expert, taken) == (
         "night-0001",
         renamed.name,
-        ["promote", "prune", "report"],
+        ["promote", "calibrate", "prune", "report"],
     )
     assert outcome(memory, report) == uninterrupted
 

@@ -262,7 +262,7 @@ def test_a_corrected_episode_leaves_with_its_proven_correction(opened, monkeypat
     assert memory.sleep(ALICE).verdict is Verdict.PROMOTED
     assert buffered(memory) == ([] if proven else [old.id, new.id])
     assert memory.ledger.episodes.learned(ALICE) == ([new] if proven else [])
-    assert set(memory.search_archive(ALICE, "Mara").episodes) == {old, new}
+    assert set(memory.ledger.episodes.all(ALICE)) == {old, new}
     assert memory.verify() == []
 
 
@@ -283,3 +283,18 @@ def test_the_day_goes_on_during_the_night(opened, by_hand):
     assert report.verdict is Verdict.PROMOTED
     assert told.id in buffered(memory)
     assert memory.verify() == []
+
+
+def test_a_promoted_night_calibrates_the_gate_and_reports_it(opened, by_hand):
+    memory = opened()
+    tell(memory)
+    report = memory.sleep(ALICE)
+    assert memory.ledger.gates.read(ALICE) is not None
+    examples = memory.ledger.gates.examples(ALICE, without="", limit=999)
+    assert {example["kind"] for example in examples} >= {"", "corrected", "perturbed"}
+    # Two facts bear no bound of two in a hundred, and the report says so.
+    assert (report.gate["open"], report.gate["epsilon"]) == (False, 0.02)
+    (night,) = memory.ledger.nights.finished(ALICE)
+    assert night.report["gate"] == report.gate
+    memory.rollback(ALICE, [])
+    assert memory.ledger.gates.read(ALICE) is None

@@ -67,6 +67,7 @@ def test_status_counts_by_namespace(memory):
         "nights": 1,
         "questions": 3,
         "retrieval_rate": 0.333,
+        "failures": 0,
     }
     assert (bob["buffered"], bob["experts"], bob["retrieval_rate"]) == (1, [], None)
     assert memory.status() == [alice, bob]

@@ -1,6 +1,9 @@
 import dataclasses
 import json
+import os
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 
 import pytest
@@ -68,27 +71,142 @@ def test_episodes_are_on_the_disk_before_close(ledger, path):
 
 
 def test_the_same_episode_is_stored_once(ledger):
-    assert ledger.episodes.add(TOLD)
-    assert not ledger.episodes.add(TOLD)
+    for _ in range(2):
+        assert ledger.episodes.add(TOLD) == []
     assert ledger.episodes.all() == [TOLD]
+    assert ledger.episodes.count(("alice",)) == 1
+
+
+def test_what_surrounds_an_episode_is_kept(ledger):
+    told = dataclasses.replace(
+        TOLD, speaker="Jon", thread="t", answers="Where does Mara live?", day="2030-01-01"
+    )
+    ledger.episodes.add(told)
+    assert ledger.episodes.all() == [told]
 
 
 def test_episodes_come_oldest_first(ledger):
     ledger.episodes.add(LATER)
     ledger.episodes.add(TOLD)
-    assert (
-        ledger.episodes.all()
-        == ledger.episodes.buffered(("alice",))
-        == ledger.episodes.unindexed()
-        == [TOLD, LATER]
-    )
+    assert ledger.episodes.all() == ledger.episodes.buffered(("alice",)) == [TOLD, LATER]
+    assert ledger.episodes.unindexed() == {TOLD.id: ("alice",), LATER.id: ("alice",)}
 
 
 def test_indexed_episodes_stay_buffered(ledger):
     ledger.episodes.add(TOLD)
     ledger.episodes.mark_indexed([TOLD.id])
-    assert ledger.episodes.unindexed() == []
+    assert ledger.episodes.unindexed() == {}
     assert ledger.episodes.buffered(("alice",)) == [TOLD]
+
+
+# The same thing said again
+
+
+AGAIN = dataclasses.replace(
+    TOLD, text="mara moved to Brenport!", created_at="2030-03-01T00:00:00+00:00", message_id="m9"
+)
+
+
+def test_the_newer_of_the_same_words_takes_the_place_of_the_older(ledger):
+    ledger.episodes.add(TOLD)
+    ledger.episodes.add(LATER)
+    assert ledger.episodes.add(AGAIN) == [TOLD.id]
+    assert ledger.episodes.all() == [TOLD, LATER, AGAIN]
+    assert ledger.episodes.buffered(("alice",)) == [LATER, AGAIN]
+    assert ledger.episodes.holding(("alice",)) == [LATER, AGAIN]
+    assert set(ledger.episodes.unindexed()) == {LATER.id, AGAIN.id}
+    assert ledger.episodes.get([TOLD.id, AGAIN.id]) == [AGAIN]
+    assert ledger.search(("alice",), "Brenport", limit=9) == [AGAIN]
+    assert ledger.verify() == []
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"namespace": ("bob",)},
+        {"source": "tool:search"},
+        {"speaker": "Jon"},
+        {"answers": "Where did she move?"},
+        {"text": "Mara moved to Brenport, too."},
+    ],
+)
+def test_the_same_words_of_another_are_not_said_again(ledger, changed):
+    ledger.episodes.add(TOLD)
+    assert ledger.episodes.add(dataclasses.replace(AGAIN, **changed)) == []
+    assert ledger.episodes.buffered(("alice",))[0] == TOLD
+
+
+def test_what_an_expert_holds_is_not_replaced(ledger):
+    ledger.episodes.add(TOLD)
+    promote(ledger, [TOLD])
+    assert ledger.episodes.add(AGAIN) == []
+    assert ledger.episodes.learned(("alice",)) == [TOLD]
+    assert ledger.episodes.buffered(("alice",)) == [AGAIN]
+
+
+def test_what_is_told_late_replaces_nothing_newer(ledger):
+    ledger.episodes.add(AGAIN)
+    assert ledger.episodes.add(TOLD) == []
+    assert AGAIN in ledger.episodes.buffered(("alice",))
+
+
+def test_it_is_no_news_when_its_source_said_nothing_else_since(ledger):
+    assert not ledger.episodes.is_newest(TOLD)
+    ledger.episodes.add(TOLD)
+    ledger.episodes.add(dataclasses.replace(LATER, source="tool:search"))
+    assert ledger.episodes.is_newest(AGAIN)
+    assert not ledger.episodes.is_newest(dataclasses.replace(AGAIN, speaker="Jon"))
+    assert not ledger.episodes.is_newest(dataclasses.replace(AGAIN, namespace=("bob",)))
+    ledger.episodes.add(LATER)
+    assert not ledger.episodes.is_newest(AGAIN)
+
+
+# What surrounds an episode
+
+
+def test_what_came_of_a_message_is_kept_beside_it(ledger):
+    ledger.episodes.add(TOLD)
+    ledger.episodes.add(OTHERS)
+    assert ledger.episodes.outcome(TOLD.id) is None
+    ledger.episodes.complete(("alice",), "m1", outcome="Noted.")
+    assert ledger.episodes.outcome(TOLD.id) == "Noted."
+    assert ledger.episodes.outcome(OTHERS.id) is ledger.episodes.outcome("nobody's") is None
+    assert ledger.episodes.all(("alice",)) == [TOLD]
+
+
+def test_the_owner_of_a_message_is_found_by_its_conversation(ledger):
+    one = dataclasses.replace(TOLD, thread="t")
+    ledger.episodes.add(one)
+    assert ledger.episodes.owner("t", "m1") == ("alice",)
+    assert ledger.episodes.owner("t", "m2") is ledger.episodes.owner("u", "m1") is None
+    ledger.episodes.add(dataclasses.replace(one, namespace=("bob",)))
+    assert ledger.episodes.owner("t", "m1") is None  # two owners: nobody's to guess
+
+
+def test_what_was_told_beside_it_stays_in_its_conversation(ledger):
+    told = [dataclasses.replace(e, thread="t") for e in (TOLD, LATER, AGAIN)]
+    beside = dataclasses.replace(LATER, message_id="m4", text="Jon has a boat.", thread="u")
+    for episode in (*told[:2], beside, dataclasses.replace(told[1], namespace=("bob",))):
+        ledger.episodes.add(episode)
+    assert ledger.episodes.beside(told[0]) == [told[1]]
+    assert ledger.episodes.beside(told[1]) == [told[0]]
+
+
+def test_days_are_those_of_the_speaker(ledger):
+    night = dataclasses.replace(TOLD, created_at="2030-01-02T23:30:00-05:00", day="")
+    ledger.episodes.add(night)
+    assert ledger.episodes.on_days(("alice",), "2030-01-02", last="2030-01-02", limit=9) == [night]
+    assert ledger.episodes.on_days(("alice",), "2030-01-03", last="2030-01-04", limit=9) == []
+    assert ledger.episodes.on_days(("bob",), "2030-01-02", last="2030-01-02", limit=9) == []
+
+
+def test_what_surely_asks_tells_nothing_to_learn(ledger):
+    asked = dataclasses.replace(TOLD, text="Where does Mara live now?", message_id="m5")
+    ledger.episodes.add(TOLD)
+    ledger.episodes.add(asked)
+    assert ledger.episodes.telling(("alice",)) == [TOLD]
+    assert set(ledger.episodes.buffered(("alice",))) == {TOLD, asked}
+    assert ledger.episodes.waiting(("alice",), untrusted=True) == 1
 
 
 # Files that are no ledger of ours
@@ -185,10 +303,11 @@ def test_a_full_disk_takes_the_episode_back(ledger):
     with pytest.raises(FolderError, match="full"):
         ledger.episodes.add(long)
     assert ledger.episodes.all() == [TOLD]
-    assert ledger.episodes.search(("alice",), "Oslo", limit=9) == []
+    assert ledger.search(("alice",), "Oslo", limit=9) == []
     assert ledger.verify() == []
     ledger.database.db.execute("PRAGMA max_page_count = 1073741823")
-    assert ledger.episodes.add(long)
+    ledger.episodes.add(long)
+    assert ledger.episodes.all() == [TOLD, long]
 
 
 def test_a_full_disk_takes_a_promotion_back_whole(ledger):
@@ -215,10 +334,10 @@ def test_a_full_disk_takes_a_promotion_back_whole(ledger):
 def test_search_stays_in_its_namespace(ledger):
     for e in (TOLD, LATER, OTHERS):
         ledger.episodes.add(e)
-    assert ledger.episodes.search(("alice",), "Where did Mara go: Brenport?", limit=9)[0] == TOLD
-    assert ledger.episodes.search(("alice",), "Brenport", limit=9) == [TOLD]
-    assert ledger.episodes.search(("bob",), "Brenport", limit=9) == [OTHERS]
-    assert ledger.episodes.search(("carol",), "Brenport", limit=9) == []
+    assert ledger.search(("alice",), "Where did Mara go: Brenport?", limit=9)[0] == TOLD
+    assert ledger.search(("alice",), "Brenport", limit=9) == [TOLD]
+    assert ledger.search(("bob",), "Brenport", limit=9) == [OTHERS]
+    assert ledger.search(("carol",), "Brenport", limit=9) == []
 
 
 @pytest.mark.parametrize(
@@ -227,14 +346,49 @@ def test_search_stays_in_its_namespace(ledger):
 )
 def test_search_takes_any_text(ledger, question):
     ledger.episodes.add(TOLD)
-    assert set(ledger.episodes.search(("alice",), question, limit=9)) <= {TOLD}
+    assert set(ledger.search(("alice",), question, limit=9)) <= {TOLD}
     assert ledger.episodes.all() == [TOLD]
 
 
 def test_search_keeps_to_its_limit(ledger):
     for n in range(5):
-        ledger.episodes.add(dataclasses.replace(TOLD, message_id=f"m{n}"))
-    assert len(ledger.episodes.search(("alice",), "Mara", limit=3)) == 3
+        ledger.episodes.add(
+            dataclasses.replace(TOLD, text=f"Mara saw whale {n}.", message_id=str(n))
+        )
+    assert len(ledger.search(("alice",), "Mara", limit=3)) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        ("José habló con el médico.", "jose"),
+        ("我哥哥在北京工作。", "北京"),
+        ("妹は病院で働いています。", "病院"),
+        ("ฉันอยู่กรุงเทพ", "กรุงเทพ"),
+        ("Der Mietvertrag liegt im Safe.", "Mietverträge"),
+        ("The wi-fi password is tulip7.", "wifi"),
+    ],
+)
+def test_search_finds_words_of_any_script(ledger, text, asked):
+    told = dataclasses.replace(TOLD, text=text)
+    ledger.episodes.add(LATER)
+    ledger.episodes.add(told)
+    assert ledger.search(("alice",), asked, limit=9) == [told]
+
+
+def test_search_finds_an_answer_by_what_it_answers(ledger):
+    told = dataclasses.replace(TOLD, text="At noon.", answers="When is the dentist?")
+    ledger.episodes.add(told)
+    assert ledger.search(("alice",), "dentist", limit=9) == [told]
+
+
+def test_a_rare_word_tells_more(ledger):
+    for n in range(9):
+        text = f"Mara saw whale{n}."
+        ledger.episodes.add(dataclasses.replace(TOLD, text=text, message_id=str(n)))
+    rarity, unknown = ledger.words.rarity(["mara", "whale7", "unheard"])
+    assert rarity["whale7"] > rarity["mara"] >= 0
+    assert unknown == {"unheard"}
 
 
 def test_the_gates_decisions_are_kept(ledger):
@@ -253,7 +407,7 @@ def test_the_gates_decisions_are_kept(ledger):
     assert ledger.turns.retrievals(("alice",), since=one["at"]) == []
 
 
-def test_a_search_of_the_archive_belongs_to_its_question(ledger):
+def test_a_second_look_belongs_to_its_question(ledger):
     ledger.turns.log(("alice",), "Where?", recall=Recall(View.WEIGHTS, "known"), tokens=0)
     ledger.turns.log(
         ("alice",),
@@ -333,7 +487,8 @@ def test_rollback_gives_the_episodes_back(ledger):
     first, second = promote(ledger, [TOLD]), promote(ledger, [LATER])
     assert ledger.lineage.rollback(("alice",), [first.night_id]) == [LATER.id]
     assert [e.name for e in ledger.lineage.experts(("alice",))] == [first.name]
-    assert ledger.episodes.buffered(("alice",)) == ledger.episodes.unindexed() == [LATER]
+    assert ledger.episodes.buffered(("alice",)) == [LATER]
+    assert ledger.episodes.unindexed() == {LATER.id: ("alice",)}
     assert [e.name for e in ledger.lineage.experts(("alice",), live=False)] == [
         first.name,
         second.name,
@@ -479,7 +634,7 @@ def test_nights_of_an_earlier_version_get_numbers_and_reports_get_fields(path):
         assert ledger.nights.start(("alice",)) == "night-10001"
 
 
-def test_decisions_of_an_earlier_version_tell_where_was_looked(path):
+def test_decisions_of_an_earlier_version_tell_which_look_it_was(path):
     db = earlier(path, upto="tell_looks_apart")
     reasons = [
         "near a question passed closed-book",
@@ -492,7 +647,7 @@ def test_decisions_of_an_earlier_version_tell_where_was_looked(path):
     db.close()
     with closing(Ledger(path)) as ledger:
         looks = [decision["look"] for decision in ledger.turns.retrievals(("alice",))]
-        assert looks == [Look.BUFFER, Look.ARCHIVE, Look.AGAIN]
+        assert looks == [Look.FIRST, Look.FIRST, Look.AGAIN]
         assert len(ledger.turns.all(("alice",))) == 2
 
 
@@ -505,3 +660,51 @@ def test_probes_of_an_earlier_version_tell_what_was_taken_over(path):
     db.close()
     with closing(Ledger(path)) as ledger:
         assert [one.taken_over for one in ledger.nights.probes("night-0008")] == [False, True]
+
+
+def test_episodes_of_an_earlier_version_are_searched_and_have_days(path):
+    db = earlier(path, upto="keep_what_surrounds")
+    row = {"namespace": '["alice"]', "source": "user", "message_id": "m1", "text": TOLD.text}
+    db["episodes"].insert({**row, "id": TOLD.id, "created_at": TOLD.created_at})
+    db.close()
+    with closing(Ledger(path)) as ledger:
+        assert ledger.episodes.all() == [TOLD]
+        assert ledger.episodes.all()[0].date == "2030-01-02"
+        assert ledger.search(("alice",), "Brenport", limit=9) == [TOLD]
+        assert ledger.episodes.add(AGAIN) == [TOLD.id]
+        assert ledger.embeddings is None
+        assert ledger.verify() == []
+
+
+# Processes
+
+
+APPENDING = """
+import sys
+from pathlib import Path
+from sleepmem.records import Episode
+from sleepmem.stores.ledger import Ledger
+path, name = sys.argv[1:]
+ledger = Ledger(Path(path))
+for number in range(40):
+    text = f"{name} saw whale {number}."
+    ledger.episodes.add(Episode(("alice",), text, message_id=f"{name}{number}"))
+    ledger.episodes.newest(("alice",), "user")
+"""
+
+
+def test_processes_that_append_at_once_lose_nothing(ledger, path):
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    start = [sys.executable, "-c", APPENDING, str(path)]
+    running = [
+        subprocess.Popen([*start, name], stderr=subprocess.PIPE, env=env)
+        for name in ("Mara", "Jon")
+    ]
+    for number in range(40):
+        ledger.episodes.add(
+            dataclasses.replace(TOLD, message_id=f"m{number}", text=f"We saw {number}.")
+        )
+    assert [process.communicate()[1].decode()[-300:] for process in running] == [""] * 2
+    assert len(ledger.episodes.all()) == 3 * 40
+    assert len(ledger.search(("alice",), "whale", limit=99)) == 2 * 40
+    assert ledger.verify() == []

@@ -33,6 +33,10 @@ class Life(RuleBasedStateMachine):
             self.folder, model="nobody/nowhere", embeddings=HashedWords()
         )
 
+    def now(self):
+        self.clock += 1
+        return f"2030-01-01T00:00:00.{self.clock:06d}+00:00"
+
     def teardown(self):
         self.memory.close()
         shutil.rmtree(self.folder)
@@ -41,8 +45,7 @@ class Life(RuleBasedStateMachine):
         owner=st.sampled_from(OWNERS), text=TEXTS, message=st.none() | st.sampled_from(["m1", "m2"])
     )
     def observe(self, owner, text, message):
-        self.clock += 1
-        at = f"2030-01-01T00:00:00.{self.clock:06d}+00:00"
+        at = self.now()
         told = self.memory.observe(owner, text, created_at=at, message_id=message)
         self.told[owner][told.id] = text
 
@@ -55,7 +58,8 @@ class Life(RuleBasedStateMachine):
         with SleepMemory.open(
             self.folder, "nobody/nowhere", embeddings=HashedWords(), append_only=True
         ) as other:
-            told = other.observe(owner, text, message_id=f"beside-{self.clock}")
+            at = self.now()
+            told = other.observe(owner, text, created_at=at, message_id=f"beside-{self.clock}")
         self.told[owner][told.id] = text
         self.memory.recall(owner, "Where does Mara live?")
 
@@ -80,21 +84,35 @@ class Life(RuleBasedStateMachine):
         self.memory.close()
         self.open()
 
+    @rule()
+    def reindex(self):
+        self.memory.reindex()
+
+    @rule(owner=st.sampled_from(OWNERS))
+    def flush(self, owner):
+        written = self.memory.buffer.flush(owner)
+        self.memory.ledger.episodes.mark_indexed(written)
+
     @invariant()
     def nothing_is_lost(self):
         for owner in OWNERS:
-            assert {e.id: e.text for e in self.memory.ledger.episodes.all(owner)} == self.told[
-                owner
-            ]
+            stored = {e.id: e.text for e in self.memory.ledger.episodes.all(owner)}
+            assert stored == self.told[owner]
+
+    @invariant()
+    def whatever_was_said_is_held_in_the_buffer_or_by_an_expert(self):
+        for owner in OWNERS:
+            buffered = [e.text for e in self.memory.ledger.episodes.buffered(owner)]
+            learned = [e.text for e in self.memory.ledger.episodes.learned(owner)]
+            assert {*buffered, *learned} == set(self.told[owner].values())
 
     @invariant()
     def the_index_is_what_the_ledger_says(self):
         for owner in OWNERS:
             buffered = {e.id for e in self.memory.ledger.episodes.buffered(owner)}
+            learned = {e.id for e in self.memory.ledger.episodes.learned(owner)}
             assert self.memory.buffer.ids(owner) == buffered
-            assert buffered | {e.id for e in self.memory.ledger.episodes.learned(owner)} == set(
-                self.told[owner]
-            )
+            assert self.memory.buffer.archived_ids(owner) == learned
             assert self.memory.buffer.known_ids(owner) == {
                 p.id for p in self.memory.ledger.nights.learned_probes(owner)
             }

@@ -14,7 +14,8 @@ from sleepmem.config import DreamConfig
 from sleepmem.model.local import LocalModel
 from sleepmem.night.dreaming.dream import Dream, Fate, Link, MemoryLines
 from sleepmem.records import Probe
-from sleepmem.text.language import about_another, abstains, matches, names, words
+from sleepmem.text.kinds import abstains
+from sleepmem.text.language import about_another, matches, names, words
 from sleepmem.text.prompts import open_book, parse_pair
 
 

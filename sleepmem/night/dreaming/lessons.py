@@ -9,7 +9,8 @@ from sleepmem.config import DreamConfig
 from sleepmem.model.local import LocalModel
 from sleepmem.night.dreaming.dream import Dream
 from sleepmem.night.rows import Row, RowKind
-from sleepmem.text.language import about_another, abstains
+from sleepmem.text.kinds import abstains
+from sleepmem.text.language import about_another
 from sleepmem.text.prompts import DREAM, closed_book, format_pair, open_book
 
 

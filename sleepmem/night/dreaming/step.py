@@ -182,10 +182,10 @@ def _material(
     superseded = state["probed"]["superseded"]
     tonight, earlier = [], []
     for episode in night.episodes(state):
-        if episode.id in proven and night.local.count_tokens(episode.text) <= most:
+        if episode.id in proven and night.local.count_tokens(episode.whole) <= most:
             tonight.append(episode)
     for episode in ledger.episodes.learned(namespace):
-        if episode.id not in superseded and night.local.count_tokens(episode.text) <= most:
+        if episode.id not in superseded and night.local.count_tokens(episode.whole) <= most:
             earlier.append(episode)
 
     facts, questions = [], set()
@@ -212,8 +212,8 @@ def _memory_lines(night: NightContext, namespace: Namespace) -> MemoryLines:
         named, room = names(question), local.context_length // 4
         episodes = {episode.id: episode for episode in context}
         for episode in archive(question):
-            room -= local.count_tokens(episode.text)
-            is_about_it = not named or not named.isdisjoint(words(episode.text))
+            room -= local.count_tokens(episode.whole)
+            is_about_it = not named or not named.isdisjoint(words(episode.whole))
             if room > 0 and is_about_it:
                 episodes[episode.id] = episode
         oldest_first = sorted(episodes.values(), key=lambda episode: episode.age_key)
@@ -226,7 +226,7 @@ def _strangers(night: NightContext, namespace: Namespace, probes: Sequence[Probe
     """Whom tonight's readings made up: nothing in the ledger names them."""
     spoken: set[str] = set()
     for episode in night.ledger.episodes.all(namespace):
-        spoken.update(words(episode.text))
+        spoken.update(words(episode.whole))
     strangers = set()
     for probe in probes:
         name = subject(probe.question) if probe.kind is Kind.READING else ""

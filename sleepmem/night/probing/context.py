@@ -37,13 +37,13 @@ def fitting_lines(
 
 
 def line_of(episode: Episode) -> str:
-    return memory_line(episode.date, episode.text)
+    return memory_line(episode.date, episode.whole)
 
 
 def naming(question: str, episodes: Iterable[Episode]) -> list[Episode]:
     """Those that name what the question names."""
     asked = names(question)
-    return [episode for episode in episodes if asked <= set(words(episode.text))]
+    return [episode for episode in episodes if asked <= set(words(episode.whole))]
 
 
 def older(than: Episode, episodes: Iterable[Episode]) -> list[Episode]:
@@ -58,9 +58,9 @@ def distractors(
     rng: random.Random, episodes: Sequence[Episode], *, count: int, own: Episode
 ) -> list[Episode]:
     """Others that cannot answer in its place: they share no name with it."""
-    own_names = names(own.text)
+    own_names = names(own.whole)
     others = []
     for episode in episodes:
-        if episode.id != own.id and not names(episode.text) & own_names:
+        if episode.id != own.id and not names(episode.whole) & own_names:
             others.append(episode)
     return rng.sample(others, min(len(others), count))

@@ -10,7 +10,8 @@ from sleepmem.night.probing.context import Archive, book, naming, newer, older
 from sleepmem.night.probing.pairs import Checked, Pair, similar_answer
 from sleepmem.night.probing.teacher import Teacher
 from sleepmem.records import Episode
-from sleepmem.text.language import abstains, matches
+from sleepmem.text.kinds import abstains
+from sleepmem.text.language import matches
 
 
 @dataclass(slots=True)
@@ -90,7 +91,7 @@ def _contradictions(teacher: Teacher, asked: Sequence[_Asked]) -> list[_Contradi
     for (pair, others, _), answer in zip(asked, teacher.reply(chats), strict=True):
         if abstains(answer) or similar_answer(answer, pair.answer):
             continue
-        telling = [episode for episode in others if matches(episode.text, answer)]
+        telling = [episode for episode in others if matches(episode.whole, answer)]
         if telling:
             contradictions.append(_Contradiction(pair, answer, telling))
     return contradictions

@@ -8,7 +8,8 @@ from typing import NamedTuple
 from sleepmem.night.probing.context import book, distractors, line_of
 from sleepmem.night.probing.teacher import Teacher
 from sleepmem.records import Episode
-from sleepmem.text.language import abstains, matches, names, words
+from sleepmem.text.kinds import abstains
+from sleepmem.text.language import matches, names, words
 from sleepmem.text.prompts import WRITE_PAIR, open_book, parse_pair
 
 # Tells the sampled pairs of a night from its other writings.
@@ -34,8 +35,11 @@ def write_pairs(
     by_id = {episode.id: episode for episode in episodes}
     users = []
     for episode_id, questions in asked.items():
-        if episode_id in by_id:
-            users += [(episode_id, question) for question in dict.fromkeys(questions)]
+        told = set(words(by_id[episode_id].whole)) if episode_id in by_id else set()
+        for question in dict.fromkeys(questions):
+            # What it names and the memory does not is asked about something else.
+            if told and names(question) <= told:
+                users.append((episode_id, question))
     pairs: dict[tuple[str, str], Pair] = {}
 
     # 1. Users' questions: what is asked by day is what must be known.
@@ -58,7 +62,7 @@ def write_pairs(
         if parsed is None:
             continue
         question, answer = parsed
-        if names(question) <= set(words(episode.text)) and not abstains(answer):
+        if names(question) <= set(words(episode.whole)) and not abstains(answer):
             key = (episode.id, question)
             pairs.setdefault(key, Pair(*key, answer, from_user=key in from_users))
     return list(pairs.values())

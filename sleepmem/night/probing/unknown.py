@@ -10,7 +10,8 @@ from sleepmem.night.probing.context import Archive, book, fitting_lines, line_of
 from sleepmem.night.probing.pairs import Pair
 from sleepmem.night.probing.teacher import Teacher
 from sleepmem.records import Episode, Probe, Role
-from sleepmem.text.language import abstains, matches, names, subject, words
+from sleepmem.text.kinds import abstains
+from sleepmem.text.language import matches, names, subject, words
 from sleepmem.text.prompts import (
     INVENT,
     UNANSWERED,
@@ -76,7 +77,7 @@ def invent_memories(teacher: Teacher, episodes: Sequence[Episode]) -> list[Inven
         told = set(words(text))
         # It must answer its question, and name nobody whom the episode names.
         answers = matches(text, answer) and names(question) <= told
-        if answers and not names(text) & set(words(episode.text)):
+        if answers and not names(text) & set(words(episode.whole)):
             line = memory_line(episode.date, text)
             invented.append(Invented(episode.id, line, question, answer))
     return invented
@@ -212,7 +213,7 @@ def unsaid_still(local: LocalModel, probes: Sequence[Probe], *, related: Archive
     asked = []
     for probe in probes:
         named = names(probe.question)
-        texts = [set(words(episode.text)) for episode in related(probe.question)]
+        texts = [set(words(episode.whole)) for episode in related(probe.question)]
         if not named or any(named & text for text in texts):
             asked.append(probe)
     chats = [book(local, probe.question, episodes=related(probe.question)) for probe in asked]
@@ -229,9 +230,9 @@ def _retold(fact: Probe, episode: Episode, invented: Invented) -> list[tuple[str
     Each with its question; nothing when the memory does not have the answer word for word.
     """
     value = fact.answer.strip(".")
-    if value not in episode.text:
+    if value not in episode.whole:
         return []
-    text = episode.text.replace(value, invented.answer.strip("."))
+    text = episode.whole.replace(value, invented.answer.strip("."))
     own, stranger = subject(fact.question), subject(invented.question)
     if not own or not stranger:
         return [(text, fact.question)]

@@ -1,0 +1,147 @@
+"""What of a memory may answer a question: candidates of several searches, ranked.
+
+Dense search (Chroma) and full-text search (FTS5), fused by reciprocal rank; what happened on a day
+that the question names. Each candidate is then judged by all that speaks for it (`ranking`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import NamedTuple
+
+import numpy as np
+
+from sleepmem.day.ranking import Features, Question, features, score
+from sleepmem.day.state import DayContext
+from sleepmem.records import Episode, Namespace
+from sleepmem.text.dates import Days, days_named
+from sleepmem.text.pieces import pieces
+from sleepmem.text.similarity import fused
+from sleepmem.text.terms import terms
+
+# Near ones that are looked at, candidates that each search gives, and that are judged.
+# Log-odds from which what means the question is taken for the same question, asked before.
+_ASKS = 2.5
+_LOOKED_AT, _EACH, _JUDGED = 60, 20, 24
+
+
+class Found(NamedTuple):
+    """An episode that may be needed, the piece of it that is nearest, and what speaks for it."""
+
+    episode: Episode
+    text: str
+    features: Features
+    score: float
+
+
+def search(
+    day: DayContext,
+    namespace: Namespace,
+    *,
+    question: str,
+    vector: Sequence[float],
+    today: date,
+) -> list[Found]:
+    """Everything that still holds and may be needed, the likeliest first.
+
+    Args:
+        day: the open folder.
+        namespace: whose memory.
+        question: what the user says.
+        vector: its embedding.
+        today: where the user is.
+    """
+    ledger, buffer = day.folder.ledger, day.folder.buffer
+    near = [
+        *buffer.near(namespace, vector, count=_LOOKED_AT),
+        *buffer.near_archived(namespace, vector, count=_LOOKED_AT),
+    ]
+    near.sort(key=lambda one: -one.similarity)
+    cosines = _without_echoes(day, {one.id: one.similarity for one in near})
+    by_words, by_pieces = ledger.words.search(namespace, question, limit=_EACH)
+    days = days_named(question, today)
+    dated = _on_days(day, namespace, days)
+    candidates = fused([list(cosines), by_words, by_pieces, dated])[:_JUDGED]
+    return _judged(
+        day,
+        ledger.episodes.get(candidates),
+        question=question,
+        days=days,
+        vector=vector,
+        cosines=cosines,
+    )
+
+
+def _without_echoes(day: DayContext, cosines: Mapping[str, float]) -> dict[str, float]:
+    """The nearest that may tell something: a question that means this one tells nothing of it."""
+    asking = day.folder.ledger.episodes.asking(cosines)
+    left = {}
+    for episode_id, similarity in cosines.items():
+        is_echo = similarity >= day.folder.relatedness.related
+        if not (is_echo and asking.get(episode_id, 0.0) >= _ASKS):
+            left[episode_id] = similarity
+    return dict(list(left.items())[:_EACH])
+
+
+def _on_days(day: DayContext, namespace: Namespace, days: Sequence[Days]) -> list[str]:
+    """Ids of what happened on these days, newest first."""
+    found = []
+    for span in days:
+        first, last = span.first.isoformat(), span.last.isoformat()
+        happened = day.folder.ledger.episodes.on_days(namespace, first, last=last, limit=_EACH)
+        found += [episode.id for episode in happened]
+    return list(dict.fromkeys(found))[:_EACH]
+
+
+def _judged(
+    day: DayContext,
+    episodes: Sequence[Episode],
+    *,
+    question: str,
+    days: Sequence[Days],
+    vector: Sequence[float],
+    cosines: Mapping[str, float],
+) -> list[Found]:
+    """The episodes with what speaks for them, the likeliest first, of equal ones the newest."""
+    texts = {episode.id: pieces(episode.whole) for episode in episodes}
+    rarity, unknown = day.folder.ledger.words.rarity(terms(question))
+    asked = Question(rarity, days, unknown)
+    asking = day.folder.ledger.episodes.asking(texts)
+    cosines = {**cosines, **_missing(day, texts, vector=vector, known=cosines)}
+    found = []
+    for episode in episodes:
+        is_echo = cosines[episode.id] >= day.folder.relatedness.related
+        if is_echo and asking[episode.id] >= _ASKS:
+            continue
+        evidence = day.folder.relatedness.evidence(cosines[episode.id])
+        judged = []
+        for text in texts[episode.id]:
+            speaking = features(
+                asked, text, day=episode.date, evidence=evidence, asks=asking[episode.id]
+            )
+            judged.append(Found(episode, text, speaking, score(speaking)))
+        found.append(max(judged, key=lambda one: one.score))
+    return sorted(found, key=lambda one: (one.score, one.episode.created_at), reverse=True)
+
+
+def _missing(
+    day: DayContext,
+    texts: Mapping[str, Sequence[str]],
+    *,
+    vector: Sequence[float],
+    known: Mapping[str, float],
+) -> dict[str, float]:
+    """Cosines of what only the words have found, each of its nearest piece."""
+    pairs = [(one, part) for one, parts in texts.items() if one not in known for part in parts]
+    if not pairs:
+        return {}
+    matrix = np.asarray(day.embed([part for _, part in pairs]))
+    asked = np.asarray(vector)
+    lengths = np.linalg.norm(matrix, axis=1) * np.linalg.norm(asked)
+    found: dict[str, float] = {}
+    for (episode_id, _), value in zip(
+        pairs, matrix @ asked / np.maximum(lengths, 1e-12), strict=True
+    ):
+        found[episode_id] = max(found.get(episode_id, -1.0), float(value))
+    return found

@@ -1,0 +1,163 @@
+"""What the middleware and the nodes of a graph do alike: whose memory, what is said, what is put
+before the model. Nothing of it ends a turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
+
+from sleepmem.day.capture import last_question, question, speaker, text_of, turn_id
+from sleepmem.day.namespace import Owner, Run, owner_of
+from sleepmem.memory import SleepMemory
+from sleepmem.records import Namespace, Recall
+
+
+@dataclass(frozen=True)
+class Host:
+    """One turn of a running graph.
+
+    memory      the open memory
+    messages    the conversation so far
+    run         what the graph tells
+    owner       whose memory it is
+    """
+
+    memory: SleepMemory
+    messages: Sequence[BaseMessage]
+    run: Run
+    owner: Namespace
+
+    @classmethod
+    def of(
+        cls,
+        memory: SleepMemory,
+        messages: Sequence[BaseMessage],
+        *,
+        namespace: Owner,
+        runtime: Any = None,
+    ) -> Host:
+        """The turn that runs now.
+
+        Raises:
+            NamespaceError: it does not say whose memory is meant.
+        """
+        run = Run.current(runtime)
+
+        def remembered() -> Namespace | None:
+            """Whose a turn is that goes on after it was interrupted."""
+            began = turn_id(messages)
+            if not began or not run.thread:
+                return None
+            thread = run.thread
+            return memory.safely(
+                "finding the owner of a turn",
+                lambda: memory.ledger.episodes.owner(thread, began),
+                otherwise=None,
+            )
+
+        return cls(memory, messages, run, owner_of(run, namespace, remembered=remembered))
+
+    @property
+    def is_asked_now(self) -> bool:
+        """Whether the user has just spoken, and nobody since."""
+        return self.memory.safely(
+            "reading a message",
+            lambda: question(self.messages) is not None,
+            otherwise=False,
+            namespace=self.owner,
+        )
+
+    @property
+    def today(self) -> date:
+        return date.fromisoformat(self.run.now()[:10])
+
+    def observe(self, tools: Collection[str] | None = None) -> None:
+        """Store what happened so far."""
+
+        def store() -> None:
+            self.memory.observe_messages(
+                self.owner,
+                self.messages,
+                thread=self.run.thread,
+                said_at=self.run.now(),
+                tools=tools,
+            )
+
+        self.memory.safely("observing a turn", store, otherwise=None, namespace=self.owner)
+
+    def recall(self, *, holds_experts: bool, log: bool = True) -> Recall | None:
+        """What the model gets; None when the user says nothing that needs any."""
+
+        def look() -> Recall | None:
+            asked = last_question(self.messages)
+            if asked is None:
+                return None
+            return self.memory.recall(
+                self.owner,
+                asked,
+                holds_experts=holds_experts,
+                today=self.today,
+                seen=self._seen,
+                message_id=turn_id(self.messages),
+                log=log,
+            )
+
+        return self.memory.safely("recalling", look, otherwise=None, namespace=self.owner)
+
+    def look_again(self, first: Recall, reply: AIMessage, *, log: bool = True) -> Recall | None:
+        """What everything that holds has, when the weights do not know or are not sure."""
+
+        def look() -> Recall | None:
+            asked = last_question(self.messages)
+            if asked is None:
+                return None
+            return self.memory.second_look(
+                self.owner,
+                asked,
+                first=first,
+                reply=reply,
+                today=self.today,
+                seen=self._seen,
+                message_id=turn_id(self.messages),
+                log=log,
+            )
+
+        return self.memory.safely("looking again", look, otherwise=None, namespace=self.owner)
+
+    @property
+    def _seen(self) -> list[str]:
+        """What people said earlier in the conversation: the model has it before it.
+
+        A message without an id cannot be told from its memory but by its words.
+        """
+        began = turn_id(self.messages)
+        earlier = []
+        for message in self.messages:
+            if message.type == "human" and (message.id is None or message.id != began):
+                earlier.append(text_of(message))
+        return earlier
+
+    def context(self, recalled: Recall | None) -> str:
+        """The block of memories for the model; empty without any."""
+        if recalled is None:
+            return ""
+        name = speaker(self.messages)
+        return self.memory.context(recalled, today=self.today, speaker=name)
+
+
+def with_memory(system: SystemMessage | None, block: str) -> SystemMessage:
+    """The agent's system message with the memories after it; its blocks stay as they are.
+
+    So a provider's cache of them stays good, too.
+    """
+    if system is None:
+        return SystemMessage(block)
+    if isinstance(system.content, str):
+        return system.model_copy(update={"content": f"{system.content}\n{block}"})
+    blocks = [*system.content, {"type": "text", "text": block}]
+    return system.model_copy(update={"content": blocks})

@@ -1,0 +1,55 @@
+"""What the default embeddings tell of a text: does it ask, does it need anybody's memory.
+
+Two logistic models over an embedding (`make fit-heads`, `sleepmem.evals.heads`), in any of the
+sixteen languages. They decide nothing alone: what is recalled and what is taught weighs them with
+everything else.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sleepmem.text.embeddings import default_embeddings
+from sleepmem.text.terms import terms
+
+# Where one part of a text ends, in the scripts that have marks of their own.
+_PART = re.compile(r"(?<=[.!?;,])\s+|(?<=[。！？；，、؟؛،।])\s*|\n+")
+# A shorter part is no sentence; a text of more parts is a document.
+_FEWEST_TERMS, _MOST_PARTS = 4, 12
+_SURE = 8.0
+
+# Log-odds from which a text surely asks; what lies below may tell something.
+SURELY_ASKS = 0.75
+
+FILE = Path(__file__).with_name("heads.json")
+
+
+def asks(text: str) -> float:
+    """Log-odds that the text asks or requests, and tells nothing: of the part that tells most."""
+    parts = _PART.split(text)
+    if len(parts) > _MOST_PARTS:
+        return -_SURE  # a document
+    parts = [part for part in parts if len(terms(part)) >= _FEWEST_TERMS]
+    return min(_log_odds("asks", part) for part in parts or [text])
+
+
+def needs_no_memory(text: str) -> float:
+    """Log-odds that the text is small talk or a general request, about nothing anybody told."""
+    return _log_odds("general", text)
+
+
+def _log_odds(name: str, text: str) -> float:
+    weights, constant = _head(name)
+    return float(weights @ np.asarray(default_embeddings().embed_query(text))) + constant
+
+
+@functools.cache
+def _head(name: str) -> tuple[Any, float]:
+    head = json.loads(FILE.read_text())[name]
+    return np.array(head["weights"]), head["constant"]

@@ -1,0 +1,98 @@
+"""Of what kind a text is, in any of the sixteen languages of the default embeddings.
+
+A text is of a kind when its embedding is near one of the kind's prototypes (Snell et al. 2017,
+*Prototypical Networks*). How near is measured: `docs/lab/`, "What tells a greeting".
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from enum import Enum
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sleepmem.text.embeddings import default_embeddings
+from sleepmem.text.terms import terms
+
+
+class _Prototypes(NamedTuple):
+    texts: tuple[str, ...]
+    least: float
+
+
+class Kind(Enum):
+    """What a text may be, with its prototypes and the cosine to one of them that suffices."""
+
+    SMALL_TALK = _Prototypes(
+        (
+            "Hello",
+            "Hello!",
+            "Good morning.",
+            "How are you?",
+            "Goodbye!",
+            "See you later.",
+            "Thank you very much.",
+            "Thanks, that's all.",
+            "Okay.",
+            "You're welcome.",
+        ),
+        0.5,
+    )
+    ABSTENTION = _Prototypes(
+        (
+            "I do not know.",
+            "I don't have that information.",
+            "I'm not sure.",
+            "I can't tell you that, it was never mentioned.",
+        ),
+        0.53,
+    )
+    CONTEXT_LABEL = _Prototypes(("context", "documents", "passage", "sources"), 0.43)
+    QUESTION_LABEL = _Prototypes(("question", "my request"), 0.5)
+
+
+# A longer text says more than a greeting.
+_LONGEST_SMALL_TALK = 12
+_LABEL = re.compile(r"(?:^|(?<=[\n.!?。！？]))\s*(?P<label>[^\W\d_][\w ]{0,30})\s*(?::(?=\s)|：)")
+# What machines mark: an element with its content.
+_ELEMENT = re.compile(r"<(?P<name>[A-Za-z][\w-]*)(?:\s[^<>]*)?>.*?</(?P=name)>", re.DOTALL)
+
+
+def is_small_talk(text: str) -> bool:
+    """Whether it greets, thanks or takes leave, and nothing else; or says nothing at all."""
+    length = len(terms(text))
+    return not length or (length <= _LONGEST_SMALL_TALK and _is(text, Kind.SMALL_TALK))
+
+
+@functools.lru_cache(maxsize=20_000)
+def abstains(text: str) -> bool:
+    """Whether the text says that it does not know: a hint, what the model does tells more."""
+    return bool(terms(text)) and _is(text, Kind.ABSTENTION)
+
+
+def without_pasted(text: str) -> str:
+    """The text without what was pasted into it for the model to read.
+
+    That is marked elements, and labelled context before a labelled question.
+    """
+    plain = _ELEMENT.sub("\n", text)
+    labels = list(_LABEL.finditer(plain))
+    if len(labels) >= 2:
+        first, last = labels[0]["label"], labels[-1]["label"]
+        asks = _is(last, Kind.QUESTION_LABEL)
+        if asks and _is(first, Kind.CONTEXT_LABEL):
+            plain = plain[labels[-1].end() :]
+    return plain.strip()
+
+
+def _is(text: str, kind: Kind) -> bool:
+    nearest = (_prototypes(kind) @ default_embeddings().embed_query(text)).max()
+    return bool(nearest >= kind.value.least)
+
+
+@functools.cache
+def _prototypes(kind: Kind) -> Any:
+    """One row each, of length 1."""
+    return np.array(default_embeddings().embed_documents(list(kind.value.texts)))

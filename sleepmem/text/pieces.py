@@ -1,0 +1,48 @@
+"""Long texts in pieces, as they are indexed and read. Knows the splitter."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+# Characters: a sentence embedding says little about more, and a prompt has room for several.
+LONGEST = 1_000
+_OVERLAP = 100
+
+
+def pieces(text: str) -> list[str]:
+    """The text, in pieces of at most `LONGEST` characters that overlap where it is longer.
+
+    At paragraphs, else at lines, sentences, words (langchain-text-splitters).
+    """
+    if len(text) <= LONGEST:
+        return [text]
+    found: list[str] = _splitter().split_text(text)
+    return found or [text]
+
+
+@functools.cache
+def _splitter() -> Any:
+    from langchain_text_splitters import RecursiveCharacterTextSplitter
+
+    # The marks that end a sentence, in the scripts that have marks of their own.
+    marks = [
+        "\n\n",
+        "\n",
+        ". ",
+        "! ",
+        "? ",
+        "。",
+        "！",
+        "？",
+        "؟ ",
+        "। ",
+        "، ",
+        ", ",
+        "、",
+        " ",
+        "",
+    ]
+    return RecursiveCharacterTextSplitter(
+        marks, chunk_size=LONGEST, chunk_overlap=_OVERLAP, keep_separator="end"
+    )

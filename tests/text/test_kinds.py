@@ -1,0 +1,147 @@
+"""What kind of text it is, in several languages."""
+
+from __future__ import annotations
+
+import pytest
+
+from sleepmem.text.heads import SURELY_ASKS, asks, needs_no_memory
+from sleepmem.text.kinds import abstains, is_small_talk, without_pasted
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Hello!",
+        "good evening",
+        "Thanks a lot!",
+        "Guten Tag",
+        "Merci beaucoup",
+        "¡Hola!",
+        "Dzień dobry",
+        "谢谢",
+        "ありがとう",
+        "안녕하세요",
+        "Привет",
+        "مرحبا",
+        "👍",
+        "  ",
+        "...",
+    ],
+)
+def test_greetings_thanks_and_nothing_are_small_talk(text: str) -> None:
+    assert is_small_talk(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Bern",
+        "No peanuts!",
+        "can't eat peanuts",
+        "Hi, I'm Ana and I live in Bern.",
+        "Will is my brother",
+        "Ich wohne in Bern",
+        "我对花生过敏。",
+        "where do I live",
+        "42",
+    ],
+)
+def test_what_tells_or_asks_is_no_small_talk(text: str) -> None:
+    assert not is_small_talk(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I do not know.",
+        "I don’t know.",
+        "Sorry, I don't know that.",
+        "I'm not sure.",
+        "I don't have that information.",
+        "Das weiß ich nicht.",
+        "Je ne sais pas.",
+        "No lo sé.",
+        "Nie wiem.",
+        "不知道。",
+        "わかりません。",
+        "모르겠어요.",
+        "أنا لا أعرف",
+        "Я не знаю.",
+    ],
+)
+def test_abstentions_are_recognised_in_any_language(text: str) -> None:
+    assert abstains(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Brenport.",
+        "Mara does not know Tobin.",
+        "She is not allergic to nuts.",
+        "No.",
+        "You don't have any kids.",
+        "I know: Brenport.",
+        "",
+    ],
+)
+def test_answers_are_no_abstentions(text: str) -> None:
+    assert not abstains(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "own"),
+    [
+        (
+            "Context: Bern is big. Ana lives there. Question: Where does Ana live?",
+            "Where does Ana live?",
+        ),
+        ("Kontext:\nBern ist gross.\n\nFrage: Wo wohnt Ana?", "Wo wohnt Ana?"),
+        ("上下文：伯尔尼很大。 问题： 安娜住在哪里？", "安娜住在哪里？"),
+        ("<documents>\nBern is big.\n</documents>\nWhat is Bern?", "What is Bern?"),
+    ],
+)
+def test_pasted_context_is_not_the_users(text: str, own: str) -> None:
+    assert without_pasted(text) == own
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Name: Ana. Allergy: nuts.",
+        "My address: Main Street 1. My question: can I move?",
+        "Remember: no nuts",
+        "if a < b and b > c, then a < c",
+    ],
+)
+def test_labels_of_ones_own_stay(text: str) -> None:
+    assert without_pasted(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Where does Ana live?", "hey, where does ana live", "我住在哪里？", "Co kupiłem Markowi?"],
+)
+def test_questions_ask_with_and_without_a_mark(text: str) -> None:
+    assert asks(text) >= SURELY_ASKS
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Ana lives in Bern.",
+        "when I was ten I moved to Bern",
+        "Will is my brother",
+        "I moved to Bern, what should I see there?",
+        "我对花生过敏。",
+        "Kupiłem prezent dla Marka.",
+        "A document. " * 40,
+    ],
+)
+def test_what_tells_something_does_not_surely_ask(text: str) -> None:
+    assert asks(text) < SURELY_ASKS
+
+
+def test_general_requests_need_nobodys_memory() -> None:
+    assert needs_no_memory("Tell me a joke") > 0 > needs_no_memory("Where does my sister live?")
+    assert needs_no_memory("Wie wird das Wetter morgen?") > needs_no_memory("Wo wohnt meine Tante?")
