@@ -36,7 +36,8 @@ def facts(count: int) -> list[world.Fact]:
 def slept(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[SleepMemory, list[world.Fact], list[dict]]]:
-    told, events, rng = facts(12), [], random.Random(3)
+    # Enough for the gate's bound: a night of a dozen facts opens it a little only.
+    told, events, rng = facts(30), [], random.Random(3)
     with SleepMemory.open(tmp_path_factory.mktemp("memory")) as memory:
         agent = create_agent(memory.chat_model(), middleware=[SleepMemoryMiddleware(memory)])
         for f in told:
@@ -77,8 +78,7 @@ def test_what_was_proven_left_the_buffer_and_is_answered_from_the_weights(slept:
         answer = memory.ask(OWNER, world.ask(rng, f.key))
         if any(matches(text, f.answer) and f.subject in text for text in learned):
             views.append(answer.recall.view)
-    # One small night bears the bound for few questions only: the gate opens a little.
-    assert View.WEIGHTS in views
+    assert views.count(View.WEIGHTS) >= len(views) / 2
 
 
 def test_strangers_are_still_strangers(slept: tuple) -> None:

@@ -24,9 +24,9 @@ from sleepmem.text.terms import terms
 RECALL_ID = "sleepmem-recall"
 # Characters of what surrounds an episode: of the agent's words before it, of a result or an answer.
 _SHORT = 300
-# How `create_agent` begins the tool message that stands for a structured answer.
 # Log-odds from which what the agent said is taken for a question: a short reply to it counts.
 _ASKS = 0.5
+# How `create_agent` begins the tool message that stands for a structured answer.
 _STRUCTURED = "Returning structured response"
 
 
@@ -52,7 +52,7 @@ def said(messages: Sequence[BaseMessage]) -> list[Said]:
     found = []
     for place in users:
         message = messages[place]
-        text = without_pasted(text_of(message))
+        text = _own_words(message)
         answers = _before(messages, place)
         if text and not _is_nothing(text, answers):
             name = message.name
@@ -99,7 +99,7 @@ def last_question(messages: Sequence[BaseMessage]) -> str | None:
     users = _of_users(messages)
     if not users:
         return None
-    text = without_pasted(text_of(messages[users[-1]])) or text_of(messages[users[-1]])
+    text = _own_words(messages[users[-1]])
     return None if _is_nothing(text, _before(messages, users[-1])) else text
 
 
@@ -120,6 +120,12 @@ def answer(messages: Sequence[BaseMessage]) -> str | None:
     last = messages[-1] if messages else None
     is_over = isinstance(last, AIMessage) and not last.tool_calls
     return _short(text_of(last)) if last is not None and is_over else None
+
+
+def _own_words(message: BaseMessage) -> str:
+    """What the user says without what was pasted; all of it when that is all there is."""
+    text = text_of(message)
+    return without_pasted(text) or text
 
 
 def _is_nothing(text: str, answers: str | None) -> bool:

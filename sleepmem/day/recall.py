@@ -6,6 +6,7 @@ Every decision is logged with its reason: the retrieval-load curve is drawn from
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
@@ -93,7 +94,7 @@ def look_again(day: DayContext, namespace: Namespace, *, asked: Asked, log: bool
     vector = day.embeddings.embed_query(asked.text)
     choice = Choice(View.RETRIEVAL, "the model was not sure; searched everything", 0.0)
     found = _fetch(day, namespace, asked, choice, vector)
-    again = Recall(found.view, choice.reason, found.episodes, found.similarity, Look.AGAIN)
+    again = replace(found, reason=choice.reason, look=Look.AGAIN)
     if log:
         log_recall(day, namespace, question=asked.text, recalled=again)
     return again

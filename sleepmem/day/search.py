@@ -20,9 +20,9 @@ from sleepmem.text.pieces import pieces
 from sleepmem.text.similarity import fused
 from sleepmem.text.terms import terms
 
-# Near ones that are looked at, candidates that each search gives, and that are judged.
 # Log-odds from which what means the question is taken for the same question, asked before.
 _ASKS = 2.5
+# Near ones that are looked at, candidates that each search gives, and that are judged.
 _LOOKED_AT, _EACH, _JUDGED = 60, 20, 24
 
 
@@ -78,10 +78,14 @@ def _without_echoes(day: DayContext, cosines: Mapping[str, float]) -> dict[str, 
     asking = day.folder.ledger.episodes.asking(cosines)
     left = {}
     for episode_id, similarity in cosines.items():
-        is_echo = similarity >= day.folder.relatedness.related
-        if not (is_echo and asking.get(episode_id, 0.0) >= _ASKS):
+        if not _is_echo(day, similarity, asks=asking.get(episode_id, 0.0)):
             left[episode_id] = similarity
     return dict(list(left.items())[:_EACH])
+
+
+def _is_echo(day: DayContext, similarity: float, *, asks: float) -> bool:
+    """Whether an episode is the question itself, asked before."""
+    return similarity >= day.folder.relatedness.related and asks >= _ASKS
 
 
 def _on_days(day: DayContext, namespace: Namespace, days: Sequence[Days]) -> list[str]:
@@ -111,8 +115,7 @@ def _judged(
     cosines = {**cosines, **_missing(day, texts, vector=vector, known=cosines)}
     found = []
     for episode in episodes:
-        is_echo = cosines[episode.id] >= day.folder.relatedness.related
-        if is_echo and asking[episode.id] >= _ASKS:
+        if _is_echo(day, cosines[episode.id], asks=asking[episode.id]):
             continue
         evidence = day.folder.relatedness.evidence(cosines[episode.id])
         judged = []

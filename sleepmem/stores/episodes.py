@@ -206,10 +206,6 @@ class Episodes:
         )
         return {row["id"]: row["asks"] or 0.0 for row in rows}
 
-    def holding(self, namespace: Namespace) -> list[Episode]:
-        """Everything that still holds, oldest first."""
-        return self._select(f"namespace = ? AND {_HOLDS}", namespace_key(namespace))
-
     def count(self, namespace: Namespace) -> int:
         """How many an owner has; what other processes add may be counted later."""
         if namespace not in self._counts:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import threading
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,8 +39,9 @@ class _Remembering(Embeddings):
     def embed_query(self, text: str) -> list[float]:
         return self.embed_documents([text])[0]
 
+    @abstractmethod
     def _encode(self, texts: Sequence[str]) -> list[list[float]]:
-        raise NotImplementedError
+        """The vectors of these texts, which are different ones."""
 
 
 class USEEmbeddings(_Remembering):

@@ -292,3 +292,9 @@ def test_images_and_files_are_named(block, named):
 def test_what_a_model_thinks_is_no_part_of_its_text():
     thought = {"type": "reasoning", "reasoning": "Mara lives in Rome."}
     assert text_of(AIMessage([thought, {"type": "text", "text": "In Oslo."}])) == "In Oslo."
+
+
+def test_a_message_of_nothing_but_an_element_is_the_users_all_the_same():
+    marked = HumanMessage("<b>I live in Brenport.</b>")
+    assert [one.text for one in said([marked])] == [marked.text]
+    assert last_question([marked]) == marked.text

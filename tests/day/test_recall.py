@@ -449,6 +449,7 @@ def test_a_text_of_any_length_is_stored_whole_and_read_in_pieces(memory):
     assert len(excerpt) <= 1000
     assert excerpt in memory.context(found)
     assert LONG not in memory.context(found)
+    assert memory.search(ALICE, "Where does the cellar key hang?").excerpts == found.excerpts
     assert memory.verify() == []
 
 

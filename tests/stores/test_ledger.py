@@ -113,7 +113,6 @@ def test_the_newer_of_the_same_words_takes_the_place_of_the_older(ledger):
     assert ledger.episodes.add(AGAIN) == [TOLD.id]
     assert ledger.episodes.all() == [TOLD, LATER, AGAIN]
     assert ledger.episodes.buffered(("alice",)) == [LATER, AGAIN]
-    assert ledger.episodes.holding(("alice",)) == [LATER, AGAIN]
     assert set(ledger.episodes.unindexed()) == {LATER.id, AGAIN.id}
     assert ledger.episodes.get([TOLD.id, AGAIN.id]) == [AGAIN]
     assert ledger.search(("alice",), "Brenport", limit=9) == [AGAIN]
