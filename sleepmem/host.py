@@ -98,13 +98,7 @@ class Host:
             if asked is None:
                 return None
             return self.memory.recall(
-                self.owner,
-                asked,
-                holds_experts=holds_experts,
-                today=self.today,
-                seen=self._seen,
-                message_id=turn_id(self.messages),
-                log=log,
+                self.owner, asked, holds_experts=holds_experts, log=log, **self._turn
             )
 
         return self.memory.safely("recalling", look, otherwise=None, namespace=self.owner)
@@ -117,30 +111,24 @@ class Host:
             if asked is None:
                 return None
             return self.memory.second_look(
-                self.owner,
-                asked,
-                first=first,
-                reply=reply,
-                today=self.today,
-                seen=self._seen,
-                message_id=turn_id(self.messages),
-                log=log,
+                self.owner, asked, first=first, reply=reply, log=log, **self._turn
             )
 
         return self.memory.safely("looking again", look, otherwise=None, namespace=self.owner)
 
     @property
-    def _seen(self) -> list[str]:
-        """What people said earlier in the conversation: the model has it before it.
+    def _turn(self) -> dict[str, Any]:
+        """The day where the user is, what was said earlier, and the message that asks.
 
-        A message without an id cannot be told from its memory but by its words.
+        What people said earlier the model has before it. A message without an id cannot be told
+        from its memory but by its words.
         """
         began = turn_id(self.messages)
         earlier = []
         for message in self.messages:
             if message.type == "human" and (message.id is None or message.id != began):
                 earlier.append(text_of(message))
-        return earlier
+        return {"today": self.today, "seen": earlier, "message_id": began}
 
     def context(self, recalled: Recall | None) -> str:
         """The block of memories for the model; empty without any."""
