@@ -33,6 +33,8 @@ _LOOKED_AT = 60
 _GOES_ON = timedelta(hours=1)
 # As many of the best bring along what was told beside them.
 _CONTINUED = 2
+# Terms of a text that may be another wording of one; longer ones tell more than they share.
+_ONE_SENTENCE = 20
 # A word that so large a share of texts has tells two of them not apart.
 _EVERYDAY = 0.01
 # A word that a smaller share of texts has may be a name.
@@ -248,7 +250,8 @@ def _varied(day: DayContext, found: Sequence[Found]) -> list[Found]:
     varied: list[int] = []
     copies: list[int] = []
     for place in range(len(found)):
-        is_copy = any(alike[place][other] for other in varied)
+        is_short = len(terms(found[place].text)) <= _ONE_SENTENCE
+        is_copy = is_short and any(alike[place][other] for other in varied)
         (copies if is_copy else varied).append(place)
     return [found[place] for place in (*varied, *copies)]
 
