@@ -93,14 +93,14 @@ class Ours:
 class Chroma:
     """A collection of Chroma, and nothing else."""
 
-    def __init__(self, owner: Owner, embeddings: Embeddings) -> None:
+    def __init__(self, owner: Owner, embeddings: Embeddings, *, cleanup: ExitStack) -> None:
         import chromadb
         from chromadb.config import Settings
 
         self._embeddings = embeddings
-        client = chromadb.EphemeralClient(Settings(anonymized_telemetry=False))
-        for collection in client.list_collections():
-            client.delete_collection(collection.name)
+        folder = cleanup.enter_context(tempfile.TemporaryDirectory(prefix="sleepmem-chroma-"))
+        client: Any = chromadb.PersistentClient(folder, Settings(anonymized_telemetry=False))
+        cleanup.callback(client.close)
         self._collection = client.create_collection(
             "memories", configuration={"hnsw": {"space": "cosine"}}, embedding_function=None
         )
@@ -208,7 +208,7 @@ def run_set(
         with ExitStack() as cleanup:
             ours = Ours(owner, embeddings, model=model, cleanup=cleanup)
             refused += ours.refused
-            chroma, words = Chroma(owner, embeddings), Words(owner)
+            chroma, words = Chroma(owner, embeddings, cleanup=cleanup), Words(owner)
             arms: Mapping[str, Arm] = {
                 OURS: ours,
                 CHROMA: chroma,
