@@ -1,16 +1,16 @@
 """How likely an episode is what a question needs. Pure.
 
 A linear model over what a question and an episode share: meaning (the cosine, read by
-`Relatedness`), words weighted by how rare they are, pieces of rare words, days. Names, numbers and
-dates are rare words: evidence, no filter. Its weights were fitted by `make fit-recall` on public
-dialogues, stories and passages; `docs/lab/`, "How much is recalled".
+`Relatedness`), words and pieces of words, the rare ones most, days. Names, numbers and dates are
+rare words: evidence, no filter. Its weights were fitted by `make fit-recall` on public dialogues,
+stories and passages; `docs/lab/`, "How much is recalled".
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from sleepmem.text.dates import Days
@@ -18,8 +18,8 @@ from sleepmem.text.terms import terms
 
 # Stronger evidence than these log-odds tells no more.
 _MOST_EVIDENCE = 8.0
-# Rarity of a word that one of some thousand texts has.
-_RAREST = 8.0
+# A word of less rarity than this tells nothing of what is asked for.
+_EVERYDAY = 3.0
 # Two words are spelt alike when they share this much of the longer one, at its beginning or end.
 _ALIKE, _SHORTEST_ALIKE = 0.55, 3
 
@@ -27,16 +27,13 @@ _ALIKE, _SHORTEST_ALIKE = 0.55, 3
 class Features(NamedTuple):
     """What speaks for an episode.
 
-    meaning     log-odds of the cosine, in [-8, 8]
-    covered     share of the question, by rarity of its words, that the episode has: of those
-                words that any memory has
-    alike       share of the question whose words the episode spells another way
-    dated       1 when it happened on a day that the question names, else 0
-    asks        how surely it asks itself, and tells nothing, in [0, 1]
-    echoes      the same, as far as it means what the question means
-    repeats     the same, as far as it has the question's words
-    lacking     rarity of the rarest word of the question that other memories have and it has not
-    explained   share of all of the question, by rarity of its words, that the episode has
+    meaning  log-odds of the cosine, in [-8, 8]
+    covered  share of the question, by how much each of its words tells, that the episode has
+    alike    share of the question that the episode spells another way
+    dated    1 when it happened on a day that the question names, else 0
+    asks     how surely it asks itself, and tells nothing, in [0, 1]
+    echoes   the same, as far as it means what the question means
+    repeats  the same, as far as it has the question's words
     """
 
     meaning: float
@@ -46,31 +43,35 @@ class Features(NamedTuple):
     asks: float
     echoes: float
     repeats: float
-    lacking: float
-    explained: float
 
 
 # Fitted: `make fit-recall`; but for the day, for which no public set asks.
-WEIGHTS = Features(0.44, -0.89, 4.36, 3.0, -0.25, -3.58, -5.24, -5.06, 5.7)
+WEIGHTS = Features(0.42, 6.56, 3.75, 3.0, -1.39, -7.61, -2.28)
 # How far below the best another may lie that is recalled with it; less far where the best has
-# nearly all of the rare words of the question.
-WITHIN, WITHIN_SURE = 5.0, 2.0
-# Log-odds of a cosine from which a text may be about the same after all.
-A_LITTLE = -2.0
-_LACKS_NOTHING, _EXPLAINS = 0.35, 0.3
+# nearly all of what is asked for.
+WITHIN, WITHIN_SURE, _SURE = 4.0, 2.0, 0.9
+# Log-odds of a cosine from which what was told later may be its news, in other words.
+MAY_BE_NEWS = -1.0
 
 
 class Question(NamedTuple):
     """What is asked for.
 
-    rarity   idf of each of its terms
-    days     that it names
-    unknown  those of its terms that no memory has
+    rarity  idf of each of its terms
+    days    that it names
     """
 
     rarity: Mapping[str, float]
     days: Sequence[Days] = ()
-    unknown: frozenset[str] = frozenset()
+
+    def share(self, words: Iterable[str]) -> float:
+        """Of the question, by how much each of its words tells: the square of its rarity."""
+        whole = sum(map(_telling, self.rarity.values()))
+        return sum(_telling(self.rarity[word]) for word in words) / (whole or 1.0)
+
+
+def _telling(rarity: float) -> float:
+    return float(max(0.0, rarity - _EVERYDAY) ** 2)
 
 
 def features(
@@ -86,28 +87,18 @@ def features(
         asks: log-odds that the episode asks, and tells nothing.
     """
     has = _words_of(text)
-    whole = sum(question.rarity.values()) or 1.0
-    unknown = sum(question.rarity[word] for word in question.unknown)
-    known = whole - unknown or 1.0
-    covered = alike = lacking = 0.0
-    for word, rarity in question.rarity.items():
-        if word in has.words:
-            covered += rarity
-        elif spelt_alike(word, has):
-            alike += rarity
-        elif word not in question.unknown:
-            lacking = max(lacking, rarity)
+    covered = question.share(word for word in question.rarity if word in has.words)
+    others = [word for word in question.rarity if word not in has.words]
+    alike = question.share(word for word in others if spelt_alike(word, has))
     meaning, surely = _bounded(evidence), max(0.0, _bounded(asks)) / _MOST_EVIDENCE
     return Features(
         meaning,
-        min(1.0, covered / known),
-        alike / whole,
+        covered,
+        alike,
         float(any(days.hold(day) for days in question.days)),
         surely,
         surely * max(0.0, meaning) / _MOST_EVIDENCE,
-        surely * covered / known,
-        lacking / _RAREST,
-        covered / whole,
+        surely * covered,
     )
 
 
@@ -160,25 +151,24 @@ def score(found: Features) -> float:
 
 def within(best: Features) -> float:
     """How far below the best candidate another may lie to be recalled, too."""
-    is_sure = best.lacking <= _LACKS_NOTHING and best.explained >= _EXPLAINS
-    return WITHIN_SURE if is_sure else WITHIN
+    return WITHIN_SURE if best.covered >= _SURE else WITHIN
 
 
 class Need(NamedTuple):
     """What tells whether a turn needs any memory.
 
-    meaning     the most evidence that a cosine gives
-    explained   the largest share of all of the question that a candidate has
-    general     log-odds that the turn is small talk or a general request
+    meaning  the most evidence that a cosine gives
+    covered  the largest share of the question that a candidate has
+    general  log-odds that the turn is small talk or a general request
     """
 
     meaning: float
-    explained: float
+    covered: float
     general: float
 
 
-# Fitted: `make fit-recall`. With the constant one of twenty-five general turns gets any memory.
-NEED, NEED_CONSTANT = Need(0.73, 0.67, -1.28), -0.58
+# Fitted: `make fit-recall`. With the constant one of thirty general turns gets any memory.
+NEED, NEED_CONSTANT = Need(0.85, 2.18, -1.83), -1.34
 
 
 def is_needed(need: Need) -> bool:

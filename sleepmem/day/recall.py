@@ -5,15 +5,14 @@ Every decision is logged with its reason: the retrieval-load curve is drawn from
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import functools
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
-import numpy as np
-
 from sleepmem.day.gate import NEIGHBOURS, Choice, Gate, choose, facts_near
-from sleepmem.day.ranking import A_LITTLE, Need, is_needed, within
+from sleepmem.day.ranking import MAY_BE_NEWS, Need, is_needed, within
 from sleepmem.day.safely import safely
 from sleepmem.day.search import Found, search
 from sleepmem.day.state import DayContext
@@ -209,7 +208,7 @@ def _is_needed(question: str, found: Sequence[Found]) -> bool:
     return is_needed(
         Need(
             max(one.features.meaning for one in found),
-            max(one.features.explained for one in found),
+            max(one.features.covered for one in found),
             needs_no_memory(question),
         )
     )
@@ -225,43 +224,45 @@ def _needed(day: DayContext, found: Sequence[Found]) -> list[Found]:
     best = found[0]
     near = []
     for one in found:
-        # What was told later and means a little the same may be its news, in other words.
+        # What was told later and may be about the same may be its news, in other words.
         is_later = one.episode.age_key > best.episode.age_key
-        is_news = is_later and one.features.meaning >= A_LITTLE
+        is_news = is_later and one.features.meaning >= MAY_BE_NEWS
         if is_news or one.score >= best.score - within(best.features):
             near.append(one)
-    chosen: list[Found] = []
+    newest: dict[frozenset[str], Found] = {}
     for one in near:
-        for place, other in enumerate(chosen):
-            if _say_the_same(one.episode.text, other.episode.text):
-                chosen[place] = max(one, other, key=lambda found: found.episode.age_key)
-                break
-        else:
-            chosen.append(one)
+        key = _telling(one.episode.text)
+        newest[key] = max(newest.get(key, one), one, key=lambda found: found.episode.age_key)
+    chosen = list(newest.values())
     most = day.gate.memories_per_question
-    return chosen if len(chosen) <= most else _varied(day, chosen)[:most]
+    return chosen if len(chosen) <= most else _varied(day, chosen, most)
 
 
-def _varied(day: DayContext, found: Sequence[Found]) -> list[Found]:
-    """In their order, but for those that mean what a better one means: they come last."""
-    vectors = np.asarray(day.embed([one.text for one in found]))
-    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    alike = vectors @ vectors.T >= day.folder.relatedness.alike
-    varied: list[int] = []
-    copies: list[int] = []
-    for place in range(len(found)):
-        is_short = len(terms(found[place].text)) <= _ONE_SENTENCE
-        is_copy = is_short and any(alike[place][other] for other in varied)
-        (copies if is_copy else varied).append(place)
-    return [found[place] for place in (*varied, *copies)]
+@functools.lru_cache(maxsize=20_000)
+def _telling(text: str) -> frozenset[str]:
+    """The words of a text that are no everyday ones: in two with the same, little else differs."""
+    words = frozenset(terms(text))
+    telling = (word for word in words if commonness(word) < _EVERYDAY or not word.isalpha())
+    return frozenset(telling) or words
 
 
-def _say_the_same(text: str, other: str) -> bool:
-    """Whether two texts differ in everyday words at most."""
-    words, others = set(terms(text)), set(terms(other))
-    if not words & others:
-        return False
-    return all(commonness(word) >= _EVERYDAY and word.isalpha() for word in words ^ others)
+def _varied(day: DayContext, found: Sequence[Found], most: int) -> list[Found]:
+    """The first so many, but what means the same as a better one comes after all others."""
+    chosen: list[Found] = []
+    vectors: list[Sequence[float]] = []
+    copies: list[Found] = []
+    for one in found:
+        if len(chosen) == most:
+            break
+        if len(terms(one.text)) <= _ONE_SENTENCE:
+            (vector,) = day.embed([one.text])
+            alike = day.folder.relatedness.alike
+            if any(cosine(vector, other) >= alike for other in vectors):
+                copies.append(one)
+                continue
+            vectors.append(vector)
+        chosen.append(one)
+    return [*chosen, *copies][:most]
 
 
 def _in_their_talk(
@@ -313,10 +314,14 @@ def _taught(day: DayContext, namespace: Namespace, taught: str) -> list[Episode]
 
 
 def _fitting(
-    day: DayContext, episodes: Iterable[Episode], excerpts: Mapping[str, str]
+    day: DayContext, episodes: Collection[Episode], excerpts: Mapping[str, str]
 ) -> tuple[Episode, ...]:
     """As many, in this order, as fit half of the model's context."""
     room = day.most_tokens or _NO_LIMIT
+    # A token is a byte at least.
+    texts = [excerpts.get(episode.id, episode.whole) for episode in episodes]
+    if sum(len(text.encode()) + _DATE_TOKENS for text in texts) <= room:
+        return tuple(episodes)
     fitting = []
     for episode in episodes:
         room -= day.count_tokens(excerpts.get(episode.id, episode.whole)) + _DATE_TOKENS

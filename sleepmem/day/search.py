@@ -63,29 +63,26 @@ def search(
     days = days_named(question, today)
     dated = _on_days(day, namespace, days)
     candidates = fused([list(cosines), by_words, by_pieces, dated])[:_JUDGED]
-    return _judged(
-        day,
-        ledger.episodes.get(candidates),
-        question=question,
-        days=days,
-        vector=vector,
-        cosines=cosines,
-    )
+    asked = Question(ledger.words.rarity(namespace, terms(question)), days)
+    return _judged(day, candidates, asked=asked, vector=vector, cosines=cosines)
 
 
 def _without_echoes(day: DayContext, cosines: Mapping[str, float]) -> dict[str, float]:
     """The nearest that may tell something: a question that means this one tells nothing of it."""
-    asking = day.folder.ledger.episodes.asking(cosines)
+    near = [one for one, similarity in cosines.items() if _means_the_same(day, similarity)]
+    asking = day.folder.ledger.episodes.asking(near) if near else {}
     left = {}
     for episode_id, similarity in cosines.items():
-        if not _is_echo(day, similarity, asks=asking.get(episode_id, 0.0)):
+        if asking.get(episode_id, 0.0) < _ASKS:
             left[episode_id] = similarity
-    return dict(list(left.items())[:_EACH])
+        if len(left) == _EACH:
+            break
+    return left
 
 
-def _is_echo(day: DayContext, similarity: float, *, asks: float) -> bool:
-    """Whether an episode is the question itself, asked before."""
-    return similarity >= day.folder.relatedness.related and asks >= _ASKS
+def _means_the_same(day: DayContext, similarity: float) -> bool:
+    """Whether an episode that asks and is so near is the question itself, asked before."""
+    return similarity >= day.folder.relatedness.related
 
 
 def _on_days(day: DayContext, namespace: Namespace, days: Sequence[Days]) -> list[str]:
@@ -100,29 +97,24 @@ def _on_days(day: DayContext, namespace: Namespace, days: Sequence[Days]) -> lis
 
 def _judged(
     day: DayContext,
-    episodes: Sequence[Episode],
+    candidates: Sequence[str],
     *,
-    question: str,
-    days: Sequence[Days],
+    asked: Question,
     vector: Sequence[float],
     cosines: Mapping[str, float],
 ) -> list[Found]:
     """The episodes with what speaks for them, the likeliest first, of equal ones the newest."""
-    texts = {episode.id: pieces(episode.whole) for episode in episodes}
-    rarity, unknown = day.folder.ledger.words.rarity(terms(question))
-    asked = Question(rarity, days, unknown)
-    asking = day.folder.ledger.episodes.asking(texts)
+    holding = day.folder.ledger.episodes.holding(candidates)
+    texts = {episode_id: pieces(episode.whole) for episode_id, (episode, _) in holding.items()}
     cosines = {**cosines, **_missing(day, texts, vector=vector, known=cosines)}
     found = []
-    for episode in episodes:
-        if _is_echo(day, cosines[episode.id], asks=asking[episode.id]):
+    for episode_id, (episode, asks) in holding.items():
+        if asks >= _ASKS and _means_the_same(day, cosines[episode_id]):
             continue
-        evidence = day.folder.relatedness.evidence(cosines[episode.id])
+        evidence = day.folder.relatedness.evidence(cosines[episode_id])
         judged = []
-        for text in texts[episode.id]:
-            speaking = features(
-                asked, text, day=episode.date, evidence=evidence, asks=asking[episode.id]
-            )
+        for text in texts[episode_id]:
+            speaking = features(asked, text, day=episode.date, evidence=evidence, asks=asks)
             judged.append(Found(episode, text, speaking, score(speaking)))
         found.append(max(judged, key=lambda one: one.score))
     return sorted(found, key=lambda one: (one.score, one.episode.created_at), reverse=True)

@@ -30,246 +30,18 @@ from sleepmem.text.heads import FILE
 from sleepmem.text.relatedness import PAIRS
 from sleepmem.text.terms import normalised
 
-# What people ask of a memory in their own words, in several languages: it is in no public set.
-PERSONAL = """
-where does ana live
-List my allergies.
-What is my name?
-Do I live in Bern?
-when is my dentist appointment
-What did I do on 3 May?
-What did I tell you about my boss?
-Who is the boss of Mara?
-remind me what we decided yesterday
-Can I eat this sauce?
-Recommend me a restaurant I would like.
-which port does our database use
-What was the password again?
-How old is my daughter?
-Do I have children?
-Wo wohne ich?
-Was mag meine Frau?
-Wie heisst mein Hund?
-wann muss ich zum Zahnarzt
-Welche Farbe hat unser Auto?
-Wem habe ich das Buch geliehen?
-Quel est mon plat préféré ?
-où habite Anne
-À quelle heure part mon train ?
-Comment s'appelle le chat de ma voisine ?
-qu'est-ce que je dois acheter
-¿Cómo se llama mi hermana?
-¿Qué no puedo comer?
-¿Dónde dejé las llaves?
-cuándo es el cumpleaños de mi padre
-Qual é o número do meu voo?
-onde mora a minha tia
-O que prometi ao Pedro?
-Dove lavora mia moglie?
-Che cosa ho comprato per Marco?
-quanto pago di affitto
-Gdzie mieszkam?
-Co lubi moja córka?
-kiedy mam wizytę u lekarza
-Jak nazywa się mój szef?
-Adım ne?
-Kız kardeşim nerede çalışıyor?
-toplantı ne zaman
-Neye alerjim var?
-Как зовут мою собаку?
-Где работает мой брат?
-когда у меня встреча
-Что я обещал маме?
-我住在哪里？
-我对什么过敏？
-我女儿几岁了
-会议是什么时候？
-我的密码是什么
-私はどこに住んでいますか
-妹の名前は何ですか
-歯医者の予約はいつ
-私の車は何色？
-내 생일이 언제야?
-우리 강아지 이름이 뭐지
-나는 무엇에 알레르기가 있어?
-어제 누구를 만났지
-أين أعيش؟
-ما اسم أختي؟
-متى موعدي مع الطبيب
-ماذا يحب زوجي؟
-Waar woon ik?
-Hoe heet mijn hond?
-wanneer is mijn afspraak
-""".strip().splitlines()
-GENERAL = """
-Tell me a joke
-What is the capital of Peru?
-translate hello into french
-write a poem about the sea
-what's 15 percent of 80
-set a timer for ten minutes
-who won the world cup in 1998
-Erzähl mir einen Witz
-Wie wird das Wetter morgen?
-Was ist die Hauptstadt von Peru?
-stell einen Wecker auf sieben Uhr
-Was ist 12 mal 14?
-Raconte-moi une blague
-Quel temps fera-t-il demain ?
-Quelle est la capitale du Pérou ?
-combien font 7 fois 8
-Cuéntame un chiste
-¿Qué tiempo hará mañana?
-¿Cuál es la capital de Perú?
-traduce hola al inglés
-Conta uma piada
-Como vai estar o tempo amanhã?
-quanto é 12 vezes 5
-Raccontami una barzelletta
-Che tempo farà domani?
-Qual è la capitale del Perù?
-Opowiedz mi dowcip
-Jaka będzie jutro pogoda?
-ile to jest 8 razy 9
-Bana bir fıkra anlat
-Yarın hava nasıl olacak?
-Peru'nun başkenti neresi?
-Расскажи анекдот
-Какая завтра погода?
-сколько будет 7 на 8
-讲个笑话
-明天天气怎么样？
-秘鲁的首都是哪里？
-十二乘以五是多少
-冗談を言って
-明日の天気は？
-ペルーの首都はどこですか
-농담 하나 해줘
-내일 날씨 어때?
-페루의 수도는 어디야?
-احك لي نكتة
-كيف سيكون الطقس غدا؟
-ما هي عاصمة بيرو؟
-Vertel een grap
-Wat voor weer wordt het morgen?
-""".strip().splitlines()
-# What people ask for without asking, and what they tell in short, in several languages.
-REQUESTS = """
-Recommend me a restaurant in Lyon.
-Suggest something for dinner
-Book a table at the place I like.
-Show me my appointments
-need my passport number pls
-I need an idea for a present for my mother
-Write down nothing, just list my hobbies
-Name the school of my son.
-Order me the pizza I always take.
-Find me a gift for my brother
-Schlag mir ein Restaurant vor
-Nenn mir den Namen meiner Ärztin.
-Zeig mir meine Termine
-Ich brauche eine Idee für den Geburtstag meines Vaters
-Propose-moi un dîner
-Donne-moi le numéro de ma chambre
-il me faut une idée pour ce soir
-Recomiéndame un libro
-Enumera mis citas
-Dime el nombre de mi jefa
-Sugira um presente para a minha irmã
-Diga o nome do meu médico
-Consigliami un film
-Elenca i miei impegni
-Poleć mi jakiś film
-Wymień moje hobby
-Podaj numer mojego lotu
-Bana bir film öner
-Toplantılarımı listele
-Посоветуй мне книгу
-Назови имя моего врача
-Перечисли мои встречи
-推荐一家餐厅给我
-列出我的爱好
-告诉我我的航班号
-私の予定を教えて
-レストランを薦めてください
-내 약속을 알려줘
-식당 하나 추천해줘
-رشح لي مطعما
-اذكر مواعيدي
-แนะนำร้านอาหารให้หน่อย
-บอกชื่อหมอของฉัน
-แนะนำหนังสือให้หน่อย
-ช่วยหาของขวัญให้แม่หน่อย
-บอกวันเกิดของแม่ฉันหน่อย
-Schlag mir einen Film vor
-Nenne meine Hobbys
-Enumera mis medicinas
-Enumere os meus compromissos
-Énumère mes rendez-vous
-Noem mijn afspraken
-""".strip().splitlines()
-STATEMENTS = """
-can't drink milk
-no shellfish please, ever
-my back hurts since monday
-we call her Lulu
-never ring before eight
-Remind me to water the plants on Sunday.
-Remember that the gate code changed.
-when I was five we left Cairo
-our server is called athena
-Will moved out
-kann keine Nüsse essen
-meine Frau heisst Eva
-Wir ziehen im Mai um
-Erinnere mich am Montag an den Arzt.
-Unser Hund hört auf Benno
-je ne bois pas d'alcool
-ma fille fait du judo
-On déménage en juin
-soy alérgico al polen
-mi hermano vive en Quito
-No trabajo los viernes
-não como carne
-o meu gato chama-se Tico
-non sopporto il rumore
-mia madre abita a Torino
-nie jem ryb
-mój brat mieszka w Łodzi
-Przypomnij mi w środę o lekarzu.
-süt içemem
-annem Ankara'da oturuyor
-я не ем рыбу
-моя мама живёт в Твери
-我不吃牛肉
-我妈妈住在天津
-狗叫豆豆
-牛乳が飲めません
-母は大阪に住んでいます
-우유를 못 마셔요
-엄마는 대구에 살아요
-لا أشرب القهوة
-أمي تسكن في دمشق
-ฉันแพ้ถั่ว
-แม่อยู่เชียงใหม่
-Ik eet geen vis
-My flight has the number 77.
-my room is number nine
-The code of the door is 4711.
-Our table number is 14.
-What she likes to drink is cider.
-Where he was born is Quito.
-My size is 38.
-The name of our ship is Aurora.
-Meine Kundennummer ist 5531.
-mi número de asiento es el 21
-mon casier porte le numéro 8
-""".strip().splitlines()
+# Our own, in several languages; of their kinds there is no public set. "personal" is what people
+# ask of a memory, "wanted" the same with things that are only named, "requests" what they ask for
+# without asking, "statements" what they tell in short.
+_OWN: Mapping[str, list[str]] = json.loads(
+    Path(__file__).with_name("heads_texts.json").read_text(encoding="utf-8")
+)
 _DOMAINS = ("small_talk", "utility", "meta", "oos")
 _ASKING = ("utility", "credit_cards", "auto_and_commute")
 # Requests of these domains that do need a memory.
 _PERSONAL_INTENTS = ("user_name", "change_user_name")
-_REPEATED = 12  # the few texts of several languages
+# How often the few texts of several languages are learned, for each head.
+_REPEATED, _REPEATED_GENERAL = 12, 6
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
 
 
@@ -296,8 +68,9 @@ def asks_sets(data: Path, rng: random.Random) -> tuple[list[str], list[str]]:
     requests = [one["text"] for one in _rows(data, "clinc150") if one["domain"] in _ASKING]
     asking += rng.sample(requests, 900)
     pairs = list(PAIRS) * _REPEATED
-    asking += [*(asked for _, asked in pairs), *[*PERSONAL, *GENERAL, *REQUESTS] * _REPEATED]
-    telling += [*(told for told, _ in pairs), *STATEMENTS * _REPEATED]
+    own = [*_OWN["personal"], *_OWN["general"], *_OWN["requests"]]
+    asking += [*(asked for _, asked in pairs), *own * _REPEATED]
+    telling += [*(told for told, _ in pairs), *_OWN["statements"] * _REPEATED]
     return asking, telling
 
 
@@ -315,8 +88,9 @@ def general_sets(data: Path, rng: random.Random) -> tuple[list[str], list[str], 
     about = rng.sample(questions, 300)
     questions = [one["question"] for story in stories for one in story["qa"][:2]]
     about += rng.sample(questions, 300) + rng.sample(_about_tasks(data), 300)
-    about += [*PERSONAL, *REQUESTS, *(asked for _, asked in PAIRS)] * _REPEATED
-    return general + GENERAL * _REPEATED, about, held_out
+    asked = [asked for _, asked in PAIRS]
+    about += [*_OWN["personal"], *_OWN["wanted"], *_OWN["requests"], *asked] * _REPEATED_GENERAL
+    return general + _OWN["general"] * _REPEATED_GENERAL, about, held_out
 
 
 def _rows(data: Path, name: str) -> list[dict[str, Any]]:
@@ -369,6 +143,8 @@ def main(
     needs_none = fit(general, about[100:], strength=0.3)
     print(f"general: of {len(held_out)} of other kinds {share(needs_none, held_out):.3f}")
     print(f"general: of {100} held out that need a memory {share(needs_none, about[:100]):.3f}")
+    others = _OWN["general of other languages"]
+    print(f"general: of {len(others)} in other languages {share(needs_none, others):.3f}")
     # What ships has seen every kind.
     needs_none = fit([*general, *held_out], about, strength=0.3)
     for name, model in (("asks", asks), ("general", needs_none)):

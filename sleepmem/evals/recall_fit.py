@@ -38,7 +38,7 @@ _FIRST = 5
 # Characters of what the agent had said before: as by day.
 _SHORT = 300
 # Share of general turns that may get a memory.
-_NEEDLESS = 0.04
+_NEEDLESS = 0.033
 
 
 class Case(NamedTuple):
@@ -104,8 +104,8 @@ def fit_order(given: Sequence[Case]) -> Any:
 def need_of(case: Case) -> Need:
     """What tells whether the question needs any memory."""
     meanings = [found.features.meaning for found in case.found] or [-8.0]
-    explained = [found.features.explained for found in case.found] or [0.0]
-    return Need(max(meanings), max(explained), needs_no_memory(case.question))
+    covered = [found.features.covered for found in case.found] or [0.0]
+    return Need(max(meanings), max(covered), needs_no_memory(case.question))
 
 
 def fit_need(given: Sequence[Case]) -> tuple[Any, float]:

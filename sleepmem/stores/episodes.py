@@ -192,11 +192,15 @@ class Episodes:
 
     def get(self, episode_ids: Iterable[str]) -> list[Episode]:
         """Those of these that still hold, in any order: not outdated, not said again since."""
+        return [episode for episode, _ in self.holding(episode_ids).values()]
+
+    def holding(self, episode_ids: Iterable[str]) -> dict[str, tuple[Episode, float]]:
+        """Those of these that still hold, by id, with the log-odds that they ask."""
         rows = self._database.rows(
             f"SELECT * FROM episodes WHERE id IN (SELECT value FROM json_each(?)) AND {_HOLDS}",
             json.dumps(list(episode_ids)),
         )
-        return [as_episode(row) for row in rows]
+        return {row["id"]: (as_episode(row), row["asks"] or 0.0) for row in rows}
 
     def asking(self, episode_ids: Iterable[str]) -> dict[str, float]:
         """Log-odds that each asks, and tells nothing; 0 where nobody could tell."""

@@ -34,7 +34,7 @@ class Ledger:
         self.path = path
         self.database = Database(path)
         self.episodes = Episodes(self.database)
-        self.words = Words(self.database)
+        self.words = Words(self.database, self.episodes)
         self.turns = Turns(self.database)
         self.nights = Nights(self.database)
         self.lineage = Lineage(self.database)

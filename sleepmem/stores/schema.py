@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
+from collections.abc import Iterable
 from typing import Any
 
 from sqlite_utils import Database, Migrations
@@ -211,10 +212,13 @@ def keep_what_surrounds(db: Database) -> None:
     db.table("episodes").disable_fts()
     db.execute(
         "CREATE VIRTUAL TABLE episode_words USING fts5"
-        "(owner, words, asked, "
+        "(words, asked, content = '', columnsize = 0, detail = 'column', "
         "tokenize = \"unicode61 remove_diacritics 2 categories 'L* N* M* Co'\")"
     )
-    db.execute("CREATE VIRTUAL TABLE episode_pieces USING fts5(text, tokenize = 'trigram')")
+    db.execute(
+        "CREATE VIRTUAL TABLE episode_pieces USING fts5"
+        "(text, content = '', columnsize = 0, tokenize = 'trigram')"
+    )
     db.execute("CREATE VIRTUAL TABLE word_counts USING fts5vocab(episode_words, col)")
     rows = db.execute("SELECT rowid, namespace, text FROM episodes").fetchall()
     for rowid, namespace, text in rows:
@@ -265,18 +269,20 @@ def index_words(db: Database, rowid: int, *, namespace: str, text: str, asks: bo
     The words of what surely asks are kept apart: that somebody asked for a word makes it no known
     one.
     """
-    words = " ".join(dict.fromkeys(terms(text)))
-    row = [rowid, owner_word(namespace), "" if asks else words, words if asks else ""]
-    db.conn.execute(
-        "INSERT INTO episode_words (rowid, owner, words, asked) VALUES (?, ?, ?, ?)", row
-    )
+    words = " ".join(dict.fromkeys(owned_words(namespace, terms(text))))
+    row = [rowid, "" if asks else words, words if asks else ""]
+    db.conn.execute("INSERT INTO episode_words (rowid, words, asked) VALUES (?, ?, ?)", row)
     sql = "INSERT INTO episode_pieces (rowid, text) VALUES (?, ?)"
     db.conn.execute(sql, [rowid, normalised(text)])
 
 
-def owner_word(namespace: str) -> str:
-    """The key of a namespace as one word of the full-text index."""
-    return "n" + hashlib.sha256(namespace.encode()).hexdigest()[:24]
+def owned_words(namespace: str, words: Iterable[str]) -> list[str]:
+    """The words as the full-text index has them: each owner's are words of their own.
+
+    So neither what is found nor what it costs depends on other owners.
+    """
+    owner = hashlib.sha256(namespace.encode()).hexdigest()[:16]
+    return [f"n{owner}{word}" for word in words]
 
 
 def same_key(text: str, *, asks: bool = False) -> str:

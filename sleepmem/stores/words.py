@@ -7,17 +7,18 @@ so that the cost does not grow with what is stored.
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from sleepmem.records import Namespace, namespace_key
 from sleepmem.stores.database import Database
-from sleepmem.stores.schema import owner_word
-from sleepmem.text.heads import SURELY_ASKS
+from sleepmem.stores.episodes import Episodes
+from sleepmem.stores.schema import owned_words
 from sleepmem.text.rarity import BACKGROUND, commonness
 from sleepmem.text.terms import terms
 
-_COUNT = "SELECT doc FROM word_counts WHERE term = ? AND col = 'words'"
 # Rows that all words of one question may touch; a word that more have tells least.
 _MOST_ROWS = 1_000
 # Rows that one rare word's pieces may touch.
@@ -26,36 +27,40 @@ _MOST_SIMILAR = 100
 _RARE = 3
 _SHORTEST_PIECE, _PIECE = 3, 0.6
 # Rows looked at for each that is wanted; what a question's words count beside a statement's.
-_LOOKED_AT, _ASKED = 4, 0.5
+_LOOKED_AT, _ASKED = 2, 0.5
+
+
+class Count(NamedTuple):
+    """How many episodes have a word: of those that tell, and of those that only ask."""
+
+    told: int = 0
+    asked: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.told + self.asked
 
 
 class Words:
     """Which episodes have the words of a question, and how rare a word is."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._counts: dict[str, int] = {}
-        self._counted_at = 0
+    def __init__(self, database: Database, episodes: Episodes) -> None:
+        self._database, self._episodes = database, episodes
+        self._counts: dict[Namespace, dict[str, Count]] = {}
+        self._counted_at: dict[Namespace, int] = {}
 
-    def total(self) -> int:
-        """How many episodes there are, about."""
-        rows = self._database.rows("SELECT coalesce(max(rowid), 0) AS number FROM episodes")
-        return int(rows[0]["number"])
-
-    def rarity(self, words: Iterable[str]) -> tuple[dict[str, float], frozenset[str]]:
+    def rarity(self, namespace: Namespace, words: Iterable[str]) -> dict[str, float]:
         """Inverse document frequency of words, as in BM25 (Robertson and Zaragoza 2009).
 
-        Among the episodes and texts at large; also which of the words no episode has.
+        Among the owner's episodes and texts at large.
         """
         asked = list(dict.fromkeys(words))
-        total = self.total()
-        counts = self._count(asked, total)
-        unknown = frozenset(word for word in asked if not counts[word])
+        total, counts = self._count(namespace, asked)
         rarities = {}
         for word in asked:
-            texts_with = counts[word] + BACKGROUND * commonness(word)
+            texts_with = counts[word].told + BACKGROUND * commonness(word)
             rarities[word] = idf(texts_with, total + BACKGROUND)
-        return rarities, unknown
+        return rarities
 
     def search(
         self, namespace: Namespace, question: str, *, limit: int
@@ -65,29 +70,36 @@ class Words:
         Each best first.
         """
         words = list(dict.fromkeys(terms(question)))
-        total = self.total()
-        counts = self._count(words, total)
-        owner = owner_word(namespace_key(namespace))
+        total, counts = self._count(namespace, words)
         by_words: dict[int, float] = {}
         left = _MOST_ROWS
-        for word in sorted(words, key=counts.__getitem__):
-            if counts[word] > left:
-                continue
-            left -= counts[word]
-            match = f'owner:"{owner}" AND {{words asked}}:{_quoted(word)}'
-            sql = "SELECT rowid FROM episode_words WHERE episode_words MATCH ? LIMIT ?"
-            for row in self._database.rows(sql, match, _MOST_ROWS):
-                by_words[row[0]] = by_words.get(row[0], 0.0) + idf(counts[word], total)
-
+        for word in sorted(words, key=lambda word: counts[word].total):
+            if counts[word].total > left:
+                break
+            left -= counts[word].total
+            weight = idf(counts[word].total, total)
+            for row, share in self._with_word(namespace, word, counts[word]):
+                by_words[row] = by_words.get(row, 0.0) + share * weight
         by_pieces: dict[int, float] = {}
         for word in words:
-            if counts[word] < _RARE:
-                for rowid, weight in self._similar(word, total).items():
-                    by_pieces[rowid] = by_pieces.get(rowid, 0.0) + weight
+            if counts[word].total < _RARE:
+                for row, weight in self._similar(word, total).items():
+                    by_pieces[row] = by_pieces.get(row, 0.0) + weight
         return (
             self._ids(namespace, by_words, limit=limit),
             self._ids(namespace, by_pieces, limit=limit),
         )
+
+    def _with_word(
+        self, namespace: Namespace, word: str, count: Count
+    ) -> Iterator[tuple[int, float]]:
+        """Rows that have the word, with what it counts: less in what only asks."""
+        (owned,) = owned_words(namespace_key(namespace), [word])
+        sql = f"SELECT rowid FROM episode_words WHERE episode_words MATCH ? LIMIT {_MOST_ROWS}"
+        for column, number, share in (("words", count.told, 1.0), ("asked", count.asked, _ASKED)):
+            if number:
+                for row in self._database.rows(sql, f"{column}:{_quoted(owned)}"):
+                    yield row[0], share
 
     def _similar(self, word: str, total: int) -> Mapping[int, float]:
         """Rows with a long piece of the word: its beginning or its end."""
@@ -104,36 +116,37 @@ class Words:
         return found
 
     def _ids(self, namespace: Namespace, scores: Mapping[int, float], *, limit: int) -> list[str]:
-        """Of the best rows that still hold and belong to the owner; what tells before what asks."""
-        near = sorted(scores, key=lambda rowid: (-scores[rowid], -rowid))[: _LOOKED_AT * limit]
+        """Of the best rows that still hold and belong to the owner."""
+        near = sorted(scores, key=lambda row: (-scores[row], -row))[: _LOOKED_AT * limit]
         if not near:
             return []
         rows = self._database.rows(
-            "SELECT rowid, id, coalesce(asks, 0) FROM episodes "
-            f"WHERE rowid IN ({','.join(map(str, near))}) "
+            f"SELECT rowid, id FROM episodes WHERE rowid IN ({','.join(map(str, near))}) "
             "AND namespace = ? AND superseded = 0 AND said_again IS NULL",
             namespace_key(namespace),
         )
-        ranked = []
-        for rowid, episode_id, asks in rows:
-            weight = _ASKED if asks >= SURELY_ASKS else 1.0
-            ranked.append((weight * scores[rowid], rowid, episode_id))
-        return [episode_id for _, _, episode_id in sorted(ranked, reverse=True)[:limit]]
+        ids = {row[0]: row[1] for row in rows}
+        return [ids[row] for row in near if row in ids][:limit]
 
-    def _count(self, words: Sequence[str], total: int) -> Mapping[str, int]:
-        """How many rows have each word; remembered until there are twice as many rows."""
-        if total > 2 * self._counted_at:
-            self._counts.clear()
-            self._counted_at = total
-        counts = {}
-        for word in words:
-            known = self._counts.get(word)
-            if not known:
-                rows = self._database.rows(_COUNT, word)
-                known = rows[0][0] if rows else 0
-                self._counts[word] = known
-            counts[word] = known
-        return counts
+    def _count(self, namespace: Namespace, words: Sequence[str]) -> tuple[int, Mapping[str, Count]]:
+        """How many episodes an owner has, and how many of them have each word.
+
+        A word's count is remembered until there are twice as many.
+        """
+        total = self._episodes.count(namespace)
+        known = self._counts.setdefault(namespace, {})
+        if total > 2 * self._counted_at.get(namespace, 0):
+            known.clear()
+            self._counted_at[namespace] = total
+        new = [word for word in words if not known.get(word, Count()).told]
+        owned = dict(zip(owned_words(namespace_key(namespace), new), new, strict=True))
+        counted: dict[str, dict[str, int]] = {word: {} for word in new}
+        sql = "SELECT term, col, doc FROM json_each(?) CROSS JOIN word_counts ON term = value"
+        for term, column, number in self._database.rows(sql, json.dumps(list(owned))):
+            counted[owned[term]][column] = number
+        for word, columns in counted.items():
+            known[word] = Count(columns.get("words", 0), columns.get("asked", 0))
+        return total, {word: known[word] for word in words}
 
 
 def idf(count: float, total: float) -> float:

@@ -12,7 +12,7 @@ from sleepmem.text.terms import terms
 
 
 def asked(text: str, *days: Days) -> Question:
-    return Question(dict.fromkeys(terms(text), 1.0), days)
+    return Question(dict.fromkeys(terms(text), 6.0), days)
 
 
 def found(question: Question, text: str, *, day: str = "2026-05-03", asks: float = 0.0) -> Features:
@@ -53,6 +53,12 @@ def test_rarer_words_speak_louder() -> None:
     assert score(found(question, "ana moved")) > score(found(question, "bob lives"))
 
 
+def test_everyday_words_tell_nothing() -> None:
+    question = Question({"ana": 6.0, "what": 1.0, "did": 2.0})
+    assert found(question, "what did bob say").covered == 0
+    assert found(question, "ana moved").covered == 1
+
+
 def test_a_general_turn_needs_more_evidence() -> None:
-    assert is_needed(Need(meaning=2.0, explained=0.5, general=-2.0))
-    assert not is_needed(Need(meaning=2.0, explained=0.5, general=4.0))
+    assert is_needed(Need(meaning=2.0, covered=0.5, general=-2.0))
+    assert not is_needed(Need(meaning=2.0, covered=0.5, general=4.0))

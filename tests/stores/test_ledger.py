@@ -385,9 +385,18 @@ def test_a_rare_word_tells_more(ledger):
     for n in range(9):
         text = f"Mara saw whale{n}."
         ledger.episodes.add(dataclasses.replace(TOLD, text=text, message_id=str(n)))
-    rarity, unknown = ledger.words.rarity(["mara", "whale7", "unheard"])
+    rarity = ledger.words.rarity(("alice",), ["mara", "whale7"])
     assert rarity["whale7"] > rarity["mara"] >= 0
-    assert unknown == {"unheard"}
+
+
+def test_what_is_rare_and_found_is_of_one_owner(ledger):
+    for n in range(9):
+        text = f"Mara saw whale{n}."
+        ledger.episodes.add(dataclasses.replace(TOLD, text=text, message_id=str(n)))
+    before = ledger.words.rarity(("bob",), ["mara"])
+    ledger.episodes.add(Episode(("bob",), "Mara left.", message_id="own"))
+    assert ledger.search(("bob",), "mara saw whale7", limit=9)[0].namespace == ("bob",)
+    assert before["mara"] > ledger.words.rarity(("alice",), ["mara"])["mara"]
 
 
 def test_the_gates_decisions_are_kept(ledger):
