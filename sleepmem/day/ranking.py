@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import functools
 import math
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from sleepmem.text.dates import Days
 from sleepmem.text.terms import terms
 
+# Of what several searches found, as many are judged.
+CANDIDATES = 24
 # Stronger evidence than these log-odds tells no more.
 _MOST_EVIDENCE = 8.0
 # A word of less rarity than this tells nothing of what is asked for.
@@ -46,7 +49,7 @@ class Features(NamedTuple):
 
 
 # Fitted: `make fit-recall`; but for the day, for which no public set asks.
-WEIGHTS = Features(0.42, 6.56, 3.75, 3.0, -1.39, -7.61, -2.28)
+WEIGHTS = Features(0.46, 7.0, 3.21, 3.0, -0.61, -6.33, -3.01)
 # How far below the best another may lie that is recalled with it; less far where the best has
 # nearly all of what is asked for.
 WITHIN, WITHIN_SURE, _SURE = 4.0, 2.0, 0.9
@@ -159,16 +162,27 @@ class Need(NamedTuple):
 
     meaning  the most evidence that a cosine gives
     covered  the largest share of the question that a candidate has
+    stands   log-odds by which the nearest stands out from what else was found
     general  log-odds that the turn is small talk or a general request
     """
 
     meaning: float
     covered: float
+    stands: float
     general: float
+
+    @classmethod
+    def of(cls, found: Sequence[Features], *, general: float, unrelated: float) -> Need:
+        """Of what was found for a turn; `unrelated` are the log-odds of any text's cosine."""
+        meanings = [one.meaning for one in found]
+        others = meanings + [_bounded(unrelated)] * (CANDIDATES - len(meanings))
+        covered = max((one.covered for one in found), default=0.0)
+        most = max(others)
+        return cls(most, covered, most - statistics.median(others), general)
 
 
 # Fitted: `make fit-recall`. With the constant one of thirty general turns gets any memory.
-NEED, NEED_CONSTANT = Need(0.85, 2.18, -1.83), -1.34
+NEED, NEED_CONSTANT = Need(0.26, 3.3, 0.38, -1.81), -2.88
 
 
 def is_needed(need: Need) -> bool:

@@ -185,7 +185,7 @@ def _fetch(
     """What the question needs, of everything that holds; with what taught the weights."""
     found = search(day, namespace, question=asked.text, vector=vector, today=asked.today)
     found = [one for one in found if not asked.has(one.episode)]
-    if not _is_needed(asked.text, found):
+    if not _is_needed(day, asked.text, found):
         found = []
     needed = _needed(day, found)
     chosen = [
@@ -201,15 +201,16 @@ def _fetch(
     return Recall(View.BASE, reason, (), choice.similarity)
 
 
-def _is_needed(question: str, found: Sequence[Found]) -> bool:
+def _is_needed(day: DayContext, question: str, found: Sequence[Found]) -> bool:
     """Whether the turn needs any of what was found."""
     if not found or any(one.features.dated for one in found):
         return bool(found)
+    relatedness = day.folder.relatedness
     return is_needed(
-        Need(
-            max(one.features.meaning for one in found),
-            max(one.features.covered for one in found),
-            needs_no_memory(question),
+        Need.of(
+            [one.features for one in found],
+            general=needs_no_memory(question),
+            unrelated=relatedness.evidence(relatedness.unrelated),
         )
     )
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sleepmem.day.ranking import Features, Question, features, score
+from sleepmem.day.ranking import CANDIDATES, Features, Question, features, score
 from sleepmem.day.state import DayContext
 from sleepmem.records import Episode, Namespace
 from sleepmem.text.dates import Days, days_named
@@ -22,8 +22,8 @@ from sleepmem.text.terms import terms
 
 # Log-odds from which what means the question is taken for the same question, asked before.
 _ASKS = 2.5
-# Near ones that are looked at, candidates that each search gives, and that are judged.
-_LOOKED_AT, _EACH, _JUDGED = 60, 20, 24
+# Near ones that are looked at, and candidates that each search gives.
+_LOOKED_AT, _EACH = 60, 20
 
 
 class Found(NamedTuple):
@@ -62,7 +62,7 @@ def search(
     by_words, by_pieces = ledger.words.search(namespace, question, limit=_EACH)
     days = days_named(question, today)
     dated = _on_days(day, namespace, days)
-    candidates = fused([list(cosines), by_words, by_pieces, dated])[:_JUDGED]
+    candidates = fused([list(cosines), by_words, by_pieces, dated])[:CANDIDATES]
     asked = Question(ledger.words.rarity(namespace, terms(question)), days)
     return _judged(day, candidates, asked=asked, vector=vector, cosines=cosines)
 

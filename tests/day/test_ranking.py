@@ -15,8 +15,15 @@ def asked(text: str, *days: Days) -> Question:
     return Question(dict.fromkeys(terms(text), 6.0), days)
 
 
-def found(question: Question, text: str, *, day: str = "2026-05-03", asks: float = 0.0) -> Features:
-    return features(question, text, day=day, evidence=1.0, asks=asks)
+def found(
+    question: Question,
+    text: str,
+    *,
+    day: str = "2026-05-03",
+    evidence: float = 1.0,
+    asks: float = 0.0,
+) -> Features:
+    return features(question, text, day=day, evidence=evidence, asks=asks)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +52,7 @@ def test_the_day_that_is_named_speaks_for_what_happened_then() -> None:
 def test_a_question_is_no_answer_to_itself() -> None:
     question = asked("where does ana live")
     told, echo = "ana lives in bern", "where does ana live"
-    assert score(found(question, told)) > score(found(question, echo, asks=8.0))
+    assert score(found(question, told)) > score(found(question, echo, evidence=8.0, asks=8.0))
 
 
 def test_rarer_words_speak_louder() -> None:
@@ -60,5 +67,12 @@ def test_everyday_words_tell_nothing() -> None:
 
 
 def test_a_general_turn_needs_more_evidence() -> None:
-    assert is_needed(Need(meaning=2.0, covered=0.5, general=-2.0))
-    assert not is_needed(Need(meaning=2.0, covered=0.5, general=4.0))
+    assert is_needed(Need(meaning=2.0, covered=0.5, stands=3.0, general=-2.0))
+    assert not is_needed(Need(meaning=2.0, covered=0.5, stands=3.0, general=4.0))
+
+
+def test_the_only_memory_stands_out_from_unrelated_ones() -> None:
+    near = Features(2.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    alone = Need.of([near], general=0.0, unrelated=-4.0)
+    among_others = Need.of([near] * 20, general=0.0, unrelated=-4.0)
+    assert (alone.stands, among_others.stands) == (6.0, 0.0)
