@@ -101,7 +101,7 @@ class GateConfig(_Settings):
         Doc("Most known questions, and most without answer, that a night calibrates with."),
     ] = 120
     near_misses: Annotated[
-        Count, Doc("Perturbed questions made of each of them; six kinds there are.")
+        Count, Doc("Perturbed questions made of each of them; seven kinds there are.")
     ] = 5
     kept: Annotated[
         CountOrNone, Doc("Most examples of earlier nights that a calibration takes in.")

@@ -292,7 +292,7 @@ def weigh(
         asked,
         fact,
         buffered=buffered,
-        frequencies=frequencies,
+        words=words,
         stale=stale,
         similarity=similarity,
     )
@@ -316,13 +316,16 @@ def _explained(asked: Sequence[str], fact: Fact, words: Words) -> tuple[float, .
     vocabulary = in_wordings | set(terms(fact.taught))
     likest = max(fact.wordings, key=lambda wording: _overlap(distinct, terms(wording)))
 
-    # What is not explained may be how the same is asked of others. What is asked of many in the
-    # same words, such as "please", changes nothing.
+    # What is not explained may be how the same is asked of others. What is said with many other
+    # questions, such as "please", changes nothing.
     unexplained = [term for term in distinct if term not in vocabulary]
     frames = words.ways.frames(fact.wordings, hidden=fact.hidden) if unexplained else set()
     familiar = {term for frame in frames for term in frame}
     strange = [term for term in unexplained if term not in familiar]
-    strangest = max(map(words.asked.rarity, strange), default=0.0) ** 2
+    strangest = 0.0
+    for term in strange:
+        elsewhere = words.ways.elsewhere(term, fact.wordings, hidden=fact.hidden)
+        strangest = max(strangest, 1 / (1 + elsewhere))
     known_ways = [*frames, *(terms(wording) for wording in fact.wordings)]
 
     core_asked = frequencies.share(about, distinct) if about else 0.0
@@ -362,20 +365,25 @@ def _challenge(
     fact: Fact,
     *,
     buffered: Sequence[Neighbour],
-    frequencies: Frequencies,
+    words: Words,
     stale: Callable[[str], Collection[str]],
     similarity: Callable[[str], float],
 ) -> tuple[float, Neighbour | None, tuple[str, ...]]:
     """How much the buffer speaks against the weights, by what, and what leads on from the fact."""
     about = [term for term in core(fact.wordings) if term in asked]
     about = [term for term in about if term in terms(fact.taught)] or about or list(asked)
-    links = linking(fact.taught, frequencies)
+    # What all have that is asked alike is no sign of the same: whom it is about is.
+    weights = {}
+    for term in about:
+        particular = words.ways.particular(term, fact.wordings)
+        weights[term] = words.frequencies.rarity(term) * particular
+    links = linking(fact.taught, words.frequencies)
     worst, challenger, leading = 0.0, None, []
     own, older = 0.0, None
     for news in buffered:
         told = set(terms(news.text))
         leads_on = bool(links & told)
-        share = 1.0 if leads_on else frequencies.share(about, told)
+        share = 1.0 if leads_on else _share(weights, told)
         if share <= _ABOUT:
             continue
         if older is None:
@@ -389,6 +397,14 @@ def _challenge(
         if share * nearness > worst:
             worst, challenger = share * nearness, news
     return worst, challenger, tuple(leading)
+
+
+def _share(weights: Mapping[str, float], within: Collection[str]) -> float:
+    """Which share of the weight stands there, too; 1.0 without any weight."""
+    whole = sum(weights.values())
+    if whole <= 0:
+        return 1.0
+    return sum(weight for term, weight in weights.items() if term in within) / whole
 
 
 def _overlap(some: Collection[str], others: Collection[str]) -> float:

@@ -151,7 +151,7 @@ def _choose(day: DayContext, namespace: Namespace, asked: Asked, vector: Sequenc
 
     # What was only forgotten must not crowd out what is new, and a question is no news.
     forgotten = ledger.episodes.forgotten(namespace)
-    near = buffer.near(namespace, vector, count=_LOOKED_AT + len(forgotten))
+    near = buffer.near(namespace, vector, count=_LOOKED_AT + len(forgotten), telling=True)
     asking = ledger.episodes.asking(one.id for one in near)
     telling = [one.id for one in near if asking.get(one.id, 0.0) < SURELY_ASKS]
     texts = {}

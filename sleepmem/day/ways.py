@@ -11,7 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sleepmem.text.terms import terms
 
@@ -25,11 +25,22 @@ Wordings = Sequence[str]
 Frame = tuple[str, ...]
 
 
+class Group(NamedTuple):
+    """Facts that are asked alike.
+
+    frames  in how many of the facts each was asked
+    shared  which share of the facts is about a term; terms of only one are left out
+    """
+
+    frames: Mapping[Frame, int]
+    shared: Mapping[str, float]
+
+
 @dataclass(frozen=True)
 class Ways:
-    """What is asked alike: per group of facts, in how many of them each frame was asked."""
+    """What is asked alike, in groups of facts."""
 
-    groups: tuple[Mapping[Frame, int], ...] = ()
+    groups: tuple[Group, ...] = ()
 
     @classmethod
     def of(cls, facts: Sequence[Wordings]) -> Ways:
@@ -37,7 +48,10 @@ class Ways:
         frames = [_frames(wordings) for wordings in facts]
         groups = []
         for alike in _alike(frames):
-            groups.append(Counter(frame for number in alike for frame in frames[number]))
+            about = Counter(term for number in alike for term in core(facts[number]))
+            shared = {term: count / len(alike) for term, count in about.items() if count > 1}
+            counts = Counter(frame for number in alike for frame in frames[number])
+            groups.append(Group(counts, shared))
         return cls(tuple(groups))
 
     def frames(self, wordings: Wordings, *, hidden: Wordings = ()) -> set[Frame]:
@@ -50,28 +64,61 @@ class Ways:
         shared = core(wordings)
         own = {_frame(wording, shared) for wording in hidden}
         found: set[Frame] = set()
-        for number in {self._group_of[f] for f in _frames(wordings) if f in self._group_of}:
-            for frame, count in self.groups[number].items():
+        for number in self._groups(_frames(wordings)):
+            for frame, count in self.groups[number].frames.items():
                 if count > (frame in own):
                     found.add(frame)
         return found
 
+    def elsewhere(self, term: str, wordings: Wordings, *, hidden: Wordings = ()) -> int:
+        """In how many groups but the fact's own the term is asked with.
+
+        What is asked with anything, and left the answer as it was, is no part of what is asked.
+        """
+        shared = core(wordings)
+        own = self._groups([*_frames(wordings), *(_frame(wording, shared) for wording in hidden)])
+        return len(self._groups_with.get(term, set()) - own)
+
+    def particular(self, term: str, wordings: Wordings) -> float:
+        """How much a term tells the fact from those that are asked alike: 0 when all have it."""
+        groups = self._groups(_frames(wordings))
+        return 1.0 - max(
+            (self.groups[number].shared.get(term, 0.0) for number in groups), default=0
+        )
+
+    def _groups(self, frames: Iterable[Frame]) -> set[int]:
+        return {self._group_of[frame] for frame in frames if frame in self._group_of}
+
     @functools.cached_property
     def _group_of(self) -> Mapping[Frame, int]:
         group_of = {}
-        for number, frames in enumerate(self.groups):
-            group_of.update(dict.fromkeys(frames, number))
+        for number, group in enumerate(self.groups):
+            group_of.update(dict.fromkeys(group.frames, number))
         return group_of
 
+    @functools.cached_property
+    def _groups_with(self) -> Mapping[str, set[int]]:
+        """In the frames of which groups each term stands."""
+        groups_with: dict[str, set[int]] = {}
+        for number, group in enumerate(self.groups):
+            for frame in group.frames:
+                for term in frame:
+                    groups_with.setdefault(term, set()).add(number)
+        return groups_with
+
     def as_lists(self) -> list[list[Any]]:
-        return [[[list(frame), count] for frame, count in group.items()] for group in self.groups]
+        written = []
+        for group in self.groups:
+            frames = [[list(frame), count] for frame, count in group.frames.items()]
+            written.append([frames, dict(group.shared)])
+        return written
 
     @classmethod
     def parse(cls, written: Iterable[Iterable[Any]]) -> Ways:
         """The inverse of `as_lists`."""
         groups = []
-        for group in written:
-            groups.append({tuple(frame): count for frame, count in group})
+        for frames, shared in written:
+            groups.append(Group({tuple(frame): count for frame, count in frames}, shared))
         return cls(tuple(groups))
 
 

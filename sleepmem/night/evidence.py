@@ -35,6 +35,7 @@ from sleepmem.night.replay import evenly
 from sleepmem.night.state import NightContext, State, namespace_of, night_id_of
 from sleepmem.records import Kind, Neighbour, Probe
 from sleepmem.text.frequencies import Frequencies
+from sleepmem.text.heads import SURELY_ASKS
 from sleepmem.text.kinds import abstains
 from sleepmem.text.language import matches
 from sleepmem.text.prompts import ABSTENTION, closed_book
@@ -124,6 +125,7 @@ class _Memory:
     failed     tonight's about facts that were not
     unsaid     about what nobody told
     texts      of the episodes, by id
+    telling    of the episodes that do not surely ask
     vectors    of texts that were embedded
     """
 
@@ -132,6 +134,7 @@ class _Memory:
     failed: list[Probe]
     unsaid: list[Probe]
     texts: Mapping[str, str]
+    telling: Sequence[str]
     words: Words = field(default_factory=Words)
     facts: dict[FactKey, list[Probe]] = field(default_factory=lambda: defaultdict(list))
     vectors: dict[str, np.ndarray[Any, Any]] = field(default_factory=dict)
@@ -151,7 +154,9 @@ class _Memory:
             elif probe.kind is Kind.NEVER_SAID:
                 unsaid.append(probe)
         texts = {episode.id: episode.text for episode in night.ledger.episodes.all(namespace)}
-        memory = cls(night, known, failed, unsaid, texts)
+        asking = night.ledger.episodes.asking(texts)
+        telling = [text for one, text in texts.items() if asking[one] < SURELY_ASKS]
+        memory = cls(night, known, failed, unsaid, texts, telling)
         for probe in known:
             memory.facts[_fact_of(probe)].append(probe)
         documents = []
@@ -279,9 +284,9 @@ def _strangers(memory: _Memory) -> list[str]:
 
 
 def _other_words(memory: _Memory, strangers: Collection[str]) -> list[str]:
-    """The words of memories that hardly any question uses, without those."""
+    """The words of what was told that hardly any question uses, without those."""
     words: dict[str, None] = {}
-    for text in memory.texts.values():
+    for text in memory.telling:
         for piece in pieces_of(text):
             rarest = max(map(memory.words.asked.rarity, terms(piece.text)), default=0.0)
             if piece.is_word and piece.text not in strangers and rarest >= _UNASKED:

@@ -1,7 +1,7 @@
 """Questions that sound like known ones and are not, made of those by what any language has.
 
-A rare word is exchanged by another memory's, moved, added or left out; a number is changed or
-added. No list of words, no grammar, no capital letters. Pure.
+A rare word is exchanged by another memory's, moved, added or left out; a common one is exchanged; a
+number is changed or added. No list of words, no grammar, no capital letters. Pure.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ class Perturber:
             self._reorder,
             self._insert,
             self._add,
+            self._replace,
             self._delete,
             self._renumber,
         ]
@@ -135,6 +136,17 @@ class Perturber:
     def _add(self, pieces: list[Piece], about: list[int]) -> list[Piece] | None:
         """With a commoner word in which its like was never asked, as "not" would be."""
         return self._with(pieces, self._rng.choice(self._unfamiliar)) if self._unfamiliar else None
+
+    def _replace(self, pieces: list[Piece], about: list[int]) -> list[Piece] | None:
+        """With such a word in the place of one that does not say whom it is about: another role."""
+        others = []
+        for place, piece in enumerate(pieces):
+            if piece.is_word and place not in about:
+                others.append(place)
+        if not others or not self._unfamiliar:
+            return None
+        pieces[self._rng.choice(others)] = Piece(self._rng.choice(self._unfamiliar), True)
+        return pieces
 
     def _delete(self, pieces: list[Piece], about: list[int]) -> list[Piece] | None:
         """Without whom it is about."""

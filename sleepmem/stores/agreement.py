@@ -5,11 +5,14 @@ What a crash left between them is mended here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sleepmem.errors import ExpertError
 from sleepmem.records import Kind, Namespace, Probe
 from sleepmem.stores.buffer import Buffer
 from sleepmem.stores.expert_folder import ExpertFolders
 from sleepmem.stores.ledger import Ledger
+from sleepmem.text.heads import SURELY_ASKS
 
 
 def reconcile(
@@ -67,7 +70,7 @@ def reconcile_index(ledger: Ledger, buffer: Buffer, *, namespace: Namespace) -> 
     buffer.remove(namespace, indexed - set(buffered))
     missing = [buffered[episode_id] for episode_id in sorted(set(buffered) - indexed)]
     if missing:
-        buffer.add(namespace, missing)
+        buffer.add(namespace, missing, asking=_asking(ledger, [one.id for one in missing]))
     buffer.flush(namespace)
     ledger.episodes.mark_indexed(sorted(set(buffered)))
 
@@ -98,7 +101,15 @@ def catch_up(ledger: Ledger, buffer: Buffer) -> None:
         if episode_id not in buffer.waiting(namespace):
             waiting.setdefault(namespace, []).append(episode_id)
     for namespace, ids in waiting.items():
-        ledger.episodes.mark_indexed(buffer.add(namespace, ledger.episodes.get(ids)))
+        episodes = ledger.episodes.get(ids)
+        indexed = buffer.add(namespace, episodes, asking=_asking(ledger, ids))
+        ledger.episodes.mark_indexed(indexed)
+
+
+def _asking(ledger: Ledger, episode_ids: Sequence[str]) -> set[str]:
+    """Those of these episodes that surely ask, and tell nothing."""
+    asking = ledger.episodes.asking(episode_ids)
+    return {one for one, log_odds in asking.items() if log_odds >= SURELY_ASKS}
 
 
 def _known_questions(ledger: Ledger, namespace: Namespace) -> dict[str, Probe]:

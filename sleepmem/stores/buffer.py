@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -34,6 +34,7 @@ _EPISODES, _ARCHIVE, _KNOWN = "episodes", "archive", "known"
 # Of a long text's pieces, as many may be nearest before another text comes.
 _PIECES_READ = 2
 _OF_PIECE = "#"
+_ASKS = "asks"
 # Two runs of the same embeddings differ by rounding alone.
 _SAME_VECTOR = 0.99
 
@@ -68,8 +69,10 @@ class Buffer:
         self._left_out: dict[Namespace, set[str]] = {}
         self._lock, self._process = threading.RLock(), os.getpid()
 
-    def add(self, namespace: Namespace, episodes: Sequence[Episode]) -> list[str]:
-        """Index episodes.
+    def add(
+        self, namespace: Namespace, episodes: Sequence[Episode], *, asking: Collection[str] = ()
+    ) -> list[str]:
+        """Index episodes; `asking` are the ids of those that surely ask, and tell nothing.
 
         Returns the ids of those that are in Chroma now; the others are found, too, but must be
         added again after a crash.
@@ -81,7 +84,8 @@ class Buffer:
         with self._lock:
             waiting = self._waiting.setdefault(namespace, {})
             for (piece_id, text), vector in zip(texts.items(), vectors, strict=True):
-                waiting[piece_id] = Piece(text, np.asarray(vector, dtype=np.float32))
+                asks = _episode_of(piece_id) in asking
+                waiting[piece_id] = Piece(text, np.asarray(vector, dtype=np.float32), asks)
             if len(waiting) < _WAITING:
                 return []
             return self.flush(namespace)
@@ -106,7 +110,12 @@ class Buffer:
             if waiting:
                 texts = [piece.text for piece in waiting.values()]
                 vectors = [piece.vector for piece in waiting.values()]
-                self._write(_EPISODES, namespace, list(waiting), texts=texts, vectors=vectors)
+                notes = []
+                for piece_id, piece in waiting.items():
+                    notes.append({"episode": _episode_of(piece_id), _ASKS: piece.asks})
+                self._write(
+                    _EPISODES, namespace, list(waiting), texts=texts, vectors=vectors, notes=notes
+                )
             self._waiting[namespace] = {}
             return sorted({_episode_of(piece_id) for piece_id in waiting})
 
@@ -149,13 +158,25 @@ class Buffer:
         self._remove(_KNOWN, namespace, probe_ids)
 
     def near(
-        self, namespace: Namespace, embedding: Sequence[float], *, count: int
+        self,
+        namespace: Namespace,
+        embedding: Sequence[float],
+        *,
+        count: int,
+        telling: bool = False,
     ) -> list[Neighbour]:
-        """Buffered episodes, nearest first, each once, by its nearest piece."""
+        """Buffered episodes, nearest first, each once, by its nearest piece.
+
+        With `telling`, none that surely asks.
+        """
         with self._lock:
             waiting = dict(self._waiting.get(namespace, {}))
             gone = set(self._left_out.get(namespace, ()))
-        found = self._near(_EPISODES, namespace, embedding, count + len(gone))
+        if telling:
+            waiting = {one: piece for one, piece in waiting.items() if not piece.asks}
+        # What was indexed before this was noted counts as telling.
+        where = {_ASKS: {"$ne": True}} if telling else None
+        found = self._near(_EPISODES, namespace, embedding, count + len(gone), where=where)
         if waiting:
             matrix = np.stack([piece.vector for piece in waiting.values()])
             asked = np.asarray(embedding, dtype=np.float32)
@@ -302,7 +323,13 @@ class Buffer:
         self._remove(kind, namespace, episode_ids)
 
     def _near(
-        self, kind: str, namespace: Namespace, embedding: Sequence[float], count: int
+        self,
+        kind: str,
+        namespace: Namespace,
+        embedding: Sequence[float],
+        count: int,
+        *,
+        where: Any = None,
     ) -> list[Neighbour]:
         if not self._is_filled(kind, namespace):
             return []
@@ -314,6 +341,7 @@ class Buffer:
             answer: Any = collection.query(
                 query_embeddings=vectors,
                 n_results=count if is_known else count * _PIECES_READ,
+                where=where,
                 include=wanted,
             )
         except Exception as error:  # chromadb raises bare errors of its Rust core
@@ -332,10 +360,11 @@ class Buffer:
 
 
 class Piece(NamedTuple):
-    """A text that waits for Chroma, with its vector."""
+    """A text that waits for Chroma, with its vector, and whether it surely asks."""
 
     text: str
     vector: Any
+    asks: bool
 
 
 def _pieces_of(episode: Episode) -> dict[str, str]:

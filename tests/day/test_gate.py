@@ -219,6 +219,63 @@ def test_a_word_in_which_the_like_was_asked_of_others_is_not_strange():
     assert (denied["nothing_strange"], denied["nothing_added"]) == (0.0, 0.0)
 
 
+ELSEWHERE = (
+    ("{}?", ("Where does Mara live", "Where is Mara at home"), "Please: {}?"),
+    ("{}?", ("마라는 어디에 삽니까", "마라의 집은 어디입니까"), "혹시 {}?"),
+    ("{}؟", ("أين تسكن مارا", "ما عنوان مارا"), "رجاء {}؟"),
+)
+
+
+@pytest.mark.parametrize(("plain", "wordings", "polite"), ELSEWHERE)
+def test_what_is_asked_with_ever_more_else_is_ever_less_strange(plain, wordings, polite):
+    fact = Fact(tuple(plain.format(wording) for wording in wordings), TAUGHT, 0.9)
+    asked, strangeness = polite.format(wordings[0]), []
+    for count in range(4):
+        facts = []
+        for number in range(count):
+            # Two facts that are asked alike, and like no others.
+            for name in ("xo", "yo"):
+                own = [f"w{number} v{number} {name}", f"u{number} t{number} {name}"]
+                facts.append([own[0], polite.format(own[1])])
+        seen = evidence(asked, fact, Words(ways=Ways.of(facts)))
+        strangeness.append(1 - seen["nothing_strange"])
+    assert strangeness == pytest.approx([1, 1 / 2, 1 / 3, 1 / 4])
+
+
+def test_words_of_the_own_way_of_asking_are_none_of_another():
+    alike = ("Where does {} live?", "At what place does {} live?", "Where may {} live?")
+    facts = [[wording.format(name) for wording in alike] for name in ("Jon", "Mara")]
+    ways, (first, strange, second) = Ways.of(facts), facts[0]
+    assert ways.elsewhere("place", [first, second], hidden=[strange]) == 0
+    assert ways.elsewhere("place", ["Who is Jon?", "Jon is who?"]) == 1
+
+
+DRINKS = (
+    ("What does {} drink?", "Which drink does {} love to drink?", "{} loves to drink {}."),
+    ("{}는 무엇을 마십니까 음료?", "{}는 좋아하는 음료?", "{}는 좋아하는 음료 {}."),
+)
+
+
+@pytest.mark.parametrize(("first", "second", "told"), DRINKS)
+def test_news_of_somebody_else_about_whom_the_same_is_asked_is_no_challenge(first, second, told):
+    names = ("ana", "ben", "carl", "dora")
+    facts = [[first.format(name), second.format(name)] for name in names]
+    words = Words(Frequencies(9, {"drink": 2, "음료": 2}), Frequencies(), Ways.of(facts))
+    fact = Fact(tuple(facts[0]), told.format("ana", "tea"), 0.9)
+
+    def challenge(text: str) -> float:
+        news = Near("e", text, 0.8, text)
+        near = weigh(facts[0][0], [fact], buffered=[news], words=words, similarity=lambda _: 0.8)
+        return 1 - dict(zip(EVIDENCE, near.features, strict=True))["unchallenged"]
+
+    assert challenge(told.format("eva", "milk")) == 0.0
+    assert challenge(told.format("ana", "milk")) == 1.0
+
+
+def test_without_others_of_its_kind_all_that_a_fact_is_about_tells_it_apart():
+    assert Ways().particular("mara", KNOWN.wordings) == 1.0
+
+
 def test_ways_are_written_and_read():
     ways = Ways.of([["Where does Jon live?", "Jon lives where now?"], list(KNOWN.wordings)] * 2)
     assert Ways.parse(ways.as_lists()) == ways

@@ -586,6 +586,22 @@ def test_what_the_weights_forgot_keeps_no_other_question_from_them(memory):
     assert memory.recall(ALICE, "Is it so that Mara lives?").view is View.RETRIEVAL
 
 
+def test_however_many_questions_lie_nearer_news_is_read(memory):
+    known = memory.observe(ALICE, "Mara lives in Rome.", created_at=DAYS[0])
+    put_expert(memory, ALICE, [known.id])
+    for n in range(150):
+        memory.observe(ALICE, f"Why is it so that Mara lives in house {n}?")
+    question = "Is it so that Mara lives in Rome?"
+    assert memory.recall(ALICE, question).view is View.WEIGHTS
+    news = memory.observe(ALICE, "Mara lives in Oslo with a cat.", created_at=DAYS[1])
+    for _ in ("kept in memory", "written to the index"):
+        found = memory.recall(ALICE, question)
+        assert found.view is View.RETRIEVAL
+        assert "fresher" in found.reason
+        memory.buffer.flush(ALICE)
+    assert news.id in memory.buffer.ids(ALICE)
+
+
 def test_after_a_rollback_what_was_forgotten_may_be_news(memory):
     old = memory.observe(ALICE, "Mara lives in Oslo.", created_at=DAYS[0])
     first = put_expert(memory, ALICE, [old.id]).night_id

@@ -31,6 +31,20 @@ def test_every_way_gives_another_question(question):
     assert any(character.isdigit() for text in made for character in text)
 
 
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_a_strange_word_takes_the_place_of_one_that_says_not_whom_it_is_about(question):
+    name, strangers = QUESTIONS[question]
+    about, pieces = set(terms(name)), pieces_of(question)
+    perturber = Perturber(random.Random(0), Frequencies(), strangers=[], others=[strangers[1]])
+    made = perturber.perturbed(question, about, own=set(terms(question)), count=9)
+    replaced = []
+    for text in made:
+        has_all = about <= set(terms(text)) and strangers[1] in text
+        if has_all and len(pieces_of(text)) <= len(pieces):
+            replaced.append(text)
+    assert replaced
+
+
 def test_a_number_becomes_another():
     perturber = Perturber(random.Random(1), Frequencies(), strangers=[], others=[])
     made = perturber.perturbed("Due on 6 May 2031?", {"may"}, own={"6", "may"}, count=9)
