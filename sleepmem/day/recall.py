@@ -17,7 +17,7 @@ from sleepmem.day.safely import safely
 from sleepmem.day.search import Found, search
 from sleepmem.day.state import DayContext
 from sleepmem.records import Episode, Look, Namespace, Recall, View
-from sleepmem.text.heads import SURELY_ASKS, needs_no_memory
+from sleepmem.text.heads import needs_no_memory
 from sleepmem.text.prompts import ABSTENTION, memory_line, memory_prompt
 from sleepmem.text.rarity import commonness
 from sleepmem.text.similarity import cosine
@@ -26,8 +26,6 @@ from sleepmem.text.terms import terms
 # Tokens that the date of a memory takes in the prompt.
 _DATE_TOKENS = 8
 _NO_LIMIT = 1 << 30
-# Near memories among which the gate finds those that tell something.
-_LOOKED_AT = 60
 # What follows within this time in the same conversation goes on with what was said.
 _GOES_ON = timedelta(hours=1)
 # As many of the best bring along what was told beside them.
@@ -151,11 +149,9 @@ def _choose(day: DayContext, namespace: Namespace, asked: Asked, vector: Sequenc
 
     # What was only forgotten must not crowd out what is new, and a question is no news.
     forgotten = ledger.episodes.forgotten(namespace)
-    near = buffer.near(namespace, vector, count=_LOOKED_AT + len(forgotten), telling=True)
-    asking = ledger.episodes.asking(one.id for one in near)
-    telling = [one.id for one in near if asking.get(one.id, 0.0) < SURELY_ASKS]
+    near = buffer.near(namespace, vector, count=NEIGHBOURS + len(forgotten))
     texts = {}
-    for episode in ledger.episodes.get(telling[: NEIGHBOURS + len(forgotten)]):
+    for episode in ledger.episodes.get(one.id for one in near):
         if not asked.has(episode):
             texts[episode.id] = episode.whole
     buffered = [

@@ -22,8 +22,8 @@ from sleepmem.text.terms import terms
 
 # Log-odds from which what means the question is taken for the same question, asked before.
 _ASKS = 2.5
-# Near ones that are looked at, and candidates that each search gives.
-_LOOKED_AT, _EACH = 60, 20
+# Candidates that each search gives.
+_EACH = 20
 
 
 class Found(NamedTuple):
@@ -54,8 +54,9 @@ def search(
     """
     ledger, buffer = day.folder.ledger, day.folder.buffer
     near = [
-        *buffer.near(namespace, vector, count=_LOOKED_AT),
-        *buffer.near_archived(namespace, vector, count=_LOOKED_AT),
+        *buffer.near(namespace, vector, count=_EACH),
+        *buffer.near_asked(namespace, vector, count=_EACH),
+        *buffer.near_archived(namespace, vector, count=_EACH),
     ]
     near.sort(key=lambda one: -one.similarity)
     cosines = _without_echoes(day, {one.id: one.similarity for one in near})

@@ -30,18 +30,19 @@ if TYPE_CHECKING:
 _MAX_BATCH = 1000
 # Episodes that wait in memory to go to Chroma together: one at a time costs ten times more.
 _WAITING = 64
-_EPISODES, _ARCHIVE, _KNOWN = "episodes", "archive", "known"
+_EPISODES, _ASKED, _ARCHIVE, _KNOWN = "episodes", "asked", "archive", "known"
+# What surely asks lies apart, so that however many questions crowd out nothing that tells.
+_BUFFERED = (_EPISODES, _ASKED)
 # Of a long text's pieces, as many may be nearest before another text comes.
 _PIECES_READ = 2
 _OF_PIECE = "#"
-_ASKS = "asks"
 # Two runs of the same embeddings differ by rounding alone.
 _SAME_VECTOR = 0.99
 
 
 class Buffer:
-    """Three collections per namespace: `episodes` (buffered), `archive` (what the weights hold and
-    still holds), `known` (probes passed closed-book).
+    """Four collections per namespace: `episodes` and `asked` (what is buffered and tells, or surely
+    asks), `archive` (what the weights hold and still holds), `known` (probes passed closed-book).
 
     Long texts lie there in pieces. What was added last is kept in memory until there is more of it.
 
@@ -106,16 +107,17 @@ class Buffer:
             gone = self._left_out.pop(namespace, set())
             for piece_id in [one for one in waiting if _episode_of(one) in gone]:
                 del waiting[piece_id]
-            self._remove_pieces(_EPISODES, namespace, gone)
-            if waiting:
-                texts = [piece.text for piece in waiting.values()]
-                vectors = [piece.vector for piece in waiting.values()]
-                notes = []
-                for piece_id, piece in waiting.items():
-                    notes.append({"episode": _episode_of(piece_id), _ASKS: piece.asks})
-                self._write(
-                    _EPISODES, namespace, list(waiting), texts=texts, vectors=vectors, notes=notes
-                )
+            for kind in _BUFFERED:
+                self._remove_pieces(kind, namespace, gone)
+                own = {
+                    piece_id: piece
+                    for piece_id, piece in waiting.items()
+                    if piece.asks == (kind == _ASKED)
+                }
+                if own:
+                    texts = [piece.text for piece in own.values()]
+                    vectors = [piece.vector for piece in own.values()]
+                    self._write(kind, namespace, list(own), texts=texts, vectors=vectors)
             self._waiting[namespace] = {}
             return sorted({_episode_of(piece_id) for piece_id in waiting})
 
@@ -149,7 +151,8 @@ class Buffer:
             waiting = self._waiting.get(namespace, {})
             for piece_id in [one for one in waiting if _episode_of(one) in gone]:
                 del waiting[piece_id]
-        self._remove_pieces(_EPISODES, namespace, gone)
+        for kind in _BUFFERED:
+            self._remove_pieces(kind, namespace, gone)
 
     def remove_archived(self, namespace: Namespace, episode_ids: Iterable[str]) -> None:
         self._remove_pieces(_ARCHIVE, namespace, set(episode_ids))
@@ -158,35 +161,19 @@ class Buffer:
         self._remove(_KNOWN, namespace, probe_ids)
 
     def near(
-        self,
-        namespace: Namespace,
-        embedding: Sequence[float],
-        *,
-        count: int,
-        telling: bool = False,
+        self, namespace: Namespace, embedding: Sequence[float], *, count: int
     ) -> list[Neighbour]:
-        """Buffered episodes, nearest first, each once, by its nearest piece.
+        """Buffered episodes that may tell something, nearest first.
 
-        With `telling`, none that surely asks.
+        Each once, by its nearest piece.
         """
-        with self._lock:
-            waiting = dict(self._waiting.get(namespace, {}))
-            gone = set(self._left_out.get(namespace, ()))
-        if telling:
-            waiting = {one: piece for one, piece in waiting.items() if not piece.asks}
-        # What was indexed before this was noted counts as telling.
-        where = {_ASKS: {"$ne": True}} if telling else None
-        found = self._near(_EPISODES, namespace, embedding, count + len(gone), where=where)
-        if waiting:
-            matrix = np.stack([piece.vector for piece in waiting.values()])
-            asked = np.asarray(embedding, dtype=np.float32)
-            lengths = np.linalg.norm(matrix, axis=1) * (np.linalg.norm(asked) or 1.0)
-            cosines = (matrix @ asked) / np.where(lengths, lengths, 1.0)
-            for place in np.argsort(-cosines):
-                piece_id = list(waiting)[place]
-                text = waiting[piece_id].text
-                found.append(Neighbour(piece_id, text, float(cosines[place]), text))
-        return [near for near in _by_episode(found) if near.id not in gone][:count]
+        return self._near_buffered(_EPISODES, namespace, embedding, count)
+
+    def near_asked(
+        self, namespace: Namespace, embedding: Sequence[float], *, count: int
+    ) -> list[Neighbour]:
+        """Buffered episodes that surely ask, nearest first."""
+        return self._near_buffered(_ASKED, namespace, embedding, count)
 
     def near_archived(
         self, namespace: Namespace, embedding: Sequence[float], *, count: int
@@ -202,7 +189,9 @@ class Buffer:
 
     def ids(self, namespace: Namespace) -> set[str]:
         """Of the indexed episodes."""
-        indexed = self._episode_ids(_EPISODES, namespace) | self.waiting(namespace)
+        indexed = self.waiting(namespace)
+        for kind in _BUFFERED:
+            indexed |= self._episode_ids(kind, namespace)
         return indexed - self._left_out.get(namespace, set())
 
     def archived_ids(self, namespace: Namespace) -> set[str]:
@@ -216,7 +205,7 @@ class Buffer:
     def agrees(self, namespaces: Iterable[Namespace]) -> bool:
         """Whether the embeddings give for an indexed text the vector that lies there."""
         for namespace in namespaces:
-            for kind in (_EPISODES, _ARCHIVE):
+            for kind in (*_BUFFERED, _ARCHIVE):
                 found: Any = self._collection(kind, namespace).get(
                     limit=1, include=["documents", "embeddings"]
                 )
@@ -231,7 +220,7 @@ class Buffer:
         """Leave nothing of these in the index."""
         with self._lock:
             for namespace in namespaces:
-                for kind in (_EPISODES, _ARCHIVE, _KNOWN):
+                for kind in (*_BUFFERED, _ARCHIVE, _KNOWN):
                     self._client.delete_collection(self._collection(kind, namespace).name)
                     self._collections.pop((kind, namespace), None)
                     self._filled.pop((kind, namespace), None)
@@ -322,14 +311,33 @@ class Buffer:
         self._collection(kind, namespace).delete(where=where)
         self._remove(kind, namespace, episode_ids)
 
+    def _near_buffered(
+        self, kind: str, namespace: Namespace, embedding: Sequence[float], count: int
+    ) -> list[Neighbour]:
+        """In Chroma, and among what waits for it."""
+        with self._lock:
+            pieces_of_kind = {
+                piece_id: piece
+                for piece_id, piece in self._waiting.get(namespace, {}).items()
+                if piece.asks == (kind == _ASKED)
+            }
+            gone = set(self._left_out.get(namespace, ()))
+        found = self._near(kind, namespace, embedding, count + len(gone))
+        if pieces_of_kind:
+            matrix = np.stack([piece.vector for piece in pieces_of_kind.values()])
+            asked = np.asarray(embedding, dtype=np.float32)
+            lengths = np.linalg.norm(matrix, axis=1) * (np.linalg.norm(asked) or 1.0)
+            cosines = (matrix @ asked) / np.where(lengths, lengths, 1.0)
+            for (piece_id, piece), value in zip(pieces_of_kind.items(), cosines, strict=True):
+                found.append(Neighbour(piece_id, piece.text, float(value), piece.text))
+        return [near for near in _by_episode(found) if near.id not in gone][:count]
+
     def _near(
         self,
         kind: str,
         namespace: Namespace,
         embedding: Sequence[float],
         count: int,
-        *,
-        where: Any = None,
     ) -> list[Neighbour]:
         if not self._is_filled(kind, namespace):
             return []
@@ -341,7 +349,6 @@ class Buffer:
             answer: Any = collection.query(
                 query_embeddings=vectors,
                 n_results=count if is_known else count * _PIECES_READ,
-                where=where,
                 include=wanted,
             )
         except Exception as error:  # chromadb raises bare errors of its Rust core
