@@ -11,6 +11,8 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
+import numpy as np
+
 from sleepmem.day.gate import NEIGHBOURS, Choice, Gate, choose, facts_near
 from sleepmem.day.ranking import MAY_BE_NEWS, Need, is_needed, within
 from sleepmem.day.safely import safely
@@ -246,15 +248,15 @@ def _telling(text: str) -> frozenset[str]:
 def _varied(day: DayContext, found: Sequence[Found], most: int) -> list[Found]:
     """The first so many, but what means the same as a better one comes after all others."""
     chosen: list[Found] = []
-    vectors: list[Sequence[float]] = []
+    vectors: list[np.ndarray] = []
     copies: list[Found] = []
     for one in found:
         if len(chosen) == most:
             break
         if len(terms(one.text)) <= _ONE_SENTENCE:
-            (vector,) = day.embed([one.text])
-            alike = day.folder.relatedness.alike
-            if any(cosine(vector, other) >= alike for other in vectors):
+            vector = np.asarray(day.embed([one.text])[0])
+            vector /= np.linalg.norm(vector) or 1.0
+            if any(vector @ other >= day.folder.relatedness.alike for other in vectors):
                 copies.append(one)
                 continue
             vectors.append(vector)

@@ -20,7 +20,7 @@ from sleepmem.text.rarity import BACKGROUND, commonness
 from sleepmem.text.terms import terms
 
 # Rows that all words of one question may touch; a word that more have tells least.
-_MOST_ROWS = 1_000
+_MOST_ROWS = 300
 # Rows that one rare word's pieces may touch.
 _MOST_SIMILAR = 100
 # A word that fewer rows have than this may be spelt another way in others.
@@ -85,9 +85,12 @@ class Words:
             if counts[word].total < _RARE:
                 for row, weight in self._similar(word, total).items():
                     by_pieces[row] = by_pieces.get(row, 0.0) + weight
+        best_words = _best(by_words, _LOOKED_AT * limit)
+        best_pieces = _best(by_pieces, _LOOKED_AT * limit)
+        ids = self._holding(namespace, {*best_words, *best_pieces})
         return (
-            self._ids(namespace, by_words, limit=limit),
-            self._ids(namespace, by_pieces, limit=limit),
+            [ids[row] for row in best_words if row in ids][:limit],
+            [ids[row] for row in best_pieces if row in ids][:limit],
         )
 
     def _with_word(
@@ -115,18 +118,14 @@ class Words:
                     found[row[0]] = max(found.get(row[0], 0.0), idf(len(rows), total))
         return found
 
-    def _ids(self, namespace: Namespace, scores: Mapping[int, float], *, limit: int) -> list[str]:
-        """Of the best rows that still hold and belong to the owner."""
-        near = sorted(scores, key=lambda row: (-scores[row], -row))[: _LOOKED_AT * limit]
-        if not near:
-            return []
-        rows = self._database.rows(
-            f"SELECT rowid, id FROM episodes WHERE rowid IN ({','.join(map(str, near))}) "
+    def _holding(self, namespace: Namespace, rows: Iterable[int]) -> Mapping[int, str]:
+        """Ids of those of these rows that still hold and belong to the owner."""
+        found = self._database.rows(
+            f"SELECT rowid, id FROM episodes WHERE rowid IN ({','.join(map(str, rows))}) "
             "AND namespace = ? AND superseded = 0 AND said_again IS NULL",
             namespace_key(namespace),
         )
-        ids = {row[0]: row[1] for row in rows}
-        return [ids[row] for row in near if row in ids][:limit]
+        return {row[0]: row[1] for row in found}
 
     def _count(self, namespace: Namespace, words: Sequence[str]) -> tuple[int, Mapping[str, Count]]:
         """How many episodes an owner has, and how many of them have each word.
@@ -147,6 +146,11 @@ class Words:
         for word, columns in counted.items():
             known[word] = Count(columns.get("words", 0), columns.get("asked", 0))
         return total, {word: known[word] for word in words}
+
+
+def _best(scores: Mapping[int, float], limit: int) -> list[int]:
+    """The rows that score most; of equal ones the newest."""
+    return sorted(scores, key=lambda row: (-scores[row], -row))[:limit]
 
 
 def idf(count: float, total: float) -> float:
