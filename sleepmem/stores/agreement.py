@@ -5,7 +5,7 @@ What a crash left between them is mended here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from sleepmem.errors import ExpertError
 from sleepmem.records import Kind, Namespace, Probe
@@ -96,17 +96,18 @@ def catch_up(ledger: Ledger, buffer: Buffer) -> None:
     """Index what was stored since, by this process or others, or before a crash."""
     for namespace, gone in ledger.episodes.take_replaced().items():
         buffer.leave_out(namespace, gone)
-    waiting: dict[Namespace, list[str]] = {}
+    unindexed: dict[Namespace, set[str]] = {}
     for episode_id, namespace in ledger.episodes.unindexed().items():
-        if episode_id not in buffer.waiting(namespace):
-            waiting.setdefault(namespace, []).append(episode_id)
-    for namespace, ids in waiting.items():
-        episodes = ledger.episodes.get(ids)
-        indexed = buffer.add(namespace, episodes, asking=_asking(ledger, ids))
-        ledger.episodes.mark_indexed(indexed)
+        unindexed.setdefault(namespace, set()).add(episode_id)
+    for namespace, ids in unindexed.items():
+        new = ids - buffer.waiting(namespace)
+        if new:
+            episodes = ledger.episodes.get(new)
+            indexed = buffer.add(namespace, episodes, asking=_asking(ledger, new))
+            ledger.episodes.mark_indexed(indexed)
 
 
-def _asking(ledger: Ledger, episode_ids: Sequence[str]) -> set[str]:
+def _asking(ledger: Ledger, episode_ids: Iterable[str]) -> set[str]:
     """Those of these episodes that surely ask, and tell nothing."""
     asking = ledger.episodes.asking(episode_ids)
     return {one for one, log_odds in asking.items() if log_odds >= SURELY_ASKS}
