@@ -281,7 +281,7 @@ def _in_their_talk(
             if apart > _GOES_ON or asked.has(other):
                 continue
             if other.age_key < episode.age_key:
-                lacking = set(terms(asked.text)) - set(terms(episode.whole))
+                lacking = _telling(asked.text) - set(terms(episode.whole))
                 belongs = bool(lacking & set(terms(other.whole)))
             else:
                 belongs = _goes_on(day, episode, other, vector=vector)
