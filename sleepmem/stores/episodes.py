@@ -32,6 +32,7 @@ class Episodes:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._counts: dict[Namespace, int] = {}
+        self._counted_at = 0
 
     def add(self, episode: Episode) -> list[str]:
         """Store it, once; returns the ids of those whose place it takes.
@@ -212,7 +213,14 @@ class Episodes:
         return {row["id"]: row["asks"] or 0.0 for row in rows}
 
     def count(self, namespace: Namespace) -> int:
-        """How many an owner has; what other processes add may be counted later."""
+        """How many an owner has.
+
+        What other processes add is counted when the folder has grown to twice its size.
+        """
+        newest = self._database.rows("SELECT coalesce(max(rowid), 0) FROM episodes")[0][0]
+        if newest > 2 * self._counted_at:
+            self._counts.clear()
+            self._counted_at = newest
         if namespace not in self._counts:
             rows = self._database.rows(
                 "SELECT count(*) AS number FROM episodes WHERE namespace = ?",

@@ -155,7 +155,7 @@ def _best(scores: Mapping[int, float], limit: int) -> list[int]:
 
 def idf(count: float, total: float) -> float:
     """How much a word tells that `count` of `total` texts have; never negative."""
-    return math.log(1 + (total - count + 0.5) / (count + 0.5)) if count <= total else 0.0
+    return math.log(1 + (max(total, count) - count + 0.5) / (count + 0.5))
 
 
 def _quoted(text: str) -> str:

@@ -389,6 +389,18 @@ def test_a_rare_word_tells_more(ledger):
     assert rarity["whale7"] > rarity["mara"] >= 0
 
 
+def test_words_that_another_process_told_are_found_and_counted(ledger):
+    ledger.episodes.add(TOLD)
+    assert ledger.episodes.count(("alice",)) == 1
+    other = Ledger(ledger.path)
+    for n in range(9):
+        text = f"Orla keeps bee{n}."
+        other.episodes.add(dataclasses.replace(TOLD, text=text, message_id=str(n)))
+    other.close()
+    assert ledger.search(("alice",), "orla bee7", limit=1)[0].text == "Orla keeps bee7."
+    assert ledger.episodes.count(("alice",)) == 10
+
+
 def test_what_is_rare_and_found_is_of_one_owner(ledger):
     for n in range(9):
         text = f"Mara saw whale{n}."
