@@ -54,7 +54,7 @@ WEIGHTS = Features(0.46, 7.0, 3.21, 3.0, -0.61, -6.33, -3.01)
 # nearly all of what is asked for.
 WITHIN, WITHIN_SURE, _SURE = 4.0, 2.0, 0.9
 # Log-odds of a cosine from which what was told later may be its news, in other words.
-MAY_BE_NEWS = -1.0
+MAY_BE_NEWS = -3.0
 
 
 class Question(NamedTuple):
@@ -164,12 +164,14 @@ class Need(NamedTuple):
     covered  the largest share of the question that a candidate has
     stands   log-odds by which the nearest stands out from what else was found
     general  log-odds that the turn is small talk or a general request
+    dated    1 when a candidate happened on a day that the turn names, else 0
     """
 
     meaning: float
     covered: float
     stands: float
     general: float
+    dated: float = 0.0
 
     @classmethod
     def of(cls, found: Sequence[Features], *, general: float, unrelated: float) -> Need:
@@ -178,11 +180,13 @@ class Need(NamedTuple):
         others = meanings + [_bounded(unrelated)] * (CANDIDATES - len(meanings))
         covered = max((one.covered for one in found), default=0.0)
         most = max(others)
-        return cls(most, covered, most - statistics.median(others), general)
+        dated = max((one.dated for one in found), default=0.0)
+        return cls(most, covered, most - statistics.median(others), general, dated)
 
 
-# Fitted: `make fit-recall`. With the constant one of thirty general turns gets any memory.
-NEED, NEED_CONSTANT = Need(0.26, 3.3, 0.38, -1.81), -2.88
+# Fitted: `make fit-recall`; but for the day. With the constant one of thirty general turns gets any
+# memory.
+NEED, NEED_CONSTANT = Need(0.26, 3.3, 0.38, -1.81, 5.0), -2.88
 
 
 def is_needed(need: Need) -> bool:

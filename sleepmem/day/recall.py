@@ -201,8 +201,8 @@ def _fetch(
 
 def _is_needed(day: DayContext, question: str, found: Sequence[Found]) -> bool:
     """Whether the turn needs any of what was found."""
-    if not found or any(one.features.dated for one in found):
-        return bool(found)
+    if not found:
+        return False
     relatedness = day.folder.relatedness
     return is_needed(
         Need.of(
@@ -220,7 +220,9 @@ def _needed(day: DayContext, found: Sequence[Found]) -> list[Found]:
     """
     if not found:
         return []
-    best = found[0]
+    # What means the same as the turn may be the turn, said before: it answers nothing.
+    alike = day.folder.relatedness.alike
+    best = next((one for one in found if one.cosine < alike), found[0])
     near = []
     for one in found:
         # What was told later and may be about the same may be its news, in other words.

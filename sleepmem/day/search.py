@@ -33,6 +33,7 @@ class Found(NamedTuple):
     text: str
     features: Features
     score: float
+    cosine: float
 
 
 def search(
@@ -116,7 +117,7 @@ def _judged(
         judged = []
         for text in texts[episode_id]:
             speaking = features(asked, text, day=episode.date, evidence=evidence, asks=asks)
-            judged.append(Found(episode, text, speaking, score(speaking)))
+            judged.append(Found(episode, text, speaking, score(speaking), cosines[episode_id]))
         found.append(max(judged, key=lambda one: one.score))
     return sorted(found, key=lambda one: (one.score, one.episode.created_at), reverse=True)
 

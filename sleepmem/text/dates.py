@@ -10,7 +10,7 @@ import calendar
 import functools
 import importlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from datetime import date, datetime, time, timedelta
 from typing import Any, NamedTuple
 
@@ -19,6 +19,8 @@ from sleepmem.text.terms import normalised, terms
 # Of dateparser's languages, ordered by how much they are used.
 _LANGUAGES = 40
 _NUMERIC = re.compile(r"\b\d{1,4}([-./])\d{1,2}\1\d{1,4}\b")
+# The place of a number in dateparser's patterns, "(\\d++[.,]?\\d*+) days ago".
+_NUMBER = re.compile(r"\(.*?\)|\\s\*")
 _MONTHS = tuple(month.lower() for month in calendar.month_name[1:])
 _WEEKDAYS = tuple(day.lower() for day in calendar.day_name)
 # A shorter word of one of dateparser's tables is an everyday word in another language.
@@ -32,6 +34,10 @@ class Days(NamedTuple):
 
     first: date
     last: date
+
+    @property
+    def length(self) -> timedelta:
+        return self.last - self.first
 
     def hold(self, day: str) -> bool:
         """Whether an ISO date lies among them."""
@@ -47,14 +53,21 @@ class _Expression(NamedTuple):
 
 
 def days_named(question: str, today: date) -> list[Days]:
-    """The days that the question names, the fewest first; past ones where it could be either."""
-    named: set[Days] = set()
+    """The days that the question names, the fewest first; past ones where it could be either.
+
+    Where a word is a date in several languages, the more exact reading of more words counts:
+    "5 days ago", not "ago" for August.
+    """
+    readings: set[tuple[str, Days]] = set()
     for language, phrases in _expressions(question).items():
         for order in ("DMY", "MDY") if _NUMERIC.search(question) else ("",):
-            named.update(
-                _read(question, language, phrases=phrases, settings=_settings(today, order))
-            )
-    return sorted(named, key=lambda days: (days.last - days.first, days.first))
+            settings = _settings(today, order)
+            readings.update(_read(question, language, phrases=phrases, settings=settings))
+    named = set()
+    for text, days in readings:
+        if not any(text in other and exact.length < days.length for other, exact in readings):
+            named.add(days)
+    return sorted(named, key=lambda days: (days.length, days.first))
 
 
 def _settings(today: date, order: str) -> dict[str, Any]:
@@ -66,19 +79,22 @@ def _settings(today: date, order: str) -> dict[str, Any]:
 
 
 def _read(
-    question: str, language: str, *, phrases: Iterable[str], settings: dict[str, Any]
-) -> Iterator[Days]:
-    """The days that dateparser finds, in the question or else in its words of date alone."""
+    question: str, language: str, *, phrases: Collection[str], settings: dict[str, Any]
+) -> Iterator[tuple[str, Days]]:
+    """What dateparser finds, in the question or else in its words of date alone."""
     from dateparser.search import search_dates
 
+    known = {word for phrase in phrases for word in terms(phrase) if len(word) >= _SHORTEST}
+    known |= {word for phrase in phrases if not phrase.isascii() for word in terms(phrase)}
     is_found = False
     for text, moment in search_dates(question, languages=[language], settings=settings) or []:
-        if _NUMERIC.search(text) or _expressions(text):
+        if _NUMERIC.search(text) or known & set(terms(text)):
             is_found = True
             # Read alone, an expression may be too long: then it names one day.
-            yield from list(_days(text, language, settings)) or [Days(moment.date(), moment.date())]
+            days = list(_days(text, language, settings)) or [Days(moment.date(), moment.date())]
+            yield from ((text, each) for each in days)
     for phrase in () if is_found else phrases:
-        yield from _days(phrase, language, settings)
+        yield from ((phrase, each) for each in _days(phrase, language, settings))
 
 
 def _days(text: str, language: str, settings: dict[str, Any]) -> Iterator[Days]:
@@ -124,13 +140,15 @@ def _language_order() -> list[str]:
 
 @functools.cache
 def _phrases() -> dict[str, set[str]]:
-    """Names of months and weekdays and expressions such as "last week", with their languages."""
+    """Names of months and weekdays, "last week", "days ago" and the like, with their languages."""
     phrases: dict[str, set[str]] = {}
     for language in _language_order():
         module = importlib.import_module(f"dateparser.data.date_translation_data.{language}")
         names = [name for key in (*_MONTHS, *_WEEKDAYS) for name in module.info.get(key, ())]
         for expressions in module.info.get("relative-type", {}).values():
             names += expressions
+        for patterns in module.info.get("relative-type-regex", {}).values():
+            names += [_NUMBER.sub(" ", pattern).strip() for pattern in patterns]
         names += module.info.get("ago", ())
         for name in names:
             phrases.setdefault(normalised(name), set()).add(language)

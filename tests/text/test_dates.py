@@ -37,6 +37,22 @@ def test_days_are_read(question: str, days: Days) -> None:
 
 
 @pytest.mark.parametrize(
+    ("question", "day"),
+    [
+        ("What did I do 5 days ago?", date(2026, 5, 5)),
+        ("What did I do two days ago?", date(2026, 5, 8)),
+        ("Wen habe ich am 7. Mai getroffen?", date(2026, 5, 7)),
+        ("Was war vor drei Tagen?", date(2026, 5, 7)),
+        ("Qu'ai-je fait il y a deux jours ?", date(2026, 5, 8)),
+        ("3日前に何をしましたか", date(2026, 5, 7)),
+        ("Что было три дня назад?", date(2026, 5, 7)),
+    ],
+)
+def test_a_day_is_not_read_as_a_month_of_another_language(question: str, day: date) -> None:
+    assert days_named(question, date(2026, 5, 10)) == [Days(day, day)]
+
+
+@pytest.mark.parametrize(
     "text", ["Where does Ana live?", "Do I have 3 kids?", "Recommend me a restaurant.", ""]
 )
 def test_what_names_no_day_names_none(text: str) -> None:
