@@ -186,7 +186,7 @@ class Need(NamedTuple):
 
 # Fitted: `make fit-recall`; but for the day. With the constant one of thirty general turns gets any
 # memory.
-NEED, NEED_CONSTANT = Need(0.26, 3.3, 0.38, -1.81, 5.0), -2.88
+NEED, NEED_CONSTANT = Need(0.26, 3.3, 0.38, -1.81, 6.0), -2.88
 
 
 def is_needed(need: Need) -> bool:
