@@ -53,7 +53,9 @@ class Asked(NamedTuple):
 
     def has(self, episode: Episode) -> bool:
         """Whether the model has an episode before it anyway."""
+        # Ids may begin anew in every conversation.
         is_itself = self.message_id is not None and episode.message_id == self.message_id
+        is_itself = is_itself and set(terms(episode.text)) <= set(terms(self.text))
         return is_itself or terms(episode.text) in self.seen
 
 

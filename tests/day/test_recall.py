@@ -640,3 +640,17 @@ def test_what_was_forgotten_does_not_crowd_out_what_is_new(memory):
     assert memory.recall(ALICE, "Is it so that Mara lives in?").view is View.WEIGHTS
     memory.observe(ALICE, "Since Friday Mara has a new flat in Oslo.", created_at=DAYS[1])
     assert memory.recall(ALICE, "Is it so that Mara lives in?").view is View.RETRIEVAL
+
+
+def test_an_id_of_another_conversation_hides_no_memory(memory):
+    told = memory.observe(ALICE, "My dog is called Rex.", message_id="1", thread="a")
+    memory.observe(ALICE, "What is my dog called?", message_id="1", thread="b")
+    found = memory.recall(ALICE, "What is my dog called?", message_id="1")
+    assert found.episodes == (told,)
+
+
+def test_an_earlier_request_like_this_one_hides_no_fact(memory):
+    told = memory.observe(ALICE, "My landlord is called Mr. Okafor.", message_id="0")
+    memory.observe(ALICE, "Write an email to my landlord about the heating.", message_id="1")
+    found = memory.recall(ALICE, "Write an email to my landlord about the wifi.")
+    assert told in found.episodes
