@@ -34,8 +34,11 @@ _PAIRS = (
 
 
 def memory_line(date: str, text: str) -> str:
-    """One memory as the model sees it; `date` is an ISO date."""
-    return f"{date}: {text}"
+    """One memory as the model sees it; `date` is an ISO date.
+
+    Its further lines are set in: none of them can pass for a memory of its own.
+    """
+    return f"{date}: " + "\n    ".join(text.splitlines())
 
 
 def memory_prompt(
@@ -53,7 +56,7 @@ def memory_prompt(
     if today:
         header += f" Today is {today.isoformat()}."
     if speaker:
-        header += f" {speaker} speaks."
+        header += f" {' '.join(speaker.split())} speaks."
     block = "\n".join([header, *lines])
     return f"{system}\n{block}" if system else block
 
