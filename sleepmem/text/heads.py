@@ -22,6 +22,8 @@ from sleepmem.text.terms import terms
 _PART = re.compile(r"(?<=[.!?;,])\s+|(?<=[。！？；，、؟؛،।])\s*|\n+")
 # A shorter part is no sentence; a text of more parts is a document.
 _FEWEST_TERMS, _MOST_PARTS = 4, 12
+# Characters of a part that are read: a sentence without marks may be a pasted file.
+_READ = 1_000
 _SURE = 8.0
 
 # Log-odds from which a text surely asks; what lies below may tell something.
@@ -32,11 +34,17 @@ FILE = Path(__file__).with_name("heads.json")
 
 def asks(text: str) -> float:
     """Log-odds that the text asks or requests, and tells nothing: of the part that tells most."""
-    parts = _PART.split(text)
+    parts = parts_of(text)
     if len(parts) > _MOST_PARTS:
         return -_SURE  # a document
-    parts = [part for part in parts if len(terms(part)) >= _FEWEST_TERMS]
-    return min(_log_odds("asks", part) for part in parts or [text])
+    read = [part[:_READ] for part in parts]
+    sentences = [part for part in read if len(terms(part)) >= _FEWEST_TERMS]
+    return min(_log_odds("asks", part) for part in sentences or [text])
+
+
+def parts_of(text: str) -> list[str]:
+    """The text between its marks, in any script."""
+    return _PART.split(text)
 
 
 def needs_no_memory(text: str) -> float:
@@ -46,7 +54,7 @@ def needs_no_memory(text: str) -> float:
 
 def _log_odds(name: str, text: str) -> float:
     weights, constant = _head(name)
-    return float(weights @ np.asarray(default_embeddings().embed_query(text))) + constant
+    return float(weights @ np.asarray(default_embeddings().embed_query(text[:_READ]))) + constant
 
 
 @functools.cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from sleepmem.text.embeddings import default_embeddings
 from sleepmem.text.heads import SURELY_ASKS, asks, needs_no_memory
 from sleepmem.text.kinds import abstains, is_small_talk, without_pasted
 
@@ -145,3 +146,19 @@ def test_what_tells_something_does_not_surely_ask(text: str) -> None:
 def test_general_requests_need_nobodys_memory() -> None:
     assert needs_no_memory("Tell me a joke") > 0 > needs_no_memory("Where does my sister live?")
     assert needs_no_memory("Wie wird das Wetter morgen?") > needs_no_memory("Wo wohnt meine Tante?")
+
+
+def test_of_a_long_sentence_without_marks_the_beginning_is_read(monkeypatch) -> None:
+    embeddings = default_embeddings()
+    read, embed = [], embeddings.embed_query
+
+    def embed_query(text: str) -> list[float]:
+        read.append(len(text))
+        return embed(text)
+
+    monkeypatch.setattr(embeddings, "embed_query", embed_query)
+    asks("log " * 20_000)
+    asks("x" * 100_000)
+    needs_no_memory("log " * 20_000)
+    assert len(read) == 3
+    assert max(read) <= 1_000
