@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sleepmem.text.embeddings import default_embeddings
+from sleepmem.text.heads import needs_no_memory, parts_of
 from sleepmem.text.terms import terms
 
 
@@ -55,6 +56,10 @@ class Kind(Enum):
 
 # A longer text says more than a greeting.
 _LONGEST_SMALL_TALK = 12
+# A part of one stands alone: a lower cosine suffices, unless it seems to be about somebody.
+_LEAST_OF_A_PART, _PART_TELLS = 0.42, -0.5
+# Characters that tell of what kind a text is.
+_READ = 1_000
 _LABEL = re.compile(r"(?:^|(?<=[\n.!?。！？]))\s*(?P<label>[^\W\d_][\w ]{0,30})\s*(?::(?=\s)|：)")
 # What machines mark: an element with its content.
 _ELEMENT = re.compile(r"<(?P<name>[A-Za-z][\w-]*)(?:\s[^<>]*)?>.*?</(?P=name)>", re.DOTALL)
@@ -63,7 +68,18 @@ _ELEMENT = re.compile(r"<(?P<name>[A-Za-z][\w-]*)(?:\s[^<>]*)?>.*?</(?P=name)>",
 def is_small_talk(text: str) -> bool:
     """Whether it greets, thanks or takes leave, and nothing else; or says nothing at all."""
     length = len(terms(text))
-    return not length or (length <= _LONGEST_SMALL_TALK and _is(text, Kind.SMALL_TALK))
+    if not length:
+        return True
+    is_one = length <= _LONGEST_SMALL_TALK and _is(text, Kind.SMALL_TALK)
+    return is_one and all(map(_may_be_small_talk, parts_of(text)))
+
+
+def _may_be_small_talk(part: str) -> bool:
+    """Whether a part of a greeting, judged by itself, tells nothing of the one who greets."""
+    if not terms(part):
+        return True
+    is_near = _nearness(part, Kind.SMALL_TALK) >= _LEAST_OF_A_PART
+    return is_near and needs_no_memory(part) >= _PART_TELLS
 
 
 @functools.lru_cache(maxsize=20_000)
@@ -88,8 +104,12 @@ def without_pasted(text: str) -> str:
 
 
 def _is(text: str, kind: Kind) -> bool:
-    nearest = (_prototypes(kind) @ default_embeddings().embed_query(text)).max()
-    return bool(nearest >= kind.value.least)
+    return _nearness(text, kind) >= kind.value.least
+
+
+def _nearness(text: str, kind: Kind) -> float:
+    """The cosine to the nearest prototype."""
+    return float((_prototypes(kind) @ default_embeddings().embed_query(text[:_READ])).max())
 
 
 @functools.cache

@@ -27,6 +27,14 @@ from sleepmem.text.kinds import abstains, is_small_talk, without_pasted
         "👍",
         "  ",
         "...",
+        "Hello, how are you?",
+        "Hallo, wie geht's?",
+        "Ciao, come stai?",
+        "Привет, как дела?",
+        "Danke, tschüss!",
+        "Gracias, hasta luego",
+        "Great, thanks",
+        "Bedankt, fijne dag!",
     ],
 )
 def test_greetings_thanks_and_nothing_are_small_talk(text: str) -> None:
@@ -45,6 +53,16 @@ def test_greetings_thanks_and_nothing_are_small_talk(text: str) -> None:
         "我对花生过敏。",
         "where do I live",
         "42",
+        "Hi, I'm Sam",
+        "Hi, Priya here",
+        "Привет, я Иван",
+        "مرحبا، أنا أحمد",
+        "Ciao, sono Giulia",
+        "Cześć, jestem Ola",
+        "Good morning, I'm sick",
+        "Thanks! My wife loved it",
+        "Thanks, it's fixed",
+        "Danke, ich nehme Tee",
     ],
 )
 def test_what_tells_or_asks_is_no_small_talk(text: str) -> None:
