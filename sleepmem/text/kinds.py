@@ -58,6 +58,8 @@ class Kind(Enum):
 _LONGEST_SMALL_TALK = 12
 # A part of one stands alone: a lower cosine suffices, unless it seems to be about somebody.
 _LEAST_OF_A_PART, _PART_TELLS = 0.42, -0.5
+# The cosine of an element's name to a label of context: "document" is nearer, "span" is not.
+_CONTEXT_NAME = 0.6
 # Characters that tell of what kind a text is.
 _READ = 1_000
 _LABEL = re.compile(r"(?:^|(?<=[\n.!?。！？]))\s*(?P<label>[^\W\d_][\w ]{0,30})\s*(?::(?=\s)|：)")
@@ -91,9 +93,10 @@ def abstains(text: str) -> bool:
 def without_pasted(text: str) -> str:
     """The text without what was pasted into it for the model to read.
 
-    That is marked elements, and labelled context before a labelled question.
+    That is marked elements, and labelled context before a labelled question. What is marked within
+    a line of one's own is one's own, too.
     """
-    plain = _ELEMENT.sub("\n", text)
+    plain = _ELEMENT.sub(_unless_pasted, text)
     labels = list(_LABEL.finditer(plain))
     if len(labels) >= 2:
         first, last = labels[0]["label"], labels[-1]["label"]
@@ -101,6 +104,14 @@ def without_pasted(text: str) -> str:
         if asks and _is(first, Kind.CONTEXT_LABEL):
             plain = plain[labels[-1].end() :]
     return plain.strip()
+
+
+def _unless_pasted(element: re.Match[str]) -> str:
+    """The element; a line's end for one that spans lines, fills one or is called a context."""
+    before, after = element.string[: element.start()], element.string[element.end() :]
+    fills = re.search(r"(?:^|\n)[ \t]*$", before) and re.match(r"[ \t]*(?:\n|$)", after)
+    is_context = _nearness(element["name"], Kind.CONTEXT_LABEL) >= _CONTEXT_NAME
+    return "\n" if fills or is_context or "\n" in element[0] else element[0]
 
 
 def _is(text: str, kind: Kind) -> bool:

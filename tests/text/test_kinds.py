@@ -118,6 +118,8 @@ def test_answers_are_no_abstentions(text: str) -> None:
         ("Kontext:\nBern ist gross.\n\nFrage: Wo wohnt Ana?", "Wo wohnt Ana?"),
         ("上下文：伯尔尼很大。 问题： 安娜住在哪里？", "安娜住在哪里？"),
         ("<documents>\nBern is big.\n</documents>\nWhat is Bern?", "What is Bern?"),
+        ("<context>Bern is big.</context> What is Bern?", "What is Bern?"),
+        ("<search_results>Bern is big.</search_results>\nWhat is Bern?", "What is Bern?"),
     ],
 )
 def test_pasted_context_is_not_the_users(text: str, own: str) -> None:
@@ -131,6 +133,9 @@ def test_pasted_context_is_not_the_users(text: str, own: str) -> None:
         "My address: Main Street 1. My question: can I move?",
         "Remember: no nuts",
         "if a < b and b > c, then a < c",
+        "I am <b>allergic to nuts</b>, remember that",
+        "<p>I moved to Oslo in May.</p> Thanks!",
+        "Meine Katze heißt <em>Muff</em>.",
     ],
 )
 def test_labels_of_ones_own_stay(text: str) -> None:
