@@ -200,8 +200,8 @@ class SleepMemory:
             source: "user", or "agent", "tool:<name>" and the like; only what the user said may
                 teach the weights by default.
             created_at: when it was said, ISO 8601, with the offset of the speaker; now by default.
-            message_id: of the message it came in; without one, saying the same again at once is
-                one episode.
+            message_id: of the message it came in; without one, saying the same again at once, on
+                the same day in the same thread, is one episode.
             speaker: who of several people said it.
             thread: of the conversation.
             answers: what the agent had said before: the question that this answers.
@@ -211,6 +211,7 @@ class SleepMemory:
             EpisodeError: the text is empty or no text.
             FolderError: the disk is full, or the index was made with other embeddings.
         """
+        check_text(text, "episode")
         episode = Episode(
             check_namespace(namespace),
             text.strip(),

@@ -84,6 +84,10 @@ def local_now() -> str:
 
 def check_text(text: str, what: str) -> None:
     """Raise EpisodeError unless it is text that can be stored and read."""
+    if not isinstance(text, str):
+        raise EpisodeError(
+            f"the {what} is a {type(text).__name__}; it must be text. Pass the text that was said."
+        )
     if not text.strip():
         raise EpisodeError(
             f"the {what} is empty; there is nothing to remember or to answer. "
@@ -96,6 +100,25 @@ def check_text(text: str, what: str) -> None:
             f"the {what} {text!r:.60} is not valid Unicode, so no tokenizer can read it. "
             "Decode it with its own encoding first."
         ) from None
+
+
+def readable(text: object) -> str:
+    """It as text that can be stored: half a surrogate pair becomes a question mark."""
+    return str(text).encode(errors="replace").decode()
+
+
+def one_line(text: object) -> str:
+    """It as readable text in one line, such as a name."""
+    return " ".join(readable(text).split())
+
+
+# What surrounds an episode comes as hosts have it: numbers as ids, broken characters.
+_SURROUNDINGS = {
+    "message_id": readable,
+    "speaker": one_line,
+    "thread": readable,
+    "answers": readable,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +150,10 @@ class Episode:
 
     def __post_init__(self) -> None:
         check_text(self.text, "episode")
+        object.__setattr__(self, "source", one_line(self.source))
+        for name, clean in _SURROUNDINGS.items():
+            value = getattr(self, name)
+            object.__setattr__(self, name, None if value is None else clean(value))
         try:
             local = datetime.fromisoformat(self.created_at)
         except ValueError:

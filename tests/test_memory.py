@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from _values import HashedWords, put_expert
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 
 from sleepmem import (
     ConfigError,
@@ -99,6 +100,43 @@ def test_what_is_no_unicode_is_refused(memory):
     with pytest.raises(EpisodeError, match="question is empty"):
         memory.recall(ALICE, "  ")
     assert memory.ledger.episodes.all() == []
+
+
+@pytest.mark.parametrize("text", [None, 3, b"Mara moved.", ["Mara moved."]])
+@pytest.mark.parametrize("verb", ["observe", "recall", "search"])
+def test_what_is_no_text_is_refused_in_a_sentence(memory, verb, text):
+    with pytest.raises(EpisodeError, match=f"is a {type(text).__name__}; it must be text"):
+        getattr(memory, verb)(ALICE, text)
+
+
+def test_ids_of_any_kind_are_kept_as_text(memory):
+    told = memory.observe(ALICE, "Mara moved to Brenport.", message_id=5, thread=7)
+    assert (told.message_id, told.thread) == ("5", "7")
+    assert memory.ledger.episodes.all(ALICE) == [told]
+    assert memory.verify() == []
+
+
+def test_one_malformed_message_does_not_keep_the_others_out(memory):
+    broken = "half \ud83d here"
+    talk = [
+        AIMessage(broken),
+        HumanMessage("Mara moved to Brenport.", name=f"Jon {broken}", id=broken),
+        AIMessage("Noted.", tool_calls=[{"name": broken, "args": {"x": broken}, "id": "c"}]),
+        ToolMessage(broken, tool_call_id="c", name=broken, id="t1"),
+        AIMessage("Done."),
+        HumanMessage([{"type": "text"}], id="h2"),
+        HumanMessage("Tobin moved to Oslo.", id="h3"),
+        AIMessage("Noted."),
+    ]
+    for _ in range(2):
+        memory.observe_messages(ALICE, talk, thread=broken)
+    stored = memory.ledger.episodes.all(ALICE)
+    users = [one.text for one in stored if one.trusted]
+    assert users == ["Mara moved to Brenport.", "Tobin moved to Oslo."]
+    assert {one.source for one in stored} == {"user", "agent", "tool:half ? here"}
+    assert {one.thread for one in stored} == {"half ? here"}
+    assert [one.text for one in memory.recall(ALICE, "Where did Tobin move?").episodes] == users[1:]
+    assert memory.verify() == []
 
 
 def test_rolling_forward_to_a_missing_expert_is_refused(memory):

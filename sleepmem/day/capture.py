@@ -7,6 +7,7 @@ and other agents write "human" messages, too; those are not the user's.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from urllib.parse import urlsplit
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
-from sleepmem.records import AGENT, USER
+from sleepmem.records import AGENT, USER, one_line, readable
 from sleepmem.text.heads import asks
 from sleepmem.text.kinds import is_small_talk, without_pasted
 from sleepmem.text.prompts import HEADER
@@ -55,8 +56,7 @@ def said(messages: Sequence[BaseMessage]) -> list[Said]:
         text = _own_words(message)
         answers = _before(messages, place)
         if text and not _is_nothing(text, answers):
-            name = message.name
-            found.append(Said(text, USER, message.id, place >= last, name, answers))
+            found.append(Said(text, USER, message.id, place >= last, message.name, answers))
     return found
 
 
@@ -106,13 +106,15 @@ def last_question(messages: Sequence[BaseMessage]) -> str | None:
 def turn_id(messages: Sequence[BaseMessage]) -> str | None:
     """Id of the message that began this turn."""
     users = _of_users(messages)
-    return messages[users[-1]].id if users else None
+    message_id = messages[users[-1]].id if users else None
+    return None if message_id is None else readable(message_id)
 
 
 def speaker(messages: Sequence[BaseMessage]) -> str | None:
     """Who of several people speaks in this turn."""
     users = _of_users(messages)
-    return messages[users[-1]].name if users else None
+    name = messages[users[-1]].name if users else None
+    return None if name is None else one_line(name)
 
 
 def answer(messages: Sequence[BaseMessage]) -> str | None:
@@ -139,28 +141,49 @@ def _is_nothing(text: str, answers: str | None) -> bool:
 def text_of(message: BaseMessage) -> str:
     """The text of a message; images and files in it are named."""
     if isinstance(message.content, str):
-        return message.content.strip()
-    parts = []
-    for block in message.content_blocks:
-        part = block["text"] if block["type"] == "text" else _named(block)
-        parts.append(part)
-    return "\n".join(part for part in parts if part.strip()).strip()
+        return readable(message.content).strip()
+    parts = [_part(block) for block in _blocks(message)]
+    return readable("\n".join(part for part in parts if part.strip())).strip()
+
+
+def _blocks(message: BaseMessage) -> Sequence[Any]:
+    """The blocks of a message in LangChain's form; as they came, where it cannot read them."""
+    try:
+        return message.content_blocks
+    except Exception:  # a host's own mistake costs that block, not the others
+        return message.content
+
+
+def _part(block: Any) -> str:
+    """The text of a content block, or what else it is; nothing where it is malformed."""
+    if isinstance(block, str):
+        return block
+    if block.get("type") == "text":
+        return str(block.get("text") or "")
+    return _named(block)
 
 
 def _named(block: Any) -> str:
     """A content block that is no text, by its kind and name; nothing for a model's own."""
-    kind = block["type"]
+    kind = block.get("type")
     if kind not in ("image", "audio", "video", "file", "text-plain"):
         return ""
     extras = block.get("extras") or {}
     names = [block.get(key) or extras.get(key) for key in ("filename", "name", "title")]
     url = str(block.get("url") or "")
     if not url.startswith("data:"):
-        names.append(urlsplit(url).path.rpartition("/")[2])
+        names.append(_file_of(url))
     names.append(block.get("mime_type"))
     name = next((str(name) for name in names if name), "")
     kind = "file" if kind == "text-plain" else kind
     return f"[{kind}: {name}]" if name else f"[{kind}]"
+
+
+def _file_of(url: str) -> str:
+    """The name of the file behind a URL; nothing where it is none."""
+    with contextlib.suppress(ValueError):
+        return urlsplit(url).path.rpartition("/")[2]
+    return ""
 
 
 def _of_users(messages: Sequence[BaseMessage]) -> list[int]:
@@ -199,7 +222,7 @@ def _before(messages: Sequence[BaseMessage], place: int) -> str | None:
     """What the agent had said last before this message, in short."""
     for message in reversed(messages[:place]):
         if isinstance(message, AIMessage) and message.text.strip():
-            return _short(message.text, end=True)
+            return _short(readable(message.text), end=True)
         is_marked = is_ours(message) or "lc_source" in message.additional_kwargs
         if isinstance(message, HumanMessage) and not is_marked:
             return None
@@ -229,7 +252,7 @@ def _task(turn: Sequence[BaseMessage], results: dict[str, str]) -> str:
     if not calls or not outcome:
         return ""
     goal = _short(text_of(turn[0])) if _of_users(turn[:1]) else ""
-    return "\n".join(line for line in (goal, *calls, outcome) if line)
+    return readable("\n".join(line for line in (goal, *calls, outcome) if line))
 
 
 def _short(text: str, *, end: bool = False) -> str:
