@@ -139,6 +139,45 @@ def test_one_malformed_message_does_not_keep_the_others_out(memory):
     assert memory.verify() == []
 
 
+# Said again
+
+
+@pytest.mark.parametrize("by_message", [True, False])
+@pytest.mark.parametrize(
+    "changed",
+    [{"said_at": "2030-01-02T08:00:00Z"}, {"said_at": "2030-01-01T08:00:00Z", "thread": "another"}],
+    ids=["day", "thread"],
+)
+def test_the_same_said_on_another_day_or_in_another_thread_is_told_again(
+    memory, by_message, changed
+):
+    def tells(message_id, *, said_at, thread="one"):
+        text = "I took my pill."
+        if by_message:
+            talk = [HumanMessage(text, id=message_id), AIMessage("Well done.")]
+            memory.observe_messages(ALICE, talk, thread=thread, said_at=said_at)
+        else:
+            memory.observe(ALICE, text, created_at=said_at, thread=thread)
+
+    tells("m1", said_at="2030-01-01T07:00:00Z")
+    tells("m2", said_at="2030-01-01T07:00:01Z")
+    assert len(memory.ledger.episodes.all(ALICE)) == 1
+    tells("m3", **changed)
+    assert len(memory.ledger.episodes.all(ALICE)) == 2
+
+
+def test_a_history_sent_again_on_another_day_is_stored_once(memory):
+    told = ["I took my pill.", "Mara moved to Brenport."]
+    talk = [HumanMessage(text, id=f"m{number}") for number, text in enumerate(told)]
+    without_ids = [HumanMessage(text) for text in told]
+    with_new_ids = [HumanMessage(text, id=f"n{number}") for number, text in enumerate(told)]
+    news = HumanMessage("Tobin moved to Oslo.", id="m9")
+    for day, history in enumerate([talk, talk, without_ids, [*with_new_ids, news]]):
+        memory.observe_messages(ALICE, history, said_at=DAYS[day])
+    texts = [one.text for one in memory.ledger.episodes.all(ALICE)]
+    assert texts == [*told, news.text]
+
+
 def test_rolling_forward_to_a_missing_expert_is_refused(memory):
     told = memory.observe(ALICE, "Mara moved to Brenport.")
     expert = put_expert(memory, ALICE, [told.id])

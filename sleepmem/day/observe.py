@@ -36,13 +36,14 @@ class Turn(NamedTuple):
 
 
 def observe(day: DayContext, episode: Episode) -> Episode:
-    """Store an episode; what was said last, said again, is no second one.
+    """Store an episode; what was said last, said again at once, is no second one.
 
     Raises:
         FolderError: the disk is full, or the index was made with other embeddings.
     """
-    if episode.message_id is None and day.folder.ledger.episodes.is_newest(episode):
-        return day.folder.ledger.episodes.newest(episode.namespace, episode.source) or episode
+    last = _same_just_now(day, episode) if episode.message_id is None else None
+    if last is not None:
+        return last
     day.folder.ledger.episodes.add(episode)
     if not day.folder.append_only:
         day.folder.catch_up()
@@ -83,8 +84,20 @@ def _is_known(day: DayContext, one: Said, episode: Episode) -> bool:
     episodes = day.folder.ledger.episodes
     if not one.now:
         return bool(episodes.repeats(episode))
-    is_result = one.source not in (USER, AGENT)
-    return episodes.is_newest(episode) or (is_result and _is_recalled(day, episode))
+    if one.source not in (USER, AGENT) and _is_recalled(day, episode):
+        return True
+    if episode.message_id is None:
+        return episodes.is_newest(episode)
+    return _same_just_now(day, episode) is not None
+
+
+def _same_just_now(day: DayContext, episode: Episode) -> Episode | None:
+    """What its source said last, when that is the same, on the same day in the same thread."""
+    episodes = day.folder.ledger.episodes
+    last = episodes.newest(episode.namespace, episode.source)
+    if last is None or not episodes.is_newest(episode):
+        return None
+    return last if (last.day, last.thread) == (episode.day, episode.thread) else None
 
 
 def _is_recalled(day: DayContext, result: Episode) -> bool:
