@@ -225,7 +225,9 @@ def test_status_counts(memory):
 
 def test_the_same_text_twice_is_one_episode(memory):
     first = memory.observe(ALICE, "Mara moved to Brenport.", created_at=DAYS[0])
-    assert memory.observe(ALICE, "Mara moved to Brenport.", created_at=DAYS[1]) == first
+    later = "2030-01-01T08:00:00Z"
+    assert first.day == later[:10]
+    assert memory.observe(ALICE, "Mara moved to Brenport.", created_at=later) == first
     assert memory.ledger.episodes.all() == [first]
 
 
@@ -359,12 +361,13 @@ def test_history_that_is_sent_again_is_not_stored_again(memory):
 
 
 def test_what_cannot_be_stored_is_logged_and_the_turn_goes_on(memory):
-    tool = ToolMessage("lone \ud800 surrogate", tool_call_id="c", name="search")
-    memory.observe_messages(ALICE, [HumanMessage("Mara lives in Oslo."), tool])
-    assert [e.text for e in memory.ledger.episodes.all()] == ["Mara lives in Oslo."]
-    (event,) = memory.ledger.turns.events("not stored")
-    assert (event["source"], event["namespace"]) == ("tool:search", ["alice"])
-    assert "not valid Unicode" in event["reason"]
+    tool = ToolMessage("Oslo has rain.", tool_call_id="c", name="search")
+    memory.observe_messages(ALICE, [HumanMessage("Mara lives in Oslo."), tool], said_at="noon")
+    assert memory.ledger.episodes.all() == []
+    events = memory.ledger.turns.events("not stored")
+    assert sorted(event["source"] for event in events) == ["tool:search", "user"]
+    assert [event["namespace"] for event in events] == [["alice"]] * 2
+    assert all("must be a time" in event["reason"] for event in events)
 
 
 # What surrounds what was said
