@@ -2,9 +2,10 @@
 tired.
 
 The nodes read and write `messages` (LangGraph's convention) and leave every other key of the state
-alone. Whose memory it is comes from the graph's context or config (`context={"namespace":
-("alice",)}`, or a `user_id`), else from the node's argument. All of them run sync and async, and
-none ends a turn: what fails is logged.
+alone. Whose memory it is comes from the node's argument, when it is a template or a function; else
+from who is authenticated, from the graph's context or config (`context={"namespace": ("alice",)}`,
+or a `user_id`), or from the argument. All of them run sync and async, and none ends a turn: what
+fails is logged.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ def recall_node(
 
     Args:
         memory: the open memory.
-        namespace: whose memory, when the run does not say: a tuple, a template such as
-            `("app", "{user_id}")`, or a function of the runtime.
+        namespace: whose memory: a template such as `("app", "{user_id}")`, a function of the
+            runtime, or a tuple for runs that name none themselves.
         weights: False when the graph's model is not `memory.chat_model()`: it holds no experts, so
             every turn retrieves.
         store: whether the words are stored now, when the turn begins, and so survive it.

@@ -17,7 +17,7 @@ from langgraph.constants import TAG_NOSTREAM
 from langgraph.runtime import Runtime
 
 from sleepmem.day.chat import LLM_TYPE
-from sleepmem.day.namespace import Owner
+from sleepmem.day.namespace import Owner, check_owner
 from sleepmem.host import Host, with_memory
 from sleepmem.memory import SleepMemory
 from sleepmem.records import Recall, View
@@ -31,14 +31,18 @@ class SleepMemoryMiddleware(AgentMiddleware):  # type: ignore[type-arg]
 
     Args:
         memory: the open memory.
-        namespace: whose memory, when the run does not say (`context={"namespace": (...)}`): a
-            tuple, a template such as `("app", "{user_id}")`, or a function of the runtime. By
-            default the user that LangGraph carries (`user_id` in context or configurable, or who
-            is authenticated).
+        namespace: whose memory: a template such as `("app", "{user_id}")` or a function of the
+            runtime, which a run cannot change; or a tuple, for runs that name none themselves
+            (`context={"namespace": (...)}`). By default who is authenticated, else the user that
+            the run names (`user_id` in context or configurable).
+
+    Raises:
+        NamespaceError: a brace of the template names nothing to fill in.
     """
 
     def __init__(self, memory: SleepMemory, namespace: Owner = None) -> None:
         super().__init__()
+        check_owner(namespace)
         self.memory, self.namespace = memory, namespace
         self._tools: set[str] = set()
 

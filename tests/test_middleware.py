@@ -314,7 +314,8 @@ def test_the_call_names_the_owner(memory, call, named):
         (("{org}", "{user_id}"), ("acme", "bob")),
         (lambda runtime: ("app", runtime.context["user_id"]), ("app", "bob")),
         (lambda runtime: runtime.context["org"], ("acme",)),
-        (("{", "}"), ("{", "}")),
+        (("{{", "}}"), ("{", "}")),
+        (lambda runtime: None, ("bob",)),
     ],
 )
 def test_a_template_or_a_function_names_the_owner(memory, call, namespace, owner):
@@ -338,6 +339,9 @@ def test_a_template_or_a_function_names_the_owner(memory, call, namespace, owner
         (("app", "{user_id}"), {"config": {"configurable": {"user_id": ""}}}),
         (("{org}", "{user_id}"), {"context": {"user_id": "bob"}}),
         (("{user.name}",), {"context": {"user": {"id": "bob"}}}),
+        (("{user[id]}",), {"context": {"user": {"id": None}}}),
+        (None, {"context": {"langgraph_auth_user": {"identity": "bob"}}}),
+        (("{langgraph_auth_user_id}",), {"context": {"langgraph_auth_user_id": "bob"}}),
         (lambda runtime: None, {"config": {"configurable": {"thread_id": "t"}}}),
     ],
 )
@@ -348,6 +352,79 @@ def test_a_run_that_names_no_owner_is_refused(memory, call, namespace, named):
     with pytest.raises(NamespaceError):
         call(agent, turn(TOLD), **named)
     assert memory.ledger.episodes.all() == []
+
+
+MALLORY = {
+    "configurable": {
+        "langgraph_auth_user": {"identity": "mallory"},
+        "langgraph_auth_user_id": "mallory",
+    }
+}
+
+
+@pytest.mark.parametrize(
+    "context",
+    [
+        {"langgraph_auth_user": {"identity": "bob"}},
+        {"langgraph_auth_user_id": "bob"},
+        {"langgraph_user_id": "bob"},
+        {"user_id": "bob"},
+    ],
+)
+@pytest.mark.parametrize("namespace", [None, ("{user_id}",), ("{langgraph_auth_user_id}",)])
+def test_no_context_is_somebody_else_than_who_is_authenticated(memory, call, context, namespace):
+    memory.observe(BOB, TOLD)
+    model = scripted("I do not know.")
+    agent = create_agent(model, middleware=[SleepMemoryMiddleware(memory, namespace)])
+    call(agent, turn(ASKED), MALLORY, context=context)
+    assert [m.type for m in model.shown[0]] == ["human"]
+    assert [e.text for e in memory.ledger.episodes.all(("mallory",))] == [ASKED]
+
+
+@pytest.mark.parametrize(
+    ("namespace", "config"),
+    [
+        (None, MALLORY),
+        (ALICE, MALLORY),
+        (("app", "{user_id}"), MALLORY),
+        (("app", "{user_id}"), {"configurable": {"user_id": "alice"}}),
+        (lambda runtime: ALICE, {}),
+        (lambda runtime: None, MALLORY),
+    ],
+)
+def test_a_caller_cannot_ask_for_anothers_namespace(memory, call, namespace, config):
+    agent = create_agent(scripted("Noted."), middleware=[SleepMemoryMiddleware(memory, namespace)])
+    with pytest.raises(NamespaceError, match="this run asks for the memory of"):
+        call(agent, turn(TOLD), config, context={"namespace": BOB})
+    assert memory.ledger.episodes.all() == []
+
+
+@pytest.mark.parametrize(
+    ("namespace", "named"),
+    [
+        (None, ("mallory",)),
+        (("app", "{user_id}"), ("app", "mallory")),
+        (lambda runtime: runtime.context["namespace"], BOB),
+    ],
+)
+def test_a_caller_may_name_the_namespace_that_it_is(memory, call, namespace, named):
+    agent = create_agent(scripted("Noted."), middleware=[SleepMemoryMiddleware(memory, namespace)])
+    call(agent, turn(TOLD), MALLORY, context={"namespace": named})
+    assert memory.ledger.episodes.namespaces() == [named]
+
+
+@pytest.mark.parametrize("part", ["{}", "{user_id", "user_id}", "{0}", "{ user_id }", "{", "{!r}"])
+def test_a_template_that_fills_nobody_in_is_refused_at_once(memory, part):
+    with pytest.raises(NamespaceError, match="names nothing to fill in"):
+        SleepMemoryMiddleware(memory, namespace=("app", part))
+
+
+@pytest.mark.parametrize("zone", ["Europe", "../../etc/passwd", "Nowhere/Town", "\0", 5])
+def test_a_timezone_that_is_none_costs_no_turn(memory, call, zone):
+    agent = create_agent(scripted("Noted."), middleware=[SleepMemoryMiddleware(memory, ALICE)])
+    call(agent, turn(TOLD), {"configurable": {"timezone": zone}})
+    (told,) = memory.ledger.episodes.all(ALICE)
+    assert told.day == local_now()[:10]
 
 
 def test_a_turn_that_goes_on_keeps_its_owner(memory, call):

@@ -1,12 +1,15 @@
 """Whose memory a running LangGraph graph means: one resolver, used by everything that asks.
 
-In this order: the namespace that the run names; the developer's own callable or template; the user
-as LangGraph carries them. A run that names a thread or a context but no owner is refused: two
-people must never share a memory because somebody forgot to say whose it is.
+In this order: the developer's own callable or template; who is authenticated; the namespace that
+the run names; the developer's fixed namespace; the user that the run names. A caller who names
+another namespace than one of the first two gives is refused, and so is a run that names a thread or
+a context but no owner: two people must never share a memory because somebody forgot to say whose it
+is.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from string import Formatter
@@ -21,8 +24,12 @@ DEFAULT_NAMESPACE: Namespace = ("default",)
 # A fixed owner, a template such as ("app", "{user_id}"), or a function of the runtime.
 Owner = Iterable[str] | Callable[[Any], Any] | None
 
-# Where LangGraph and its server carry the user; who was authenticated comes first.
-_USER_KEYS = ("langgraph_auth_user_id", "langgraph_user_id", "user_id")
+# Where LangGraph's server keeps who was authenticated: in `configurable`, never in a context.
+_AUTH = "langgraph_auth_"
+# Where a caller names the user.
+_USER_KEYS = ("langgraph_user_id", "user_id")
+# How a place of a template begins.
+_NAME = re.compile(r"[^\W\d]\w*")
 
 
 class Run(NamedTuple):
@@ -55,19 +62,33 @@ class Run(NamedTuple):
         return self.configurable.get(key) if value is None else value
 
     @property
+    def told(self) -> dict[str, Any]:
+        """All that is told, for a template. Who is authenticated no context says."""
+        told = {key: value for key, value in self.context.items() if not str(key).startswith(_AUTH)}
+        values = [*self.configurable.items(), *told.items()]
+        return {key: value for key, value in values if value not in (None, "")}
+
+    @property
     def thread(self) -> str | None:
         thread = self.get("thread_id")
         return None if thread is None else str(thread)
 
     @property
-    def user(self) -> str | None:
-        """The authenticated user, else the one that the caller names."""
-        authenticated = self.get("langgraph_auth_user")
+    def authenticated(self) -> str | None:
+        """Who LangGraph's server authenticated; nothing that a caller's context says."""
         server = getattr(self.runtime, "server_info", None)
-        for user in (authenticated, getattr(server, "user", None)):
+        for user in (getattr(server, "user", None), self.configurable.get(f"{_AUTH}user")):
             identity = _as_mapping(user).get("identity") or getattr(user, "identity", None)
             if identity:
                 return str(identity)
+        identity = self.configurable.get(f"{_AUTH}user_id")
+        return None if identity in (None, "") else str(identity)
+
+    @property
+    def user(self) -> str | None:
+        """The authenticated user, else the one that the caller names."""
+        if self.authenticated is not None:
+            return self.authenticated
         values = (self.get(key) for key in _USER_KEYS)
         return next((str(value) for value in values if value not in (None, "")), None)
 
@@ -84,13 +105,24 @@ class Run(NamedTuple):
             return local_now()
         try:
             return datetime.now(ZoneInfo(str(zone))).isoformat(timespec="microseconds")
-        except (ZoneInfoNotFoundError, ValueError):
+        except (ZoneInfoNotFoundError, ValueError, OSError):  # a folder of zones, such as "Europe"
             return local_now()
 
 
 def current_namespace(runtime: Any = None) -> Namespace | None:
     """The namespace or the user that the running graph names, or None."""
     return _named(Run.current(runtime), None)
+
+
+def check_owner(given: Owner) -> None:
+    """That a template fills in somebody, and is not one owner for all by a slip of the pen.
+
+    Raises:
+        NamespaceError: it names nobody, or has a brace that is no place to fill in.
+    """
+    if given is not None and not callable(given):
+        for part in check_namespace(given):
+            _fields(part)
 
 
 def owner_of(
@@ -104,9 +136,15 @@ def owner_of(
         remembered: whose the turn is that goes on, when the run itself names nobody.
 
     Raises:
-        NamespaceError: it names a thread, a user or a context, but no owner.
+        NamespaceError: it names a thread, a user or a context, but no owner, or somebody else's.
     """
-    owner = _named(run, given) or remembered()
+    try:
+        owner = _named(run, given)
+    except Unfilled:
+        owner = remembered() if run.user is None else None
+        if owner is None:
+            raise
+    owner = owner or remembered()
     if owner is not None:
         return owner
     if run.names_nothing:
@@ -119,39 +157,82 @@ def owner_of(
     )
 
 
+class Unfilled(NamespaceError):
+    """A template asks for what the run does not tell."""
+
+
 def _named(run: Run, given: Owner) -> Namespace | None:
-    namespace = run.get("namespace")
-    if namespace is not None:
-        return check_namespace(namespace)
+    """The owner that the developer, the server or the caller names, in this order.
+
+    Raises:
+        NamespaceError: the caller names another owner than the developer or the server does.
+    """
+    said = run.get("namespace")
+    asked = None if said is None else check_namespace(said)
+    own = _given(run, given)
+    is_default = own is None or _is_fixed(given)
+    if is_default and run.authenticated is None:
+        return asked or own or (None if run.user is None else check_namespace((run.user,)))
+    owner = own or check_namespace((str(run.authenticated),))
+    if asked not in (None, owner):
+        raise NamespaceError(
+            f"this run asks for the memory of {asked}, but it is {owner} by who is authenticated "
+            "or by the namespace= of the middleware or node. Leave `namespace` out of the run, or "
+            "let a namespace=function of the runtime decide."
+        )
+    return owner
+
+
+def _given(run: Run, given: Owner) -> Namespace | None:
+    """The developer's; None when they give none, or leave it to the run."""
     if callable(given):
         made = given(run.runtime)
         return None if made is None else check_namespace((made,) if isinstance(made, str) else made)
-    if given is not None:
-        return _filled(check_namespace(given), run)
-    return None if run.user is None else check_namespace((run.user,))
+    return None if given is None else _filled(check_namespace(given), run)
+
+
+def _is_fixed(given: Owner) -> bool:
+    """Whether it is one namespace for every run: it counts when the run says nothing else."""
+    return not callable(given) and not any(_fields(part) for part in check_namespace(given or ()))
+
+
+def _fields(part: str) -> list[str]:
+    """What a part of a template asks for.
+
+    Raises:
+        NamespaceError: a brace in it is no place to fill in.
+    """
+    try:
+        fields = [name for _, name, _, _ in Formatter().parse(part) if name is not None]
+    except ValueError:
+        fields = [""]
+    if not all(_NAME.match(name) for name in fields):
+        raise NamespaceError(
+            f"the namespace part {part!r} has a brace that names nothing to fill in, so everybody "
+            "would share one memory. Write '{user_id}', and a brace of a name itself twice: '{{'."
+        )
+    return fields
 
 
 def _filled(template: Namespace, run: Run) -> Namespace:
     """The template with what the run tells in its places.
 
     Raises:
-        NamespaceError: the run does not tell what it asks for.
+        Unfilled: the run does not tell what it asks for.
     """
-    values = {}
-    for told in (run.configurable, run.context):
-        values.update({key: value for key, value in told.items() if value not in (None, "")})
+    values = run.told
     if run.user is not None:
         values["user_id"] = run.user
     parts = []
     for part in template:
+        fields = _fields(part)
         try:
-            fields = [name for _, name, _, _ in Formatter().parse(part) if name]
-        except ValueError:
-            fields = []  # a brace of an owner's own name
-        try:
-            parts.append(part.format_map(values) if fields else part)
-        except (KeyError, AttributeError, IndexError, ValueError):
-            raise NamespaceError(
+            told = [Formatter().get_field(name, (), values)[0] for name in fields]
+            if any(value in (None, "") for value in told):
+                raise LookupError
+            parts.append(part.format_map(values))
+        except (LookupError, AttributeError, TypeError, ValueError):
+            raise Unfilled(
                 f"the namespace {template} asks for {', '.join(fields)}, which this run does not "
                 "name. Pass it in config={'configurable': {...}} or in context."
             ) from None
