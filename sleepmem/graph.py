@@ -51,6 +51,8 @@ def recall_node(
         host = Host.of(memory, messages, namespace=namespace)
         if store:
             host.observe()
+        else:
+            host.keep_owner()
         if host.is_asked_now:
             context = host.context(host.recall(holds_experts=weights))
         return {"messages": _placed(messages, context)}

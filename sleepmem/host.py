@@ -15,6 +15,7 @@ from sleepmem.day.capture import last_question, question, speaker, text_of, turn
 from sleepmem.day.namespace import Owner, Run, owner_of
 from sleepmem.memory import SleepMemory
 from sleepmem.records import Namespace, Recall
+from sleepmem.stores.episodes import BEGAN
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,25 @@ class Host:
 
         return cls(memory, messages, run, owner_of(run, namespace, remembered=remembered))
 
+    def keep_owner(self) -> None:
+        """Keep whose this turn is, when it begins and no episode of it tells.
+
+        It may be interrupted, and go on with nothing but its thread.
+        """
+        began, thread = turn_id(self.messages), self.run.thread
+        if not began or not thread or self.messages[-1].id != began:
+            return
+
+        def keep() -> None:
+            if self.memory.ledger.episodes.owner(thread, began) is None:
+                self.memory.ledger.turns.log_event(
+                    BEGAN, namespace=list(self.owner), thread=thread, message_id=began
+                )
+
+        self.memory.safely(
+            "keeping the owner of a turn", keep, otherwise=None, namespace=self.owner
+        )
+
     @property
     def is_asked_now(self) -> bool:
         """Whether the user has just spoken, and nobody since."""
@@ -77,7 +97,7 @@ class Host:
         return date.fromisoformat(self.run.now()[:10])
 
     def observe(self, tools: Collection[str] | None = None) -> None:
-        """Store what happened so far."""
+        """Store what happened so far, and whose it is."""
 
         def store() -> None:
             self.memory.observe_messages(
@@ -89,6 +109,7 @@ class Host:
             )
 
         self.memory.safely("observing a turn", store, otherwise=None, namespace=self.owner)
+        self.keep_owner()
 
     def recall(self, *, holds_experts: bool, log: bool = True) -> Recall | None:
         """What the model gets; None when the user says nothing that needs any."""

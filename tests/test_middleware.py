@@ -427,25 +427,52 @@ def test_a_timezone_that_is_none_costs_no_turn(memory, call, zone):
     assert told.day == local_now()[:10]
 
 
-def test_a_turn_that_goes_on_keeps_its_owner(memory, call):
-    @tool
-    def approve() -> str:
-        """Ask the user."""
-        return str(interrupt("May I?"))
+@tool
+def approve() -> str:
+    """Ask the user."""
+    return str(interrupt("May I?"))
 
+
+def asking(memory, namespace=None):
+    """An agent that asks whether it may, and then is done."""
     asks = AIMessage("", tool_calls=[{"name": "approve", "args": {}, "id": "c1"}])
-    agent = create_agent(
+    return create_agent(
         scripted(asks, "Done."),
         [approve],
-        middleware=[SleepMemoryMiddleware(memory)],
+        middleware=[SleepMemoryMiddleware(memory, namespace)],
         checkpointer=InMemorySaver(),
     )
+
+
+def test_a_turn_that_goes_on_keeps_its_owner(memory, call):
+    agent = asking(memory)
     named = {"configurable": {"thread_id": "t", "user_id": "bob"}}
     call(agent, turn(TOLD), named)
     call(agent, Command(resume="You may."), {"configurable": {"thread_id": "t"}})
     assert memory.ledger.episodes.namespaces() == [BOB]
     (told, *_) = memory.ledger.episodes.all(BOB)
     assert memory.ledger.episodes.outcome(told.id) == "Done."
+
+
+@pytest.mark.parametrize("text", ["Hi!", TOLD])
+@pytest.mark.parametrize("namespace", [None, ("{user_id}",)])
+def test_a_turn_of_which_nothing_was_stored_keeps_its_owner(memory, call, text, namespace):
+    memory.observe(BOB, TOLD)  # said again at once, it is no second episode
+    for thread in ("one", "two"):
+        agent = asking(memory, namespace)
+        call(agent, turn(text), {"configurable": {"thread_id": thread, "user_id": "bob"}})
+        out = call(agent, Command(resume="You may."), {"configurable": {"thread_id": thread}})
+        assert out["messages"][-1].text == "Done."
+    assert memory.ledger.episodes.namespaces() == [BOB]
+
+
+def test_a_turn_goes_on_for_nobody_but_who_is_authenticated(memory, call):
+    agent = asking(memory, ("{org}", "{user_id}"))
+    named = {"configurable": {"thread_id": "t", "user_id": "bob", "org": "acme"}}
+    call(agent, turn(TOLD), named)
+    thread = {"configurable": {**MALLORY["configurable"], "thread_id": "t"}}
+    with pytest.raises(NamespaceError, match="asks for org"):
+        call(agent, Command(resume="You may."), thread)
 
 
 def test_the_middleware_has_a_namespace_of_its_own(memory, call):

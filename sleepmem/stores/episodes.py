@@ -12,6 +12,8 @@ from sleepmem.stores.schema import index_words, same_key
 from sleepmem.text.heads import SURELY_ASKS, asks
 from sleepmem.text.terms import terms
 
+# The kind of event that tells whose a turn is of which no episode tells.
+BEGAN = "turn began"
 OLDEST_FIRST = "ORDER BY created_at, id"
 _BUFFERED = "learned_in IS NULL AND said_again IS NULL"
 _HOLDS = "superseded = 0 AND said_again IS NULL"
@@ -140,12 +142,15 @@ class Episodes:
         return as_episode(rows[0]) if rows else None
 
     def owner(self, thread: str, message_id: str) -> Namespace | None:
-        """Whose a stored message of a conversation is."""
-        rows = self._database.rows(
-            "SELECT DISTINCT namespace FROM episodes WHERE thread = ? AND message_id = ?",
-            thread,
-            message_id,
-        )
+        """Whose a message of a conversation is, stored or known to have begun a turn."""
+        sql = "SELECT DISTINCT namespace FROM episodes WHERE thread = ? AND message_id = ?"
+        rows = self._database.rows(sql, thread, message_id)
+        if not rows:
+            sql = (
+                "SELECT DISTINCT json_extract(detail, '$.namespace') AS namespace FROM events WHERE kind = ? "
+                "AND json_extract(detail, '$.thread') = ? AND json_extract(detail, '$.message_id') = ?"
+            )
+            rows = self._database.rows(sql, BEGAN, thread, message_id)
         return tuple(json.loads(rows[0]["namespace"])) if len(rows) == 1 else None
 
     def waiting(self, namespace: Namespace, *, untrusted: bool) -> int:
