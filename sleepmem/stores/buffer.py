@@ -68,6 +68,8 @@ class Buffer:
         self._filled: dict[tuple[str, Namespace], bool] = {}
         self._waiting: dict[Namespace, dict[str, Piece]] = {}
         self._left_out: dict[Namespace, set[str]] = {}
+        self._width = 0  # numbers in a vector of the index; 0 while nothing tells
+        self._unsound: set[str] = set()
         self._lock, self._process = threading.RLock(), os.getpid()
 
     def add(
@@ -77,16 +79,29 @@ class Buffer:
 
         Returns the ids of those that are in Chroma now; the others are found, too, but must be
         added again after a crash.
+
+        Raises:
+            FolderError: the embeddings gave no sound vectors for some, told once of each; the
+                others are indexed, and these when they are added again.
         """
         texts: dict[str, str] = {}
         for episode in episodes:
             texts.update(_pieces_of(episode))
-        vectors = self.embeddings.embed_documents(list(texts.values()))
+        vectors = self._vectors(list(texts.values()))
+        faults = {}
+        for piece_id, vector in zip(texts, vectors, strict=True):
+            fault = self._fault(vector)
+            if fault:
+                faults[_episode_of(piece_id)] = fault
         with self._lock:
             waiting = self._waiting.setdefault(namespace, {})
             for (piece_id, text), vector in zip(texts.items(), vectors, strict=True):
-                asks = _episode_of(piece_id) in asking
-                waiting[piece_id] = Piece(text, np.asarray(vector, dtype=np.float32), asks)
+                if _episode_of(piece_id) not in faults:
+                    waiting[piece_id] = Piece(text, vector, _episode_of(piece_id) in asking)
+            untold = set(faults) - self._unsound
+            self._unsound = (self._unsound - {one.id for one in episodes}) | set(faults)
+            if untold:
+                raise FolderError(faults[min(untold)])
             if len(waiting) < _WAITING:
                 return []
             return self.flush(namespace)
@@ -204,17 +219,29 @@ class Buffer:
 
     def agrees(self, namespaces: Iterable[Namespace]) -> bool:
         """Whether the embeddings give for an indexed text the vector that lies there."""
+        stored = self._stored(namespaces)
+        if stored is None:
+            return True
+        text, known = stored
+        (vector,) = self._vectors([text])
+        is_same_kind = vector.shape == (len(known),) and np.isfinite(vector).all()
+        return bool(is_same_kind and cosine(vector, known) > _SAME_VECTOR)
+
+    def learn_width(self, namespaces: Iterable[Namespace]) -> None:
+        """How many numbers a vector of the index has, from one that lies there."""
+        stored = self._stored(namespaces)
+        self._width = len(stored[1]) if stored else self._width
+
+    def _stored(self, namespaces: Iterable[Namespace]) -> tuple[str, list[float]] | None:
+        """An indexed text with its vector; None when nothing is indexed."""
         for namespace in namespaces:
             for kind in (*_BUFFERED, _ARCHIVE):
                 found: Any = self._collection(kind, namespace).get(
                     limit=1, include=["documents", "embeddings"]
                 )
                 if found["ids"]:
-                    (vector,) = self.embeddings.embed_documents([found["documents"][0]])
-                    stored = list(found["embeddings"][0])
-                    is_same_width = len(vector) == len(stored)
-                    return is_same_width and cosine(vector, stored) > _SAME_VECTOR
-        return True
+                    return found["documents"][0], list(found["embeddings"][0])
+        return None
 
     def clear(self, namespaces: Iterable[Namespace]) -> None:
         """Leave nothing of these in the index."""
@@ -226,16 +253,47 @@ class Buffer:
                     self._filled.pop((kind, namespace), None)
                 self._waiting.pop(namespace, None)
                 self._left_out.pop(namespace, None)
+            self._width = 0
 
     def close(self) -> None:
         """Write what is kept in memory, close the client, unless it is the caller's own."""
         if self._process != os.getpid():
             return
-        for namespace in {*self._waiting, *self._left_out}:
-            self.flush(namespace)
-        close = None if self._client_is_shared else getattr(self._client, "close", None)
-        if close:
-            close()
+        try:
+            for namespace in {*self._waiting, *self._left_out}:
+                self.flush(namespace)
+        finally:
+            close = None if self._client_is_shared else getattr(self._client, "close", None)
+            if close:
+                close()
+
+    def _vectors(self, texts: list[str]) -> list[Any]:
+        """One of each text.
+
+        Raises:
+            FolderError: the embeddings gave more or fewer.
+        """
+        given = list(self.embeddings.embed_documents(texts) or ())
+        if len(given) != len(texts):
+            raise FolderError(
+                f"the embeddings gave {len(given)} vectors for {len(texts)} texts. Nothing is "
+                "lost, the ledger has them; they are indexed once the embeddings work again."
+            )
+        return [np.asarray(vector, dtype=np.float32) for vector in given]
+
+    def _fault(self, vector: Any) -> str:
+        """What keeps a vector from the index, in a sentence; empty when it is sound."""
+        if np.ndim(vector) != 1 or not np.isfinite(vector).all():
+            found = "a vector that holds what is no finite number"
+        elif self._width and len(vector) != self._width:
+            found = f"a vector of {len(vector)} numbers where the index has {self._width}"
+        else:
+            self._width = self._width or len(vector)
+            return ""
+        return (
+            f"the embeddings gave {found}. Nothing is lost, the ledger has it, and it is indexed "
+            "once the embeddings work again."
+        )
 
     def _collection(self, kind: str, namespace: Namespace) -> chromadb.Collection:
         known = self._collections.get((kind, namespace))
@@ -270,7 +328,9 @@ class Buffer:
     ) -> None:
         for start in range(0, len(ids), _MAX_BATCH):
             batch = slice(start, start + _MAX_BATCH)
-            vectors = self.embeddings.embed_documents(texts[batch])
+            vectors = self._vectors(texts[batch])
+            for fault in filter(None, map(self._fault, vectors)):
+                raise FolderError(fault)
             some = notes[batch] if notes else None
             self._write(
                 kind, namespace, ids[batch], texts=texts[batch], vectors=vectors, notes=some
@@ -315,6 +375,9 @@ class Buffer:
         self, kind: str, namespace: Namespace, embedding: Sequence[float], count: int
     ) -> list[Neighbour]:
         """In Chroma, and among what waits for it."""
+        fault = self._fault(np.asarray(embedding, dtype=np.float32))
+        if fault:
+            raise FolderError(fault)
         with self._lock:
             pieces_of_kind = {
                 piece_id: piece

@@ -147,8 +147,9 @@ class Episodes:
         rows = self._database.rows(sql, thread, message_id)
         if not rows:
             sql = (
-                "SELECT DISTINCT json_extract(detail, '$.namespace') AS namespace FROM events WHERE kind = ? "
-                "AND json_extract(detail, '$.thread') = ? AND json_extract(detail, '$.message_id') = ?"
+                "SELECT DISTINCT json_extract(detail, '$.namespace') AS namespace FROM events "
+                "WHERE kind = ? AND json_extract(detail, '$.thread') = ? "
+                "AND json_extract(detail, '$.message_id') = ?"
             )
             rows = self._database.rows(sql, BEGAN, thread, message_id)
         return tuple(json.loads(rows[0]["namespace"])) if len(rows) == 1 else None

@@ -7,6 +7,7 @@ folder/nights.db      checkpoints          folder/lock       held by the one wri
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from collections.abc import Sequence
@@ -132,6 +133,7 @@ class Folder:
 
     def reconcile(self, *, check_experts: bool = True) -> None:
         """Bring index and expert folders to what the ledger says."""
+        self.buffer.learn_width(self.ledger.episodes.namespaces())
         agreement.reconcile(
             self.ledger, self.buffer, experts=self.experts, check_experts=check_experts
         )
@@ -167,11 +169,12 @@ class Folder:
         """Close ledger and index, and let others open the folder; in a fork, nothing."""
         if self._process != os.getpid():
             return
-        if self._buffer:
-            self._buffer.close()
-        self.ledger.close()
-        if self._lock:
-            self._lock.release()
+        with contextlib.ExitStack() as always:
+            if self._lock:
+                always.callback(self._lock.release)
+            always.callback(self.ledger.close)
+            if self._buffer:
+                self._buffer.close()
 
     # Which model the folder is used with
 

@@ -1,0 +1,107 @@
+import math
+import shutil
+
+import pytest
+from _values import HashedWords
+
+from sleepmem import SleepMemory
+from sleepmem.errors import FolderError
+
+ALICE, BOB = ("alice",), ("bob",)
+TOLD, NEXT, ASKED = "Mara moved to Brenport.", "Jon has a boat.", "Where did Mara move?"
+WRONG = {
+    "not a number": lambda vector: [math.nan] * len(vector),
+    "endless": lambda vector: [*vector[:-1], math.inf],
+    "narrow": lambda vector: vector[:7],
+}
+
+
+class Failing(HashedWords):
+    """Spoils its vectors while `spoil` is set."""
+
+    spoil = None
+
+    def embed_documents(self, texts):
+        vectors = super().embed_documents(texts)
+        return [self.spoil(one) for one in vectors] if self.spoil else vectors
+
+
+@pytest.fixture(params=WRONG)
+def spoil(request):
+    return WRONG[request.param]
+
+
+def opened(path, embeddings):
+    return SleepMemory.open(path / "m", embeddings=embeddings)
+
+
+def texts(memory, owner, question):
+    return [episode.text for episode in memory.recall(owner, question).episodes]
+
+
+@pytest.mark.parametrize("is_reopened", [False, True])
+def test_a_wrong_vector_is_told_and_its_episode_indexed_later(tmp_path, spoil, is_reopened):
+    embeddings = Failing()
+    memory = opened(tmp_path, embeddings)
+    memory.observe(ALICE, TOLD)
+    if is_reopened:
+        memory.close()
+        memory = opened(tmp_path, embeddings)
+        assert TOLD in texts(memory, ALICE, ASKED)
+    embeddings.spoil = spoil
+    with pytest.raises(FolderError, match="the embeddings gave a vector"):
+        memory.observe(ALICE, NEXT)
+    embeddings.spoil = None
+    assert TOLD in texts(memory, ALICE, ASKED)
+    assert NEXT in texts(memory, ALICE, "What does Jon have?")
+    assert memory.verify() == []
+    memory.close()
+    with opened(tmp_path, embeddings) as again:
+        assert again.verify() == []
+
+
+def test_a_text_that_never_gets_a_vector_does_not_stop_the_others(tmp_path):
+    class NeverJon(HashedWords):
+        def embed_documents(self, given):
+            vectors = super().embed_documents(given)
+            return [
+                [math.nan] if "Jon has" in text else one
+                for text, one in zip(given, vectors, strict=True)
+            ]
+
+    with opened(tmp_path, NeverJon()) as memory:
+        with pytest.raises(FolderError, match="the embeddings gave a vector"):
+            memory.observe(ALICE, NEXT)
+        memory.observe(BOB, TOLD)
+        assert TOLD in texts(memory, BOB, ASKED)
+
+
+def test_too_few_vectors_are_told(tmp_path):
+    embeddings = Failing()
+    with opened(tmp_path, embeddings) as memory:
+        memory.observe(ALICE, TOLD)
+        embeddings.embed_documents = lambda given: []
+        with pytest.raises(FolderError, match="0 vectors for 1 texts"):
+            memory.observe(ALICE, NEXT)
+        del embeddings.embed_documents
+
+
+def test_closing_lets_the_folder_go_whatever_fails(tmp_path, monkeypatch):
+    memory = opened(tmp_path, HashedWords())
+    memory.observe(ALICE, TOLD)
+    with monkeypatch.context() as broken:
+        broken.setattr(memory.buffer, "_write", lambda *given, **named: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            memory.close()
+    with opened(tmp_path, HashedWords()) as again:
+        assert TOLD in texts(again, ALICE, ASKED)
+
+
+def test_a_deleted_folder_is_closed_and_may_be_made_anew(tmp_path):
+    memory = opened(tmp_path, HashedWords())
+    memory.observe(ALICE, TOLD)
+    shutil.rmtree(tmp_path / "m")
+    with pytest.raises(FolderError, match="could not be written"):
+        memory.close()
+    with opened(tmp_path, HashedWords()) as again:
+        assert again.status() == []
