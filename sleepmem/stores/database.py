@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
 
 # "SLEP", in the header of the file: tells our ledgers from other SQLite files.
 APPLICATION_ID = 0x534C4550
-# How long a change waits for another process that writes; a log waits less.
-BUSY_SECONDS, LOG_SECONDS = 30, 2
+# How long a change waits for another process that writes; a log waits less. After one that waited
+# in vain the next ones hardly wait for a while: a turn makes many, and must not wait for each.
+BUSY_SECONDS, LOG_SECONDS = 5, 2
+_GIVEN_UP_SECONDS, _HARDLY = 5, 0.05
 
 
 class Database:
@@ -42,6 +45,7 @@ class Database:
 
         self.path = path
         self._lock, self._process = threading.RLock(), os.getpid()
+        self._given_up_until = 0.0
         try:
             # SQLite does not wait for a change of its journal mode: one process opens at a time.
             with FileLock(path.with_suffix(".opening")):
@@ -109,9 +113,16 @@ class Database:
         """Of the connection; it takes the writer's place at once, so that no reader must yield."""
         connection = self.db.conn
         connection.execute(f"PRAGMA synchronous={'FULL' if synced else 'NORMAL'}")
-        waits = BUSY_SECONDS if synced else LOG_SECONDS
-        connection.execute(f"PRAGMA busy_timeout={1000 * waits}")
-        connection.execute("BEGIN IMMEDIATE")
+        waits: float = BUSY_SECONDS if synced else LOG_SECONDS
+        if time.monotonic() < self._given_up_until:
+            waits = _HARDLY
+        connection.execute(f"PRAGMA busy_timeout={int(1000 * waits)}")
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            self._given_up_until = time.monotonic() + _GIVEN_UP_SECONDS
+            raise
+        self._given_up_until = 0.0
         try:
             yield
         except BaseException:

@@ -4,6 +4,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing
 
 import pytest
@@ -728,3 +729,17 @@ def test_processes_that_append_at_once_lose_nothing(ledger, path):
     assert len(ledger.episodes.all()) == 3 * 40
     assert len(ledger.search(("alice",), "whale", limit=99)) == 2 * 40
     assert ledger.verify() == []
+
+
+def test_a_locked_ledger_is_waited_for_once(ledger, path, monkeypatch):
+    monkeypatch.setattr("sleepmem.stores.database.BUSY_SECONDS", 1)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        began = time.monotonic()
+        for _ in range(5):
+            with pytest.raises(FolderError, match="locked"):
+                ledger.episodes.add(TOLD)
+        assert time.monotonic() - began < 2
+        other.execute("COMMIT")
+    ledger.episodes.add(TOLD)
+    assert ledger.episodes.all() == [TOLD]
