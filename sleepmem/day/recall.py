@@ -20,6 +20,7 @@ from sleepmem.day.search import Found, search
 from sleepmem.day.state import DayContext
 from sleepmem.records import Episode, Look, Namespace, Recall, View
 from sleepmem.text.heads import needs_no_memory
+from sleepmem.text.pieces import LONGEST
 from sleepmem.text.prompts import ABSTENTION, memory_line, memory_prompt
 from sleepmem.text.rarity import commonness
 from sleepmem.text.similarity import cosine
@@ -32,6 +33,8 @@ _NO_LIMIT = 1 << 30
 _GOES_ON = timedelta(hours=1)
 # As many of the best bring along what was told beside them.
 _CONTINUED = 2
+# Characters of the beginning and of the end of a long turn that are searched for.
+_BRIEF = 120
 # Terms of a text that may be another wording of one; longer ones tell more than they share.
 _ONE_SENTENCE = 20
 # A word that so large a share of texts has tells two of them not apart.
@@ -50,6 +53,13 @@ class Asked(NamedTuple):
     today: date
     seen: frozenset[tuple[str, ...]] = frozenset()
     message_id: str | None = None
+
+    @property
+    def brief(self) -> str:
+        """The text, or its beginning and its end: a question stands before or after a paste."""
+        if len(self.text) <= LONGEST:
+            return self.text
+        return f"{self.text[:_BRIEF]}\n{self.text[-_BRIEF:]}"
 
     def has(self, episode: Episode) -> bool:
         """Whether the model has an episode before it anyway."""
@@ -78,7 +88,7 @@ def recall(
         log: keep the decision.
     """
     day.folder.catch_up()
-    vector = day.embeddings.embed_query(asked.text)
+    vector = day.embeddings.embed_query(asked.brief)
     choice = Choice(View.RETRIEVAL, "the model holds no experts of this memory", 0.0)
     if holds_experts:
         choice = _choose(day, namespace, asked, vector)
@@ -94,7 +104,7 @@ def recall(
 def look_again(day: DayContext, namespace: Namespace, *, asked: Asked, log: bool = True) -> Recall:
     """Search everything that holds, after an answer from the weights that did not do."""
     day.folder.catch_up()
-    vector = day.embeddings.embed_query(asked.text)
+    vector = day.embeddings.embed_query(asked.brief)
     choice = Choice(View.RETRIEVAL, "the model was not sure; searched everything", 0.0)
     found = _fetch(day, namespace, asked, choice, vector)
     again = replace(found, reason=choice.reason, look=Look.AGAIN)
@@ -170,7 +180,7 @@ def _choose(day: DayContext, namespace: Namespace, asked: Asked, vector: Sequenc
         return {episode_id for episode_id, told_at in forgotten.items() if told_at < first}
 
     return choose(
-        asked.text,
+        asked.brief,
         calibrated(day, namespace),
         known=facts_near(known, ledger.gates.facts(near.id for near in known)),
         buffered=buffered,
@@ -183,9 +193,9 @@ def _fetch(
     day: DayContext, namespace: Namespace, asked: Asked, choice: Choice, vector: Sequence[float]
 ) -> Recall:
     """What the question needs, of everything that holds; with what taught the weights."""
-    found = search(day, namespace, question=asked.text, vector=vector, today=asked.today)
+    found = search(day, namespace, question=asked.brief, vector=vector, today=asked.today)
     found = [one for one in found if not asked.has(one.episode)]
-    if not _is_needed(day, asked.text, found):
+    if not _is_needed(day, asked.brief, found):
         found = []
     needed = _needed(day, found)
     chosen = [
@@ -285,7 +295,7 @@ def _in_their_talk(
             if apart > _GOES_ON or asked.has(other):
                 continue
             if other.age_key < episode.age_key:
-                lacking = _telling(asked.text) - set(terms(episode.whole))
+                lacking = _telling(asked.brief) - set(terms(episode.whole))
                 belongs = bool(lacking & set(terms(other.whole)))
             else:
                 belongs = _goes_on(day, episode, other, vector=vector)

@@ -657,3 +657,10 @@ def test_an_earlier_request_like_this_one_hides_no_fact(memory):
     memory.observe(ALICE, "Write an email to my landlord about the heating.", message_id="1")
     found = memory.recall(ALICE, "Write an email to my landlord about the wifi.")
     assert told in found.episodes
+
+
+def test_of_a_very_long_turn_beginning_and_end_are_asked(memory):
+    told = memory.observe(ALICE, "My dog is called Rex.")
+    paste = "The rain fell on the roofs of the town all day. " * 4_000
+    for text in (f"What is my dog called?\n{paste}", f"{paste}\nWhat is my dog called?"):
+        assert told in memory.recall(ALICE, text).episodes
