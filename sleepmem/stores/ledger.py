@@ -34,7 +34,7 @@ class Ledger:
         self.path = path
         self.database = Database(path)
         self.episodes = Episodes(self.database)
-        self.words = Words(self.database, self.episodes)
+        self.words = Words(self.database, self.episodes.count)
         self.turns = Turns(self.database)
         self.nights = Nights(self.database)
         self.lineage = Lineage(self.database)

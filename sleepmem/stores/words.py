@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from sleepmem.records import Namespace, namespace_key
 from sleepmem.stores.database import Database
-from sleepmem.stores.episodes import Episodes
 from sleepmem.stores.schema import owned_words
 from sleepmem.text.rarity import BACKGROUND, commonness
 from sleepmem.text.terms import terms
@@ -42,10 +41,13 @@ class Count(NamedTuple):
 
 
 class Words:
-    """Which episodes have the words of a question, and how rare a word is."""
+    """Which episodes have the words of a question, and how rare a word is.
 
-    def __init__(self, database: Database, episodes: Episodes) -> None:
-        self._database, self._episodes = database, episodes
+    `number_of` says how many episodes an owner has.
+    """
+
+    def __init__(self, database: Database, number_of: Callable[[Namespace], int]) -> None:
+        self._database, self._number_of = database, number_of
         self._counts: dict[Namespace, dict[str, Count]] = {}
         self._counted_at: dict[Namespace, int] = {}
 
@@ -132,7 +134,7 @@ class Words:
 
         A word's count is remembered until there are twice as many.
         """
-        total = self._episodes.count(namespace)
+        total = self._number_of(namespace)
         known = self._counts.setdefault(namespace, {})
         if total > 2 * self._counted_at.get(namespace, 0):
             known.clear()
