@@ -54,7 +54,10 @@ def status(ledger: Ledger) -> list[dict[str, Any]]:
     """
     failed = Counter(tuple(event.get("namespace", ())) for event in ledger.turns.events(FAILED))
     rows = []
-    for owner in ledger.episodes.namespaces():
+    owners = ledger.episodes.namespaces()
+    # Of whom everything failed nothing is stored.
+    owners += sorted(owner for owner in failed if owner and owner not in owners)
+    for owner in owners:
         load = _load(ledger.turns.all(owner))
         rate = load["retrieval_rate"]
         row = {

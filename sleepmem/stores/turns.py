@@ -11,6 +11,8 @@ from sleepmem.stores.database import Database
 
 # The kind of event that a failure of the memory within a turn is.
 FAILED = "memory failed"
+# Events that are kept in memory while the ledger cannot be written.
+_MOST_UNWRITTEN = 1_000
 
 
 @dataclass(slots=True)
@@ -28,6 +30,8 @@ class Turns:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        # Events that could not be written yet: the disk may be full, or the ledger locked.
+        self._unwritten: list[dict[str, str]] = []
 
     def log(self, namespace: Namespace, question: str, *, recall: Recall, tokens: int) -> None:
         """Keep one decision of the gate, and the memory tokens that it put into the prompt."""
@@ -46,6 +50,8 @@ class Turns:
         with self._database.write(synced=False) as db:
             sql = f"INSERT INTO retrievals ({columns}) VALUES ({places})"
             db.conn.execute(sql, list(row.values()))
+        if self._unwritten:
+            self._write_events()
 
     def retrievals(self, namespace: Namespace, since: str = "") -> list[dict[str, Any]]:
         """Every decision after `since`, oldest first."""
@@ -83,11 +89,22 @@ class Turns:
         return turns
 
     def log_event(self, kind: str, **detail: Any) -> None:
-        with self._database.write(synced=False) as db:
-            row = {"at": now(), "kind": kind, "detail": json.dumps(detail)}
-            db.table("events").insert(row)
+        """Keep what happened; what cannot be written now is written with what comes next.
+
+        Raises:
+            FolderError: the ledger cannot be written.
+        """
+        event = {"at": now(), "kind": kind, "detail": json.dumps(detail)}
+        self._unwritten = [*self._unwritten, event][-_MOST_UNWRITTEN:]
+        self._write_events()
 
     def events(self, kind: str) -> list[dict[str, Any]]:
-        """What was logged of this kind, oldest first."""
+        """What happened of this kind, oldest first."""
         rows = self._database.rows("SELECT * FROM events WHERE kind = ? ORDER BY id", kind)
-        return [{"at": row["at"], **json.loads(row["detail"])} for row in rows]
+        events = [*map(dict, rows), *(one for one in self._unwritten if one["kind"] == kind)]
+        return [{"at": event["at"], **json.loads(event["detail"])} for event in events]
+
+    def _write_events(self) -> None:
+        with self._database.write(synced=False) as db:
+            db.table("events").insert_all(self._unwritten)
+        self._unwritten = []

@@ -73,6 +73,13 @@ def test_status_counts_by_namespace(memory):
     assert memory.status() == [alice, bob]
 
 
+def test_status_names_an_owner_of_whom_everything_failed(memory):
+    memory.observe(ALICE, "Mara moved to Brenport.")
+    memory.ledger.turns.log_event("memory failed", namespace=["bob"], what="storing a turn")
+    alice, bob = data.status(memory.ledger)
+    assert (alice["failures"], bob["namespace"], bob["failures"]) == (0, ["bob"], 1)
+
+
 def test_sizes_say_when_experts_grow_faster_than_the_text_they_replace(night):
     def nights(*sizes):
         reports = []
