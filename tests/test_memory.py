@@ -135,7 +135,7 @@ def test_one_malformed_message_does_not_keep_the_others_out(memory):
     assert users == ["Mara moved to Brenport.", "Tobin moved to Oslo."]
     assert {one.source for one in stored} == {"user", "agent", "tool:half ? here"}
     assert {one.thread for one in stored} == {"half ? here"}
-    assert [one.text for one in memory.recall(ALICE, "Where did Tobin move?").episodes] == users[1:]
+    assert memory.recall(ALICE, "Where did Tobin move?").episodes[0].text == users[1]
     assert memory.verify() == []
 
 
