@@ -20,7 +20,7 @@ from sleepmem.day.search import Found, search
 from sleepmem.day.state import DayContext
 from sleepmem.records import Episode, Look, Namespace, Recall, View
 from sleepmem.text.heads import needs_no_memory
-from sleepmem.text.pieces import LONGEST
+from sleepmem.text.pieces import LONGEST, pieces
 from sleepmem.text.prompts import ABSTENTION, memory_line, memory_prompt
 from sleepmem.text.rarity import commonness
 from sleepmem.text.similarity import cosine
@@ -261,6 +261,7 @@ def _telling(text: str) -> frozenset[str]:
 
 def _varied(day: DayContext, found: Sequence[Found], most: int) -> list[Found]:
     """The first so many, but what means the same as a better one comes after all others."""
+    indexed = day.folder.buffer.vectors(found[0].episode.namespace, [one.episode for one in found])
     chosen: list[Found] = []
     vectors: list[np.ndarray] = []
     copies: list[Found] = []
@@ -268,8 +269,7 @@ def _varied(day: DayContext, found: Sequence[Found], most: int) -> list[Found]:
         if len(chosen) == most:
             break
         if len(terms(one.text)) <= _ONE_SENTENCE:
-            vector = np.asarray(day.embed([one.text])[0])
-            vector /= np.linalg.norm(vector) or 1.0
+            vector = indexed[one.text] / (np.linalg.norm(indexed[one.text]) or 1.0)
             if any(vector @ other >= day.folder.relatedness.alike for other in vectors):
                 copies.append(one)
                 continue
@@ -312,7 +312,8 @@ def _goes_on(
     day: DayContext, episode: Episode, follower: Episode, *, vector: Sequence[float]
 ) -> bool:
     """Whether what was told next may be about the same."""
-    own, other = day.embed([episode.text, follower.text])
+    vectors = day.folder.buffer.vectors(episode.namespace, [episode, follower])
+    own, other = vectors[pieces(episode.whole)[0]], vectors[pieces(follower.whole)[0]]
     least = day.folder.relatedness.unrelated
     has_no_name = all(commonness(word) >= _NO_NAME for word in terms(follower.text))
     return has_no_name or cosine(vector, other) >= least or cosine(own, other) >= least

@@ -10,14 +10,12 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import NamedTuple
 
-import numpy as np
-
 from sleepmem.day.ranking import CANDIDATES, Features, Question, features, score
 from sleepmem.day.state import DayContext
 from sleepmem.records import Episode, Namespace
 from sleepmem.text.dates import Days, days_named
 from sleepmem.text.pieces import pieces
-from sleepmem.text.similarity import fused
+from sleepmem.text.similarity import cosine, fused
 from sleepmem.text.terms import terms
 
 # Log-odds from which what means the question is taken for the same question, asked before.
@@ -108,7 +106,8 @@ def _judged(
     """The episodes with what speaks for them, the likeliest first, of equal ones the newest."""
     holding = day.folder.ledger.episodes.holding(candidates)
     texts = {episode_id: pieces(episode.whole) for episode_id, (episode, _) in holding.items()}
-    cosines = {**cosines, **_missing(day, texts, vector=vector, known=cosines)}
+    lacking = [episode for one, (episode, _) in holding.items() if one not in cosines]
+    cosines = {**cosines, **_missing(day, lacking, vector=vector)}
     found = []
     for episode_id, (episode, asks) in holding.items():
         if asks >= _ASKS and _means_the_same(day, cosines[episode_id]):
@@ -123,22 +122,14 @@ def _judged(
 
 
 def _missing(
-    day: DayContext,
-    texts: Mapping[str, Sequence[str]],
-    *,
-    vector: Sequence[float],
-    known: Mapping[str, float],
+    day: DayContext, episodes: Sequence[Episode], *, vector: Sequence[float]
 ) -> dict[str, float]:
     """Cosines of what only the words have found, each of its nearest piece."""
-    pairs = [(one, part) for one, parts in texts.items() if one not in known for part in parts]
-    if not pairs:
+    if not episodes:
         return {}
-    matrix = np.asarray(day.embed([part for _, part in pairs]))
-    asked = np.asarray(vector)
-    lengths = np.linalg.norm(matrix, axis=1) * np.linalg.norm(asked)
-    found: dict[str, float] = {}
-    for (episode_id, _), value in zip(
-        pairs, matrix @ asked / np.maximum(lengths, 1e-12), strict=True
-    ):
-        found[episode_id] = max(found.get(episode_id, -1.0), float(value))
+    vectors = day.folder.buffer.vectors(episodes[0].namespace, episodes)
+    found = {}
+    for episode in episodes:
+        own = [cosine(vector, vectors[text]) for text in pieces(episode.whole)]
+        found[episode.id] = max(own)
     return found

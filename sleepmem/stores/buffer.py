@@ -190,6 +190,24 @@ class Buffer:
         """Buffered episodes that surely ask, nearest first."""
         return self._near_buffered(_ASKED, namespace, embedding, count)
 
+    def vectors(self, namespace: Namespace, episodes: Iterable[Episode]) -> dict[str, Any]:
+        """Vectors of the pieces of these episodes, by text: as indexed, else embedded anew."""
+        wanted: dict[str, str] = {}
+        for episode in episodes:
+            wanted.update(_pieces_of(episode))
+        with self._lock:
+            waiting = self._waiting.get(namespace, {})
+            found = {one: waiting[one].vector for one in wanted if one in waiting}
+        for kind in (*_BUFFERED, _ARCHIVE):
+            left = [one for one in wanted if one not in found]
+            if left and self._is_filled(kind, namespace):
+                got: Any = self._collection(kind, namespace).get(left, include=["embeddings"])
+                found.update(zip(got["ids"], got["embeddings"], strict=True))
+        left = [one for one in wanted if one not in found]
+        new = self.embeddings.embed_documents([wanted[one] for one in left]) if left else []
+        found.update(zip(left, map(np.asarray, new), strict=True))
+        return {wanted[one]: vector for one, vector in found.items()}
+
     def near_archived(
         self, namespace: Namespace, embedding: Sequence[float], *, count: int
     ) -> list[Neighbour]:
