@@ -36,6 +36,8 @@ _BUFFERED = (_EPISODES, _ASKED)
 # Of a long text's pieces, as many may be nearest before another text comes.
 _PIECES_READ = 2
 _OF_PIECE = "#"
+# Pieces whose vectors are remembered: what is recalled is recalled again.
+_MOST_READ = 10_000
 # Two runs of the same embeddings differ by rounding alone.
 _SAME_VECTOR = 0.99
 
@@ -68,6 +70,7 @@ class Buffer:
         self._filled: dict[tuple[str, Namespace], bool] = {}
         self._waiting: dict[Namespace, dict[str, Piece]] = {}
         self._left_out: dict[Namespace, set[str]] = {}
+        self._read: dict[str, Any] = {}
         self._width = 0  # numbers in a vector of the index; 0 while nothing tells
         self._unsound: set[str] = set()
         self._lock, self._process = threading.RLock(), os.getpid()
@@ -198,6 +201,7 @@ class Buffer:
         with self._lock:
             waiting = self._waiting.get(namespace, {})
             found = {one: waiting[one].vector for one in wanted if one in waiting}
+            found.update((one, self._read[one]) for one in wanted if one in self._read)
         for kind in (*_BUFFERED, _ARCHIVE):
             left = [one for one in wanted if one not in found]
             if left and self._is_filled(kind, namespace):
@@ -206,6 +210,10 @@ class Buffer:
         left = [one for one in wanted if one not in found]
         new = self.embeddings.embed_documents([wanted[one] for one in left]) if left else []
         found.update(zip(left, map(np.asarray, new), strict=True))
+        with self._lock:
+            if len(self._read) > _MOST_READ:
+                self._read.clear()
+            self._read.update(found)
         return {wanted[one]: vector for one, vector in found.items()}
 
     def near_archived(
@@ -264,6 +272,7 @@ class Buffer:
     def clear(self, namespaces: Iterable[Namespace]) -> None:
         """Leave nothing of these in the index."""
         with self._lock:
+            self._read.clear()
             for namespace in namespaces:
                 for kind in (*_BUFFERED, _ARCHIVE, _KNOWN):
                     self._client.delete_collection(self._collection(kind, namespace).name)
