@@ -194,7 +194,11 @@ class Buffer:
         return self._near_buffered(_ASKED, namespace, embedding, count)
 
     def vectors(self, namespace: Namespace, episodes: Iterable[Episode]) -> dict[str, Any]:
-        """Vectors of the pieces of these episodes, by text: as indexed, else embedded anew."""
+        """Vectors of the pieces of these episodes, by text: as indexed, else embedded anew.
+
+        Raises:
+            FolderError: the embeddings gave no sound vector for what is not indexed.
+        """
         wanted: dict[str, str] = {}
         for episode in episodes:
             wanted.update(_pieces_of(episode))
@@ -207,13 +211,17 @@ class Buffer:
             if left and self._is_filled(kind, namespace):
                 got: Any = self._collection(kind, namespace).get(left, include=["embeddings"])
                 found.update(zip(got["ids"], got["embeddings"], strict=True))
-        left = [one for one in wanted if one not in found]
-        new = self.embeddings.embed_documents([wanted[one] for one in left]) if left else []
-        found.update(zip(left, map(np.asarray, new), strict=True))
         with self._lock:
             if len(self._read) > _MOST_READ:
                 self._read.clear()
             self._read.update(found)
+        # What the embeddings give now may be unsound, so it is not remembered.
+        left = [one for one in wanted if one not in found]
+        new = self._vectors([wanted[one] for one in left]) if left else []
+        faults = list(filter(None, map(self._fault, new)))
+        if faults:
+            raise FolderError(faults[0])
+        found.update(zip(left, new, strict=True))
         return {wanted[one]: vector for one, vector in found.items()}
 
     def near_archived(
