@@ -6,6 +6,7 @@ from _values import HashedWords
 
 from sleepmem import SleepMemory
 from sleepmem.errors import FolderError
+from sleepmem.records import Episode
 
 ALICE, BOB = ("alice",), ("bob",)
 TOLD, NEXT, ASKED = "Mara moved to Brenport.", "Jon has a boat.", "Where did Mara move?"
@@ -105,3 +106,16 @@ def test_a_deleted_folder_is_closed_and_may_be_made_anew(tmp_path):
         memory.close()
     with opened(tmp_path, HashedWords()) as again:
         assert again.status() == []
+
+
+def test_a_wrong_vector_of_what_is_not_indexed_is_not_remembered(tmp_path, spoil):
+    embeddings = Failing()
+    with opened(tmp_path, embeddings) as memory:
+        memory.observe(ALICE, TOLD)
+        new = Episode(ALICE, NEXT)
+        embeddings.spoil = spoil
+        with pytest.raises(FolderError, match="the embeddings gave a vector"):
+            memory.buffer.vectors(ALICE, [new])
+        embeddings.spoil = None
+        (vector,) = memory.buffer.vectors(ALICE, [new]).values()
+        assert vector.tolist() == pytest.approx(embeddings.embed_query(NEXT))
