@@ -76,78 +76,13 @@ class Owner:
     questions: tuple[Question, ...]
 
 
-# Evidence of MemoryBank's probing questions, labelled by reading the histories: user, number of the
-# question, (day, turn) of the user's turns that are evidence. What the agent said stands in what
+# Evidence of MemoryBank's probing questions, labelled by reading the histories: user -> number of the
+# question -> (day, turn) of the user's turns that are evidence. What the agent said stands in what
 # the next turn answers, so that turn is the evidence; what it said last on a day is in no memory,
 # and such questions are left out, as are those about what was never said. Numbers count from 0.
-_Turn = tuple[int, int]
-MEMORYBANK_EVIDENCE: Mapping[str, Mapping[int, tuple[_Turn, ...]]] = {
-    "Frank": {
-        0: ((0, 2),),
-        1: ((1, 8),),
-        2: ((2, 2),),
-        3: ((8, 1), (8, 2)),
-        4: ((9, 1),),
-        5: ((3, 1),),
-        6: ((1, 3),),
-    },
-    "Lucy": {
-        0: ((0, 3),),
-        1: ((2, 1), (2, 2)),
-        2: ((1, 1),),
-        3: ((3, 1),),
-        4: ((3, 3), (6, 1), (6, 2)),
-        5: ((5, 2),),
-        6: ((1, 1),),
-    },
-    "Jason": {
-        0: ((1, 2),),
-        1: ((2, 3),),
-        2: ((0, 2), (1, 2)),
-        4: ((4, 1),),
-        5: ((5, 3),),
-        6: ((7, 2),),
-    },
-    "John Zhang": {
-        0: ((1, 1),),
-        1: ((2, 0), (2, 1), (2, 2)),
-        2: ((1, 2),),
-        3: ((3, 0),),
-        5: ((7, 0),),
-        6: ((9, 0),),
-    },
-    "Ivy": {
-        0: ((0, 1), (0, 2), (0, 3), (0, 4)),
-        1: ((9, 1), (9, 2)),
-        2: ((5, 0),),
-        3: ((1, 2),),
-        4: ((0, 3),),
-        5: ((8, 1),),
-        6: ((5, 1),),
-    },
-    "Jack": {
-        2: ((8, 2),),
-        3: ((3, 1),),
-        4: ((6, 1),),
-        5: ((5, 2),),
-        6: ((7, 0),),
-    },
-    "Roland": {
-        0: ((3, 2), (3, 6)),
-        1: ((3, 3), (3, 7)),
-        2: ((3, 1), (3, 2), (3, 5), (3, 6)),
-        3: ((5, 1),),
-        4: ((1, 2), (1, 3)),
-        5: ((0, 2),),
-    },
-    "Luna": {
-        0: ((1, 2),),
-        1: ((3, 1), (3, 2)),
-        2: ((7, 0),),
-        3: ((6, 3),),
-        4: ((1, 4),),
-    },
-}
+MEMORYBANK_EVIDENCE: Mapping[str, Mapping[str, list[tuple[int, int]]]] = json.loads(
+    Path(__file__).with_name("recall_memorybank.json").read_text(encoding="utf-8")
+)
 
 # How a value that an owner gave is asked for: names of the schema only.
 _WORDINGS = (
@@ -264,8 +199,9 @@ def memorybank(folder: Path, *, most: int, seed: int) -> list[Owner]:
                 answers = said["response"]
         questions = []
         for number, turns in MEMORYBANK_EVIDENCE.get(row["user"], {}).items():
-            evidence = frozenset(index_of[turn] for turn in turns)
-            questions.append(Question(row["probing_questions"][number].strip('"'), evidence))
+            evidence = frozenset(index_of[day, turn] for day, turn in turns)
+            text = row["probing_questions"][int(number)].strip('"')
+            questions.append(Question(text, evidence))
         owners.append(_owner(row["user"], memories, questions=questions))
     return _with_most(owners, most, seed=seed)
 
