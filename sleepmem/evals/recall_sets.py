@@ -77,9 +77,10 @@ class Owner:
 
 
 # Evidence of MemoryBank's probing questions, labelled by reading the histories: user -> number of
-# the question -> (day, turn) of the user's turns that are evidence. What the agent said stands in what
-# the next turn answers, so that turn is the evidence; what it said last on a day is in no memory,
-# and such questions are left out, as are those about what was never said. Numbers count from 0.
+# the question -> (day, turn) of the user's turns that are evidence. What the agent said stands in
+# what the next turn answers, so that turn is the evidence; what it said last on a day is in no
+# memory, and such questions are left out, as are those about what was never said. Numbers count
+# from 0.
 MEMORYBANK_EVIDENCE: Mapping[str, Mapping[str, list[tuple[int, int]]]] = json.loads(
     Path(__file__).with_name("recall_memorybank.json").read_text(encoding="utf-8")
 )
