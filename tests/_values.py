@@ -5,6 +5,7 @@ Imports no torch.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import zlib
 from collections.abc import Iterable
@@ -14,7 +15,17 @@ from langchain_core.embeddings import Embeddings
 
 from sleepmem import SleepMemory
 from sleepmem.day.gate import Gate
-from sleepmem.records import Expert, ExpertName, Kind, NightReport, Probe, Role, Verdict, now
+from sleepmem.records import (
+    Episode,
+    Expert,
+    ExpertName,
+    Kind,
+    NightReport,
+    Probe,
+    Role,
+    Verdict,
+    now,
+)
 from sleepmem.stores.agreement import reconcile_index
 from sleepmem.stores.expert_folder import write_checksums
 from sleepmem.stores.lineage import Proof
@@ -22,6 +33,16 @@ from sleepmem.text.language import words
 
 # Near a known question, nothing fresher in the buffer, and the model certain: then it passes.
 GATE = Gate(-27.5, {"near": 10.0, "unchallenged": 10.0, "confident": 10.0}, 0.0)
+
+TOLD = Episode(
+    ("alice",),
+    "Mara moved to Brenport.",
+    created_at="2030-01-02T03:04:05.000000+00:00",
+    message_id="m1",
+)
+LATER = dataclasses.replace(
+    TOLD, text="Mara moved to Oslo.", created_at="2030-02-01T00:00:00.000000+00:00", message_id="m2"
+)
 
 WIDTH, STEM = 256, 4  # numbers in a vector; letters in which "move" and "moved" are one
 
