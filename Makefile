@@ -15,8 +15,10 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	$(BIN)/sleepmem demo --out runs/demo
 
+# A process for each core; a file, with what its tests share, stays in one.
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 \
+		--max-worker-restart 0 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)
 	$(BIN)/ruff check .

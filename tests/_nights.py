@@ -110,7 +110,7 @@ def by_hand(monkeypatch):
 
 
 @pytest.fixture
-def opened(tmp_path, brief, embeddings):
+def opened(new_folder, brief, embeddings):
     """Open, or close and open again, the memory in `tmp_path / "m"`."""
     current = []
 
@@ -119,7 +119,7 @@ def opened(tmp_path, brief, embeddings):
             current.pop().close()
         current.append(
             SleepMemory.open(
-                tmp_path / "m", brief, embeddings=embeddings, config=config(exam, **changed)
+                new_folder, brief, embeddings=embeddings, config=config(exam, **changed)
             )
         )
         return current[-1]

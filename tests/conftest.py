@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,12 @@ from _nights import brief, by_hand, opened  # noqa: F401
 from _values import HashedWords
 
 from sleepmem import SleepMemory
+
+
+def pytest_collection_finish() -> None:
+    """What was imported is no garbage: a night that collects it need not look through it again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -65,7 +73,21 @@ def embeddings() -> HashedWords:
     return HashedWords()
 
 
+@pytest.fixture(scope="session")
+def newly_made(tmp_path_factory: pytest.TempPathFactory, embeddings: HashedWords) -> Path:
+    """A memory folder in which nothing was told."""
+    folder = tmp_path_factory.mktemp("made") / "m"
+    SleepMemory.open(folder, embeddings=embeddings).close()
+    return folder
+
+
 @pytest.fixture
-def memory(tmp_path: Path, tiny: Path, embeddings: HashedWords) -> Iterator[SleepMemory]:
-    with SleepMemory.open(tmp_path / "m", model=tiny, embeddings=embeddings) as one:
+def new_folder(tmp_path: Path, newly_made: Path) -> Path:
+    """A memory folder of this test's own; a copy is there sooner than a new one."""
+    return Path(shutil.copytree(newly_made, tmp_path / "m"))
+
+
+@pytest.fixture
+def memory(new_folder: Path, tiny: Path, embeddings: HashedWords) -> Iterator[SleepMemory]:
+    with SleepMemory.open(new_folder, model=tiny, embeddings=embeddings) as one:
         yield one

@@ -12,8 +12,8 @@ from sleepmem import SleepMemory
 
 
 @pytest.fixture
-def memory(tmp_path: Path) -> Iterator[SleepMemory]:
-    with SleepMemory.open(tmp_path / "m") as one:
+def memory(new_folder: Path) -> Iterator[SleepMemory]:
+    with SleepMemory.open(new_folder) as one:
         yield one
 
 
