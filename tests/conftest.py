@@ -15,6 +15,8 @@ os.environ.setdefault(
     "OMP_NUM_THREADS", "1"
 )  # before torch is imported: one thread gives the same bits on every machine
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# A console is as wide as its test says; a process of pytest-xdist begins with one of 80.
+os.environ.pop("COLUMNS", None)
 
 from _nights import brief, by_hand, opened  # noqa: F401
 from _values import HashedWords
