@@ -12,6 +12,7 @@ import functools
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from sleepmem.text.dates import Days
@@ -57,7 +58,8 @@ WITHIN, WITHIN_SURE, _SURE = 4.0, 2.0, 0.9
 MAY_BE_NEWS = -3.0
 
 
-class Question(NamedTuple):
+@dataclass(frozen=True)
+class Question:
     """What is asked for.
 
     rarity  idf of each of its terms
@@ -67,14 +69,19 @@ class Question(NamedTuple):
     rarity: Mapping[str, float]
     days: Sequence[Days] = ()
 
+    @functools.cached_property
+    def telling(self) -> Mapping[str, float]:
+        """How much each word tells, of those that tell anything: the square of its rarity."""
+        rare = ((word, rarity - _EVERYDAY) for word, rarity in self.rarity.items())
+        return {word: rarity**2 for word, rarity in rare if rarity > 0}
+
     def share(self, words: Iterable[str]) -> float:
-        """Of the question, by how much each of its words tells: the square of its rarity."""
-        whole = sum(map(_telling, self.rarity.values()))
-        return sum(_telling(self.rarity[word]) for word in words) / (whole or 1.0)
+        """Of the question, by how much each of its words tells."""
+        return sum(self.telling[word] for word in words) / self._whole
 
-
-def _telling(rarity: float) -> float:
-    return float(max(0.0, rarity - _EVERYDAY) ** 2)
+    @functools.cached_property
+    def _whole(self) -> float:
+        return sum(self.telling.values()) or 1.0
 
 
 def features(
@@ -90,8 +97,8 @@ def features(
         asks: log-odds that the episode asks, and tells nothing.
     """
     has = _words_of(text)
-    covered = question.share(word for word in question.rarity if word in has.words)
-    others = [word for word in question.rarity if word not in has.words]
+    covered = question.share(word for word in question.telling if word in has.words)
+    others = [word for word in question.telling if word not in has.words]
     alike = question.share(word for word in others if spelt_alike(word, has))
     meaning, surely = _bounded(evidence), max(0.0, _bounded(asks)) / _MOST_EVIDENCE
     return Features(
