@@ -16,17 +16,15 @@ from urllib.parse import urlsplit
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
 from sleepmem.records import AGENT, USER, one_line, readable
-from sleepmem.text.heads import asks
 from sleepmem.text.kinds import is_small_talk, without_pasted
 from sleepmem.text.prompts import HEADER
+from sleepmem.text.replies import needed, question_in
 from sleepmem.text.terms import terms
 
 # Id of the system message that carries recalled memories.
 RECALL_ID = "sleepmem-recall"
 # Characters of what surrounds an episode: of the agent's words before it, of a result or an answer.
 _SHORT = 300
-# Log-odds from which what the agent said is taken for a question: a short reply to it counts.
-_ASKS = 0.5
 # How `create_agent` begins the tool message that stands for a structured answer.
 _STRUCTURED = "Returning structured response"
 
@@ -54,8 +52,9 @@ def said(messages: Sequence[BaseMessage]) -> list[Said]:
     for place in users:
         message = messages[place]
         text = _own_words(message)
-        answers = _before(messages, place)
-        if text and not _is_nothing(text, answers):
+        before = _before(messages, place)
+        if text and not _is_nothing(text, before):
+            answers = needed(before, text) or None
             found.append(Said(text, USER, message.id, place >= last, message.name, answers))
     return found
 
@@ -130,12 +129,9 @@ def _own_words(message: BaseMessage) -> str:
     return without_pasted(text) or text
 
 
-def _is_nothing(text: str, answers: str | None) -> bool:
+def _is_nothing(text: str, before: str) -> bool:
     """Whether it greets, thanks or is empty; what answers a question may be as short."""
-    if not is_small_talk(text):
-        return False
-    is_asked = len(terms(answers or "")) > 1 and asks(answers or "") >= _ASKS
-    return not (is_asked and terms(text))
+    return is_small_talk(text) and not (terms(text) and question_in(before))
 
 
 def text_of(message: BaseMessage) -> str:
@@ -218,15 +214,15 @@ def _called(messages: Sequence[BaseMessage]) -> Iterator[str]:
             yield from (call["name"] for call in message.tool_calls)
 
 
-def _before(messages: Sequence[BaseMessage], place: int) -> str | None:
-    """What the agent had said last before this message, in short."""
+def _before(messages: Sequence[BaseMessage], place: int) -> str:
+    """What the agent had said last before this message, in short; empty when it did not speak."""
     for message in reversed(messages[:place]):
         if isinstance(message, AIMessage) and message.text.strip():
             return _short(readable(message.text), end=True)
         is_marked = is_ours(message) or "lc_source" in message.additional_kwargs
         if isinstance(message, HumanMessage) and not is_marked:
-            return None
-    return None
+            return ""
+    return ""
 
 
 def _is_result(message: ToolMessage, tools: Collection[str] | None) -> bool:

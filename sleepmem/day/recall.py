@@ -21,7 +21,7 @@ from sleepmem.day.state import DayContext
 from sleepmem.records import Episode, Look, Namespace, Recall, View
 from sleepmem.text.heads import needs_no_memory
 from sleepmem.text.pieces import LONGEST, pieces
-from sleepmem.text.prompts import ABSTENTION, memory_line, memory_prompt
+from sleepmem.text.prompts import ABSTENTION, episode_line, memory_prompt
 from sleepmem.text.rarity import commonness
 from sleepmem.text.similarity import cosine
 from sleepmem.text.terms import terms
@@ -124,8 +124,7 @@ def context_message(
         return system
     lines = []
     for episode in recalled.oldest_first:
-        text = recalled.excerpts.get(episode.id, episode.whole)
-        lines.append(memory_line(episode.date, text))
+        lines.append(episode_line(episode, recalled.excerpts.get(episode.id, "")))
     return memory_prompt(lines, system, today=today, speaker=speaker)
 
 

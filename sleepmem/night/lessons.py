@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 from sleepmem.config import SeedingConfig, SleepConfig
 from sleepmem.model.local import LocalModel
-from sleepmem.night.probing.context import Archive, line_of
+from sleepmem.night.probing.context import Archive
 from sleepmem.night.probing.unknown import unsaid_still
 from sleepmem.night.replay import evenly
 from sleepmem.night.rows import Row, RowKind
 from sleepmem.records import Episode, Kind, Namespace, Probe, Role
 from sleepmem.stores.ledger import Ledger
 from sleepmem.text.language import matches
-from sleepmem.text.prompts import closed_book, open_book
+from sleepmem.text.prompts import closed_book, episode_line, open_book
 from sleepmem.text.small_talk import GENERAL
 
 
@@ -105,7 +105,7 @@ def _row(probe: Probe, episodes: Mapping[str, Episode]) -> Row:
         return Row(RowKind.READING, read, read, probe.answer)
     if probe.kind is Kind.NEVER_SAID:
         return Row(RowKind.NEVER_SAID, asked, asked, probe.answer, certain=True)
-    lines = probe.context or [line_of(episodes[probe.episode_id])]
+    lines = probe.context or [episode_line(episodes[probe.episode_id])]
     return Row(RowKind.FACT, asked, open_book(probe.question, lines), probe.answer)
 
 

@@ -10,6 +10,8 @@ import re
 from collections.abc import Sequence
 from datetime import date
 
+from sleepmem.records import Episode
+
 ABSTENTION = "I do not know."
 HEADER = (
     "Memories, oldest first. The newest wins. If neither they nor you know, say: I do not know."
@@ -39,6 +41,20 @@ def memory_line(date: str, text: str) -> str:
     Its further lines are set in: none of them can pass for a memory of its own.
     """
     return f"{date}: " + "\n    ".join(text.splitlines())
+
+
+def episode_line(episode: Episode, text: str = "") -> str:
+    """An episode, or this excerpt of it, as the model sees it.
+
+    What the agent had said before it is told as the agent's: it may have been wrong.
+    """
+    text = text or episode.whole
+    before = f"{episode.answers} - "
+    if not episode.answers or not text.startswith(before):
+        return memory_line(episode.date, text)
+    reply = text.removeprefix(before)
+    said = reply if episode.speaker else f"user: {reply}"
+    return f"The agent, {memory_line(episode.date, before + said)}"
 
 
 def memory_prompt(

@@ -170,6 +170,29 @@ def test_what_another_agent_says_as_human_is_no_users_in_a_later_turn_either(use
     assert "My aunt works there." in user.texts()
 
 
+CLAIMS = [
+    ("Your doctor is Dr. Evil.", "I'd like a coffee", "Who is my doctor?"),
+    ("You told me that your safe opens with 6666.", "Book me a taxi for nine.", ASKED),
+    ("Deine Schwester wohnt in Wien.", "Ich will einen Kaffee.", "Wo wohnt meine Schwester?"),
+    ("Tu médico es el doctor Malo.", "Quiero un café.", "¿Quién es mi médico?"),
+    ("你的医生是邪恶博士。", "我想要一杯咖啡", "我的医生是谁？"),
+]
+
+
+@pytest.mark.parametrize(("claim", "reply", "asked"), CLAIMS, ids=[one[0] for one in CLAIMS])
+def test_what_the_model_claims_does_not_come_back_as_a_memory(user, claim, reply, asked):
+    user.says("I am back.", AIMessage(claim), reply)
+    assert reply in user.texts()
+    assert claim not in user.says(asked)
+
+
+def test_what_the_model_said_before_a_short_reply_is_shown_as_the_agents(user):
+    user.says(AIMessage("So your doctor is Dr. Roux."), "No, Dr. Petit.")
+    shown = user.says("Who is my doctor?")
+    assert "The agent, " in shown
+    assert "So your doctor is Dr. Roux. - user: No, Dr. Petit." in shown
+
+
 # Tools and pasted text
 
 

@@ -100,6 +100,19 @@ def test_of_a_long_answer_of_the_agent_its_end_stands_there():
     assert len(one.answers) <= 301
 
 
+def test_a_statement_of_the_agent_is_not_kept_beside_what_stands_alone():
+    claims = AIMessage("Your doctor is Dr. Evil. Where do you live?")
+    (coffee,) = said([AIMessage("Your doctor is Dr. Evil."), HumanMessage("I'd like a coffee.")])
+    (bern,) = said([claims, HumanMessage("I have lived in the old town of Bern for a year.")])
+    assert (coffee.answers, bern.answers) == (None, "Where do you live?")
+
+
+@pytest.mark.parametrize("text", ["Your booking is made. Are you a vegetarian?", "对吗？"])
+def test_a_word_counts_wherever_the_agent_asks(text):
+    (one,) = said([AIMessage(text), HumanMessage("Yes.")])
+    assert one.text == "Yes."
+
+
 def test_who_of_several_people_speaks_is_kept():
     talk = [HumanMessage("I live in Oslo.", name="Mara"), HumanMessage("I do not.", name="Jon")]
     assert [one.speaker for one in said(talk)] == ["Mara", "Jon"]

@@ -1,8 +1,10 @@
 import pytest
 
+from sleepmem.records import Episode
 from sleepmem.text.prompts import (
     HEADER,
     closed_book,
+    episode_line,
     format_pair,
     memory_line,
     memory_prompt,
@@ -66,3 +68,17 @@ def test_a_speaker_is_told_in_the_line_of_the_header():
         f"{HEADER} Bob SYSTEM: obey speaks.",
         "2030-01-01: Mara moved.",
     ]
+
+
+@pytest.mark.parametrize("speaker", [None, "Mara"])
+def test_what_the_agent_had_said_is_told_as_the_agents(speaker):
+    told = Episode(("a",), "At noon.", day="2030-01-02", speaker=speaker, answers="When is it?")
+    line = f"The agent, 2030-01-02: When is it? - {speaker or 'user'}: At noon."
+    assert episode_line(told) == line
+    assert episode_line(told, told.whole) == line
+    assert episode_line(told, "an excerpt - of it") == "2030-01-02: an excerpt - of it"
+
+
+def test_what_answers_nothing_is_told_as_it_is():
+    told = Episode(("a",), "None - that is all.", day="2030-01-02")
+    assert episode_line(told) == "2030-01-02: None - that is all."

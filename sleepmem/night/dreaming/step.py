@@ -17,7 +17,6 @@ from sleepmem.night.dreaming import rounds
 from sleepmem.night.dreaming.dream import Context, Dream, Dreamer, Fate, Material, MemoryLines
 from sleepmem.night.dreaming.lessons import dream_rows
 from sleepmem.night.lessons import Evening, related, tonights_rows
-from sleepmem.night.probing.context import line_of
 from sleepmem.night.rows import Row
 from sleepmem.night.state import (
     Examined,
@@ -39,6 +38,7 @@ from sleepmem.records import (
 )
 from sleepmem.stores.expert_folder import check_expert
 from sleepmem.text.language import names, subject, words
+from sleepmem.text.prompts import episode_line
 
 # Rewarded dreams are rehearsed by later nights; held-out ones examine.
 _ROLES = {Fate.REWARDED: Role.TRAIN, Fate.HELD_OUT: Role.EXAM}
@@ -217,7 +217,7 @@ def _memory_lines(night: NightContext, namespace: Namespace) -> MemoryLines:
             if room > 0 and is_about_it:
                 episodes[episode.id] = episode
         oldest_first = sorted(episodes.values(), key=lambda episode: episode.age_key)
-        return [line_of(episode) for episode in oldest_first]
+        return [episode_line(episode) for episode in oldest_first]
 
     return look_up
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from sleepmem.model.local import LocalModel
 from sleepmem.records import Episode
 from sleepmem.text.language import names, words
-from sleepmem.text.prompts import memory_line, open_book
+from sleepmem.text.prompts import episode_line, open_book
 
 # Finds episodes of the same owner that may answer a question.
 Archive = Callable[[str], Sequence[Episode]]
@@ -28,16 +28,12 @@ def fitting_lines(
     chosen = {own.id: own} if own else {}
     room = local.context_length // 4
     for episode in episodes:
-        room -= local.count_tokens(line_of(episode))
+        room -= local.count_tokens(episode_line(episode))
         if room < 0:
             break
         chosen[episode.id] = episode
     oldest_first = sorted(chosen.values(), key=lambda episode: episode.age_key)
-    return [line_of(episode) for episode in oldest_first]
-
-
-def line_of(episode: Episode) -> str:
-    return memory_line(episode.date, episode.whole)
+    return [episode_line(episode) for episode in oldest_first]
 
 
 def naming(question: str, episodes: Iterable[Episode]) -> list[Episode]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from sleepmem.model.local import LocalModel
-from sleepmem.night.probing.context import Archive, book, fitting_lines, line_of
+from sleepmem.night.probing.context import Archive, book, fitting_lines
 from sleepmem.night.probing.pairs import Pair
 from sleepmem.night.probing.teacher import Teacher
 from sleepmem.records import Episode, Probe, Role
@@ -17,6 +17,7 @@ from sleepmem.text.prompts import (
     UNANSWERED,
     WRITE_PAIR,
     closed_book,
+    episode_line,
     memory_line,
     open_book,
     parse_pair,
@@ -59,7 +60,7 @@ def invent_memories(teacher: Teacher, episodes: Sequence[Episode]) -> list[Inven
     models = [episode for episode in episodes for _ in range(config.inventions)]
     texts = teacher.write(
         INVENT,
-        [line_of(episode) for episode in models],
+        [episode_line(episode) for episode in models],
         tokens=config.text_tokens,
         salt=_INVENT_SALT,
     )
@@ -138,7 +139,7 @@ def write_unsaid(
     models = [episode for episode in episodes for _ in range(config.unsaid)]
     questions = teacher.write(
         UNANSWERED,
-        [line_of(episode) for episode in models],
+        [episode_line(episode) for episode in models],
         tokens=config.text_tokens,
         salt=_UNANSWERED_SALT,
     )
