@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Iterator
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -40,6 +41,20 @@ class Kind(Enum):
             "You're welcome.",
         ),
         0.5,
+    )
+    # What tells beside a greeting; it counts where it is nearer than any greeting.
+    TELLING = _Prototypes(
+        (
+            "I'm new here.",
+            "I am Ana.",
+            "My name is Ana.",
+            "I live in Rome.",
+            "from Rome",
+            "I'm back from Rome.",
+            "I am a nurse.",
+            "I am ill.",
+        ),
+        0.0,
     )
     ABSTENTION = _Prototypes(
         (
@@ -81,7 +96,20 @@ def _may_be_small_talk(part: str) -> bool:
     if not terms(part):
         return True
     is_near = _nearness(part, Kind.SMALL_TALK) >= _LEAST_OF_A_PART
-    return is_near and needs_no_memory(part) >= _PART_TELLS
+    is_one = is_near and needs_no_memory(part) >= _PART_TELLS
+    return is_one and not any(map(_tells, _endings(part)))
+
+
+def _endings(part: str) -> Iterator[str]:
+    """The part, and what is left of it without its first words: "Hello from Bern" tells."""
+    words = part.split()
+    for place in range(len(words)):
+        yield " ".join(words[place:])
+
+
+def _tells(text: str) -> bool:
+    """Whether it is nearer to what tells than to any greeting."""
+    return _nearness(text, Kind.TELLING) > _nearness(text, Kind.SMALL_TALK)
 
 
 @functools.lru_cache(maxsize=20_000)

@@ -210,3 +210,18 @@ def test_a_greeting_is_shown_nothing_and_not_stored(user, greeting):
     user.told(*LIFE)
     assert user.says(greeting) == ""
     assert user.texts() == list(LIFE)
+
+
+@pytest.mark.parametrize(
+    ("told", "asked"),
+    [
+        ("Hello, I'm new here", "Am I new here?"),
+        ("Hello from Bern!", "Where am I?"),
+        ("Hallo, ich bin neu hier", "Bin ich neu hier?"),
+        ("مرحبا أنا سارة", "ما اسمي؟"),
+    ],
+)
+def test_a_greeting_that_tells_is_stored_and_shown(user, told, asked):
+    user.told(told)
+    assert user.texts() == [told]
+    assert told in user.says(asked)

@@ -35,6 +35,11 @@ from sleepmem.text.kinds import abstains, is_small_talk, without_pasted
         "Gracias, hasta luego",
         "Great, thanks",
         "Bedankt, fijne dag!",
+        "Hello again!",
+        "Good morning my dear",
+        "Hallo, schönen Tag noch!",
+        "See you next week",
+        "Nice to see you again, how have you been?",
     ],
 )
 def test_greetings_thanks_and_nothing_are_small_talk(text: str) -> None:
@@ -63,6 +68,18 @@ def test_greetings_thanks_and_nothing_are_small_talk(text: str) -> None:
         "Thanks! My wife loved it",
         "Thanks, it's fixed",
         "Danke, ich nehme Tee",
+        "Hello, I'm new here",
+        "hello im new here",
+        "Hey, vegetarian here",
+        "Hello from Bern!",
+        "Good morning from Lisbon",
+        "Hallo, ich bin neu hier",
+        "Bonjour, je suis nouveau ici",
+        "Hola, soy nuevo aquí",
+        "Ciao da Roma",
+        "Привет, я здесь новенький",
+        "大家好，我是新来的",
+        "مرحبا أنا سارة",
     ],
 )
 def test_what_tells_or_asks_is_no_small_talk(text: str) -> None:
