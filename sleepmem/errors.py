@@ -4,6 +4,7 @@
     ├── ConfigError          (ValueError)    a setting outside its range
     ├── NamespaceError       (ValueError)    a namespace that is empty or holds unsafe characters
     ├── EpisodeError         (ValueError)    an episode that is empty or too long for the model
+    ├── GraphError           (ValueError)    a graph whose state does not keep its messages
     ├── FolderError          (OSError)       a memory folder that cannot be read or written
     │   └── FolderLocked                     another process writes to it
     ├── LedgerError          (ValueError)    a ledger made by something else, or by a newer sleepmem
@@ -28,6 +29,9 @@ class NamespaceError(SleepmemError, ValueError): ...
 
 
 class EpisodeError(SleepmemError, ValueError): ...
+
+
+class GraphError(SleepmemError, ValueError): ...
 
 
 class FolderError(SleepmemError, OSError): ...

@@ -13,7 +13,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from langchain_core.messages import AIMessage, BaseMessage, RemoveMessage, SystemMessage
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    RemoveMessage,
+    SystemMessage,
+    convert_to_messages,
+)
 from langchain_core.runnables import Runnable, RunnableLambda
 from langgraph.config import get_stream_writer
 from langgraph.graph import END, START, MessagesState, StateGraph
@@ -22,7 +28,8 @@ from langgraph.graph.state import CompiledStateGraph
 
 from sleepmem._async import async_twin
 from sleepmem.day.capture import RECALL_ID, last_question
-from sleepmem.day.namespace import Owner
+from sleepmem.day.namespace import Owner, Run
+from sleepmem.errors import GraphError
 from sleepmem.host import Host
 from sleepmem.memory import SleepMemory
 from sleepmem.records import Recall
@@ -47,7 +54,7 @@ def recall_node(
     """
 
     def recall(state: Mapping[str, Any]) -> Update:
-        messages, context = state["messages"], ""
+        messages, context = _messages_of(state), ""
         host = Host.of(memory, messages, namespace=namespace)
         if store:
             host.observe()
@@ -58,6 +65,31 @@ def recall_node(
         return {"messages": _placed(messages, context)}
 
     return _node(recall, "recall")
+
+
+def _messages_of(state: Any) -> list[BaseMessage]:
+    """The conversation, in any form that LangChain takes.
+
+    Raises:
+        GraphError: the state has none, or does not keep it as LangGraph does: what the nodes return
+            would take its place, and everything that was said would be gone.
+    """
+    kept = state.get("messages") if isinstance(state, Mapping) else getattr(state, "messages", None)
+    if not isinstance(kept, list):
+        raise GraphError(
+            f"the state holds {type(kept).__name__} under 'messages'; sleepmem's nodes read and "
+            "write a list of messages there. Build the graph on MessagesState."
+        )
+    messages = convert_to_messages(kept)
+    # `add_messages` gives every message an id, and carries removals out.
+    is_kept = all(one.id and not isinstance(one, RemoveMessage) for one in messages)
+    if not is_kept and "langgraph_node" in Run.current().metadata:
+        raise GraphError(
+            "the state does not keep 'messages' as LangGraph does, so what a node returns would "
+            "replace the conversation. Build the graph on MessagesState, or declare them as "
+            "Annotated[list, add_messages]."
+        )
+    return messages
 
 
 def _placed(messages: list[BaseMessage], context: str) -> list[BaseMessage]:
@@ -86,7 +118,7 @@ def is_unsure(memory: SleepMemory, namespace: Owner = None) -> Callable[[Any], b
     """
 
     def unsure(state: Mapping[str, Any]) -> bool:
-        host = Host.of(memory, state["messages"], namespace=namespace)
+        host = Host.of(memory, _messages_of(state), namespace=namespace)
         return _look_again(host) is not None
 
     return unsure
@@ -99,7 +131,7 @@ def look_again_node(memory: SleepMemory, namespace: Owner = None) -> Runnable[An
     """
 
     def look_again(state: Mapping[str, Any]) -> Update:
-        messages = state["messages"]
+        messages = _messages_of(state)
         host = Host.of(memory, messages, namespace=namespace)
         again = _look_again(host, log=True)
         if again is None:
@@ -107,7 +139,7 @@ def look_again_node(memory: SleepMemory, namespace: Owner = None) -> Runnable[An
         kept = messages[:-1]
         placed = _placed(kept, host.context(again))
         is_rebuilt = any(one.id == REMOVE_ALL_MESSAGES for one in placed)
-        answer = [] if is_rebuilt else [RemoveMessage(messages[-1].id)]
+        answer = [] if is_rebuilt else [RemoveMessage(messages[-1].id or "")]
         return {"messages": [*answer, *placed]}
 
     return _node(look_again, "look_again")
@@ -117,7 +149,7 @@ def observe_node(memory: SleepMemory, namespace: Owner = None) -> Runnable[Any, 
     """Store what happened in `messages` and is not stored yet. Changes nothing in the state."""
 
     def observe(state: Mapping[str, Any]) -> Update:
-        Host.of(memory, state["messages"], namespace=namespace).observe()
+        Host.of(memory, _messages_of(state), namespace=namespace).observe()
         return {"messages": []}
 
     return _node(observe, "observe")
@@ -133,7 +165,7 @@ def sleep_branch(
     """
 
     def sleep(state: Mapping[str, Any]) -> Update:
-        owner = Host.of(memory, state["messages"], namespace=namespace).owner
+        owner = Host.of(memory, _messages_of(state), namespace=namespace).owner
         memory.sleep(owner, on_event=get_stream_writer())
         return {"messages": []}
 
@@ -148,7 +180,7 @@ def is_tired(memory: SleepMemory, namespace: Owner = None) -> Callable[[Any], bo
     """For `add_conditional_edges`: whether the buffer holds enough for a night."""
 
     def tired(state: Mapping[str, Any]) -> bool:
-        return memory.is_tired(Host.of(memory, state["messages"], namespace=namespace).owner)
+        return memory.is_tired(Host.of(memory, _messages_of(state), namespace=namespace).owner)
 
     return tired
 

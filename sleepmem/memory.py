@@ -240,7 +240,7 @@ class SleepMemory:
 
         Args:
             namespace: whose memory.
-            messages: the conversation so far.
+            messages: the conversation so far, in any form that LangChain takes.
             thread: of the conversation.
             said_at: the time where the speaker is, ISO 8601; now by default.
             tools: names of the agent's tools, when they are known.

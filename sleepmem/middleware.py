@@ -15,7 +15,9 @@ from langchain.agents.middleware import AgentMiddleware, AgentState, ModelReques
 from langchain_core.messages import AIMessage, BaseMessage
 from langgraph.constants import TAG_NOSTREAM
 from langgraph.runtime import Runtime
+from langgraph.types import Command
 
+from sleepmem.day.capture import HAND_OVER
 from sleepmem.day.chat import LLM_TYPE
 from sleepmem.day.namespace import Owner, check_owner
 from sleepmem.host import Host, with_memory
@@ -44,11 +46,12 @@ class SleepMemoryMiddleware(AgentMiddleware):  # type: ignore[type-arg]
         super().__init__()
         check_owner(namespace)
         self.memory, self.namespace = memory, namespace
-        self._tools: set[str] = set()
+        # Not known before the model is first called with any.
+        self._tools: set[str] | None = None
 
     def before_agent(self, state: AgentState[Any], runtime: Runtime[Any]) -> None:
         """Store what the user said before anything can go wrong with the turn."""
-        self._observe(state["messages"], runtime)
+        self._host(state["messages"], runtime).observe(self._tools or ())
 
     async def abefore_agent(self, state: AgentState[Any], runtime: Runtime[Any]) -> None:
         await asyncio.to_thread(self.before_agent, state, runtime)
@@ -67,7 +70,7 @@ class SleepMemoryMiddleware(AgentMiddleware):  # type: ignore[type-arg]
 
     def after_agent(self, state: AgentState[Any], runtime: Runtime[Any]) -> None:
         """Store what came of the turn."""
-        self._observe(state["messages"], runtime)
+        self._host(state["messages"], runtime).observe(self._tools)
 
     async def aafter_agent(self, state: AgentState[Any], runtime: Runtime[Any]) -> None:
         await asyncio.to_thread(self.after_agent, state, runtime)
@@ -75,12 +78,10 @@ class SleepMemoryMiddleware(AgentMiddleware):  # type: ignore[type-arg]
     def _host(self, messages: Sequence[BaseMessage], runtime: Any) -> Host:
         return Host.of(self.memory, messages, namespace=self.namespace, runtime=runtime)
 
-    def _observe(self, messages: Sequence[BaseMessage], runtime: Runtime[Any]) -> None:
-        self._host(messages, runtime).observe(self._tools or None)
-
     def _recall(self, request: ModelRequest[Any]) -> Recall | None:
         """What the model gets; None when the user says nothing that needs any."""
-        self._tools.update(_names_of(request.tools))
+        if request.tools:
+            self._tools = (self._tools or set()).union(_names_of(request.tools))
         host = self._host(request.messages, request.runtime)
         # Once a turn: after a tool has answered, the same question is no new one.
         return host.recall(holds_experts=_is_ours(request), log=host.is_asked_now)
@@ -117,10 +118,25 @@ def _is_ours(request: ModelRequest[Any]) -> bool:
 
 
 def _names_of(tools: Any) -> list[str]:
-    """Names of the agent's own tools, of objects and of providers' descriptions."""
+    """Names of the agent's own tools, of objects and of providers' descriptions.
+
+    Not of those that lead the graph: plans, hand-overs.
+    """
     names = []
     for one in tools:
         name = one.get("name") if isinstance(one, dict) else getattr(one, "name", None)
-        if name:
+        if name and not _leads_graph(one):
             names.append(str(name))
     return names
+
+
+def _leads_graph(tool: Any) -> bool:
+    """Whether a tool returns nothing but a `Command`, or hands over to another agent."""
+    functions = (getattr(tool, name, None) for name in ("func", "coroutine", "_run"))
+    function = next((one for one in functions if one is not None), None)
+    returned = getattr(function, "__annotations__", {}).get("return")
+    # Written as text, or as it is; of any state.
+    name = returned if isinstance(returned, str) else getattr(returned, "__name__", "")
+    plain = name.partition("[")[0].rpartition(".")[2]
+    is_command = plain == Command.__name__ and "|" not in name
+    return is_command or not HAND_OVER.isdisjoint(getattr(tool, "metadata", None) or {})

@@ -1,6 +1,6 @@
 import asyncio
 import operator
-from typing import Annotated
+from typing import Annotated, TypedDict
 
 import pytest
 from _values import put_expert
@@ -9,7 +9,14 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, Tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
 
-from sleepmem import MemoryConfig, NamespaceError, SleepConfig, SleepMemory
+from sleepmem import (
+    EpisodeError,
+    GraphError,
+    MemoryConfig,
+    NamespaceError,
+    SleepConfig,
+    SleepMemory,
+)
 from sleepmem.day.capture import RECALL_ID
 from sleepmem.graph import (
     is_tired,
@@ -317,3 +324,51 @@ def test_an_answer_stands_when_it_knows_or_nothing_more_is_there(memory, call, a
     out = call(graph, turn(ASKED))
     assert len(shown) == 1
     assert out["messages"][-1].text == answer
+
+
+# States of other kinds
+
+
+class Replaced(TypedDict):
+    """A state whose messages each node replaces."""
+
+    messages: list
+
+
+class Named(TypedDict):
+    """A state that keeps its conversation under another name."""
+
+    history: list
+
+
+def one_node(node, state):
+    graph = StateGraph(state)
+    graph.add_node("node", node)
+    graph.add_edge(START, "node")
+    graph.add_edge("node", END)
+    return graph.compile()
+
+
+@pytest.mark.parametrize("node", [recall_node, observe_node, look_again_node])
+def test_a_state_that_replaces_its_messages_is_refused_in_a_sentence(memory, call, node):
+    graph = one_node(node(memory, NOBODY), Replaced)
+    with pytest.raises(GraphError, match="add_messages"):
+        call(graph, {"messages": [HumanMessage(TOLD)]})
+
+
+def test_a_state_without_messages_is_refused_in_a_sentence(memory, call):
+    graph = one_node(observe_node(memory, NOBODY), Named)
+    with pytest.raises(GraphError, match="'messages'"):
+        call(graph, {"history": [HumanMessage(TOLD)]})
+
+
+@pytest.mark.parametrize("message", [{"role": "user", "content": TOLD}, ("user", TOLD)])
+def test_messages_may_be_given_in_any_form(memory, message):
+    observe_node(memory, NOBODY).invoke({"messages": [message]})
+    memory.observe_messages(ALICE, [message])
+    assert [one.text for one in memory.ledger.episodes.all()] == [TOLD, TOLD]
+
+
+def test_what_is_no_message_is_refused_in_a_sentence(memory):
+    with pytest.raises(EpisodeError, match="pass message objects"):
+        memory.observe_messages(NOBODY, [7])

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
 from sleepmem.records import AGENT, USER, one_line, readable
-from sleepmem.text.kinds import is_small_talk, without_pasted
+from sleepmem.text.kinds import is_memory_tool, is_small_talk, without_pasted
 from sleepmem.text.prompts import HEADER
 from sleepmem.text.replies import needed, question_in
 from sleepmem.text.terms import terms
@@ -25,6 +25,8 @@ from sleepmem.text.terms import terms
 RECALL_ID = "sleepmem-recall"
 # Characters of what surrounds an episode: of the agent's words before it, of a result or an answer.
 _SHORT = 300
+# How frameworks mark a tool, or a message, that hands over to another agent.
+HAND_OVER = frozenset({"__handoff_destination", "__is_handoff_back"})
 # How `create_agent` begins the tool message that stands for a structured answer.
 _STRUCTURED = "Returning structured response"
 
@@ -59,27 +61,33 @@ def said(messages: Sequence[BaseMessage]) -> list[Said]:
     return found
 
 
-def done(messages: Sequence[BaseMessage], *, tools: Collection[str] | None = None) -> list[Said]:
+def done(
+    messages: Sequence[BaseMessage],
+    *,
+    tools: Collection[str] | None = None,
+    is_memory: Callable[[Said], bool] = lambda result: False,
+) -> list[Said]:
     """What tools returned, and what the agent carried out in each turn, in order.
 
     Args:
         messages: the conversation.
         tools: names of the agent's tools, when they are known: what others returned is a
             framework's own bookkeeping.
+        is_memory: whether a tool only gave back what is stored; no task tells it again.
     """
     users = _of_users(messages)
     starts = users or [0]
-    found = []
+    found: list[Said] = []
     for start, end in zip(starts, [*starts[1:], len(messages)], strict=True):
         turn, now = messages[start:end], start == starts[-1]
-        results: list[ToolMessage] = []
+        results: dict[str, str] = {}
         for one in turn:
             if isinstance(one, ToolMessage) and _is_result(one, tools):
-                results.append(one)
-        for message in results:
-            source = f"tool:{message.name or 'unknown'}"
-            found.append(Said(text_of(message), source, message.id, now))
-        task = _task(turn, {one.tool_call_id: text_of(one) for one in results})
+                result = Said(text_of(one), f"tool:{one.name or 'unknown'}", one.id, now)
+                if not is_memory(result):
+                    found.append(result)
+                    results[one.tool_call_id] = result.text
+        task = _task(turn, results)
         if task:
             ended = turn[-1].id
             found.append(Said(task, AGENT, f"task-{ended}" if ended else None, now))
@@ -217,7 +225,7 @@ def _called(messages: Sequence[BaseMessage]) -> Iterator[str]:
 def _before(messages: Sequence[BaseMessage], place: int) -> str:
     """What the agent had said last before this message, in short; empty when it did not speak."""
     for message in reversed(messages[:place]):
-        if isinstance(message, AIMessage) and message.text.strip():
+        if isinstance(message, AIMessage) and message.text.strip() and not _hands_over(message):
             return _short(readable(message.text), end=True)
         is_marked = is_ours(message) or "lc_source" in message.additional_kwargs
         if isinstance(message, HumanMessage) and not is_marked:
@@ -227,12 +235,19 @@ def _before(messages: Sequence[BaseMessage], place: int) -> str:
 
 def _is_result(message: ToolMessage, tools: Collection[str] | None) -> bool:
     """Whether a tool returned something worth an episode: no error, no bookkeeping, no memory."""
-    if message.status == "error" or is_ours(message):
+    if message.status == "error" or is_ours(message) or _hands_over(message):
+        return False
+    if message.name and is_memory_tool(message.name):
         return False
     if tools is not None and message.name and message.name not in tools:
         return False
     text = message.text.strip()
     return bool(text) and not text.startswith(_STRUCTURED)
+
+
+def _hands_over(message: BaseMessage) -> bool:
+    """Whether it passes the turn to another agent or back, as langgraph-supervisor marks it."""
+    return not HAND_OVER.isdisjoint(message.response_metadata)
 
 
 def _task(turn: Sequence[BaseMessage], results: dict[str, str]) -> str:

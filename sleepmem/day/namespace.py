@@ -33,10 +33,11 @@ _NAME = re.compile(r"[^\W\d]\w*")
 
 
 class Run(NamedTuple):
-    """What a running graph tells: its context and its `configurable`, each as a mapping."""
+    """What a running graph tells: its context, its `configurable` and its metadata, by name."""
 
     context: Mapping[str, Any]
     configurable: Mapping[str, Any]
+    metadata: Mapping[str, Any]
     runtime: Any
 
     @classmethod
@@ -46,15 +47,17 @@ class Run(NamedTuple):
         from langgraph.runtime import get_runtime
 
         try:
-            configurable = dict(get_config().get("configurable") or {})
+            config = get_config()
         except RuntimeError:
-            configurable = {}
+            config = {}
+        configurable = dict(config.get("configurable") or {})
+        metadata = dict(config.get("metadata") or {})
         if runtime is None:
             try:
                 runtime = get_runtime()
             except (RuntimeError, KeyError):
                 runtime = None
-        return cls(_as_mapping(getattr(runtime, "context", None)), configurable, runtime)
+        return cls(_as_mapping(getattr(runtime, "context", None)), configurable, metadata, runtime)
 
     def get(self, key: str) -> Any:
         """What context or configurable hold under a key; the context comes first."""
@@ -89,13 +92,15 @@ class Run(NamedTuple):
         """The authenticated user, else the one that the caller names."""
         if self.authenticated is not None:
             return self.authenticated
-        values = (self.get(key) for key in _USER_KEYS)
+        values = [self.get(key) for key in _USER_KEYS]
+        values += [self.metadata.get(key) for key in _USER_KEYS]
         return next((str(value) for value in values if value not in (None, "")), None)
 
     @property
     def names_nothing(self) -> bool:
         """Whether it runs for nobody in particular: no thread, no user, no context."""
-        is_about_user = any("user" in key for key in self.configurable if not key.startswith("__"))
+        told = [key for key in (*self.configurable, *self.metadata) if not key.startswith("__")]
+        is_about_user = any("user" in key for key in told)
         return not self.context and self.thread is None and not is_about_user
 
     def now(self) -> str:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+
+from langchain_core.messages import BaseMessage, convert_to_messages
 
 from sleepmem.day.capture import Said, answer, done, said, turn_id
 from sleepmem.day.state import DayContext
 from sleepmem.errors import EpisodeError
 from sleepmem.records import AGENT, USER, Episode, Namespace, local_now
 from sleepmem.text.terms import normalised, terms
-
-if TYPE_CHECKING:
-    from langchain_core.messages import BaseMessage
 
 # Characters of a tool's result that are searched for our own memories, and how many are compared.
 _SEARCHED, _COMPARED = 2_000, 8
@@ -54,9 +53,23 @@ def observe_messages(day: DayContext, turn: Turn, *, messages: Sequence[BaseMess
     """Store what happened in a conversation and is not stored yet; again, it changes nothing.
 
     What cannot be stored is left out and logged in the ledger, so that the turn goes on.
+
+    Raises:
+        EpisodeError: what is given are no messages.
     """
+    try:
+        messages = convert_to_messages(messages)
+    except (ValueError, TypeError, KeyError, NotImplementedError) as error:
+        raise EpisodeError(
+            f"what was said is not given as messages that LangChain can read ({error}); pass "
+            "message objects, (role, text) pairs or dicts with a role and a content."
+        ) from None
     episodes = day.folder.ledger.episodes
-    for one in [*said(messages), *done(messages, tools=turn.tools)]:
+
+    def is_memory(result: Said) -> bool:
+        return _is_recalled(day, turn.owner, result)
+
+    for one in [*said(messages), *done(messages, tools=turn.tools, is_memory=is_memory)]:
         try:
             episode = Episode(
                 turn.owner,
@@ -80,12 +93,10 @@ def observe_messages(day: DayContext, turn: Turn, *, messages: Sequence[BaseMess
 
 
 def _is_known(day: DayContext, one: Said, episode: Episode) -> bool:
-    """Whether a client sent it before, or it is what the memory itself gave out."""
+    """Whether a client sent it before."""
     episodes = day.folder.ledger.episodes
     if not one.now:
         return bool(episodes.repeats(episode))
-    if one.source not in (USER, AGENT) and _is_recalled(day, episode):
-        return True
     if episode.message_id is None:
         return episodes.is_newest(episode)
     return _same_just_now(day, episode) is not None
@@ -100,11 +111,13 @@ def _same_just_now(day: DayContext, episode: Episode) -> Episode | None:
     return last if (last.day, last.thread) == (episode.day, episode.thread) else None
 
 
-def _is_recalled(day: DayContext, result: Episode) -> bool:
+def _is_recalled(day: DayContext, owner: Namespace, result: Said) -> bool:
     """Whether a tool gave back what the user or the agent had told: a memory's own output."""
+    ledger = day.folder.ledger
+    if not result.now and ledger.episodes.repeats(Episode(owner, result.text, result.source)):
+        return False
     text = normalised(result.text)
-    found = day.folder.ledger.search(result.namespace, result.text[:_SEARCHED], limit=_COMPARED)
-    for episode in found:
+    for episode in ledger.search(owner, result.text[:_SEARCHED], limit=_COMPARED):
         is_told = episode.source in (USER, AGENT) and len(terms(episode.text)) >= _FEWEST_WORDS
         if is_told and normalised(episode.text) in text:
             return True

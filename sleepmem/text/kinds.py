@@ -65,6 +65,13 @@ class Kind(Enum):
         ),
         0.53,
     )
+    # Names of tools: those of a memory, and others that sound like them.
+    MEMORY_TOOL = _Prototypes(
+        ("memory", "memories", "long-term memory", "recall memories", "remember"), 0.54
+    )
+    OTHER_TOOL = _Prototypes(
+        ("search", "save a file", "reminder", "product recall", "memory usage"), 0.0
+    )
     CONTEXT_LABEL = _Prototypes(("context", "documents", "passage", "sources"), 0.43)
     QUESTION_LABEL = _Prototypes(("question", "my request"), 0.5)
 
@@ -75,8 +82,11 @@ _LONGEST_SMALL_TALK = 12
 _LEAST_OF_A_PART, _PART_TELLS = 0.42, -0.5
 # The cosine of an element's name to a label of context: "document" is nearer, "span" is not.
 _CONTEXT_NAME = 0.6
+# By so much another kind of tool may be nearer to the name of a memory's: "save memory".
+_SOUNDS_ALIKE = 0.02
 # Characters that tell of what kind a text is.
 _READ = 1_000
+_WORDS_OF_A_NAME = re.compile(r"[\W_]+|(?<=[a-z])(?=[A-Z])")
 _LABEL = re.compile(r"(?:^|(?<=[\n.!?。！？]))\s*(?P<label>[^\W\d_][\w ]{0,30})\s*(?::(?=\s)|：)")
 # What machines mark: an element with its content.
 _ELEMENT = re.compile(r"<(?P<name>[A-Za-z][\w-]*)(?:\s[^<>]*)?>.*?</(?P=name)>", re.DOTALL)
@@ -110,6 +120,13 @@ def _endings(part: str) -> Iterator[str]:
 def _tells(text: str) -> bool:
     """Whether it is nearer to what tells than to any greeting."""
     return _nearness(text, Kind.TELLING) > _nearness(text, Kind.SMALL_TALK)
+
+
+def is_memory_tool(name: str) -> bool:
+    """Whether a tool is called like one that searches or keeps memories."""
+    words = _WORDS_OF_A_NAME.sub(" ", name).strip()
+    is_other = _nearness(words, Kind.OTHER_TOOL) - _SOUNDS_ALIKE
+    return _is(words, Kind.MEMORY_TOOL) and _nearness(words, Kind.MEMORY_TOOL) >= is_other
 
 
 @functools.lru_cache(maxsize=20_000)

@@ -1,14 +1,15 @@
 """Section 3 of the cases: who spoke, and whose memory it is."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import pytest
 from cases._user import NOBODY, scripted, system_of
 from langchain.agents import create_agent
-from langchain.agents.middleware import SummarizationMiddleware
+from langchain.agents.middleware import SummarizationMiddleware, TodoListMiddleware
 from langchain.agents.structured_output import ToolStrategy
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
-from langchain_core.tools import tool
+from langchain_core.tools import InjectedToolCallId, tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command, interrupt
 from pydantic import BaseModel
@@ -218,6 +219,71 @@ def test_what_a_memory_tool_gives_back_is_not_stored(user):
     assert not [source for source in sources if source.startswith("tool:")]
 
 
+def test_no_task_tells_again_what_a_memory_gave_back(user):
+    @tool
+    def notebook(question: str) -> str:
+        """Search the notebook."""
+        return str([{"value": {"content": TOLD}, "score": 0.8}])
+
+    user.told(TOLD)
+    agent = create_agent(
+        scripted(called("notebook", question="safe"), "With 1947.", "Noted."),
+        [notebook],
+        middleware=[SleepMemoryMiddleware(user.memory, NOBODY)],
+        checkpointer=InMemorySaver(),
+    )
+    for text in (ASKED, "The alarm is called Gustav."):
+        agent.invoke(turn(text), {"configurable": {"thread_id": "t"}})
+    assert {one.source for one in user.stored()} == {"user"}
+
+
+@pytest.mark.parametrize("name", ["search_memory", "manage_memory", "recall", "erinnerung_suchen"])
+def test_what_a_memory_of_the_host_says_is_not_stored(user, name):
+    result = ToolMessage("created memory 123e4567-e89b-12d3", tool_call_id="c1", name=name)
+    user.says("I keep nine ferries.", called(name, content="keeps ferries"), result, "I do.")
+    assert {one.source for one in user.stored()} == {"user"}
+
+
+@tool
+def transfer_to_billing(tool_call_id: Annotated[str, InjectedToolCallId]) -> Command:
+    """Hand over to the billing agent."""
+    done = ToolMessage("Successfully transferred to billing", tool_call_id=tool_call_id)
+    return Command(update={"messages": [done]})
+
+
+PLANS = called("write_todos", todos=[{"content": "look it up", "status": "pending"}])
+LED = {
+    "plans": ([], [PLANS, "Planned."], {"user"}),
+    "hands over": ([transfer_to_billing], [called("transfer_to_billing"), "Hi."], {"user"}),
+    "plans and works": (
+        [lookup],
+        [PLANS, called("lookup", "c2", word="Talossan"), "Nineteen."],
+        {"user", "tool:lookup", "agent"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("tools", "lines", "sources"), LED.values(), ids=LED)
+def test_what_leads_the_graph_is_no_task(user, tools, lines, sources):
+    agent = create_agent(
+        scripted(*lines, "Noted."),
+        tools,
+        middleware=[TodoListMiddleware(), SleepMemoryMiddleware(user.memory, NOBODY)],
+        checkpointer=InMemorySaver(),
+    )
+    agent.invoke(turn("Where is Talossan spoken?"), {"configurable": {"thread_id": "t"}})
+    # In another process the tools are not known when the turn begins.
+    agent = create_agent(
+        scripted("Noted."),
+        tools,
+        middleware=[TodoListMiddleware(), SleepMemoryMiddleware(user.memory, NOBODY)],
+        checkpointer=agent.checkpointer,
+    )
+    agent.invoke(turn("I keep bees."), {"configurable": {"thread_id": "t"}})
+    assert {one.source for one in user.stored()} == sources
+    assert not [text for text in user.texts() if "write_todos" in text]
+
+
 @pytest.mark.parametrize("text", ["Error: no such town.", "Timeout after 30 s", "无法连接服务器"])
 def test_a_tools_error_is_not_stored(user, text):
     error = ToolMessage(text, tool_call_id="c1", name="lookup", status="error")
@@ -308,6 +374,7 @@ NAMED = [
     lambda name: {"config": {"configurable": {"user_id": name, "thread_id": f"of {name}"}}},
     lambda name: {"config": {"configurable": {"langgraph_user_id": name}}},
     lambda name: {"config": {"configurable": {"langgraph_auth_user": {"identity": name}}}},
+    lambda name: {"config": {"metadata": {"user_id": name}}},
     lambda name: {"context": {"user_id": name}},
     lambda name: {"context": Context(name)},
     lambda name: {"context": Signed("acme", name)},
@@ -315,7 +382,17 @@ NAMED = [
 ]
 
 
-OF = ["user", "thread", "langgraph", "signed in", "dict", "dataclass", "two fields", "pydantic"]
+OF = [
+    "user",
+    "thread",
+    "langgraph",
+    "signed in",
+    "metadata",
+    "dict",
+    "dataclass",
+    "two fields",
+    "pydantic",
+]
 
 
 @pytest.mark.parametrize("named", NAMED, ids=OF)
@@ -324,6 +401,12 @@ def test_nobody_is_shown_what_another_user_told(user, named):
     assert TOLD not in user.says(ASKED, **named("bob"))
     assert TOLD in user.says(ASKED, **named("ana"))
     assert user.texts(NOBODY) == []
+
+
+def test_metadata_name_the_user_only_when_nothing_else_does(user):
+    config = {"metadata": {"user_id": "bob"}, "configurable": {"user_id": "ana"}}
+    user.says(TOLD, config=config)
+    assert (user.texts(ANA), user.texts(BOB)) == ([TOLD], [])
 
 
 @dataclass
@@ -336,6 +419,7 @@ REFUSED = [
     {"context": {"customer": "ana"}},
     {"context": Other("ana")},
     {"config": {"configurable": {"customer": "ana", "thread_id": "t1"}}},
+    {"config": {"metadata": {"tracing_user_id": "ana"}}},
 ]
 
 

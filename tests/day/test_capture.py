@@ -194,6 +194,29 @@ def test_only_the_agents_own_tools_return_something_when_they_are_known():
     assert texts(done(talk)) == ["It rains.", "Todos updated."]
 
 
+def test_what_hands_over_and_back_is_no_result_and_no_task():
+    there = {"response_metadata": {"__handoff_destination": "billing"}}
+    back = {"response_metadata": {"__is_handoff_back": True}}
+    asked = "Which invoice is it?"
+    talk = [
+        ASKED,
+        AIMessage(asked),
+        called("transfer_to_billing"),
+        returned("Successfully transferred to billing", "transfer_to_billing", **there),
+        AIMessage("Transferring back to supervisor", name="billing", **back),
+        returned("Successfully transferred back", "transfer_back_to_supervisor", **back),
+        AIMessage(""),
+        HumanMessage("The one of May."),
+    ]
+    assert done(talk) == []
+    assert said(talk)[-1].answers == asked
+
+
+def test_a_task_leaves_out_what_the_memory_gave_back():
+    talk = [ASKED, called(), returned("It rains."), AIMessage("It rains.")]
+    assert done(talk, is_memory=lambda result: result.source == "tool:weather") == []
+
+
 def test_what_the_agent_carried_out_is_one_task():
     asked = HumanMessage("Should I take an umbrella in Oslo?")
     talk = [asked, called(town="Oslo"), returned("It rains."), AIMessage("Take one.", id="a9")]

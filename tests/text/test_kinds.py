@@ -6,7 +6,7 @@ import pytest
 
 from sleepmem.text.embeddings import default_embeddings
 from sleepmem.text.heads import SURELY_ASKS, asks, needs_no_memory
-from sleepmem.text.kinds import abstains, is_small_talk, without_pasted
+from sleepmem.text.kinds import abstains, is_memory_tool, is_small_talk, without_pasted
 
 
 @pytest.mark.parametrize(
@@ -202,3 +202,19 @@ def test_of_a_long_sentence_without_marks_the_beginning_is_read(monkeypatch) -> 
     needs_no_memory("log " * 20_000)
     assert len(read) == 3
     assert max(read) <= 1_000
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["search_memory", "manage_memory", "recall", "remember_fact", "upsertMemory", "buscar_memoria"],
+)
+def test_a_memorys_tool_is_known_by_its_name(name: str) -> None:
+    assert is_memory_tool(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["search_web", "weather", "set_reminder", "notes", "get_memory_usage", "write_todos", "?"],
+)
+def test_another_tool_is_none_of_a_memory(name: str) -> None:
+    assert not is_memory_tool(name)
