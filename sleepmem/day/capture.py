@@ -262,7 +262,7 @@ def _task(turn: Sequence[BaseMessage], results: dict[str, str]) -> str:
     outcome = answer(turn)
     if not calls or not outcome:
         return ""
-    goal = _short(text_of(turn[0])) if _of_users(turn[:1]) else ""
+    goal = _short(_own_words(turn[0])) if _of_users(turn[:1]) else ""
     return readable("\n".join(line for line in (goal, *calls, outcome) if line))
 
 

@@ -7,6 +7,7 @@ A text is of a kind when its embedding is near one of the kind's prototypes (Sne
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from collections.abc import Iterator
 from enum import Enum
@@ -73,6 +74,15 @@ class Kind(Enum):
         ("search", "save a file", "reminder", "product recall", "memory usage"), 0.0
     )
     CONTEXT_LABEL = _Prototypes(("context", "documents", "passage", "sources"), 0.43)
+    # How a prompt of a host begins that brings its documents along.
+    INSTRUCTION = _Prototypes(
+        (
+            "Use the following pieces of context to answer the question.",
+            "Answer the question based only on the following context:",
+            "Answer from these documents.",
+        ),
+        0.48,
+    )
     QUESTION_LABEL = _Prototypes(("question", "my request"), 0.5)
 
 
@@ -84,10 +94,14 @@ _LEAST_OF_A_PART, _PART_TELLS = 0.42, -0.5
 _CONTEXT_NAME = 0.6
 # By so much another kind of tool may be nearer to the name of a memory's: "save memory".
 _SOUNDS_ALIKE = 0.02
+# The cosine of a prompt's beginning from which its question may stand at its end without a label.
+_SURE_INSTRUCTION = 0.6
 # Characters that tell of what kind a text is.
 _READ = 1_000
 _WORDS_OF_A_NAME = re.compile(r"[\W_]+|(?<=[a-z])(?=[A-Z])")
 _LABEL = re.compile(r"(?:^|(?<=[\n.!?。！？]))\s*(?P<label>[^\W\d_][\w ]{0,30})\s*(?::(?=\s)|：)")
+# What a prompt leaves open for the model to go on with.
+_OPEN_LABEL = re.compile(r"\n[^\n:：]{1,30}[:：]\s*$")
 # What machines mark: an element with its content.
 _ELEMENT = re.compile(r"<(?P<name>[A-Za-z][\w-]*)(?:\s[^<>]*)?>.*?</(?P=name)>", re.DOTALL)
 
@@ -138,17 +152,27 @@ def abstains(text: str) -> bool:
 def without_pasted(text: str) -> str:
     """The text without what was pasted into it for the model to read.
 
-    That is marked elements, and labelled context before a labelled question. What is marked within
-    a line of one's own is one's own, too.
+    That is marked elements, and documents before a question: labelled as context, or under an
+    instruction to answer from them. What is marked within a line of one's own is one's own, too.
     """
-    plain = _ELEMENT.sub(_unless_pasted, text)
-    labels = list(_LABEL.finditer(plain))
-    if len(labels) >= 2:
-        first, last = labels[0]["label"], labels[-1]["label"]
-        asks = _is(last, Kind.QUESTION_LABEL)
-        if asks and _is(first, Kind.CONTEXT_LABEL):
-            plain = plain[labels[-1].end() :]
-    return plain.strip()
+    plain = _ELEMENT.sub(_unless_pasted, text).strip()
+    return (_question_of(_OPEN_LABEL.sub("", plain)) or plain).strip()
+
+
+def _question_of(prompt: str) -> str:
+    """The question that stands after documents, or right before them; empty where none does."""
+    labels = list(_LABEL.finditer(prompt))
+    lines = [line for line in prompt.splitlines() if line.strip()]
+    is_instruction = len(lines) > 1 and _is(lines[0], Kind.INSTRUCTION)
+    if labels and _is(labels[-1]["label"], Kind.QUESTION_LABEL):
+        is_context = len(labels) > 1 and _is(labels[0]["label"], Kind.CONTEXT_LABEL)
+        return prompt[labels[-1].end() :] if is_context or is_instruction else ""
+    for label, following in itertools.pairwise(labels[:3] if is_instruction else []):
+        is_asked = _is(label["label"], Kind.QUESTION_LABEL)
+        if is_asked and _is(following["label"], Kind.CONTEXT_LABEL):
+            return prompt[label.end() : following.start()]
+    is_sure = is_instruction and _nearness(lines[0], Kind.INSTRUCTION) >= _SURE_INSTRUCTION
+    return lines[-1] if is_sure and len(lines) > 2 else ""
 
 
 def _unless_pasted(element: re.Match[str]) -> str:

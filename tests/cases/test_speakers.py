@@ -315,6 +315,32 @@ PASTES = [
         "Who founded it?",
     ),
     (f"Documents:\n[1] {PASTED}\n\nUser question: Who founded it?", "Who founded it?"),
+    (
+        "Use the following pieces of context to answer the question at the end. If you don't know "
+        f"the answer, say so.\n\n{PASTED}\nNote: it burned down.\n\nQuestion: Who founded it?\n"
+        "Helpful Answer:",
+        "Who founded it?",
+    ),
+    (
+        "You answer questions. Use the following retrieved context to answer the question.\n"
+        f"Question: Who founded it?\nContext: {PASTED}\nAnswer:",
+        "Who founded it?",
+    ),
+    (
+        f"Context information is below.\n-----\n{PASTED}\n-----\nGiven the context, answer the "
+        "query.\nQuery: Who founded it?\nAnswer: ",
+        "Who founded it?",
+    ),
+    (
+        f"Beantworte die Frage nur anhand des folgenden Kontexts:\n\n{PASTED}\n\n"
+        "Frage: Wer hat es gegründet?",
+        "Wer hat es gegründet?",
+    ),
+    (f"根据以下上下文回答问题：\n{PASTED}\n问题：谁创立了它？", "谁创立了它？"),
+    (
+        f"Ответь на вопрос, используя следующий контекст:\n{PASTED}\n\nКто его основал?",
+        "Кто его основал?",
+    ),
     (f"<context>\n{PASTED}\n</context>\nWho founded Zorvex?", "Who founded Zorvex?"),
     (f"<document id='1'>{PASTED}</document> Who founded Zorvex?", "Who founded Zorvex?"),
     (f"Kontext: {PASTED}\nFrage: Wer hat Zorvex gegründet?", "Wer hat Zorvex gegründet?"),
@@ -344,6 +370,9 @@ def test_a_pasted_context_is_not_what_the_user_says(user, message, asked):
         "Address: Mill Lane 4, Bern. Phone: 555 0101.",
         "Note: Ana is vegan. Question: shall I tell her mother?",
         "To do: water the plants: Monday and Friday.",
+        "I moved to Bern with my two kids.\nWe have a dog.\nQuestion: which schools are good?",
+        "Please answer my question honestly.\nI have two kids.\nShould I move to Bern?",
+        "My list:\n- milk\n- eggs\nOthers:",
     ],
 )
 def test_labels_in_the_users_own_words_take_nothing_away(user, text):

@@ -226,6 +226,12 @@ def test_what_the_agent_carried_out_is_one_task():
     assert (task.source, task.message_id, task.now) == ("agent", "task-a9", True)
 
 
+def test_a_tasks_goal_is_the_users_own_word():
+    pasted = HumanMessage("Context: Mara lives in Rome.\nQuestion: Is that so?")
+    *_, task = done([pasted, called(), returned("It rains."), AIMessage("Yes.")])
+    assert task.text.startswith("Is that so?\n")
+
+
 def test_every_turn_is_a_task_of_its_own():
     first = [ASKED, called(town="Oslo"), returned("It rains."), AIMessage("It rains.", id="a1")]
     second = [TOLD, called(town="Rome"), returned("It snows."), AIMessage("It snows.", id="a2")]
