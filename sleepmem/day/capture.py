@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
 from sleepmem.records import AGENT, USER, one_line, readable
-from sleepmem.text.kinds import is_memory_tool, is_small_talk, without_pasted
+from sleepmem.text.kinds import greets, is_memory_tool, is_small_talk, without_pasted
 from sleepmem.text.prompts import HEADER
 from sleepmem.text.replies import needed, question_in
 from sleepmem.text.terms import terms
@@ -138,8 +138,9 @@ def _own_words(message: BaseMessage) -> str:
 
 
 def _is_nothing(text: str, before: str) -> bool:
-    """Whether it greets, thanks or is empty; what answers a question may be as short."""
-    return is_small_talk(text) and not (terms(text) and question_in(before))
+    """Whether it greets, thanks or is empty; what agrees may answer a question."""
+    may_answer = bool(terms(text)) and not greets(text)
+    return is_small_talk(text) and not (may_answer and question_in(before))
 
 
 def text_of(message: BaseMessage) -> str:

@@ -25,6 +25,9 @@ class _Prototypes(NamedTuple):
     least: float
 
 
+_AGREEMENT, _SURELY_GREETS = "Okay.", 0.65
+
+
 class Kind(Enum):
     """What a text may be, with its prototypes and the cosine to one of them that suffices."""
 
@@ -38,7 +41,7 @@ class Kind(Enum):
             "See you later.",
             "Thank you very much.",
             "Thanks, that's all.",
-            "Okay.",
+            _AGREEMENT,
             "You're welcome.",
         ),
         0.5,
@@ -113,6 +116,13 @@ def is_small_talk(text: str) -> bool:
         return True
     is_one = length <= _LONGEST_SMALL_TALK and _is(text, Kind.SMALL_TALK)
     return is_one and all(map(_may_be_small_talk, parts_of(text)))
+
+
+def greets(text: str) -> bool:
+    """Whether it surely greets, thanks or takes leave: unlike "okay" that answers no question."""
+    nearness = _prototypes(Kind.SMALL_TALK) @ default_embeddings().embed_query(text)
+    nearest = Kind.SMALL_TALK.value.texts[int(nearness.argmax())]
+    return nearest != _AGREEMENT and float(nearness.max()) >= _SURELY_GREETS
 
 
 def _may_be_small_talk(part: str) -> bool:

@@ -113,6 +113,12 @@ def test_a_word_counts_wherever_the_agent_asks(text):
     assert one.text == "Yes."
 
 
+@pytest.mark.parametrize("text", ["Hola", "Hi!", "Thanks, bye!", "谢谢"])
+def test_a_greeting_answers_no_question(text):
+    offer = AIMessage("¡Bien! How can I help you today?")
+    assert said([offer, HumanMessage(text)]) == []
+
+
 def test_who_of_several_people_speaks_is_kept():
     talk = [HumanMessage("I live in Oslo.", name="Mara"), HumanMessage("I do not.", name="Jon")]
     assert [one.speaker for one in said(talk)] == ["Mara", "Jon"]
