@@ -34,7 +34,7 @@ class Features(NamedTuple):
     meaning  log-odds of the cosine, in [-8, 8]
     covered  share of the question, by how much each of its words tells, that the episode has
     alike    share of the question that the episode spells another way
-    dated    1 when it happened on a day that the question names, else 0
+    dated    how likely the question names the day when it happened, in [0, 1]
     asks     how surely it asks itself, and tells nothing, in [0, 1]
     echoes   the same, as far as it means what the question means
     repeats  the same, as far as it has the question's words
@@ -105,7 +105,7 @@ def features(
         meaning,
         covered,
         alike,
-        float(any(days.hold(day) for days in question.days)),
+        max((days.likely for days in question.days if days.hold(day)), default=0.0),
         surely,
         surely * max(0.0, meaning) / _MOST_EVIDENCE,
         surely * covered,
@@ -171,7 +171,7 @@ class Need(NamedTuple):
     covered  the largest share of the question that a candidate has
     stands   log-odds by which the nearest stands out from what else was found
     general  log-odds that the turn is small talk or a general request
-    dated    1 when a candidate happened on a day that the turn names, else 0
+    dated    how likely the turn names the day when one of the candidates happened, in [0, 1]
     """
 
     meaning: float

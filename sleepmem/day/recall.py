@@ -33,6 +33,8 @@ _NO_LIMIT = 1 << 30
 _GOES_ON = timedelta(hours=1)
 # As many of the best bring along what was told beside them.
 _CONTINUED = 2
+# As many more that go on without a name of their own: "She has two kids." "They are three."
+_FURTHER = 2
 # Characters of the beginning and of the end of a long turn that are searched for.
 _BRIEF = 120
 # Terms of a text that may be another wording of one; longer ones tell more than they share.
@@ -227,7 +229,8 @@ def _is_needed(day: DayContext, question: str, found: Sequence[Found]) -> bool:
 def _needed(day: DayContext, found: Sequence[Found]) -> list[Found]:
     """Those that the question needs.
 
-    Equal words take one place, the newest; another wording of what is chosen comes after the rest.
+    Equal words take one place, the newest or that of the day asked for; another wording of what is
+    chosen comes after the rest.
     """
     if not found:
         return []
@@ -244,10 +247,15 @@ def _needed(day: DayContext, found: Sequence[Found]) -> list[Found]:
     newest: dict[frozenset[str], Found] = {}
     for one in near:
         key = _telling(one.episode.text)
-        newest[key] = max(newest.get(key, one), one, key=lambda found: found.episode.age_key)
+        newest[key] = max(newest.get(key, one), one, key=_claim)
     chosen = list(newest.values())
     most = day.gate.memories_per_question
     return chosen if len(chosen) <= most else _varied(day, chosen, most)
+
+
+def _claim(found: Found) -> tuple[float, tuple[str, str]]:
+    """The greater, the rather it takes the place of what says the same."""
+    return found.features.dated, found.episode.age_key
 
 
 @functools.lru_cache(maxsize=20_000)
@@ -300,7 +308,24 @@ def _in_their_talk(
                 belongs = _goes_on(day, episode, other, vector=vector)
             if belongs:
                 chosen.append(other)
+            if belongs and other.age_key > episode.age_key:
+                chosen += _further(day, other, asked)
     return chosen
+
+
+def _further(day: DayContext, episode: Episode, asked: Asked) -> list[Episode]:
+    """What goes on after it, as long as nothing of it has a name of its own."""
+    followers: list[Episode] = []
+    last = episode
+    while not _has_name(last) and len(followers) < _FURTHER:
+        beside = day.folder.ledger.episodes.beside(last)
+        follower = max(beside, key=lambda one: one.age_key, default=last)
+        is_later = timedelta(0) < _told_at(follower) - _told_at(last) <= _GOES_ON
+        if not is_later or _has_name(follower) or asked.has(follower):
+            break
+        followers.append(follower)
+        last = follower
+    return followers
 
 
 def _told_at(episode: Episode) -> datetime:
@@ -314,8 +339,12 @@ def _goes_on(
     vectors = day.folder.buffer.vectors(episode.namespace, [episode, follower])
     own, other = vectors[pieces(episode.whole)[0]], vectors[pieces(follower.whole)[0]]
     least = day.folder.relatedness.unrelated
-    has_no_name = all(commonness(word) >= _NO_NAME for word in terms(follower.text))
-    return has_no_name or cosine(vector, other) >= least or cosine(own, other) >= least
+    is_near = cosine(vector, other) >= least or cosine(own, other) >= least
+    return is_near or not _has_name(follower)
+
+
+def _has_name(episode: Episode) -> bool:
+    return any(commonness(word) < _NO_NAME for word in terms(episode.text))
 
 
 def _taught(day: DayContext, namespace: Namespace, taught: str) -> list[Episode]:

@@ -104,7 +104,8 @@ def _judged(
     cosines: Mapping[str, float],
 ) -> list[Found]:
     """The episodes with what speaks for them, the likeliest first, of equal ones the newest."""
-    holding = day.folder.ledger.episodes.holding(candidates)
+    # What was said again later is found by its own day alone.
+    holding = day.folder.ledger.episodes.holding(candidates, repeated=bool(asked.days))
     texts = {episode_id: pieces(episode.whole) for episode_id, (episode, _) in holding.items()}
     lacking = [episode for one, (episode, _) in holding.items() if one not in cosines]
     cosines = {**cosines, **_missing(day, lacking, vector=vector)}

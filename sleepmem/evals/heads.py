@@ -1,11 +1,13 @@
 """Fit what the default embeddings tell of a text: `make fit-heads`.
 
-Two logistic models over the 512 numbers of an embedding, written to `sleepmem/text/heads.json`:
+Logistic models over the 512 numbers of an embedding, written to `sleepmem/text/heads.json`:
 
 asks      the text asks, or requests, and tells nothing (questions and requests of public sets
           against sentences of stories, articles and chats)
 general   the text needs nobody's memory: small talk, conversions, the weather (against questions
           about stories, articles, appointments, chats)
+time      which days the text asks about, of several: "anoche" is one day ago (our own questions in
+          fifteen languages, against questions of public sets that have no word of date)
 
 Every text is learned as it is written, in lower case without its last mark, and without any mark,
 so that neither capitals nor question marks decide. Half of the kinds of requests are held out.
@@ -16,7 +18,7 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +27,7 @@ import typer
 from sklearn.linear_model import LogisticRegression
 
 from sleepmem.evals.recall_sets import dialogues, read_rows
+from sleepmem.text.date_phrases import expressions
 from sleepmem.text.embeddings import default_embeddings
 from sleepmem.text.heads import FILE
 from sleepmem.text.relatedness import PAIRS
@@ -35,6 +38,10 @@ from sleepmem.text.terms import normalised
 # without asking, "statements" what they tell in short.
 _OWN: Mapping[str, list[str]] = json.loads(
     Path(__file__).with_name("heads_texts.json").read_text(encoding="utf-8")
+)
+# Language -> frames of questions, and what fills them, by the time that it tells.
+_TIMES: Mapping[str, Mapping[str, list[str]]] = json.loads(
+    Path(__file__).with_name("heads_times.json").read_text(encoding="utf-8")
 )
 _DOMAINS = ("small_talk", "utility", "meta", "oos")
 _ASKING = ("utility", "credit_cards", "auto_and_commute")
@@ -93,6 +100,48 @@ def general_sets(data: Path, rng: random.Random) -> tuple[list[str], list[str], 
     return general + _OWN["general"] * _REPEATED_GENERAL, about, held_out
 
 
+def times_of(languages: Iterable[str]) -> list[tuple[str, str]]:
+    """Our own questions in these languages, each with the time that it asks about."""
+    asked = []
+    for language in languages:
+        fillings = {**_TIMES[language]}
+        for frame in fillings.pop("frames"):
+            for name, texts in fillings.items():
+                asked += [(frame.format(text), name) for text in texts]
+    return asked
+
+
+def timeless(data: Path, rng: random.Random) -> list[tuple[str, str]]:
+    """Texts of other sets without any word of date or number."""
+    texts = [row["text"] for row in rng.sample(_rows(data, "clinc150"), 1500)]
+    texts += [one["question"] for story in _rows(data, "fairytaleqa")[:80] for one in story["qa"]]
+    texts += [passage["questions"][0]["question"] for passage in _rows(data, "squad_v1_dev")[:400]]
+    texts += [text for own in _OWN.values() for text in own] * 2
+    plain = [text for text in texts if not re.search(r"\d", text) and not expressions(text)]
+    return [(text, "none") for text in plain]
+
+
+def with_times(data: Path, rng: random.Random) -> list[tuple[str, str]]:
+    """Questions of other sets with a time at their end: whatever is asked, it tells when."""
+    stories = _rows(data, "fairytaleqa")[80:160]
+    questions = [one["question"] for story in stories for one in story["qa"]]
+    questions += _about_tasks(data)[:300]
+    plain = [text for text in questions if not re.search(r"\d", text) and not expressions(text)]
+    times = {name: texts for name, texts in _TIMES["en"].items() if name != "frames"}
+    asked = []
+    for question in rng.sample(plain, 300):
+        for name in rng.sample(sorted(times), 3):
+            asked.append((f"{question.rstrip(' ?.')} {rng.choice(times[name])}?", name))
+    return asked
+
+
+def fit_times(asked: Sequence[tuple[str, str]]) -> Any:
+    """A multinomial model of the time; all count alike."""
+    texts, names = zip(*asked, strict=True)
+    model = LogisticRegression(C=10.0, max_iter=1000, class_weight="balanced")
+    return model.fit(vectors(texts), np.array(names * 3))
+
+
 def _rows(data: Path, name: str) -> list[dict[str, Any]]:
     return list(read_rows(data, name))
 
@@ -123,13 +172,29 @@ def share(model: Any, texts: Sequence[str]) -> float:
     return float((model.decision_function(matrix) > 0).mean())
 
 
+def times(data: Path, rng: random.Random) -> Mapping[str, Any]:
+    """Fit which time is asked about; print how well it holds in languages that it has not seen."""
+    others, languages = [*timeless(data, rng), *with_times(data, rng)], list(_TIMES)
+    right: dict[str, list[bool]] = {}
+    for held_out in (languages[1::2], languages[2::2]):
+        model = fit_times([*times_of(set(languages) - set(held_out)), *others])
+        for text, name in times_of(held_out):
+            guessed = model.predict([default_embeddings().embed_query(text)])[0]
+            right.setdefault(name, []).append(guessed == name)
+    shares = {name: f"{np.mean(guesses):.2f}" for name, guesses in right.items()}
+    print(f"time: right in languages held out {shares}")
+    model = fit_times([*times_of(languages), *others])
+    weights, constants = np.round(model.coef_, 2).tolist(), np.round(model.intercept_, 2).tolist()
+    return {"names": model.classes_.tolist(), "weights": weights, "constant": constants}
+
+
 def main(
     data: Annotated[Path, typer.Option(help="Folder of the public sets.")],
     *,
     out: Annotated[Path, typer.Option(help="The file to write.")] = FILE,
     seed: int = 0,
 ) -> None:
-    """Fit both and print how well they hold on what was held out."""
+    """Fit them and print how well they hold on what was held out."""
     heads: dict[str, Mapping[str, Any]] = {}
     rng = random.Random(seed)
     asking, telling = asks_sets(data, rng)
@@ -150,6 +215,7 @@ def main(
     for name, model in (("asks", asks), ("general", needs_none)):
         weights = [round(float(weight), 3) for weight in model.coef_[0]]
         heads[name] = {"weights": weights, "constant": round(float(model.intercept_[0]), 3)}
+    heads["time"] = times(data, rng)
     out.write_text(json.dumps(heads) + "\n")
 
 

@@ -16,7 +16,8 @@ from sleepmem.text.terms import terms
 BEGAN = "turn began"
 OLDEST_FIRST = "ORDER BY created_at, id"
 _BUFFERED = "learned_in IS NULL AND said_again IS NULL"
-_HOLDS = "superseded = 0 AND said_again IS NULL"
+_IS_TRUE = "superseded = 0"
+_HOLDS = f"{_IS_TRUE} AND said_again IS NULL"
 _TELLS = f"coalesce(asks, 0) < {SURELY_ASKS}"
 _FEWEST_TERMS = 4
 # An older one of the same words, that no expert holds, gives its place to a newer one. The plus
@@ -202,10 +203,16 @@ class Episodes:
         """Those of these that still hold, in any order: not outdated, not said again since."""
         return [episode for episode, _ in self.holding(episode_ids).values()]
 
-    def holding(self, episode_ids: Iterable[str]) -> dict[str, tuple[Episode, float]]:
-        """Those of these that still hold, by id, with the log-odds that they ask."""
+    def holding(
+        self, episode_ids: Iterable[str], *, repeated: bool = False
+    ) -> dict[str, tuple[Episode, float]]:
+        """Those of these that still hold, by id, with the log-odds that they ask.
+
+        `repeated`: also what was said again since.
+        """
+        holds = _IS_TRUE if repeated else _HOLDS
         rows = self._database.rows(
-            f"SELECT * FROM episodes WHERE id IN (SELECT value FROM json_each(?)) AND {_HOLDS}",
+            f"SELECT * FROM episodes WHERE id IN (SELECT value FROM json_each(?)) AND {holds}",
             json.dumps(list(episode_ids)),
         )
         return {row["id"]: (as_episode(row), row["asks"] or 0.0) for row in rows}
@@ -236,10 +243,13 @@ class Episodes:
         return self._counts[namespace]
 
     def on_days(self, namespace: Namespace, first: str, *, last: str, limit: int) -> list[Episode]:
-        """What happened from one day to another, newest first; ISO dates, both included."""
+        """What happened from one day to another, newest first; ISO dates, both included.
+
+        Also what was said again on a later day: on its own day it happened, too.
+        """
         rows = self._database.rows(
-            f"SELECT * FROM episodes WHERE namespace = ? AND day BETWEEN ? AND ? AND {_HOLDS} "
-            "ORDER BY created_at DESC LIMIT ?",
+            f"SELECT * FROM episodes WHERE namespace = ? AND day BETWEEN ? AND ? AND {_IS_TRUE} "
+            "ORDER BY day DESC, rowid DESC LIMIT ?",
             namespace_key(namespace),
             first,
             last,

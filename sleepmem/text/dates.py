@@ -1,39 +1,46 @@
 """Which days a question names: "on 3 May", "last week", "先週". Pure, but for today's date.
 
-dateparser reads them, in any of its languages. Words of its own tables (months, weekdays, "last
-week") tell in which, so that a question without any costs nothing and a name is no date.
+dateparser reads dates, in any of its languages; words of its own tables (months, weekdays, "last
+week") tell in which, so that a question without any costs nothing and a name is no date. Of what
+its tables lack ("anoche", "hace tres días") and of what may be no date ("room 2025") the embedding
+of the question tells how likely it is (`heads`), in the sixteen languages.
 """
 
 from __future__ import annotations
 
 import calendar
-import functools
-import importlib
+import itertools
 import re
-from collections.abc import Collection, Iterator
+import unicodedata
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from typing import Any, NamedTuple
 
-from sleepmem.text.terms import normalised, terms
+from sleepmem.text.date_phrases import SHORTEST, expressions
+from sleepmem.text.heads import time_asked
+from sleepmem.text.terms import is_unspaced, terms
 
-# Of dateparser's languages, ordered by how much they are used.
-_LANGUAGES = 40
 _NUMERIC = re.compile(r"\b\d{1,4}([-./])\d{1,2}\1\d{1,4}\b")
-# The place of a number in dateparser's patterns, "(\\d++[.,]?\\d*+) days ago".
-_NUMBER = re.compile(r"\(.*?\)|\\s\*")
-_MONTHS = tuple(month.lower() for month in calendar.month_name[1:])
-_WEEKDAYS = tuple(day.lower() for day in calendar.day_name)
-# A shorter word of one of dateparser's tables is an everyday word in another language.
-_SHORTEST = 3
-# Languages in which one question is read: many share a word such as "mai".
-_TRIED = 3
+# A number that is no part of another, nor of a time.
+_NUMBER = re.compile(r"(?<![\d.,:/-])(?:\d{4}|\d{1,2})(?![\d:/]|[.,-]\d)")
+_FIRST_YEAR, _LAST_DAY, _TEN = 1900, 31, 10
+_WEEK, _MONTH, _YEAR = 7, 27, 365
+# Kinds of questions (`heads.time_asked`): on, between or since what is named by a date, or so many
+# days ago.
+_BY_DATE = ("on", "between", "since")
+_AGO = tuple("0123456")
+# A year is rarely anything else, also in a language that the embeddings do not know.
+_A_YEAR = 0.25
+# What is less likely tells nothing; what no word of date says must be likelier than all else.
+_LEAST, _LIKELY = 0.2, 0.5
 
 
 class Days(NamedTuple):
-    """From one day to another, both included."""
+    """From one day to another, both included, and how likely the question means them."""
 
     first: date
     last: date
+    likely: float = 1.0
 
     @property
     def length(self) -> timedelta:
@@ -44,12 +51,11 @@ class Days(NamedTuple):
         return self.first.isoformat() <= day[:10] <= self.last.isoformat()
 
 
-class _Expression(NamedTuple):
-    """A name of a day or of a span of days, its words, and the languages it belongs to."""
+class _Reading(NamedTuple):
+    """Words of a question, and days that they name."""
 
     text: str
-    words: frozenset[str]
-    languages: tuple[str, ...]
+    days: Days
 
 
 def days_named(question: str, today: date) -> list[Days]:
@@ -58,16 +64,46 @@ def days_named(question: str, today: date) -> list[Days]:
     Where a word is a date in several languages, the more exact reading of more words counts:
     "5 days ago", not "ago" for August.
     """
-    readings: set[tuple[str, Days]] = set()
-    for language, phrases in _expressions(question).items():
-        for order in ("DMY", "MDY") if _NUMERIC.search(question) else ("",):
-            settings = _settings(today, order)
-            readings.update(_read(question, language, phrases=phrases, settings=settings))
-    named = set()
-    for text, days in readings:
-        if not any(text in other and exact.length < days.length for other, exact in readings):
-            named.add(days)
+    asked = time_asked(question)
+    by_date = sum(asked[name] for name in _BY_DATE)
+    readings = [_doubted(reading, by_date) for reading in _dates(question, today)]
+    readings += _numbers(question, readings, today=today, likely=by_date)
+    named = {reading.days for reading in readings}
+    if readings:
+        named.update(_spans(question, readings, today=today, asked=asked))
+    if all(days.first > today or days.likely <= _LIKELY for days in named):
+        named.update(_relative(asked, today))
     return sorted(named, key=lambda days: (days.length, days.first))
+
+
+# Dates and relative expressions that dateparser knows
+
+
+def _dates(question: str, today: date) -> list[_Reading]:
+    found, is_numeric = expressions(question), bool(_NUMERIC.search(question))
+    if not found and is_numeric:
+        found = {"en": []}
+    readings: set[_Reading] = set()
+    for language, phrases in found.items():
+        for order in ("DMY", "MDY") if is_numeric else ("",):
+            settings = _settings(today, order)
+            new = set(_read(question, language, phrases=phrases, settings=settings))
+            with_digits = _with_digits(question)
+            if not new and with_digits != question:
+                new = set(_read(with_digits, language, phrases=phrases, settings=settings))
+            readings |= new
+    return [one for one in readings if not any(_is_part(one, other) for other in readings)]
+
+
+def _is_part(reading: _Reading, other: _Reading) -> bool:
+    return reading.text in other.text and other.days.length < reading.days.length
+
+
+def _doubted(reading: _Reading, by_date: float) -> _Reading:
+    """A month without a number may be a name, or another word: "May", "ago"."""
+    is_month_alone = reading.days.length.days >= _MONTH and len(terms(reading.text)) == 1
+    likely = max(_LIKELY, by_date) if is_month_alone else 1.0
+    return reading._replace(days=reading.days._replace(likely=likely))
 
 
 def _settings(today: date, order: str) -> dict[str, Any]:
@@ -80,21 +116,25 @@ def _settings(today: date, order: str) -> dict[str, Any]:
 
 def _read(
     question: str, language: str, *, phrases: Collection[str], settings: dict[str, Any]
-) -> Iterator[tuple[str, Days]]:
+) -> Iterator[_Reading]:
     """What dateparser finds, in the question or else in its words of date alone."""
     from dateparser.search import search_dates
 
-    known = {word for phrase in phrases for word in terms(phrase) if len(word) >= _SHORTEST}
+    known = {word for phrase in phrases for word in terms(phrase) if len(word) >= SHORTEST}
     known |= {word for phrase in phrases if not phrase.isascii() for word in terms(phrase)}
     is_found = False
     for text, moment in search_dates(question, languages=[language], settings=settings) or []:
         if _NUMERIC.search(text) or known & set(terms(text)):
             is_found = True
-            # Read alone, an expression may be too long: then it names one day.
-            days = list(_days(text, language, settings)) or [Days(moment.date(), moment.date())]
-            yield from ((text, each) for each in days)
+            # Read alone, an expression may be too long, by a letter where none is a word of its
+            # own; or else it names one day.
+            days = list(_days(text, language, settings))
+            if not days and is_unspaced(text[-1]):
+                days = list(_days(text[:-1], language, settings))
+            days = days or [Days(moment.date(), moment.date())]
+            yield from (_Reading(text, each) for each in days)
     for phrase in () if is_found else phrases:
-        yield from ((phrase, each) for each in _days(phrase, language, settings))
+        yield from (_Reading(phrase, each) for each in _days(phrase, language, settings))
 
 
 def _days(text: str, language: str, settings: dict[str, Any]) -> Iterator[Days]:
@@ -111,69 +151,101 @@ def _days(text: str, language: str, settings: dict[str, Any]) -> Iterator[Days]:
     elif data.period == "month":
         yield Days(day.replace(day=1), day.replace(day=calendar.monthrange(day.year, day.month)[1]))
     elif data.period == "year":
-        yield Days(day.replace(month=1, day=1), day.replace(month=12, day=31))
+        yield _year(day.year)
     else:
         yield Days(day, day)
 
 
-def _expressions(text: str) -> dict[str, list[str]]:
-    """Language -> its expressions of date in the text; English for a date of numbers alone."""
-    words, plain, known = set(terms(text)), normalised(text), _words_of_date()
-    found: dict[str, list[str]] = {}
-    matches = [one for word in words for one in known.get(word, ()) if one.words <= words]
-    matches += [one for one in _marks_of_date() if one.text in plain]
-    for match in matches:
-        for language in match.languages:
-            found.setdefault(language, []).append(match.text)
-    if not found and _NUMERIC.search(text):
-        return {"en": []}
-    most_used = sorted(found, key=_language_order().index)[:_TRIED]
-    return {language: found[language] for language in most_used}
+def _with_digits(text: str) -> str:
+    """The text with the numbers that are letters of their own, "二十三", in digits."""
+    parts = []
+    for is_number, run in itertools.groupby(text, lambda letter: bool(_value(letter))):
+        letters = "".join(run)
+        parts.append(str(_number(letters)) if is_number else letters)
+    return "".join(parts)
 
 
-@functools.cache
-def _language_order() -> list[str]:
-    from dateparser.data.languages_info import language_order
-
-    return list(language_order[:_LANGUAGES])
+def _value(letter: str) -> int:
+    return int(unicodedata.numeric(letter, 0)) if unicodedata.category(letter) == "Lo" else 0
 
 
-@functools.cache
-def _phrases() -> dict[str, set[str]]:
-    """Names of months and weekdays, "last week", "days ago" and the like, with their languages."""
-    phrases: dict[str, set[str]] = {}
-    for language in _language_order():
-        module = importlib.import_module(f"dateparser.data.date_translation_data.{language}")
-        names = [name for key in (*_MONTHS, *_WEEKDAYS) for name in module.info.get(key, ())]
-        for expressions in module.info.get("relative-type", {}).values():
-            names += expressions
-        for patterns in module.info.get("relative-type-regex", {}).values():
-            names += [_NUMBER.sub(" ", pattern).strip() for pattern in patterns]
-        names += module.info.get("ago", ())
-        for name in names:
-            phrases.setdefault(normalised(name), set()).add(language)
-    return phrases
+def _number(letters: str) -> int:
+    """Of tens and ones: 三 is 3, 十 is 10, 二十三 is 23."""
+    number = 0
+    for value in map(_value, letters):
+        number = (number or 1) * value if value >= _TEN else number + value
+    return number
 
 
-@functools.cache
-def _words_of_date() -> dict[str, list[_Expression]]:
-    """By the longest word of an expression."""
-    words: dict[str, list[_Expression]] = {}
-    for phrase, languages in _phrases().items():
-        expression = _Expression(phrase, frozenset(terms(phrase)), tuple(sorted(languages)))
-        longest = max(expression.words, key=len, default="")
-        if len(longest) >= _SHORTEST:
-            words.setdefault(longest, []).append(expression)
-    return words
+# Numbers alone
 
 
-@functools.cache
-def _marks_of_date() -> list[_Expression]:
-    """Expressions of scripts that write no spaces: they stand within longer words."""
-    marks = []
-    for phrase, languages in _phrases().items():
-        is_unspaced = all(len(term) <= 2 for term in terms(phrase))
-        if is_unspaced and len(phrase) > 1 and not phrase.isascii():
-            expression = _Expression(phrase, frozenset(terms(phrase)), tuple(sorted(languages)))
-            marks.append(expression)
-    return marks
+def _numbers(
+    question: str, readings: Sequence[_Reading], *, today: date, likely: float
+) -> list[_Reading]:
+    """Years, and days of the month that was read beside them, or else of the last one."""
+    single = [one.days.last for one in readings if not one.days.length]
+    found = []
+    for match in _NUMBER.finditer(question):
+        text = match[0]
+        if any(text in reading.text for reading in readings):
+            continue
+        number = int(text)
+        if _FIRST_YEAR <= number <= today.year:
+            found.append(_Reading(text, _year(number, max(likely, _A_YEAR))))
+        elif 1 <= number <= _LAST_DAY and likely >= _LEAST:
+            day = _last_such(number, min(single, default=today))
+            found.append(_Reading(text, Days(day, day, likely)))
+    return found
+
+
+def _year(year: int, likely: float = 1.0) -> Days:
+    return Days(date(year, 1, 1), date(year, 12, 31), likely)
+
+
+def _last_such(number: int, latest: date) -> date:
+    """The last day of that number in its month."""
+    while latest.day != number:
+        latest -= timedelta(days=1)
+    return latest
+
+
+# What lies between and after what was read
+
+
+def _spans(
+    question: str, readings: Sequence[_Reading], *, today: date, asked: Mapping[str, float]
+) -> Iterator[Days]:
+    """From the one to the other, and from the first until today, as likely as that is asked."""
+    in_order = sorted(readings, key=lambda reading: question.find(reading.text))
+    first, last = in_order[0], in_order[-1]
+    if first.text != last.text and asked["between"] >= _LEAST:
+        start, end = first.days.first, last.days.last
+        for earlier in (0, _WEEK, _YEAR):
+            if start - timedelta(days=earlier) <= end:
+                likely = asked["between"] * min(first.days.likely, last.days.likely)
+                yield Days(start - timedelta(days=earlier), end, likely)
+                break
+    if asked["since"] >= _LEAST and first.days.first <= today:
+        yield Days(first.days.first, today, asked["since"] * first.days.likely)
+
+
+# What the question says without any such word
+
+
+def _relative(asked: Mapping[str, float], today: date) -> Iterator[Days]:
+    """The days that it means by its embedding: "anoche", "hace tres días"."""
+    saturday = today - timedelta(days=(today.weekday() + 1) % _WEEK + 1)
+    monday = today - timedelta(days=today.weekday() + _WEEK)
+    spans = {
+        "weekend": (saturday, saturday + timedelta(days=1)),
+        "week": (monday, monday + timedelta(days=_WEEK - 1)),
+    }
+    for name in _AGO:
+        day = today - timedelta(days=int(name))
+        spans[name] = (day, day)
+    likely = {name: asked[name] for name in spans}
+    if sum(likely.values()) >= _LIKELY:
+        for name, (first, last) in spans.items():
+            if likely[name] >= _LEAST:
+                yield Days(first, last, likely[name])

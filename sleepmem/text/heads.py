@@ -1,7 +1,7 @@
-"""What the default embeddings tell of a text: does it ask, does it need anybody's memory.
+"""What the default embeddings tell of a text: does it ask, of which days, does it need a memory.
 
-Two logistic models over an embedding (`make fit-heads`, `sleepmem.evals.heads`), in any of the
-sixteen languages. They decide nothing alone: what is recalled and what is taught weighs them with
+Logistic models over an embedding (`make fit-heads`, `sleepmem.evals.heads`), in any of the sixteen
+languages. They decide nothing alone: what is recalled and what is taught weighs them with
 everything else.
 """
 
@@ -52,12 +52,36 @@ def needs_no_memory(text: str) -> float:
     return _log_odds("general", text)
 
 
+def time_asked(text: str) -> dict[str, float]:
+    """How likely the text asks for each time.
+
+    on, between, since   days that it names by a date
+    0 to 6               so many days ago: "this morning" is 0, "last night" is 1
+    weekend, week        the last one
+    none                 no such time
+    """
+    weights, constants = _head("time")
+    log_odds = weights @ _embedded(text) + constants
+    odds = np.exp(log_odds - log_odds.max())
+    return dict(zip(_heads()["time"]["names"], (odds / odds.sum()).tolist(), strict=True))
+
+
 def _log_odds(name: str, text: str) -> float:
     weights, constant = _head(name)
-    return float(weights @ np.asarray(default_embeddings().embed_query(text[:_READ]))) + constant
+    return float(weights @ _embedded(text)) + float(constant)
+
+
+def _embedded(text: str) -> Any:
+    return np.asarray(default_embeddings().embed_query(text[:_READ]))
 
 
 @functools.cache
-def _head(name: str) -> tuple[Any, float]:
-    head = json.loads(FILE.read_text())[name]
-    return np.array(head["weights"]), head["constant"]
+def _head(name: str) -> tuple[Any, Any]:
+    head = _heads()[name]
+    return np.array(head["weights"]), np.array(head["constant"])
+
+
+@functools.cache
+def _heads() -> dict[str, Any]:
+    heads: dict[str, Any] = json.loads(FILE.read_text())
+    return heads

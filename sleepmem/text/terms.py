@@ -75,9 +75,9 @@ def _pieces(word: str) -> list[str]:
     if word.isascii():
         return [word]
     pieces: list[str] = []
-    for is_unspaced, run in itertools.groupby(word, _is_unspaced):
+    for is_joined, run in itertools.groupby(word, is_unspaced):
         text = "".join(run)
-        if is_unspaced and len(text) > 2:
+        if is_joined and len(text) > 2:
             pieces += [text[place : place + 2] for place in range(len(text) - 1)]
         else:
             pieces.append(text)
@@ -85,6 +85,7 @@ def _pieces(word: str) -> list[str]:
 
 
 @functools.lru_cache(maxsize=50_000)
-def _is_unspaced(character: str) -> bool:
+def is_unspaced(character: str) -> bool:
+    """Whether its script writes no spaces between words."""
     is_wide = unicodedata.east_asian_width(character) == "W"
     return is_wide or bool(_UNSPACED.match(character))

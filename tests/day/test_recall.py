@@ -436,6 +436,52 @@ def test_what_follows_in_the_same_conversation_comes_along(memory):
     assert found.oldest_first == (first, news)
 
 
+def test_what_goes_on_without_a_name_comes_along_some_steps_far(memory):
+    texts = ["Mara bought a boat.", "She has two kids.", "They are three and five.", "One is ill."]
+    said_at = [f"2030-01-01T00:0{n}:00+00:00" for n in range(4)]
+    told = []
+    for text, created_at in zip(texts, said_at, strict=True):
+        told.append(memory.observe(ALICE, text, created_at=created_at, thread="t"))
+    later = "2030-01-01T03:00:00+00:00"
+    memory.observe(ALICE, "It was so nice.", created_at=later, thread="t")
+    assert memory.recall(ALICE, "What did Mara buy?").oldest_first == tuple(told)
+
+
+def test_what_goes_on_about_another_name_stays(memory):
+    texts = ["Mara bought a boat.", "She has two kids.", "Tobin sells wool.", "He is tall."]
+    said_at = [f"2030-01-01T00:0{n}:00+00:00" for n in range(4)]
+    told = []
+    for text, created_at in zip(texts, said_at, strict=True):
+        told.append(memory.observe(ALICE, text, created_at=created_at, thread="t"))
+    assert memory.recall(ALICE, "What did Mara buy?").oldest_first == tuple(told[:2])
+
+
+# Days
+
+
+def test_what_was_said_on_several_days_is_recalled_of_the_day_that_is_asked_for(memory):
+    days = ("2030-01-07", "2030-01-09", "2030-01-11")  # Monday, Wednesday, Friday
+    runs = []
+    for day in days:
+        at = f"{day}T08:00:00+00:00"
+        runs.append(memory.observe(ALICE, "I went running today.", created_at=at))
+        memory.observe(ALICE, f"On {day} we ate pears.", created_at=f"{day}T09:00:00+00:00")
+    today = date(2030, 1, 12)
+    for run, day in zip(runs, ("Monday", "Wednesday", "Friday"), strict=True):
+        found = memory.recall(ALICE, f"Did I go running on {day}?", today=today)
+        assert [one for one in found.episodes if one in runs] == [run]
+    found = memory.recall(ALICE, "Did I ever go running?", today=today)
+    assert [one for one in found.episodes if one in runs] == [runs[-1]]
+
+
+def test_a_day_is_the_speakers_own(memory):
+    told = memory.observe(ALICE, "Mara sold wool.", created_at="2030-01-07T23:30:00-05:00")
+    memory.observe(ALICE, "Mara sold pears.", created_at="2030-01-07T01:00:00+02:00")
+    memory.observe(ALICE, "Mara sold whales.", created_at="2030-01-09T01:00:00+02:00")
+    found = memory.recall(ALICE, "What did Mara sell on 7 January?", today=date(2030, 1, 12))
+    assert told in found.episodes[:2]
+
+
 # Long texts
 
 
