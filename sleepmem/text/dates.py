@@ -193,7 +193,7 @@ def _numbers(
         number = int(text)
         if _FIRST_YEAR <= number <= today.year:
             found.append(_Reading(text, _year(number, max(likely, _A_YEAR))))
-        elif 1 <= number <= _LAST_DAY and likely >= _LEAST:
+        elif 1 <= number <= _LAST_DAY and likely >= _LIKELY:
             day = _last_such(number, min(single, default=today))
             found.append(_Reading(text, Days(day, day, likely)))
     return found
