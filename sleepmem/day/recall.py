@@ -33,8 +33,8 @@ _NO_LIMIT = 1 << 30
 _GOES_ON = timedelta(hours=1)
 # As many of the best bring along what was told beside them.
 _CONTINUED = 2
-# As many more that go on without a name of their own: "She has two kids." "They are three."
-_FURTHER = 2
+# Of the best, as many more that go on without a name of their own: "She has two kids." "They are three."
+_FURTHER = 1
 # Characters of the beginning and of the end of a long turn that are searched for.
 _BRIEF = 120
 # Terms of a text that may be another wording of one; longer ones tell more than they share.
@@ -308,7 +308,7 @@ def _in_their_talk(
                 belongs = _goes_on(day, episode, other, vector=vector)
             if belongs:
                 chosen.append(other)
-            if belongs and other.age_key > episode.age_key:
+            if belongs and not place and other.age_key > episode.age_key:
                 chosen += _further(day, other, asked)
     return chosen
 
