@@ -33,7 +33,7 @@ _NO_LIMIT = 1 << 30
 _GOES_ON = timedelta(hours=1)
 # As many of the best bring along what was told beside them.
 _CONTINUED = 2
-# Of the best, as many more that go on without a name of their own: "She has two kids." "They are three."
+# As many more, after the best, that go on without a name: "She has two kids." "They are three."
 _FURTHER = 1
 # Characters of the beginning and of the end of a long turn that are searched for.
 _BRIEF = 120
