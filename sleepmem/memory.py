@@ -99,7 +99,11 @@ class SleepMemory:
         reconcile: bool = True,
         semantic: Semantic | None = None,
     ) -> SleepMemory:
-        """Open the memory in `folder`, creating it when new; ledger, index and experts agree then.
+        """Open the memory in `folder`, creating it when new; ledger and experts agree then.
+
+        Any number of processes may have it open. Each observes and answers; one of them keeps the
+        files of the index, the others search without it, or all use a server (`chroma_client`).
+        A night runs in any of them, one of an owner at a time, while the others answer.
 
         Args:
             folder: the memory folder.
@@ -110,17 +114,17 @@ class SleepMemory:
                 sixteen languages.
             config: settings of gate and night.
             chroma_client: a client of your own Chroma server, instead of files in the folder.
-            append_only: only `observe`, beside another process that has the folder open.
+            append_only: `observe` stores alone and embeds nothing: who recalls does. For a process
+                that only adds.
             check_experts: refuse to open when an expert is missing or damaged; `rollback` needs
                 it off.
-            reconcile: bring ledger, index and experts to agree; off for a look at what does not.
+            reconcile: bring ledger and experts to agree; off for a look at what does not.
             semantic: frozen judge of the imitation reward, (answer, wanted) -> 1.0 when they mean
                 the same, else 0.0; the embeddings by default.
 
         Raises:
             ConfigError: `config` is the settings of one phase, not of the memory.
             FolderError: the folder cannot be created, read or written.
-            FolderLocked: another process has it open for writing.
             LedgerError: the ledger is foreign, damaged or newer.
             ModelError: there is no such model folder.
             ExpertError: a live expert is missing or damaged, or was trained on another model.
@@ -136,7 +140,7 @@ class SleepMemory:
         try:
             day = DayContext(opened, vectors, settings.gate, opened.model_to_use(model))
             memory = cls(opened, day, config=settings, semantic=semantic)
-            if reconcile and not append_only:
+            if reconcile:
                 opened.reconcile(check_experts=check_experts)
         except BaseException:
             opened.close()
@@ -144,7 +148,7 @@ class SleepMemory:
         return memory
 
     def close(self) -> None:
-        """Close ledger and index, and let others open the folder."""
+        """Close ledger and index."""
         self._opened.close()
 
     def __enter__(self) -> SleepMemory:
@@ -383,9 +387,12 @@ class SleepMemory:
             on_event: receives progress events, dicts with a `step`.
             stop: when set, the night is interrupted at the next step of seeding or of the night,
                 with KeyboardInterrupt; the next `sleep` goes on.
+
+        Raises:
+            FolderLocked: another process has a night of this owner.
         """
         owner = check_namespace(namespace)
-        with self._sleeping:
+        with self._sleeping, self._opened.night(owner):
             retired = self._retired()
             report = self._schedule.sleep(owner, on_event=on_event, stop=stop)
             # Retired since before this night: no answer under way still needs them.
@@ -410,11 +417,12 @@ class SleepMemory:
         self._opened.reindex()
 
     def reconcile(self, *, check_experts: bool = True) -> None:
-        """Bring index and expert folders to what the ledger says.
+        """Bring experts, vectors and index to what the ledger says.
 
         What a killed process left half done is taken back or finished.
         """
         self._opened.reconcile(check_experts=check_experts)
+        self._opened.reconcile_index()
 
     def verify(self) -> list[str]:
         """What does not agree, one sentence each; empty when all is sound."""

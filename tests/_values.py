@@ -26,7 +26,6 @@ from sleepmem.records import (
     Verdict,
     now,
 )
-from sleepmem.stores.agreement import reconcile_index
 from sleepmem.stores.expert_folder import write_checksums
 from sleepmem.stores.lineage import Proof
 from sleepmem.text.language import words
@@ -115,5 +114,5 @@ def put_expert(
     ledger.nights.finish(
         NightReport(night_id, namespace, Verdict.PROMOTED, "made by hand", number=number)
     )
-    reconcile_index(ledger, memory.buffer, namespace=namespace)
+    memory.buffer.catch_up(namespace)
     return expert

@@ -244,8 +244,15 @@ def test_everything_survives_reopening(tmp_path, tiny, embeddings):
 def test_the_index_is_rebuilt_when_it_is_lost(tmp_path, tiny, embeddings):
     with SleepMemory.open(tmp_path, tiny, embeddings=embeddings) as memory:
         told = memory.observe(ALICE, "Mara moved to Brenport.")
-        memory.buffer.remove(ALICE, [told.id])
+        with memory.ledger.database.write() as db:
+            db.execute("UPDATE pieces SET place = NULL")
         assert len(memory.verify()) == 1
+        memory.reconcile()
+        assert memory.verify() == []
+        with memory.ledger.database.write() as db:
+            db.execute("DELETE FROM pieces")
+        assert len(memory.verify()) == 1
+        memory.reconcile()
     with SleepMemory.open(tmp_path, tiny, embeddings=embeddings) as memory:
         assert memory.recall(ALICE, "Where did Mara move?").episodes == (told,)
         assert memory.verify() == []
@@ -254,43 +261,41 @@ def test_the_index_is_rebuilt_when_it_is_lost(tmp_path, tiny, embeddings):
 OTHER = """
 import sys
 from langchain_core.embeddings import DeterministicFakeEmbedding
-from sleepmem import FolderLocked, SleepMemory
+from sleepmem import SleepMemory
 folder, append_only = sys.argv[1], sys.argv[2] == "append"
 embeddings = DeterministicFakeEmbedding(size=8)
-try:
-    with SleepMemory.open(folder, embeddings=embeddings, append_only=append_only) as memory:
-        print(memory.observe(("alice",), "Mara moved to Brenport.").id)
-except FolderLocked as e:
-    print(e)
+with SleepMemory.open(folder, embeddings=embeddings, append_only=append_only) as memory:
+    print(memory.observe(("alice",), "Mara moved to Brenport.").id)
 """
 
 
-def test_a_second_writer_is_locked_out(memory):
-    assert "open for writing in another process" in python(OTHER, memory.folder, "write")
-    with pytest.raises(FolderLocked):
-        SleepMemory.open(memory.folder, embeddings=memory.embeddings)
-    assert memory.ledger.episodes.all() == []
-
-
-def test_another_process_may_append_and_the_writer_finds_it(memory):
-    added = python(OTHER, memory.folder, "append").strip()
+@pytest.mark.parametrize("how", ["append", "write"])
+def test_what_another_process_stores_is_found_at_once(memory, how):
+    added = python(OTHER, memory.folder, how).strip()
     assert [e.id for e in memory.recall(ALICE, "Where did Mara move?").episodes] == [added]
     assert memory.verify() == []
 
 
-def test_an_appender_only_appends(memory):
+def test_who_only_adds_embeds_nothing(memory):
     with SleepMemory.open(
         memory.folder, memory.model, embeddings=memory.embeddings, append_only=True
     ) as appender:
-        appender.observe(ALICE, "Mara moved to Brenport.")
-        with pytest.raises(FolderLocked, match="append_only"):
-            appender.recall(ALICE, "Where did Mara move?")
-    assert len(memory.recall(ALICE, "Where did Mara move?").episodes) == 1
+        told = appender.observe(ALICE, "Mara moved to Brenport.")
+        assert appender.ledger.episodes.unembedded(ALICE) == [told]
+        assert appender.status()[0]["unembedded"] == 1
+    assert memory.recall(ALICE, "Where did Mara move?").episodes == (told,)
+    assert memory.ledger.episodes.unembedded(ALICE) == []
 
 
-def test_the_folder_is_free_after_close(tmp_path, tiny, embeddings):
-    SleepMemory.open(tmp_path, tiny, embeddings=embeddings).close()
-    assert len(python(OTHER, tmp_path, "write").strip()) == 24
+def test_one_night_of_an_owner_at_a_time(memory):
+    with (
+        memory._opened.night(ALICE),
+        SleepMemory.open(memory.folder, memory.model, embeddings=memory.embeddings) as other,
+    ):
+        with pytest.raises(FolderLocked, match="a night of .*alice.* is running already"):
+            other.sleep(ALICE)
+        with other._opened.night(BOB):
+            pass
 
 
 NO_TORCH = """

@@ -24,7 +24,7 @@ from sleepmem.cli.app import (
     sentences,
 )
 from sleepmem.cli.nights import one_night, print_night
-from sleepmem.errors import EpisodeError, FolderLocked, MissingExtra
+from sleepmem.errors import EpisodeError, MissingExtra
 from sleepmem.memory import SleepMemory
 from sleepmem.records import USER, Episode, Namespace
 
@@ -113,13 +113,9 @@ def chat(
 
 
 def _store(folder: Path, owner: Namespace, *, text: str, source: str) -> Episode:
-    try:
-        with SleepMemory.open(folder, check_experts=False) as memory:
-            return memory.observe(owner, text, source=source)
-    except FolderLocked:
-        # Another process is the writer: append beside it.
-        with opened(folder, append_only=True) as memory:
-            return memory.observe(owner, text, source=source)
+    # Who recalls it embeds it.
+    with SleepMemory.open(folder, check_experts=False, append_only=True) as memory:
+        return memory.observe(owner, text, source=source)
 
 
 def _read_line() -> str | None:

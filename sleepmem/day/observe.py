@@ -45,7 +45,7 @@ def observe(day: DayContext, episode: Episode) -> Episode:
         return last
     day.folder.ledger.episodes.add(episode)
     if not day.folder.append_only:
-        day.folder.catch_up()
+        day.folder.catch_up(episode.namespace)
     return episode
 
 

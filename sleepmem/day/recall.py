@@ -89,7 +89,7 @@ def recall(
             the experts: what the weights would have answered, it reads.
         log: keep the decision.
     """
-    day.folder.catch_up()
+    day.folder.catch_up(namespace)
     vector = day.embeddings.embed_query(asked.brief)
     choice = Choice(View.RETRIEVAL, "the model holds no experts of this memory", 0.0)
     if holds_experts:
@@ -105,7 +105,7 @@ def recall(
 
 def look_again(day: DayContext, namespace: Namespace, *, asked: Asked, log: bool = True) -> Recall:
     """Search everything that holds, after an answer from the weights that did not do."""
-    day.folder.catch_up()
+    day.folder.catch_up(namespace)
     vector = day.embeddings.embed_query(asked.brief)
     choice = Choice(View.RETRIEVAL, "the model was not sure; searched everything", 0.0)
     found = _fetch(day, namespace, asked, choice, vector)

@@ -241,8 +241,7 @@ def fill(memory: SleepMemory, given: Given, *, bare: Bare, texts: Sequence[str])
         with ledger.database.write():
             for episode in episodes:
                 ledger.episodes.add(episode)
-            ledger.episodes.mark_indexed(episode.id for episode in episodes)
-        buffer.add(_OWNER, episodes)
+        buffer.catch_up(_OWNER)
     given.vectors = {}
 
 

@@ -77,7 +77,7 @@ def cases(
         before = 0 if what == "general" else int(asked * len(questions))
         for place, question in enumerate(questions[:before]):
             episodes.add(Episode(namespace, question.text, message_id=f"asked-{place}"))
-        day.folder.catch_up()
+        day.folder.catch_up(namespace)
         for question in questions[before:]:
             vector = embeddings.embed_query(question.text)
             near = search(day, namespace, question=question.text, vector=vector, today=_TODAY)

@@ -189,7 +189,7 @@ class _Memory:
 
     def embed(self, texts: Sequence[str]) -> None:
         new = [text for text in dict.fromkeys(texts) if text not in self.vectors]
-        vectors = self.night.buffer.embeddings.embed_documents(new) if new else []
+        vectors = self.night.embeddings.embed_documents(new) if new else []
         for text, vector in zip(new, vectors, strict=True):
             array = np.array(vector)
             self.vectors[text] = array / (np.linalg.norm(array) or 1.0)

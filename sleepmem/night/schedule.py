@@ -66,7 +66,6 @@ class Schedule:
             from sleepmem.night.rewards import near_in_meaning
             from sleepmem.night.state import NightContext
 
-        self.folder.catch_up()
         night = NightContext(
             self.folder,
             LocalModel(self.model, experts_per_token=self.config.experts_per_token),

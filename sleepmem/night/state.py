@@ -9,17 +9,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from sleepmem.config import GateConfig, Level, SleepConfig
 from sleepmem.errors import ConfigError
 from sleepmem.model.local import LocalModel
 from sleepmem.night.rewards import Semantic
 from sleepmem.records import Episode, Namespace
-from sleepmem.stores.buffer import Buffer
 from sleepmem.stores.expert_folder import ExpertFolders
 from sleepmem.stores.folder import Folder
 from sleepmem.stores.ledger import Ledger
+
+if TYPE_CHECKING:
+    from langchain_core.embeddings import Embeddings
 
 # A score as JSON: how many were right, of how many.
 Scores = dict[str, list[float]]
@@ -179,8 +181,8 @@ class NightContext:
         return self.folder.ledger
 
     @property
-    def buffer(self) -> Buffer:
-        return self.folder.buffer
+    def embeddings(self) -> Embeddings:
+        return self.folder.buffer.embeddings
 
     @property
     def experts(self) -> ExpertFolders:

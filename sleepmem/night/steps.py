@@ -37,7 +37,6 @@ from sleepmem.records import (
     Verdict,
     now,
 )
-from sleepmem.stores.agreement import reconcile_index
 from sleepmem.stores.lineage import Proof
 
 Step = Callable[[NightContext, State], State]
@@ -64,7 +63,6 @@ def audit(night: NightContext, state: State) -> State:
     ledger.nights.distrust(probe.id for probe in dreams if probe.id not in passed)
     lost = sorted({probe.episode_id for probe in facts if probe.id not in passed})
     ledger.episodes.take_back(lost)
-    reconcile_index(ledger, night.buffer, namespace=namespace)
     return {"audited": {"audited": len(facts), "returned": len(lost)}}
 
 
@@ -249,7 +247,7 @@ def calibrate(night: NightContext, state: State) -> State:
 
 
 def prune(night: NightContext, state: State) -> State:
-    """Bring the index in line: the proven episodes leave, their questions become known."""
+    """Count what left the buffer; whoever searches it finds it where it belongs now."""
     namespace, ledger = namespace_of(state), night.ledger
     returned = state["audited"]["returned"]
     night.experts.clear_pending(night_id_of(state))
@@ -258,7 +256,6 @@ def prune(night: NightContext, state: State) -> State:
         nothing: Pruned = {"evicted": 0, "returned": returned, "expert_bytes": 0, "text_bytes": 0}
         return {"pruned": nothing}
 
-    reconcile_index(ledger, night.buffer, namespace=namespace)
     left = {episode.id for episode in ledger.episodes.buffered(namespace)}
     held = set(state["selected"]["held"])
     evicted = set(state["selected"]["episodes"]) - held - left

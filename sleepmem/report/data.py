@@ -50,7 +50,8 @@ def from_ledger(ledger: Ledger, namespace: Namespace) -> dict[str, Any]:
 def status(ledger: Ledger) -> list[dict[str, Any]]:
     """Per namespace: episodes, buffered, learned, live experts, nights, share that retrieved.
 
-    The share is None where nobody asked; `failures` counts turns that went on without the memory.
+    The share is None where nobody asked; `failures` counts turns that went on without the memory,
+    `unembedded` episodes that wait for the embeddings: until then only their words find them.
     """
     failed = Counter(tuple(event.get("namespace", ())) for event in ledger.turns.events(FAILED))
     rows = []
@@ -70,6 +71,7 @@ def status(ledger: Ledger) -> list[dict[str, Any]]:
             "questions": load["questions"],
             "retrieval_rate": None if rate is None else round(rate, 3),
             "failures": failed[owner],
+            "unembedded": len(ledger.episodes.unembedded(owner)),
         }
         rows.append(row)
     return rows

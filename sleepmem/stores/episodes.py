@@ -90,32 +90,9 @@ class Episodes:
         rows = self._database.rows("SELECT outcome FROM episodes WHERE id = ?", episode_id)
         return rows[0]["outcome"] if rows else None
 
-    def unindexed(self) -> dict[str, Namespace]:
-        """Ids and owners of those that Chroma does not hold yet."""
-        rows = self._database.rows(
-            f"SELECT id, namespace FROM episodes WHERE indexed = 0 AND {_BUFFERED}"
-        )
-        return {row[0]: tuple(json.loads(row[1])) for row in rows}
-
-    def take_replaced(self) -> dict[Namespace, list[str]]:
-        """Those that gave their place to newer ones and may lie in the index still; told once."""
-        rows = self._database.rows(
-            "SELECT id, namespace FROM episodes WHERE said_again IS NOT NULL AND indexed < 2"
-        )
-        gone: dict[Namespace, list[str]] = {}
-        for row in rows:
-            gone.setdefault(tuple(json.loads(row[1])), []).append(row[0])
-        if rows:
-            with self._database.write(synced=False) as db:
-                ids = json.dumps([row[0] for row in rows])
-                sql = "UPDATE episodes SET indexed = 2 WHERE id IN (SELECT value FROM json_each(?))"
-                db.conn.execute(sql, [ids])
-        return gone
-
-    def mark_indexed(self, episode_ids: Iterable[str]) -> None:
-        with self._database.write(synced=False) as db:
-            for episode_id in episode_ids:
-                db.execute("UPDATE episodes SET indexed = 1 WHERE id = ?", [episode_id])
+    def unembedded(self, namespace: Namespace) -> list[Episode]:
+        """Those that hold and have no vectors yet, oldest first."""
+        return self._select(f"namespace = ? AND indexed = 0 AND {_HOLDS}", namespace_key(namespace))
 
     def buffered(self, namespace: Namespace) -> list[Episode]:
         """Those that are not in the weights, oldest first; of equal ones the newest."""
@@ -217,6 +194,11 @@ class Episodes:
         )
         return {row["id"]: (as_episode(row), row["asks"] or 0.0) for row in rows}
 
+    def stored(self, episode_ids: Iterable[str]) -> list[Episode]:
+        """Those of these that were ever stored, in any order."""
+        ids = json.dumps(list(episode_ids))
+        return self._select("id IN (SELECT value FROM json_each(?))", ids)
+
     def asking(self, episode_ids: Iterable[str]) -> dict[str, float]:
         """Log-odds that each asks, and tells nothing; 0 where nobody could tell."""
         rows = self._database.rows(
@@ -280,7 +262,7 @@ class Episodes:
         """
         with self._database.write() as db:
             for episode_id in episode_ids:
-                changes = {"learned_in": None, "indexed": 0, "forgotten": 1}
+                changes = {"learned_in": None, "forgotten": 1}
                 db.table("episodes").update(episode_id, changes)
                 db.execute("UPDATE probes SET passed = 0 WHERE episode_id = ?", [episode_id])
 

@@ -74,7 +74,9 @@ class ExpertFolders:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def sweep(self, promoted: set[str], finished: set[str]) -> list[str]:
-        """Remove half-written folders, and those of finished nights that were never promoted.
+        """Remove folders of finished nights that were half written or never promoted.
+
+        Another process may be writing those of a night that has not finished.
 
         Args:
             promoted: names of the experts that the ledger knows.
@@ -87,7 +89,7 @@ class ExpertFolders:
         for parent in (self._pending, self._promoted):
             for folder, name in _folders(parent):
                 over = name is not None and name.night_id in finished
-                if _is_temporary(folder) or (folder.name not in promoted and over):
+                if over and (_is_temporary(folder) or folder.name not in promoted):
                     shutil.rmtree(folder, ignore_errors=True)
                     removed.append(folder.name)
         return removed

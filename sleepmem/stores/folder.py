@@ -1,26 +1,30 @@
-"""A memory folder, open: its ledger, the index of it, its experts, and the lock of its one writer.
+"""A memory folder, open: its ledger, the index of it, its experts. Any number of processes may.
 
 folder/ledger.db      the truth            folder/experts/   promoted experts
 folder/chroma/        an index of it       folder/pending/   tonight's, until it is promoted
-folder/nights.db      checkpoints          folder/lock       held by the one writer
+folder/nights.db      checkpoints          folder/nights/    locks: a night of an owner at a time
+folder/index.lock     held by the one process that has the files of the index open
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
 from sleepmem.errors import ExpertError, FolderError, FolderLocked, ModelError
-from sleepmem.records import Namespace
+from sleepmem.records import Namespace, namespace_key
 from sleepmem.stores import agreement
 from sleepmem.stores.buffer import Buffer
 from sleepmem.stores.expert_folder import ExpertFolders
+from sleepmem.stores.index import Index, ServerIndex, check_client
+from sleepmem.stores.index_files import FilesIndex
 from sleepmem.stores.ledger import Ledger
 from sleepmem.text.relatedness import Relatedness
 
@@ -38,11 +42,10 @@ class Folder:
         path: the folder.
         embeddings: of the index.
         chroma_client: a client of your own Chroma server, instead of files in the folder.
-        append_only: add episodes beside the process that writes; no index, no lock.
+        append_only: what is observed is stored alone; who recalls it embeds it.
 
     Raises:
         FolderError: the folder cannot be created, read or written.
-        FolderLocked: another process has it open for writing.
         LedgerError: the ledger is foreign, damaged or newer.
     """
 
@@ -54,44 +57,37 @@ class Folder:
         chroma_client: Any = None,
         append_only: bool = False,
     ) -> None:
-        self.path, self._embeddings = path, embeddings
+        self.path, self._embeddings, self.append_only = path, embeddings, append_only
         self._process = os.getpid()
+        if chroma_client is not None:
+            check_client(chroma_client)
         _create(path)
-        self._lock = None if append_only else _lock(path)
-        self._buffer: Buffer | None = None
-        try:
-            self.ledger = Ledger(path / "ledger.db")
-            try:
-                if not append_only:
-                    owner = self.ledger.id
-                    chroma = path / "chroma"
-                    self._buffer = Buffer(chroma, embeddings, client=chroma_client, owner=owner)
-            except BaseException:
-                self.ledger.close()
-                raise
-        except BaseException:
-            if self._lock:
-                self._lock.release()
-            raise
+        self.ledger = Ledger(path / "ledger.db")
+        chroma = path / "chroma"
+        index: Index = ServerIndex(chroma_client) if chroma_client else FilesIndex(chroma)
+        self.buffer = Buffer(self.ledger, embeddings, index)
+        if not chroma_client and not chroma.exists():
+            self.ledger.vectors.lost()
         self.experts = ExpertFolders(path)
 
-    @property
-    def buffer(self) -> Buffer:
-        """The index.
+    @contextlib.contextmanager
+    def night(self, namespace: Namespace) -> Iterator[None]:
+        """Held while a night of this owner runs.
 
         Raises:
-            FolderLocked: the folder was opened to append only.
+            FolderLocked: another one runs.
         """
-        if self._buffer is None:
+        locks = self.path / "nights"
+        locks.mkdir(exist_ok=True)
+        name = hashlib.sha256(namespace_key(namespace).encode()).hexdigest()[:32]
+        try:
+            with FileLock(locks / f"{name}.lock", timeout=0):
+                yield
+        except Timeout:
             raise FolderLocked(
-                f"{self.path} was opened with append_only=True; only observe works. "
-                "Open it as the writer."
-            )
-        return self._buffer
-
-    @property
-    def append_only(self) -> bool:
-        return self._buffer is None
+                f"a night of {namespace} is running already in {self.path}, in another process "
+                "or thread. Wait until it has ended."
+            ) from None
 
     @functools.cached_property
     def relatedness(self) -> Relatedness:
@@ -100,7 +96,7 @@ class Folder:
         Raises:
             FolderError: the index was made with other embeddings.
         """
-        if not self.buffer.agrees(self.ledger.episodes.namespaces()):
+        if not self.buffer.agrees():
             raise FolderError(
                 f"the index in {self.path} was made with other embeddings than those it is opened "
                 "with; they would find the wrong memories. Open it with the same embeddings, or "
@@ -115,28 +111,29 @@ class Folder:
 
     def reindex(self) -> None:
         """Make the index anew with the embeddings that the folder is open with."""
-        self.buffer.clear(self.ledger.episodes.namespaces())
+        self.buffer.clear()
         self.ledger.use_embeddings("")
         self.__dict__.pop("relatedness", None)
         for namespace in self.ledger.episodes.namespaces():
-            agreement.reconcile_index(self.ledger, self.buffer, namespace=namespace)
-        _ = self.relatedness
+            self.catch_up(namespace)
 
-    def catch_up(self) -> None:
-        """Index what was stored since, by this process or others, or before a crash.
+    def catch_up(self, namespace: Namespace) -> None:
+        """Embed what was stored since, by this process or others, or before a crash.
 
         Raises:
-            FolderError: the index was made with other embeddings.
+            FolderError: the vectors were made with other embeddings.
         """
         _ = self.relatedness
-        agreement.catch_up(self.ledger, self.buffer)
+        self.buffer.catch_up(namespace)
 
     def reconcile(self, *, check_experts: bool = True) -> None:
-        """Bring index and expert folders to what the ledger says."""
-        self.buffer.learn_width(self.ledger.episodes.namespaces())
-        agreement.reconcile(
-            self.ledger, self.buffer, experts=self.experts, check_experts=check_experts
-        )
+        """Bring the folders of the experts to what the ledger says."""
+        agreement.reconcile(self.ledger, experts=self.experts, check_experts=check_experts)
+
+    def reconcile_index(self) -> None:
+        """Bring vectors and index to what the ledger says."""
+        _ = self.relatedness
+        self.buffer.reconcile(self.ledger.episodes.namespaces())
 
     def rollback(self, namespace: Namespace, nights: Sequence[str]) -> list[str]:
         """Make exactly the experts of these nights live; returns the ids of what goes back.
@@ -163,18 +160,16 @@ class Folder:
 
     def verify(self) -> list[str]:
         """What does not agree, one sentence each; empty when all is sound."""
-        return agreement.verify(self.ledger, self.buffer, experts=self.experts)
+        faults = agreement.faults(self.ledger, experts=self.experts)
+        return faults + self.buffer.faults(self.ledger.episodes.namespaces())
 
     def close(self) -> None:
-        """Close ledger and index, and let others open the folder; in a fork, nothing."""
+        """Close ledger and index; in a fork, nothing."""
         if self._process != os.getpid():
             return
         with contextlib.ExitStack() as always:
-            if self._lock:
-                always.callback(self._lock.release)
             always.callback(self.ledger.close)
-            if self._buffer:
-                self._buffer.close()
+            self.buffer.close()
 
     # Which model the folder is used with
 
@@ -216,24 +211,6 @@ def _create(path: Path) -> None:
             f"the memory folder {path} is read-only; a memory must store what it is told. "
             "Make it writable or choose another."
         )
-
-
-def _lock(path: Path) -> FileLock:
-    lock = FileLock(path / "lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise FolderLocked(
-            f"the memory folder {path} is open for writing in another process; two writers would "
-            "corrupt its index. Close the other one, or open it with append_only=True to add "
-            "episodes."
-        ) from None
-    except OSError as error:
-        raise FolderError(
-            f"the memory folder {path} cannot be locked ({error.strerror}). "
-            "Make it writable or choose another."
-        ) from error
-    return lock
 
 
 def _model_path(model: str | Path, *, must_exist: bool = True) -> str:

@@ -5,6 +5,7 @@ It knows no model and no index; it says which episodes are still to be indexed.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from sleepmem.records import Episode, Namespace
@@ -14,6 +15,7 @@ from sleepmem.stores.gates import Gates
 from sleepmem.stores.lineage import Lineage
 from sleepmem.stores.nights import Nights
 from sleepmem.stores.turns import Turns
+from sleepmem.stores.vectors import Vectors, episode_of, pieces_of
 from sleepmem.stores.words import Words
 from sleepmem.text.similarity import fused
 
@@ -23,7 +25,8 @@ class Ledger:
 
         episodes   what was said                     turns     what was asked, and events
         words      full-text search over them        nights    probes, dreams, exams, reports
-        lineage    experts, promotion, rollback      gates     what the gate was fitted to
+        vectors    search by meaning over them       gates     what the gate was fitted to
+        lineage    experts, promotion, rollback
 
     Raises:
         FolderError: the file cannot be read or written.
@@ -35,6 +38,7 @@ class Ledger:
         self.database = Database(path)
         self.episodes = Episodes(self.database)
         self.words = Words(self.database, self.episodes.count)
+        self.vectors = Vectors(self.database)
         self.turns = Turns(self.database)
         self.nights = Nights(self.database)
         self.lineage = Lineage(self.database)
@@ -62,6 +66,14 @@ class Ledger:
         found = fused(self.words.search(namespace, question, limit=limit))[:limit]
         by_id = {episode.id: episode for episode in self.episodes.get(found)}
         return [by_id[episode_id] for episode_id in found if episode_id in by_id]
+
+    def texts_of(self, piece_ids: Iterable[str]) -> dict[str, str]:
+        """The texts of pieces and known questions, by id."""
+        wanted = set(piece_ids)
+        found = {probe_id: text for probe_id, (text, _) in self.nights.taught(wanted).items()}
+        for episode in self.episodes.stored(set(map(episode_of, wanted))):
+            found.update(pieces_of(episode))
+        return {one: text for one, text in found.items() if one in wanted}
 
     @property
     def embeddings(self) -> str | None:

@@ -77,7 +77,7 @@ class Lineage:
             # What corrected something may be newer than the weights again.
             db.execute("UPDATE episodes SET forgotten = 0 WHERE namespace = ?", [key])
             for episode_id in gone:
-                changes = {"learned_in": None, "superseded": 0, "indexed": 0}
+                changes = {"learned_in": None, "superseded": 0}
                 db.table("episodes").update(episode_id, changes)
             for night_id in live:
                 _hold_again(db, night_id)
@@ -90,7 +90,7 @@ def _absorb(db: sqlite_utils.Database, name: str, into: str) -> None:
     night_id = db.table("experts").get(name)["night_id"]
     db.table("experts").update(name, {"live": 0})
     db.execute(
-        "UPDATE episodes SET learned_in = NULL, indexed = 0, forgotten = 1 "
+        "UPDATE episodes SET learned_in = NULL, forgotten = 1 "
         "WHERE superseded = 0 AND learned_in = ?",
         [night_id],
     )

@@ -132,6 +132,18 @@ class Nights:
         )
         return [_as_probe(row) for row in rows]
 
+    def taught(self, probe_ids: Iterable[str]) -> dict[str, tuple[str, str]]:
+        """Per id, the question, and the texts of what taught its answer, a line each."""
+        rows = self._database.rows(
+            "SELECT p.id, p.question, group_concat(e.text, char(10)) AS taught FROM probes p "
+            "JOIN json_each(CASE WHEN coalesce(p.sources, '[]') = '[]' "
+            "THEN json_array(p.episode_id) ELSE p.sources END) s "
+            "JOIN episodes e ON e.id = s.value "
+            "WHERE p.id IN (SELECT value FROM json_each(?)) GROUP BY p.id",
+            json.dumps(list(probe_ids)),
+        )
+        return {row["id"]: (row["question"], row["taught"]) for row in rows}
+
     def distrust(self, probe_ids: Iterable[str]) -> None:
         """These questions are not answered right closed-book any more."""
         with self._database.write() as db:

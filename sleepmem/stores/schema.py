@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlite_utils import Database, Migrations
 
+from sleepmem.text.heads import SURELY_ASKS
 from sleepmem.text.terms import normalised, terms
 
 migrations = Migrations("sleepmem")
@@ -261,6 +262,61 @@ def keep_gates(db: Database) -> None:
     db.table("probes").create_index(["episode_id"])
     # Of a decision for the weights, by how much the score passes as long as the model is certain.
     db.table("retrievals").add_column("margin", float)
+
+
+@migrations()
+def keep_vectors(db: Database) -> None:
+    # What is searched by meaning: pieces of episodes, and the questions that the weights answer.
+    db.conn.execute(
+        "CREATE TABLE pieces ("
+        "id TEXT PRIMARY KEY, "
+        "namespace TEXT NOT NULL, "
+        "episode TEXT, "  # its id; NULL for a known question
+        "place TEXT, "  # where it belongs (stores/vectors.py); NULL: nowhere
+        "lies_in TEXT, "  # the collection of the index that has it; NULL: none
+        "vector BLOB NOT NULL)"
+    )
+    waits = "lies_in IS NOT place"
+    db.execute(f"CREATE INDEX pieces_waiting ON pieces (namespace, place) WHERE {waits}")
+    db.execute("CREATE INDEX pieces_place ON pieces (namespace, place)")
+    db.execute("CREATE INDEX pieces_lying ON pieces (namespace, lies_in)")
+    db.execute("CREATE INDEX pieces_episode ON pieces (episode)")
+    db.execute(
+        "CREATE TRIGGER pieces_move AFTER UPDATE OF learned_in, superseded, said_again "
+        "ON episodes BEGIN UPDATE pieces SET place = "
+        f"{place_of('NEW')} WHERE episode = NEW.id; END"
+    )
+    # Owners whose known questions are to be compared with the index again, and since which change.
+    db.table("learned_anew").create({"namespace": str, "change": int}, pk="namespace")
+    for table, column in (
+        ("episodes", "learned_in"),
+        ("episodes", "superseded"),
+        ("probes", "passed"),
+    ):
+        db.execute(
+            f"CREATE TRIGGER {table}_{column}_anew AFTER UPDATE OF {column} ON {table} "
+            f"WHEN OLD.{column} IS NOT NEW.{column} BEGIN "
+            "INSERT INTO learned_anew VALUES (NEW.namespace, 1) "
+            "ON CONFLICT DO UPDATE SET change = change + 1; END"
+        )
+    # `indexed` says from here on whether it has its pieces.
+    db.execute("DROP INDEX episodes_unindexed")
+    db.execute("DROP INDEX episodes_replaced")
+    db.execute("UPDATE episodes SET indexed = 0")
+    db.execute(
+        "CREATE INDEX episodes_unindexed ON episodes (namespace) "
+        "WHERE indexed = 0 AND superseded = 0 AND said_again IS NULL"
+    )
+    db.execute("INSERT INTO learned_anew SELECT DISTINCT namespace, 1 FROM episodes")
+
+
+def place_of(row: str) -> str:
+    """SQL for where an episode's pieces belong; `row` is its alias."""
+    return (
+        f"CASE WHEN {row}.said_again IS NOT NULL OR {row}.superseded = 1 THEN NULL "
+        f"WHEN {row}.learned_in IS NOT NULL THEN 'archive' "
+        f"WHEN coalesce({row}.asks, 0) >= {SURELY_ASKS} THEN 'asked' ELSE 'episodes' END"
+    )
 
 
 def index_words(db: Database, rowid: int, *, namespace: str, text: str, asks: bool = False) -> None:

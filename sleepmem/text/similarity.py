@@ -6,8 +6,10 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+Vector = Sequence[float] | np.ndarray
 
-def cosine(vector: Sequence[float], other: Sequence[float]) -> float:
+
+def cosine(vector: Vector, other: Vector) -> float:
     """Cosine similarity of two vectors of any length, in [-1, 1].
 
     Not every embedding model normalises.

@@ -24,6 +24,7 @@ def test_status_counts_what_was_told_and_asked(folder: str) -> None:
         "questions": 1,
         "retrieval_rate": 1.0,
         "failures": 0,
+        "unembedded": 0,
     }
 
 

@@ -17,7 +17,7 @@ from sleepmem import (
     View,
 )
 from sleepmem.config import MemoryConfig
-from sleepmem.stores.agreement import reconcile_index
+from sleepmem.stores.vectors import Place
 
 ALICE, BOB = ("alice",), ("bob",)
 DAYS = [f"2030-01-0{n}T00:00:00.000000+00:00" for n in range(1, 10)]
@@ -216,6 +216,7 @@ def test_status_counts(memory):
             "questions": 1,
             "retrieval_rate": 1.0,
             "failures": 0,
+            "unembedded": 0,
         }
     ]
 
@@ -511,7 +512,7 @@ def test_a_short_text_is_read_whole(memory):
 def test_pieces_are_one_episode_wherever_they_lie(memory):
     told = memory.observe(ALICE, LONG)
     assert memory.buffer.ids(ALICE) == {told.id}
-    assert memory.buffer.flush(ALICE) == [told.id]
+    assert memory.buffer.flush(ALICE) > 1
     assert memory.buffer.ids(ALICE) == {told.id}
     vector = memory.embeddings.embed_query("rent and heating")
     assert [one.id for one in memory.buffer.near(ALICE, vector, count=9)] == [told.id]
@@ -520,15 +521,18 @@ def test_pieces_are_one_episode_wherever_they_lie(memory):
     assert memory.verify() == []
 
 
-def test_the_newest_wait_in_memory_and_are_found_there(memory):
+def test_the_newest_wait_for_the_index_and_are_found_there(memory, monkeypatch):
+    monkeypatch.setattr("sleepmem.stores.buffer.WAITING", 64)
     told = [memory.observe(ALICE, f"Mara saw whale {n}.") for n in range(63)]
-    assert memory.buffer.waiting(ALICE) == {e.id for e in told}
-    assert set(memory.ledger.episodes.unindexed()) == {e.id for e in told}
+    vectors = memory.ledger.vectors
+    assert (vectors.number_waiting(ALICE), vectors.lying(ALICE, Place.EPISODES)) == (63, set())
+    assert not (memory.folder / "chroma").exists()
     assert told[7] in memory.recall(ALICE, "Did Mara see whale 7?").episodes
-    memory.observe(ALICE, "Mara saw whale 63.")
-    assert memory.buffer.waiting(ALICE) == set()
-    assert memory.ledger.episodes.unindexed() == {}
+    told.append(memory.observe(ALICE, "Mara saw whale 63."))
+    assert vectors.number_waiting(ALICE) == 0
+    assert vectors.lying(ALICE, Place.EPISODES) == {e.id for e in told}
     assert told[7] in memory.recall(ALICE, "Did Mara see whale 7?").episodes
+    assert memory.verify() == []
 
 
 OPENING = """
@@ -629,7 +633,6 @@ def test_what_the_weights_forgot_keeps_no_other_question_from_them(memory):
     ]
     put_expert(memory, ALICE, [e.id for e in told])
     memory.ledger.episodes.take_back([told[1].id])
-    reconcile_index(memory.ledger, memory.buffer, namespace=ALICE)
     assert memory.recall(ALICE, "Is it so that Mara lives?").view is View.WEIGHTS
     assert told[1] in memory.recall(ALICE, "Is it so that Mara eats plums?").episodes
     memory.observe(ALICE, "Mara lives in Rome.")
@@ -671,7 +674,6 @@ def test_what_was_forgotten_but_told_later_than_what_taught_is_read(memory):
     new = memory.observe(ALICE, "Mara lives in Oslo now.", created_at=DAYS[1])
     put_expert(memory, ALICE, [new.id])  # the teacher overlooked that it corrects the first
     memory.ledger.episodes.take_back([new.id])
-    reconcile_index(memory.ledger, memory.buffer, namespace=ALICE)
     found = memory.recall(ALICE, "Is it so that Mara lives?")
     assert (found.view, found.episodes) == (View.RETRIEVAL, (old, new))
 
@@ -686,7 +688,6 @@ def test_what_was_forgotten_does_not_crowd_out_what_is_new(memory):
     known = memory.observe(ALICE, "Mara lives in Rome.", created_at=DAYS[0])
     put_expert(memory, ALICE, [e.id for e in (*old, known)])
     memory.ledger.episodes.take_back([e.id for e in old])
-    reconcile_index(memory.ledger, memory.buffer, namespace=ALICE)
     assert memory.recall(ALICE, "Is it so that Mara lives in?").view is View.WEIGHTS
     memory.observe(ALICE, "Since Friday Mara has a new flat in Oslo.", created_at=DAYS[1])
     assert memory.recall(ALICE, "Is it so that Mara lives in?").view is View.RETRIEVAL

@@ -242,7 +242,8 @@ def test_a_memory_that_was_filled_in_bulk_is_sound_and_measured(tmp_path):
     with SleepMemory.open(tmp_path / "memory", embeddings=given) as memory:
         recall_cost.fill(memory, given, bare=bare, texts=talk.told)
         assert memory.verify() == []
-        assert memory.ledger.episodes.unindexed() == {}
+        owner, *_ = memory.ledger.episodes.namespaces()
+        assert memory.ledger.episodes.unembedded(owner) == []
         cost = recall_cost.measure(memory, bare, talk=talk, times=2, limit=0)
         assert memory.verify() == []
     bare.close()

@@ -68,6 +68,7 @@ def test_status_counts_by_namespace(memory):
         "questions": 3,
         "retrieval_rate": 0.333,
         "failures": 0,
+        "unembedded": 0,
     }
     assert (bob["buffered"], bob["experts"], bob["retrieval_rate"]) == (1, [], None)
     assert memory.status() == [alice, bob]

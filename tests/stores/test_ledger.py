@@ -6,6 +6,7 @@ import subprocess
 import sys
 from contextlib import closing
 
+import numpy as np
 import pytest
 import sqlite_utils
 from _values import LATER, TOLD, probe
@@ -27,6 +28,7 @@ from sleepmem.stores.database import APPLICATION_ID
 from sleepmem.stores.ledger import Ledger
 from sleepmem.stores.lineage import Proof
 from sleepmem.stores.schema import migrations
+from sleepmem.stores.vectors import Place
 
 OTHERS = dataclasses.replace(TOLD, namespace=("bob",))
 
@@ -68,13 +70,21 @@ def test_episodes_come_oldest_first(ledger):
     ledger.episodes.add(LATER)
     ledger.episodes.add(TOLD)
     assert ledger.episodes.all() == ledger.episodes.buffered(("alice",)) == [TOLD, LATER]
-    assert ledger.episodes.unindexed() == {TOLD.id: ("alice",), LATER.id: ("alice",)}
+    assert ledger.episodes.unembedded(("alice",)) == [TOLD, LATER]
+    assert ledger.episodes.unembedded(("bob",)) == []
 
 
-def test_indexed_episodes_stay_buffered(ledger):
+def embed(ledger, episode):
+    """A vector of its own, whatever it says."""
+    vector = np.random.default_rng(len(episode.text)).normal(size=8)
+    ledger.vectors.add(episode.namespace, {episode.id: {episode.id: vector}})
+
+
+def test_embedded_episodes_stay_buffered(ledger):
     ledger.episodes.add(TOLD)
-    ledger.episodes.mark_indexed([TOLD.id])
-    assert ledger.episodes.unindexed() == {}
+    embed(ledger, TOLD)
+    assert ledger.episodes.unembedded(("alice",)) == []
+    assert ledger.vectors.ids(("alice",), Place.EPISODES) == {TOLD.id}
     assert ledger.episodes.buffered(("alice",)) == [TOLD]
 
 
@@ -92,7 +102,7 @@ def test_the_newer_of_the_same_words_takes_the_place_of_the_older(ledger):
     assert ledger.episodes.add(AGAIN) == [TOLD.id]
     assert ledger.episodes.all() == [TOLD, LATER, AGAIN]
     assert ledger.episodes.buffered(("alice",)) == [LATER, AGAIN]
-    assert set(ledger.episodes.unindexed()) == {LATER.id, AGAIN.id}
+    assert ledger.episodes.unembedded(("alice",)) == [LATER, AGAIN]
     assert ledger.episodes.get([TOLD.id, AGAIN.id]) == [AGAIN]
     assert ledger.search(("alice",), "Brenport", limit=9) == [AGAIN]
     assert ledger.verify() == []
@@ -401,12 +411,14 @@ def test_a_promotion_moves_proven_and_superseded_episodes(ledger):
 def test_rollback_gives_the_episodes_back(ledger):
     for e in (TOLD, LATER):
         ledger.episodes.add(e)
-        ledger.episodes.mark_indexed([e.id])
+        embed(ledger, e)
     first, second = promote(ledger, [TOLD]), promote(ledger, [LATER])
+    assert ledger.vectors.ids(("alice",), Place.ARCHIVE) == {TOLD.id, LATER.id}
     assert ledger.lineage.rollback(("alice",), [first.night_id]) == [LATER.id]
     assert [e.name for e in ledger.lineage.experts(("alice",))] == [first.name]
     assert ledger.episodes.buffered(("alice",)) == [LATER]
-    assert ledger.episodes.unindexed() == {LATER.id: ("alice",)}
+    assert ledger.vectors.ids(("alice",), Place.EPISODES) == {LATER.id}
+    assert ledger.vectors.ids(("alice",), Place.ARCHIVE) == {TOLD.id}
     assert [e.name for e in ledger.lineage.experts(("alice",), live=False)] == [
         first.name,
         second.name,

@@ -1,0 +1,186 @@
+"""The index over the vectors: collections of Chroma, of a server or of a folder's own files.
+
+The only file that knows chromadb, which is imported when a client is opened. Distances are cosine;
+similarities are 1 - distance. What the index does not do, in time or at all, is an `IndexFault`.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from sleepmem.errors import FolderError
+
+if TYPE_CHECKING:
+    import chromadb
+    from chromadb.api import ClientAPI
+
+# Seconds that a call may take: what takes longer hangs.
+PATIENCE = 20.0
+
+
+class IndexFault(Exception):
+    """The index could not do it, or not in time; the ledger has all that it holds."""
+
+
+class IndexElsewhere(IndexFault):
+    """Another process has the index: this one searches without it."""
+
+
+class Index(Protocol):
+    """What an index does. Every call raises `IndexFault` when it cannot."""
+
+    # Whether other processes may change it, too.
+    is_shared: bool
+
+    def upsert(
+        self, collection: str, *, ids: list[str], vectors: np.ndarray, texts: list[str]
+    ) -> None: ...
+
+    def delete(self, collection: str, ids: list[str]) -> None: ...
+
+    def query(
+        self, collection: str, vector: np.ndarray, *, count: int
+    ) -> list[tuple[str, float]]: ...
+
+    def ids(self, collection: str) -> list[str]: ...
+
+    def drop(self, collection: str) -> None: ...
+
+    def set_aside(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Collections:
+    """Chroma's collections, by name, through one client; a collection is made when first used.
+
+    Raises bare errors of chromadb.
+    """
+
+    def __init__(self, client: ClientAPI) -> None:
+        self._client = client
+        self._open: dict[str, chromadb.Collection] = {}
+
+    def upsert(
+        self, collection: str, *, ids: list[str], vectors: np.ndarray, texts: list[str]
+    ) -> None:
+        self._get(collection).upsert(ids, embeddings=vectors, documents=texts)
+
+    def delete(self, collection: str, ids: list[str]) -> None:
+        self._get(collection).delete(ids=ids)
+
+    def query(self, collection: str, vector: np.ndarray, *, count: int) -> list[tuple[str, float]]:
+        answer: Any = self._get(collection).query(
+            query_embeddings=vector.reshape(1, -1), n_results=count, include=["distances"]
+        )
+        similarities = [1.0 - float(distance) for distance in answer["distances"][0]]
+        return list(zip(answer["ids"][0], similarities, strict=True))
+
+    def ids(self, collection: str) -> list[str]:
+        return list(self._get(collection).get(include=[])["ids"])
+
+    def drop(self, collection: str) -> None:
+        self._get(collection)  # there is one to be deleted then
+        self._client.delete_collection(collection)
+        self._open.pop(collection, None)
+
+    def close(self) -> None:
+        close = getattr(self._client, "close", None)
+        if close:
+            close()
+
+    def _get(self, name: str) -> chromadb.Collection:
+        if name not in self._open:
+            self._open[name] = self._client.get_or_create_collection(
+                name, configuration={"hnsw": {"space": "cosine"}}, embedding_function=None
+            )
+        return self._open[name]
+
+
+def open_files(folder: Path) -> ClientAPI:
+    """A client of Chroma's files in a folder."""
+    import chromadb
+    from chromadb.config import Settings
+
+    return chromadb.PersistentClient(str(folder), Settings(anonymized_telemetry=False))
+
+
+class ServerIndex:
+    """The index on a Chroma server, by a client of the caller's own, which stays open.
+
+    Calls run in a thread of their own: a server that does not answer holds up nobody for longer
+    than `patience` seconds.
+    """
+
+    is_shared = True
+
+    def __init__(self, client: ClientAPI, *, patience: float = PATIENCE) -> None:
+        self._collections, self._patience = Collections(client), patience
+        self._lock = threading.Lock()
+
+    def upsert(
+        self, collection: str, *, ids: list[str], vectors: np.ndarray, texts: list[str]
+    ) -> None:
+        self._timed(
+            lambda: self._collections.upsert(collection, ids=ids, vectors=vectors, texts=texts)
+        )
+
+    def delete(self, collection: str, ids: list[str]) -> None:
+        self._timed(lambda: self._collections.delete(collection, ids))
+
+    def query(self, collection: str, vector: np.ndarray, *, count: int) -> list[tuple[str, float]]:
+        found: list[tuple[str, float]] = self._timed(
+            lambda: self._collections.query(collection, vector, count=count)
+        )
+        return found
+
+    def ids(self, collection: str) -> list[str]:
+        found: list[str] = self._timed(lambda: self._collections.ids(collection))
+        return found
+
+    def drop(self, collection: str) -> None:
+        self._timed(lambda: self._collections.drop(collection))
+
+    def set_aside(self) -> None:
+        """Others use the server, too: nothing is set aside there."""
+
+    def close(self) -> None:
+        """The client is the caller's own."""
+
+    def _timed(self, call: Callable[[], Any]) -> Any:
+        answers: queue.Queue[tuple[Any, Exception | None]] = queue.Queue()
+
+        def run() -> None:
+            try:
+                answers.put((call(), None))
+            except Exception as error:  # chromadb raises bare errors of its client
+                answers.put((None, error))
+
+        threading.Thread(target=run, daemon=True).start()
+        try:
+            answer, error = answers.get(timeout=self._patience)
+        except queue.Empty:
+            raise IndexFault(f"the server gave no answer within {self._patience:g} s") from None
+        if error is not None:
+            raise IndexFault(str(error)) from error
+        return answer
+
+
+def check_client(client: Any) -> None:
+    """Raise FolderError unless it is a client of Chroma."""
+    missing: Sequence[str] = [
+        name
+        for name in ("get_or_create_collection", "delete_collection")
+        if not callable(getattr(client, name, None))
+    ]
+    if missing:
+        raise FolderError(
+            f"chroma_client is a {type(client).__name__}, no client of Chroma. Pass one, such as "
+            "chromadb.HttpClient(host=...)."
+        )
