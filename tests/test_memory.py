@@ -260,10 +260,10 @@ def test_the_index_is_rebuilt_when_it_is_lost(tmp_path, tiny, embeddings):
 
 OTHER = """
 import sys
-from langchain_core.embeddings import DeterministicFakeEmbedding
+from _values import HashedWords
 from sleepmem import SleepMemory
 folder, append_only = sys.argv[1], sys.argv[2] == "append"
-embeddings = DeterministicFakeEmbedding(size=8)
+embeddings = HashedWords()
 with SleepMemory.open(folder, embeddings=embeddings, append_only=append_only) as memory:
     print(memory.observe(("alice",), "Mara moved to Brenport.").id)
 """
@@ -292,7 +292,7 @@ def test_one_night_of_an_owner_at_a_time(memory):
         memory._opened.night(ALICE),
         SleepMemory.open(memory.folder, memory.model, embeddings=memory.embeddings) as other,
     ):
-        with pytest.raises(FolderLocked, match="a night of .*alice.* is running already"):
+        with pytest.raises(FolderLocked, match=r"a night of .*alice.* is running already"):
             other.sleep(ALICE)
         with other._opened.night(BOB):
             pass

@@ -181,7 +181,7 @@ def _as_vectors(text: str, number: int) -> np.ndarray:
     return np.frombuffer(base64.b64decode(text), dtype=np.float32).reshape(number, -1)
 
 
-def serve(folder: Path, requests: IO[str], answers: IO[str]) -> None:
+def serve(folder: Path, *, requests: IO[str], answers: IO[str]) -> None:
     """Answer requests until there are no more of them: the child's whole life."""
     collections: Collections | None = None
     for line in requests:
@@ -214,4 +214,4 @@ if __name__ == "__main__":
     # What libraries print must not stand among the answers.
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    serve(Path(sys.argv[1]), sys.stdin, replies)
+    serve(Path(sys.argv[1]), requests=sys.stdin, answers=replies)
