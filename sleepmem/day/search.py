@@ -15,7 +15,7 @@ from sleepmem.day.state import DayContext
 from sleepmem.records import Episode, Namespace
 from sleepmem.text.dates import Days, days_named
 from sleepmem.text.pieces import pieces
-from sleepmem.text.similarity import cosine, fused
+from sleepmem.text.similarity import cosines, fused
 from sleepmem.text.terms import terms
 
 # Log-odds from which what means the question is taken for the same question, asked before.
@@ -57,22 +57,22 @@ def search(
         *buffer.near_asked(namespace, vector, count=_EACH),
         *buffer.near_archived(namespace, vector, count=_EACH),
     ]
-    near.sort(key=lambda one: -one.similarity)
-    cosines = _without_echoes(day, {one.id: one.similarity for one in near})
     by_words, by_pieces = ledger.words.search(namespace, question, limit=_EACH)
+    near.sort(key=lambda one: -one.similarity)
+    similarities = _without_echoes(day, {one.id: one.similarity for one in near})
     days = days_named(question, today)
     dated = _on_days(day, namespace, days)
-    candidates = fused([list(cosines), by_words, by_pieces, dated])[:CANDIDATES]
+    candidates = fused([list(similarities), by_words, by_pieces, dated])[:CANDIDATES]
     asked = Question(ledger.words.rarity(namespace, terms(question)), days)
-    return _judged(day, candidates, asked=asked, vector=vector, cosines=cosines)
+    return _judged(day, candidates, asked=asked, vector=vector, similarities=similarities)
 
 
-def _without_echoes(day: DayContext, cosines: Mapping[str, float]) -> dict[str, float]:
+def _without_echoes(day: DayContext, similarities: Mapping[str, float]) -> dict[str, float]:
     """The nearest that may tell something: a question that means this one tells nothing of it."""
-    near = [one for one, similarity in cosines.items() if _means_the_same(day, similarity)]
+    near = [one for one, similarity in similarities.items() if _means_the_same(day, similarity)]
     asking = day.folder.ledger.episodes.asking(near) if near else {}
     left = {}
-    for episode_id, similarity in cosines.items():
+    for episode_id, similarity in similarities.items():
         if asking.get(episode_id, 0.0) < _ASKS:
             left[episode_id] = similarity
         if len(left) == _EACH:
@@ -101,23 +101,23 @@ def _judged(
     *,
     asked: Question,
     vector: Sequence[float],
-    cosines: Mapping[str, float],
+    similarities: Mapping[str, float],
 ) -> list[Found]:
     """The episodes with what speaks for them, the likeliest first, of equal ones the newest."""
     # What was said again later is found by its own day alone.
     holding = day.folder.ledger.episodes.holding(candidates, repeated=bool(asked.days))
     texts = {episode_id: pieces(episode.whole) for episode_id, (episode, _) in holding.items()}
-    lacking = [episode for one, (episode, _) in holding.items() if one not in cosines]
-    cosines = {**cosines, **_missing(day, lacking, vector=vector)}
+    lacking = [episode for one, (episode, _) in holding.items() if one not in similarities]
+    similarities = {**similarities, **_missing(day, lacking, vector=vector)}
     found = []
     for episode_id, (episode, asks) in holding.items():
-        if asks >= _ASKS and _means_the_same(day, cosines[episode_id]):
+        if asks >= _ASKS and _means_the_same(day, similarities[episode_id]):
             continue
-        evidence = day.folder.relatedness.evidence(cosines[episode_id])
+        evidence = day.folder.relatedness.evidence(similarities[episode_id])
         judged = []
         for text in texts[episode_id]:
             speaking = features(asked, text, day=episode.date, evidence=evidence, asks=asks)
-            judged.append(Found(episode, text, speaking, score(speaking), cosines[episode_id]))
+            judged.append(Found(episode, text, speaking, score(speaking), similarities[episode_id]))
         found.append(max(judged, key=lambda one: one.score))
     return sorted(found, key=lambda one: (one.score, one.episode.created_at), reverse=True)
 
@@ -129,8 +129,5 @@ def _missing(
     if not episodes:
         return {}
     vectors = day.folder.buffer.vectors(episodes[0].namespace, episodes)
-    found = {}
-    for episode in episodes:
-        own = [cosine(vector, vectors[text]) for text in pieces(episode.whole)]
-        found[episode.id] = max(own)
-    return found
+    near = dict(zip(vectors, cosines(vector, list(vectors.values())), strict=True))
+    return {one.id: max(near[text] for text in pieces(one.whole)) for one in episodes}

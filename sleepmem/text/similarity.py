@@ -14,9 +14,15 @@ def cosine(vector: Vector, other: Vector) -> float:
 
     Not every embedding model normalises.
     """
-    one, two = np.asarray(vector, dtype=np.float64), np.asarray(other, dtype=np.float64)
-    lengths = float(np.sqrt((one @ one) * (two @ two)))
-    return float(one @ two) / (lengths or 1.0)
+    return cosines(vector, [other])[0]
+
+
+def cosines(vector: Sequence[float], others: Sequence[Sequence[float]]) -> list[float]:
+    """Of one vector with each of some."""
+    matrix, one = np.asarray(others, dtype=np.float64), np.asarray(vector, dtype=np.float64)
+    lengths = np.sqrt(np.einsum("ij,ij->i", matrix, matrix) * (one @ one))
+    found: list[float] = (matrix @ one / np.where(lengths, lengths, 1.0)).tolist()
+    return found
 
 
 # What its authors found best, and everybody uses since.
