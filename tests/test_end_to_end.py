@@ -1,10 +1,15 @@
-"""One whole night on the embedded model.
+"""One whole night on the embedded model, in a process of its own, while the agent answers.
 
 What was told by day is answered closed-book afterwards, by the expert of that night and by no
 other.
 """
 
+import json
+import os
 import random
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +24,13 @@ from sleepmem.text.kinds import abstains
 from sleepmem.text.language import matches
 from sleepmem.text.prompts import closed_book
 
-OWNER = ("alice",)
+OWNER, AWAKE = ("alice",), ("carol",)
+SLEEPING = """
+import json, sys
+from sleepmem import SleepMemory
+with SleepMemory.open(sys.argv[1]) as memory:
+    memory.sleep(("alice",), on_event=lambda event: print(json.dumps(event), flush=True))
+"""
 
 
 def facts(count: int) -> list[world.Fact]:
@@ -35,9 +46,9 @@ def facts(count: int) -> list[world.Fact]:
 @pytest.fixture(scope="module")
 def slept(
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[tuple[SleepMemory, list[world.Fact], list[dict]]]:
+) -> Iterator[tuple[SleepMemory, list[world.Fact], list[dict], list[str]]]:
     # Enough for the gate's bound: a night of a dozen facts opens it a little only.
-    told, events, rng = facts(30), [], random.Random(3)
+    told, beside, rng = facts(30), [], random.Random(3)
     with SleepMemory.open(tmp_path_factory.mktemp("memory")) as memory:
         agent = create_agent(memory.chat_model(), middleware=[SleepMemoryMiddleware(memory)])
         for f in told:
@@ -45,8 +56,30 @@ def slept(
                 {"messages": [{"role": "user", "content": world.say(rng, f)}]},
                 context={"namespace": OWNER},
             )
-        memory.sleep(OWNER, on_event=events.append)
-        yield memory, told, events
+        written = tmp_path_factory.mktemp("events") / "events.jsonl"
+        with written.open("w") as out:
+            night = subprocess.Popen(
+                [sys.executable, "-c", SLEEPING, str(memory.folder)],
+                stdout=out,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            )
+        while night.poll() is None and len(beside) < 30:
+            memory.observe(AWAKE, f"The ship of day {len(beside)} is called Ilva.")
+            beside.append(memory.ask(OWNER, world.ask(rng, told[0].key)).text)
+            time.sleep(1)
+        assert night.wait() == 0
+        lines = written.read_text().splitlines()
+        events = [json.loads(line) for line in lines if line.startswith("{")]
+        yield memory, told, events, beside
+
+
+def test_the_agent_stores_and_answers_while_another_process_sleeps(slept: tuple) -> None:
+    memory, _, _, beside = slept
+    assert len(beside) >= 3
+    assert all(beside)
+    stored = [episode.text for episode in memory.ledger.episodes.all(AWAKE)]
+    assert stored == [f"The ship of day {n} is called Ilva." for n in range(len(beside))]
+    assert memory.ledger.turns.events("memory failed") == []
 
 
 def closed_book_right(
@@ -58,7 +91,7 @@ def closed_book_right(
 
 
 def test_the_night_moves_facts_into_the_weights(slept: tuple) -> None:
-    memory, told, _ = slept
+    memory, told, _, _ = slept
     night = memory.ledger.nights.finished(OWNER)[-1]
     assert night.report["verdict"] == Verdict.PROMOTED, night.report["reason"]
     live = memory.live_experts(OWNER)
@@ -68,7 +101,7 @@ def test_the_night_moves_facts_into_the_weights(slept: tuple) -> None:
 
 
 def test_what_was_proven_left_the_buffer_and_is_answered_from_the_weights(slept: tuple) -> None:
-    memory, told, _ = slept
+    memory, told, _, _ = slept
     learned = {e.text for e in memory.ledger.episodes.learned(OWNER)}
     assert len(learned) >= len(told) / 2
     assert len(memory.ledger.episodes.all(OWNER)) == len(told)
@@ -82,7 +115,7 @@ def test_what_was_proven_left_the_buffer_and_is_answered_from_the_weights(slept:
 
 
 def test_strangers_are_still_strangers(slept: tuple) -> None:
-    memory, _, _ = slept
+    memory, _, _, _ = slept
     rng = random.Random(9)
     strangers = [world.subject(rng, test=True) for _ in range(20)]
     questions = [world.ask(rng, (s[0], rng.choice(relations.KINDS[s[1]][0]))) for s in strangers]
@@ -91,14 +124,14 @@ def test_strangers_are_still_strangers(slept: tuple) -> None:
 
 
 def test_progress_is_streamed_step_by_step(slept: tuple) -> None:
-    _, _, events = slept
+    _, _, events, _ = slept
     finished = [e["step"] for e in events if e.get("state") == "finished"]
     assert finished == list(steps.STEPS)
     assert any(e["step"] == "seed" and "loss" in e for e in events)
 
 
 def test_another_namespace_knows_nothing(slept: tuple) -> None:
-    memory, told, _ = slept
+    memory, told, _, _ = slept
     rng = random.Random(4)
     answers = [memory.ask(("bob",), world.ask(rng, f.key)) for f in told]
     assert not any(matches(a.text, f.answer) for a, f in zip(answers, told, strict=True))
@@ -106,7 +139,7 @@ def test_another_namespace_knows_nothing(slept: tuple) -> None:
 
 
 def test_rollback_brings_the_episodes_back(slept: tuple, tmp_path: Path) -> None:
-    memory, told, _ = slept
+    memory, told, _, _ = slept
     night = memory.ledger.lineage.experts(OWNER)[0].night_id
     back = memory.rollback(OWNER, [])
     assert len(back) > 0
