@@ -110,7 +110,7 @@ DAMAGES = {
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory):
-    """A folder with so many episodes that Chroma has written its graph, and what is near."""
+    """A folder with so many episodes that Chroma has written its graph, and what is nearest."""
     folder = tmp_path_factory.mktemp("large") / "m"
     with SleepMemory.open(folder, embeddings=HashedWords()) as memory:
         with memory.ledger.database.write():
@@ -120,25 +120,24 @@ def large(tmp_path_factory):
         memory.buffer.catch_up(ALICE)
         memory.buffer.flush(ALICE)
         assert memory.ledger.vectors.number_waiting(ALICE) == 0
-        return folder, near(memory)
+        return folder, without_index(memory)
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_index_is_set_aside_and_made_anew(tmp_path, large, damage):
     shutil.copytree(large[0], tmp_path / "m")
     DAMAGES[damage](tmp_path / "m")
-    # The nearest of a graph are not always the nearest, but for the first.
-    nearest = max(large[1].items(), key=lambda one: one[1])
     with SleepMemory.open(tmp_path / "m", embeddings=HashedWords()) as memory:
         memory.buffer._index._patience = 10.0
-        assert nearest in near(memory).items()
-        assert len(near(memory)) == 20
+        found = near(memory)
+        # A graph may miss some of the nearest; exact search, once it is set aside, does not.
+        assert found == large[1] if failures(memory) else len(found) == 20
         memory.buffer._index._patience = 120.0
         memory.reconcile()
         memory.buffer.flush(ALICE, most=2_000)
         assert memory.ledger.vectors.number_waiting(ALICE) == 0
         assert memory.verify() == []
-        assert nearest in near(memory).items()
+        assert len(near(memory)) == 20
         if damage != "links noise":  # harmless, as long as no search goes up there
             assert (len(failures(memory)), len(set_aside(memory))) == (1, 1)
 
