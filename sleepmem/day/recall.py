@@ -14,20 +14,18 @@ from typing import NamedTuple
 import numpy as np
 
 from sleepmem.day.gate import NEIGHBOURS, Choice, Gate, choose, facts_near
-from sleepmem.day.ranking import MAY_BE_NEWS, Need, is_needed, within
+from sleepmem.day.ranking import MAY_BE_NEWS, WITHIN, Need, is_needed, within
 from sleepmem.day.safely import safely
 from sleepmem.day.search import Found, search
 from sleepmem.day.state import DayContext
 from sleepmem.records import Episode, Look, Namespace, Recall, View
 from sleepmem.text.heads import needs_no_memory
 from sleepmem.text.pieces import LONGEST, pieces
-from sleepmem.text.prompts import ABSTENTION, episode_line, memory_prompt
+from sleepmem.text.prompts import ABSTENTION, line_of, memory_prompt
 from sleepmem.text.rarity import commonness
 from sleepmem.text.similarity import cosine
 from sleepmem.text.terms import terms
 
-# Tokens that the date of a memory takes in the prompt.
-_DATE_TOKENS = 8
 _NO_LIMIT = 1 << 30
 # What follows within this time in the same conversation goes on with what was said.
 _GOES_ON = timedelta(hours=1)
@@ -121,13 +119,15 @@ def context_message(
     """The system message that carries what was recalled, after the agent's own `system`.
 
     Just `system` when nothing was. `today` and `speaker` tell the model the date and who speaks.
+    What the user did not say stands apart, with its source.
     """
     if not recalled.episodes:
         return system
-    lines = []
+    own, others = [], []
     for episode in recalled.oldest_first:
-        lines.append(episode_line(episode, recalled.excerpts.get(episode.id, "")))
-    return memory_prompt(lines, system, today=today, speaker=speaker)
+        line = line_of(episode, recalled.excerpts.get(episode.id))
+        (own if episode.trusted else others).append(line)
+    return memory_prompt(own, system, others=others, today=today, speaker=speaker)
 
 
 def log_recall(day: DayContext, namespace: Namespace, *, question: str, recalled: Recall) -> None:
@@ -195,10 +195,7 @@ def _fetch(
 ) -> Recall:
     """What the question needs, of everything that holds; with what taught the weights."""
     found = search(day, namespace, question=asked.brief, vector=vector, today=asked.today)
-    found = [one for one in found if not asked.has(one.episode)]
-    if not _is_needed(day, asked.brief, found):
-        found = []
-    needed = _needed(day, found)
+    needed = _needed(day, asked, [one for one in found if not asked.has(one.episode)])
     chosen = [
         *_taught(day, namespace, choice.taught),
         *_in_their_talk(day, needed, asked, vector),
@@ -226,14 +223,31 @@ def _is_needed(day: DayContext, question: str, found: Sequence[Found]) -> bool:
     )
 
 
-def _needed(day: DayContext, found: Sequence[Found]) -> list[Found]:
-    """Those that the question needs.
+def _needed(day: DayContext, asked: Asked, found: Sequence[Found]) -> list[Found]:
+    """Those that the question needs: what the user said before what others did.
+
+    Others take half of the places at most from what the user said.
+    """
+    is_any_needed = _is_needed(day, asked.brief, found)
+    chosen: dict[bool, list[Found]] = {True: [], False: []}
+    for trusted in chosen:
+        equals = [one for one in found if one.episode.trusted is trusted]
+        # What tools repeat is rare no more: near the best of them does, too.
+        is_near = is_any_needed and bool(equals) and equals[0].score >= found[0].score - WITHIN
+        if is_near or _is_needed(day, asked.brief, equals):
+            chosen[trusted] = _among_equals(day, equals)
+    own, others = chosen[True], chosen[False]
+    most = day.gate.memories_per_question
+    others = others[: max(most - len(own), most // 2)]
+    return [*own[: most - len(others)], *others]
+
+
+def _among_equals(day: DayContext, found: Sequence[Found]) -> list[Found]:
+    """Those that the question needs, of what may be believed alike; never none of some.
 
     Equal words take one place, the newest or that of the day asked for; another wording of what is
     chosen comes after the rest.
     """
-    if not found:
-        return []
     # What means the same as the turn may be the turn, said before: it answers nothing.
     alike = day.folder.relatedness.alike
     best = next((one for one in found if one.cosine < alike), found[0])
@@ -361,12 +375,12 @@ def _fitting(
     """As many, in this order, as fit half of the model's context."""
     room = day.most_tokens or _NO_LIMIT
     # A token is a byte at least.
-    texts = [excerpts.get(episode.id, episode.whole) for episode in episodes]
-    if sum(len(text.encode()) + _DATE_TOKENS for text in texts) <= room:
+    lines = [line_of(episode, excerpts.get(episode.id)) for episode in episodes]
+    if sum(len(line.encode()) for line in lines) <= room:
         return tuple(episodes)
     fitting = []
-    for episode in episodes:
-        room -= day.count_tokens(excerpts.get(episode.id, episode.whole)) + _DATE_TOKENS
+    for episode, line in zip(episodes, lines, strict=True):
+        room -= day.count_tokens(line)
         if room >= 0:
             fitting.append(episode)
     return tuple(fitting)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from sleepmem.day.ranking import CANDIDATES, Features, Question, features, score
 from sleepmem.day.state import DayContext
-from sleepmem.records import Episode, Namespace
+from sleepmem.records import USER, Episode, Namespace
 from sleepmem.text.dates import Days, days_named
 from sleepmem.text.pieces import pieces
 from sleepmem.text.similarity import cosines, fused
@@ -63,6 +63,10 @@ def search(
     days = days_named(question, today)
     dated = _on_days(day, namespace, days)
     candidates = fused([list(similarities), by_words, by_pieces, dated])[:CANDIDATES]
+    if not all(one.trusted for one in ledger.episodes.get(candidates)):
+        # However much others told, it crowds out nothing of what the user did.
+        own = ledger.words.search(namespace, question, limit=CANDIDATES, source=USER)
+        candidates = list(dict.fromkeys([*candidates, *fused(own)[:CANDIDATES]]))
     asked = Question(ledger.words.rarity(namespace, terms(question)), days)
     return _judged(day, candidates, asked=asked, vector=vector, similarities=similarities)
 

@@ -28,10 +28,9 @@ from safetensors import SafetensorError
 from sleepmem.errors import EpisodeError, ExpertError
 from sleepmem.model import generation
 from sleepmem.model.adapters import Copies, Sums, delete_adapter, layers_of
+from sleepmem.model.encoding import Encoding, Messages
 from sleepmem.model.generation import Reply, Sampling
 from sleepmem.model.loading import load_base
-
-Messages = Sequence[dict[str, str]]
 
 
 class _View(NamedTuple):
@@ -67,6 +66,7 @@ class LocalModel:
         # The most tokens it takes, and the width of its logits.
         self.context_length, self.vocabulary = loaded.context_length, loaded.vocabulary
         self._ends, self._mlp_layers = loaded.ends, loaded.mlp_layers
+        self._encoding = Encoding(loaded.tokenizer)
 
         # Names of the experts in memory. Their weights, and the sums of several, are PEFT's.
         self.experts: tuple[str, ...] = ()
@@ -256,10 +256,7 @@ class LocalModel:
         Raises:
             EpisodeError: it does not fit the model's context.
         """
-        text = self.tokenizer.apply_chat_template(
-            list(messages), add_generation_prompt=True, tokenize=False, enable_thinking=False
-        )
-        ids = self._tokenize(text)
+        ids = self._encoding.chat(messages)
         if len(ids) >= self.context_length:
             raise EpisodeError(
                 f"the conversation has {len(ids)} tokens and the model takes "
@@ -270,15 +267,11 @@ class LocalModel:
 
     def answer_ids(self, text: str) -> list[int]:
         """Token ids of what an assistant said, with the end of its turn."""
-        return [*self._tokenize(text), self.tokenizer.eos_token_id]
+        return [*self._encoding.text(text), self.tokenizer.eos_token_id]
 
     def count_tokens(self, text: str) -> int:
         """How many tokens the text alone has."""
-        return len(self._tokenize(text))
-
-    def _tokenize(self, text: str) -> list[int]:
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
+        return len(self._encoding.text(text))
 
     def answer(
         self,
@@ -359,7 +352,7 @@ class LocalModel:
 
     def _likelihoods(self, prompts: Sequence[Sequence[int]], text: str) -> list[float]:
         """Per prompt, the log-likelihood that the text follows, in the view that is on."""
-        answer_ids = self._tokenize(text)
+        answer_ids = self._encoding.text(text)
         likelihoods: list[float] = []
         for start in range(0, len(prompts), self.batch):
             some = prompts[start : start + self.batch]

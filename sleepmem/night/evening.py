@@ -60,7 +60,7 @@ def asked_before(night: NightContext, state: State) -> list[Probe]:
             probes.append(probe)
     never_said = [probe for probe in probes if probe.kind is Kind.NEVER_SAID]
     sample = evenly(never_said, config.rehearse, seed=config.seeding.seed)
-    archive = related(night.ledger, namespace, limit=config.probe.related)
+    archive = related(night.ledger, namespace, config=config)
     unsaid = {probe.id for probe in unsaid_still(night.local, sample, related=archive)}
     kept = [probe for probe in probes if probe.kind is not Kind.NEVER_SAID or probe.id in unsaid]
     taken_over = []

@@ -13,10 +13,10 @@ from sleepmem.night.probing.context import Archive
 from sleepmem.night.probing.unknown import unsaid_still
 from sleepmem.night.replay import evenly
 from sleepmem.night.rows import Row, RowKind
-from sleepmem.records import Episode, Kind, Namespace, Probe, Role
+from sleepmem.records import USER, Episode, Kind, Namespace, Probe, Role
 from sleepmem.stores.ledger import Ledger
 from sleepmem.text.language import matches
-from sleepmem.text.prompts import closed_book, episode_line, open_book
+from sleepmem.text.prompts import closed_book, line_of, open_book
 from sleepmem.text.small_talk import GENERAL
 
 
@@ -68,7 +68,7 @@ def tonights_rows(
     for probe in evenly(earlier[Kind.READING], config.reread, seed=salt):
         rows.append(_row(probe, episodes))
     unsaid = evenly(earlier[Kind.NEVER_SAID], config.rehearse, seed=salt)
-    archive = related(ledger, namespace, limit=config.probe.related)
+    archive = related(ledger, namespace, config=config)
     for probe in unsaid_still(local, unsaid, related=archive):
         rows.append(_row(probe, episodes))
 
@@ -76,12 +76,16 @@ def tonights_rows(
     return rows + _talk(local, rows, config.seeding)
 
 
-def related(ledger: Ledger, namespace: Namespace, *, limit: int) -> Archive:
-    """What the archive holds about a question, for the teacher's context; each searched once."""
+def related(ledger: Ledger, namespace: Namespace, *, config: SleepConfig) -> Archive:
+    """What the archive holds about a question, for the teacher's context; each searched once.
+
+    Only what may teach: nothing else corrects it, outdates it or stands beside it in a row.
+    """
+    limit, source = config.probe.related, None if config.untrusted else USER
 
     @functools.cache
     def search(question: str) -> Sequence[Episode]:
-        return ledger.search(namespace, question, limit=limit)
+        return ledger.search(namespace, question, limit=limit, source=source)
 
     return search
 
@@ -105,7 +109,7 @@ def _row(probe: Probe, episodes: Mapping[str, Episode]) -> Row:
         return Row(RowKind.READING, read, read, probe.answer)
     if probe.kind is Kind.NEVER_SAID:
         return Row(RowKind.NEVER_SAID, asked, asked, probe.answer, certain=True)
-    lines = probe.context or [episode_line(episodes[probe.episode_id])]
+    lines = probe.context or [line_of(episodes[probe.episode_id])]
     return Row(RowKind.FACT, asked, open_book(probe.question, lines), probe.answer)
 
 

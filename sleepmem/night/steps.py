@@ -120,7 +120,7 @@ def probe(night: NightContext, state: State) -> State:
     questions = probing.question(
         Teacher(night.local, night.config.probe, seed=night.config.seeding.seed),
         episodes,
-        archive=related(ledger, namespace, limit=night.config.probe.related),
+        archive=related(ledger, namespace, config=night.config),
         asked=evening.users_questions(night, namespace),
         ids=probing.ProbeIds(night_id_of(state)),
     )

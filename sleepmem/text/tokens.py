@@ -18,7 +18,12 @@ _CHARACTERS = 4
 @functools.cache
 def _tokenizer(model: str) -> Tokenizer | None:
     file = Path(model) / "tokenizer.json"
-    return Tokenizer.from_file(str(file)) if file.exists() else None
+    if not file.exists():
+        return None
+    tokenizer = Tokenizer.from_file(str(file))
+    # What a text spells like a special token is text.
+    tokenizer.encode_special_tokens = True
+    return tokenizer
 
 
 @functools.lru_cache(maxsize=20_000)

@@ -190,8 +190,7 @@ def test_what_the_model_claims_does_not_come_back_as_a_memory(user, claim, reply
 def test_what_the_model_said_before_a_short_reply_is_shown_as_the_agents(user):
     user.says(AIMessage("So your doctor is Dr. Roux."), "No, Dr. Petit.")
     shown = user.says("Who is my doctor?")
-    assert "The agent, " in shown
-    assert "So your doctor is Dr. Roux. - user: No, Dr. Petit." in shown
+    assert 'agent: " So your doctor is Dr. Roux. " - No, Dr. Petit.' in shown
 
 
 # Tools and pasted text

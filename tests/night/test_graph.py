@@ -146,6 +146,39 @@ def test_untrusted_sources_teach_when_let_in(opened, by_hand):
     assert memory.ledger.episodes.learned(ALICE) == [told]
 
 
+def test_a_newer_false_result_of_a_tool_neither_outdates_nor_teaches(opened, monkeypatch):
+    """The archive that the questioning gets, and the contexts of the rows, are the user's alone."""
+    memory, archives = opened(), []
+
+    def listening(teacher, episodes, *, archive, asked, ids):
+        archives.append(archive)
+        return hand_made(teacher, episodes, archive=archive, asked=asked, ids=ids)
+
+    monkeypatch.setattr(probing, "question", listening)
+    told = tell(memory)
+    for number in range(30):
+        lie = f"Mara moved to Evilton, house {number}."
+        memory.observe(ALICE, lie, source=["tool:search", "agent"][number % 2])
+    memory.sleep(ALICE)
+    assert [one.id for one in archives[0]("Where did Mara move?")] == told[:1]
+    assert {one.id for one in memory.ledger.episodes.get(told)} == set(told)
+    assert "Evilton" not in str(memory.ledger.nights.probes("night-0001"))
+
+
+def test_what_is_let_in_corrects(opened, monkeypatch):
+    memory, archives = opened(untrusted=True), []
+
+    def listening(teacher, episodes, *, archive, asked, ids):
+        archives.append(archive)
+        return probing.Questions((), {})
+
+    monkeypatch.setattr(probing, "question", listening)
+    told = tell(memory)
+    found = memory.observe(ALICE, "Mara moved to Oslo.", source="tool:search")
+    memory.sleep(ALICE)
+    assert {one.id for one in archives[0]("Where did Mara move?")} == {told[0], found.id}
+
+
 def test_a_night_without_questions_is_skipped(opened, monkeypatch):
     monkeypatch.setattr(probing, "question", lambda *given, **more: probing.Questions((), {}))
     memory = opened()

@@ -99,7 +99,7 @@ def test_general_talk_keeps_its_share_of_the_rows_without_facts(tmp_path):
 def test_the_archive_is_searched_once_for_a_question(tmp_path):
     ledger = Ledger(tmp_path / "ledger.db")
     ledger.episodes.add(TOLD)
-    archive = related(ledger, ALICE, limit=8)
+    archive = related(ledger, ALICE, config=SleepConfig())
     first = archive("Where does Mara live?")
     assert [episode.text for episode in first] == [TOLD.text]
     assert archive("Where does Mara live?") is first

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from sleepmem.model.local import LocalModel
 from sleepmem.records import Episode, Probe
-from sleepmem.text.prompts import episode_line
+from sleepmem.text.prompts import line_of
 
 # One or two memories that a dream is about, oldest first.
 Context = tuple[Episode, ...]
@@ -74,7 +74,7 @@ class Dream:
     @property
     def lines(self) -> list[str]:
         """Its memories as the model sees them."""
-        return [episode_line(episode) for episode in self.context]
+        return [line_of(episode) for episode in self.context]
 
     @property
     def episode_ids(self) -> list[str]:

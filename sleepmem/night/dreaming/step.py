@@ -38,7 +38,7 @@ from sleepmem.records import (
 )
 from sleepmem.stores.expert_folder import check_expert
 from sleepmem.text.language import names, subject, words
-from sleepmem.text.prompts import episode_line
+from sleepmem.text.prompts import line_of
 
 # Rewarded dreams are rehearsed by later nights; held-out ones examine.
 _ROLES = {Fate.REWARDED: Role.TRAIN, Fate.HELD_OUT: Role.EXAM}
@@ -206,7 +206,7 @@ def _material(
 def _memory_lines(night: NightContext, namespace: Namespace) -> MemoryLines:
     """Looks up in the archive what may answer a question, beside the question's own context."""
     local = night.local
-    archive = related(night.ledger, namespace, limit=night.config.probe.related)
+    archive = related(night.ledger, namespace, config=night.config)
 
     def look_up(question: str, context: Context) -> list[str]:
         named, room = names(question), local.context_length // 4
@@ -217,7 +217,7 @@ def _memory_lines(night: NightContext, namespace: Namespace) -> MemoryLines:
             if room > 0 and is_about_it:
                 episodes[episode.id] = episode
         oldest_first = sorted(episodes.values(), key=lambda episode: episode.age_key)
-        return [episode_line(episode) for episode in oldest_first]
+        return [line_of(episode) for episode in oldest_first]
 
     return look_up
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from sleepmem.model.local import LocalModel
 from sleepmem.records import Episode
 from sleepmem.text.language import names, words
-from sleepmem.text.prompts import episode_line, open_book
+from sleepmem.text.prompts import line_of, open_book
 
 # Finds episodes of the same owner that may answer a question.
 Archive = Callable[[str], Sequence[Episode]]
@@ -28,12 +28,12 @@ def fitting_lines(
     chosen = {own.id: own} if own else {}
     room = local.context_length // 4
     for episode in episodes:
-        room -= local.count_tokens(episode_line(episode))
+        room -= local.count_tokens(line_of(episode))
         if room < 0:
             break
         chosen[episode.id] = episode
     oldest_first = sorted(chosen.values(), key=lambda episode: episode.age_key)
-    return [episode_line(episode) for episode in oldest_first]
+    return [line_of(episode) for episode in oldest_first]
 
 
 def naming(question: str, episodes: Iterable[Episode]) -> list[Episode]:

@@ -10,7 +10,7 @@ from sleepmem.night.probing.teacher import Teacher
 from sleepmem.records import Episode
 from sleepmem.text.kinds import abstains
 from sleepmem.text.language import matches, names, words
-from sleepmem.text.prompts import WRITE_PAIR, episode_line, open_book, parse_pair
+from sleepmem.text.prompts import WRITE_PAIR, line_of, open_book, parse_pair
 
 # Tells the sampled pairs of a night from its other writings.
 _SALT = 1
@@ -43,7 +43,7 @@ def write_pairs(
     pairs: dict[tuple[str, str], Pair] = {}
 
     # 1. Users' questions: what is asked by day is what must be known.
-    chats = [open_book(question, [episode_line(by_id[i])]) for i, question in users]
+    chats = [open_book(question, [line_of(by_id[i])]) for i, question in users]
     for (episode_id, question), answer in zip(users, teacher.reply(chats), strict=True):
         if not abstains(answer):
             pairs[episode_id, question] = Pair(episode_id, question, answer, from_user=True)
@@ -52,7 +52,7 @@ def write_pairs(
     models = [episode for episode in episodes for _ in range(teacher.config.samples)]
     texts = teacher.write(
         WRITE_PAIR,
-        [episode_line(episode) for episode in models],
+        [line_of(episode) for episode in models],
         tokens=teacher.config.pair_tokens,
         salt=_SALT,
     )

@@ -17,7 +17,7 @@ from sleepmem.text.prompts import (
     UNANSWERED,
     WRITE_PAIR,
     closed_book,
-    episode_line,
+    line_of,
     memory_line,
     open_book,
     parse_pair,
@@ -60,7 +60,7 @@ def invent_memories(teacher: Teacher, episodes: Sequence[Episode]) -> list[Inven
     models = [episode for episode in episodes for _ in range(config.inventions)]
     texts = teacher.write(
         INVENT,
-        [episode_line(episode) for episode in models],
+        [line_of(episode) for episode in models],
         tokens=config.text_tokens,
         salt=_INVENT_SALT,
     )
@@ -139,7 +139,7 @@ def write_unsaid(
     models = [episode for episode in episodes for _ in range(config.unsaid)]
     questions = teacher.write(
         UNANSWERED,
-        [episode_line(episode) for episode in models],
+        [line_of(episode) for episode in models],
         tokens=config.text_tokens,
         salt=_UNANSWERED_SALT,
     )

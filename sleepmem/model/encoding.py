@@ -1,0 +1,94 @@
+"""Text as token ids: only a chat template writes control tokens.
+
+What a text spells like one (`<|end|>`, `</s>`, `[INST]`, of whatever tokenizer) is encoded as text.
+Knows transformers, whose `sanitize_control_tokens` does it for a chat; holds it for tokenizers that
+read control tokens where nobody wrote any: they normalise a text, or have them as words.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+Messages = Sequence[dict[str, str]]
+
+
+class Encoding:
+    """The ids of texts and chats. Safe to share between threads.
+
+    Args:
+        tokenizer: with a chat template; nobody else encodes with it meanwhile.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        added = dict(tokenizer.added_tokens_decoder)
+        # What stands for any unknown word controls nothing.
+        added.pop(tokenizer.unk_token_id, None)
+        self._control_ids = frozenset(one for one, token in added.items() if token.special)
+        spellings = [token.content for token in added.values() if token.content.strip()]
+        longest_first = sorted(spellings, key=len, reverse=True)
+        self._spelt = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
+        self._written: dict[tuple[str, ...], Counter[int]] = {}
+        # How a tokenizer takes special tokens is a state that its callers share.
+        self._lock = threading.Lock()
+
+    def chat(self, messages: Messages) -> list[int]:
+        """A chat up to where the assistant speaks."""
+        with self._lock:
+            roles = tuple(message["role"] for message in messages)
+            if roles not in self._written:
+                plain = [{"role": role, "content": "a"} for role in roles]
+                self._written[roles] = self._controls(self._applied(plain))
+            try:
+                ids = self._applied(messages)
+            except ValueError:  # transformers has no text for what is a word of the tokenizer
+                ids = []
+            if self._controls(ids) != self._written[roles]:
+                apart = [{**one, "content": self._apart(one["content"])} for one in messages]
+                ids = self._applied(apart, sanitize=False)
+            return ids
+
+    def text(self, text: str) -> list[int]:
+        """A text alone, without any control token."""
+        with self._lock:
+            ids = self._plain(text)
+            return ids if self._control_ids.isdisjoint(ids) else self._plain(self._apart(text))
+
+    def _applied(self, messages: Messages, *, sanitize: bool = True) -> list[int]:
+        ids: list[int] = self._tokenizer.apply_chat_template(
+            list(messages),
+            add_generation_prompt=True,
+            return_dict=False,
+            sanitize_control_tokens=sanitize,
+            enable_thinking=False,
+        )
+        return ids
+
+    def _plain(self, text: str) -> list[int]:
+        encoded = self._tokenizer(text, add_special_tokens=False, split_special_tokens=True)
+        ids: list[int] = encoded["input_ids"]
+        return ids
+
+    def _controls(self, ids: Sequence[int]) -> Counter[int]:
+        return Counter(one for one in ids if one in self._control_ids)
+
+    def _apart(self, text: str) -> str:
+        """The text, the letters apart of what it spells like a control token."""
+        normal = self._normal(text)
+        if not self._spelt.search(normal):
+            return self._spelt.sub(_letters_apart, text)
+        return self._spelt.sub(_letters_apart, normal)
+
+    def _normal(self, text: str) -> str:
+        """As the tokenizer normalises it before it looks for its tokens."""
+        backend = getattr(self._tokenizer, "backend_tokenizer", None)
+        normalizer = getattr(backend, "normalizer", None)
+        return str(normalizer.normalize_str(text)) if normalizer else text
+
+
+def _letters_apart(token: re.Match[str]) -> str:
+    return " ".join(token[0]) if len(token[0]) > 1 else " "
