@@ -20,6 +20,8 @@ from sleepmem.text.terms import terms
 
 # Rows that all words of one question may touch; a word that more have tells least.
 _MOST_ROWS = 300
+# The same for the words of one source, among which others' are many.
+_MOST_ROWS_OF_SOURCE = 10 * _MOST_ROWS
 # Rows that one rare word's pieces may touch.
 _MOST_SIMILAR = 100
 # A word that fewer rows have than this may be spelt another way in others.
@@ -74,13 +76,13 @@ class Words:
         words = list(dict.fromkeys(terms(question)))
         total, counts = self._count(namespace, words)
         by_words: dict[int, float] = {}
-        left = _MOST_ROWS
+        left = most = _MOST_ROWS if source is None else _MOST_ROWS_OF_SOURCE
         for word in sorted(words, key=lambda word: counts[word].total):
             if counts[word].total > left:
                 break
             left -= counts[word].total
             weight = idf(counts[word].total, total)
-            for row, share in self._with_word(namespace, word, counts[word]):
+            for row, share in self._with_word(namespace, word, counts[word], most):
                 by_words[row] = by_words.get(row, 0.0) + share * weight
         by_pieces: dict[int, float] = {}
         for word in words:
@@ -97,11 +99,11 @@ class Words:
         )
 
     def _with_word(
-        self, namespace: Namespace, word: str, count: Count
+        self, namespace: Namespace, word: str, count: Count, most: int
     ) -> Iterator[tuple[int, float]]:
         """Rows that have the word, with what it counts: less in what only asks."""
         (owned,) = owned_words(namespace_key(namespace), [word])
-        sql = f"SELECT rowid FROM episode_words WHERE episode_words MATCH ? LIMIT {_MOST_ROWS}"
+        sql = f"SELECT rowid FROM episode_words WHERE episode_words MATCH ? LIMIT {most}"
         for column, number, share in (("words", count.told, 1.0), ("asked", count.asked, _ASKED)):
             if number:
                 for row in self._database.rows(sql, f"{column}:{_quoted(owned)}"):
