@@ -64,7 +64,7 @@ class Ledger:
     def search(
         self, namespace: Namespace, question: str, *, limit: int, source: str | None = None
     ) -> list[Episode]:
-        """Full-text search over everything that holds, best first; of a source where it is named."""
+        """Full-text search over what holds, best first; of one source where it is named."""
         found = fused(self.words.search(namespace, question, limit=limit, source=source))[:limit]
         by_id = {episode.id: episode for episode in self.episodes.get(found)}
         return [by_id[episode_id] for episode_id in found if episode_id in by_id]
