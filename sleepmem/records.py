@@ -163,7 +163,7 @@ class Episode:
             ) from None
         created_at = local.astimezone(UTC).isoformat(timespec="microseconds")
         object.__setattr__(self, "created_at", created_at)
-        object.__setattr__(self, "day", self.day or local.date().isoformat())
+        object.__setattr__(self, "day", one_line(self.day) or local.date().isoformat())
 
     @property
     def id(self) -> str:

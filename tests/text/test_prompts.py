@@ -74,7 +74,7 @@ def test_no_line_of_a_memory_passes_for_another_memory(end):
 
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize(
-    "surrounding", ["text", "source", "speaker", "answers", "tool", "the agent's task"]
+    "surrounding", ["text", "source", "speaker", "answers", "day", "tool", "the agent's task"]
 )
 def test_nothing_that_is_stored_makes_a_line_of_its_own(end, surrounding):
     told = {"text": "Mara moved.", "created_at": "2030-01-01T00:00:00+00:00"}
