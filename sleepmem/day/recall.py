@@ -123,7 +123,8 @@ def context_message(
     """
     if not recalled.episodes:
         return system
-    own, others = [], []
+    own: list[str] = []
+    others: list[str] = []
     for episode in recalled.oldest_first:
         line = line_of(episode, recalled.excerpts.get(episode.id))
         (own if episode.trusted else others).append(line)
