@@ -14,7 +14,7 @@ from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
 from sleepmem.day.capture import last_question, question, speaker, text_of, turn_id
 from sleepmem.day.namespace import Owner, Run, owner_of
 from sleepmem.memory import SleepMemory
-from sleepmem.records import Namespace, Recall
+from sleepmem.records import Namespace, Recall, check_day, local_now
 from sleepmem.stores.episodes import BEGAN
 
 
@@ -94,7 +94,7 @@ class Host:
 
     @property
     def today(self) -> date:
-        return date.fromisoformat(self.run.now()[:10])
+        return check_day(local_now(self.run.zone))
 
     def observe(self, tools: Collection[str] | None = None) -> None:
         """Store what happened so far, and whose it is."""
@@ -104,7 +104,7 @@ class Host:
                 self.owner,
                 self.messages,
                 thread=self.run.thread,
-                said_at=self.run.now(),
+                zone=self.run.zone,
                 tools=tools,
             )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
-from datetime import date
+from datetime import date, datetime, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,8 +26,10 @@ from sleepmem.records import (
     Episode,
     NightReport,
     Recall,
+    check_day,
     check_namespace,
     check_text,
+    check_time,
     local_now,
 )
 from sleepmem.report.data import status
@@ -190,7 +192,7 @@ class SleepMemory:
         text: str,
         *,
         source: str = USER,
-        created_at: str | None = None,
+        created_at: str | datetime | None = None,
         message_id: str | None = None,
         speaker: str | None = None,
         thread: str | None = None,
@@ -203,7 +205,9 @@ class SleepMemory:
             text: what was said, of any length.
             source: "user", or "agent", "tool:<name>" and the like; only what the user said may
                 teach the weights by default.
-            created_at: when it was said, ISO 8601, with the offset of the speaker; now by default.
+            created_at: when it was said, ISO 8601 or a datetime, with the offset of the speaker.
+                By default now: then it is newer than all that was said so before, even when the
+                clock was set back since.
             message_id: of the message it came in; without one, saying the same again at once, on
                 the same day in the same thread, is one episode.
             speaker: who of several people said it.
@@ -212,21 +216,22 @@ class SleepMemory:
 
         Raises:
             NamespaceError: the namespace names no owner.
-            EpisodeError: the text is empty or no text.
+            EpisodeError: the text is empty or no text, or `created_at` is no time.
             FolderError: the disk is full, or the index was made with other embeddings.
         """
         check_text(text, "episode")
+        by_clock = created_at is None or created_at == ""
         episode = Episode(
             check_namespace(namespace),
             text.strip(),
             source,
-            created_at or local_now(),
+            local_now() if by_clock else check_time(created_at, "created_at").isoformat(),
             message_id,
             speaker,
             thread,
             answers,
         )
-        return observing.observe(self._day, episode)
+        return observing.observe(self._day, episode, by_clock=by_clock)
 
     def observe_messages(
         self,
@@ -234,7 +239,8 @@ class SleepMemory:
         messages: Sequence[BaseMessage],
         *,
         thread: str | None = None,
-        said_at: str | None = None,
+        said_at: str | datetime | None = None,
+        zone: tzinfo | None = None,
         tools: Collection[str] | None = None,
     ) -> None:
         """Store what happened in a conversation and is not stored yet.
@@ -246,10 +252,14 @@ class SleepMemory:
             namespace: whose memory.
             messages: the conversation so far, in any form that LangChain takes.
             thread: of the conversation.
-            said_at: the time where the speaker is, ISO 8601; now by default.
+            said_at: the time where the speaker is, ISO 8601 or a datetime; now by default, as
+                in `observe`.
+            zone: where the speaker is, for now; where this process runs by default.
             tools: names of the agent's tools, when they are known.
         """
-        turn = observing.Turn(check_namespace(namespace), thread, said_at, tools)
+        owner = check_namespace(namespace)
+        when = None if said_at == "" else said_at
+        turn = observing.Turn(owner, thread, said_at=when, zone=zone, tools=tools)
         observing.observe_messages(self._day, turn, messages=messages)
 
     def recall(  # noqa: PLR0913 - what is asked, and how: nearly all of them keywords
@@ -258,7 +268,7 @@ class SleepMemory:
         question: str,
         *,
         holds_experts: bool = True,
-        today: date | None = None,
+        today: str | date | None = None,
         seen: Iterable[str] = (),
         message_id: str | None = None,
         log: bool = True,
@@ -276,7 +286,7 @@ class SleepMemory:
             log: keep the decision and its reason: the retrieval-load curve is drawn from them.
 
         Raises:
-            EpisodeError: the question is empty or no text.
+            EpisodeError: the question is empty or no text, or `today` is no date.
             FolderError: the index was made with other embeddings.
         """
         owner = check_namespace(namespace)
@@ -298,7 +308,7 @@ class SleepMemory:
         *,
         first: Recall,
         reply: AIMessage,
-        today: date | None = None,
+        today: str | date | None = None,
         seen: Iterable[str] = (),
         message_id: str | None = None,
         log: bool = True,
@@ -333,7 +343,7 @@ class SleepMemory:
         recall: Recall,
         system: str = "",
         *,
-        today: date | None = None,
+        today: str | date | None = None,
         speaker: str | None = None,
     ) -> str:
         """The system message that carries what was recalled, after the agent's own `system`.
@@ -341,7 +351,8 @@ class SleepMemory:
         Just `system` when nothing was. `today`, the date where the user is, and who of several
         speaks are told, too.
         """
-        return recalling.context_message(recall, system, today=today, speaker=speaker)
+        day = None if today is None else check_day(today)
+        return recalling.context_message(recall, system, today=day, speaker=speaker)
 
     def ask(self, namespace: Iterable[str], question: str) -> Answer:
         """Gate, answer, and everything that holds when the weights do not know.
@@ -491,12 +502,12 @@ class SleepMemory:
 
 def _asked(
     question: str,
-    today: date | None = None,
+    today: str | date | None = None,
     seen: Iterable[str] = (),
     message_id: str | None = None,
 ) -> Asked:
     check_text(question, "question")
-    day = today or date.fromisoformat(local_now()[:10])
+    day = check_day(local_now() if today is None else today)
     return Asked(question, day, frozenset(map(terms, seen)), message_id)
 
 

@@ -5,6 +5,7 @@ Departs from nothing in the paper; it has no such records.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -12,7 +13,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time, tzinfo
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -77,9 +78,50 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
-def local_now() -> str:
-    """The time of this moment where this process runs, with its offset from UTC."""
-    return datetime.now().astimezone().isoformat(timespec="microseconds")
+def local_now(zone: tzinfo | None = None) -> str:
+    """The time of this moment with its offset from UTC: in a zone, or where this process runs."""
+    return datetime.now().astimezone(zone).isoformat(timespec="microseconds")
+
+
+def check_time(given: object, what: str) -> datetime:
+    """A time as a caller gives it: ISO 8601, a datetime or a date; without an offset, local.
+
+    Raises:
+        EpisodeError: it is none, or outside of the years 1 to 9999 in UTC.
+    """
+    told = _as_moment(given)
+    if isinstance(told, date) and not isinstance(told, datetime):
+        told = datetime.combine(told, time())
+    if isinstance(told, datetime):
+        with contextlib.suppress(ValueError, OverflowError, OSError):
+            told.astimezone(UTC)
+            return told
+    raise EpisodeError(
+        f"{what} is {given!r:.{_SHOWN}}; the newest wins, so it must be a time in the years 1 to "
+        "9999 of UTC. Pass ISO 8601 or a datetime, or nothing for now."
+    )
+
+
+def check_day(given: object) -> date:
+    """The date where the user is, as a caller gives it: a date, a datetime or ISO 8601.
+
+    Raises:
+        EpisodeError: it is none.
+    """
+    told = _as_moment(given)
+    if isinstance(told, date):
+        return told.date() if isinstance(told, datetime) else told
+    raise EpisodeError(
+        f'today is {given!r:.{_SHOWN}}; it tells what "yesterday" means, so it must be a date. '
+        "Pass a date or ISO 8601, or nothing for the date of this machine."
+    )
+
+
+def _as_moment(given: object) -> object:
+    try:
+        return datetime.fromisoformat(given) if isinstance(given, str) else given
+    except ValueError:
+        return None
 
 
 def check_text(text: str, what: str) -> None:
@@ -130,12 +172,13 @@ class Episode:
 
     text        what was said or done
     source      "user", "agent" for a task that the agent carried out, "tool:<name>" and the like
-    created_at  when; kept in UTC, ISO 8601 with microseconds
+    created_at  when, now by default; kept in UTC, ISO 8601 with microseconds
     message_id  of the message it came in
     speaker     who of several people said it
     thread      of the conversation
     answers     what the agent had said before: the question that the text answers
     day         the date where the speaker was, ISO 8601
+    sequence    its place in the ledger; of equal times the later one is the newer
     """
 
     namespace: Namespace
@@ -147,6 +190,7 @@ class Episode:
     thread: str | None = None
     answers: str | None = None
     day: str = ""
+    sequence: int = field(default=0, compare=False)
 
     def __post_init__(self) -> None:
         check_text(self.text, "episode")
@@ -154,13 +198,7 @@ class Episode:
         for name, clean in _SURROUNDINGS.items():
             value = getattr(self, name)
             object.__setattr__(self, name, None if value is None else clean(value))
-        try:
-            local = datetime.fromisoformat(self.created_at)
-        except ValueError:
-            raise EpisodeError(
-                f"created_at is {self.created_at!r}; the newest wins, so it must be a time. "
-                "Pass ISO 8601, or nothing for now."
-            ) from None
+        local = check_time(self.created_at, "created_at")
         created_at = local.astimezone(UTC).isoformat(timespec="microseconds")
         object.__setattr__(self, "created_at", created_at)
         object.__setattr__(self, "day", one_line(self.day) or local.date().isoformat())
@@ -175,9 +213,9 @@ class Episode:
         return self.day
 
     @property
-    def age_key(self) -> tuple[str, str]:
-        """Sorts episodes, oldest first."""
-        return self.created_at, self.id
+    def age_key(self) -> tuple[str, int, str]:
+        """Sorts episodes, oldest first, as the ledger does."""
+        return self.created_at, self.sequence, self.id
 
     @property
     def trusted(self) -> bool:

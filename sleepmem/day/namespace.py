@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
 from string import Formatter
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from sleepmem.errors import NamespaceError
-from sleepmem.records import Namespace, check_namespace, local_now
+from sleepmem.records import Namespace, check_namespace
 
 # Of scripts that name nothing at all.
 DEFAULT_NAMESPACE: Namespace = ("default",)
@@ -28,8 +27,8 @@ Owner = Iterable[str] | Callable[[Any], Any] | None
 _AUTH = "langgraph_auth_"
 # Where a caller names the user.
 _USER_KEYS = ("langgraph_user_id", "user_id")
-# How a place of a template begins.
-_NAME = re.compile(r"[^\W\d]\w*")
+# A place of a template: a name, and what is picked out of what it names.
+_PLACE = re.compile(r"[^\W\d]\w*(\.[^\W\d_]\w*|\[[^\[\]]+\])*")
 
 
 class Run(NamedTuple):
@@ -103,15 +102,13 @@ class Run(NamedTuple):
         is_about_user = any("user" in key for key in told)
         return not self.context and self.thread is None and not is_about_user
 
-    def now(self) -> str:
-        """The time where the speaker is: in their `timezone`, such as "Asia/Tokyo"."""
-        zone = self.get("timezone")
-        if not zone:
-            return local_now()
+    @property
+    def zone(self) -> ZoneInfo | None:
+        """Where the speaker is, by their `timezone`, such as "Asia/Tokyo"; None when unknown."""
         try:
-            return datetime.now(ZoneInfo(str(zone))).isoformat(timespec="microseconds")
+            return ZoneInfo(str(self.get("timezone") or ""))
         except (ZoneInfoNotFoundError, ValueError, OSError):  # a folder of zones, such as "Europe"
-            return local_now()
+            return None
 
 
 def current_namespace(runtime: Any = None) -> Namespace | None:
@@ -207,14 +204,19 @@ def _fields(part: str) -> list[str]:
     Raises:
         NamespaceError: a brace in it is no place to fill in.
     """
+    fields = []
     try:
-        fields = [name for _, name, _, _ in Formatter().parse(part) if name is not None]
+        for _, name, form, conversion in Formatter().parse(part):
+            if name is not None:
+                is_plain = _PLACE.fullmatch(name) and not form and not conversion
+                fields.append(name if is_plain else "")
     except ValueError:
         fields = [""]
-    if not all(_NAME.match(name) for name in fields):
+    if not all(fields):
         raise NamespaceError(
-            f"the namespace part {part!r} has a brace that names nothing to fill in, so everybody "
-            "would share one memory. Write '{user_id}', and a brace of a name itself twice: '{{'."
+            f"the namespace part {part!r} has a brace that names nothing to fill in as it is, so "
+            "several people could share one memory. Write '{user_id}', '{user.name}' or "
+            "'{orgs[0]}', and a brace of a name itself twice: '{{'."
         )
     return fields
 
@@ -233,7 +235,7 @@ def _filled(template: Namespace, run: Run) -> Namespace:
         fields = _fields(part)
         try:
             told = [Formatter().get_field(name, (), values)[0] for name in fields]
-            if any(value in (None, "") for value in told):
+            if not all(map(_names_somebody, told)):
                 raise LookupError
             parts.append(part.format_map(values))
         except (LookupError, AttributeError, TypeError, ValueError):
@@ -242,6 +244,13 @@ def _filled(template: Namespace, run: Run) -> Namespace:
                 "name. Pass it in config={'configurable': {...}} or in context."
             ) from None
     return check_namespace(parts)
+
+
+def _names_somebody(value: Any) -> bool:
+    """Whether it reads the same in every process: no object that shows where it lies."""
+    if isinstance(value, str | int):
+        return value != ""
+    return "__str__" in {name for kind in type(value).__mro__[:-1] for name in vars(kind)}
 
 
 def _as_mapping(value: Any) -> Mapping[str, Any]:

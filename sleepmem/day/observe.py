@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from datetime import datetime, tzinfo
 from typing import NamedTuple
 
 from langchain_core.messages import BaseMessage, convert_to_messages
@@ -10,7 +11,7 @@ from langchain_core.messages import BaseMessage, convert_to_messages
 from sleepmem.day.capture import Said, answer, done, said, turn_id
 from sleepmem.day.state import DayContext
 from sleepmem.errors import EpisodeError
-from sleepmem.records import AGENT, USER, Episode, Namespace, local_now
+from sleepmem.records import AGENT, USER, Episode, Namespace, check_time, local_now
 from sleepmem.text.terms import normalised, terms
 
 # Characters of a tool's result that are searched for our own memories, and how many are compared.
@@ -25,17 +26,24 @@ class Turn(NamedTuple):
     owner      whose memory
     thread     of the conversation
     said_at    the time where the speaker is; now by default
+    zone       where the speaker is, for now; that of this process by default
     tools      names of the agent's tools, when they are known
     """
 
     owner: Namespace
     thread: str | None = None
-    said_at: str | None = None
+    said_at: str | datetime | None = None
+    zone: tzinfo | None = None
     tools: Collection[str] | None = None
 
 
-def observe(day: DayContext, episode: Episode) -> Episode:
+def observe(day: DayContext, episode: Episode, *, by_clock: bool) -> Episode:
     """Store an episode; what was said last, said again at once, is no second one.
+
+    Args:
+        day: the open folder.
+        episode: what was said.
+        by_clock: nobody said when: it is newer than all that came in so before.
 
     Raises:
         FolderError: the disk is full, or the index was made with other embeddings.
@@ -43,7 +51,7 @@ def observe(day: DayContext, episode: Episode) -> Episode:
     last = _same_just_now(day, episode) if episode.message_id is None else None
     if last is not None:
         return last
-    day.folder.ledger.episodes.add(episode)
+    episode = _store(day, episode, by_clock=by_clock)
     if not day.folder.append_only:
         day.folder.catch_up(episode.namespace)
     return episode
@@ -75,14 +83,14 @@ def observe_messages(day: DayContext, turn: Turn, *, messages: Sequence[BaseMess
                 turn.owner,
                 one.text,
                 one.source,
-                turn.said_at or local_now(),
+                _told_at(turn),
                 one.message_id,
                 one.speaker,
                 turn.thread,
                 one.answers,
             )
             if not _is_known(day, one, episode):
-                day.folder.ledger.episodes.add(episode)
+                _store(day, episode, by_clock=turn.said_at is None)
         except EpisodeError as error:
             day.folder.ledger.turns.log_event(
                 "not stored", namespace=list(turn.owner), source=one.source, reason=str(error)
@@ -90,6 +98,20 @@ def observe_messages(day: DayContext, turn: Turn, *, messages: Sequence[BaseMess
     began, outcome = turn_id(messages), answer(messages)
     if began and outcome:
         episodes.complete(turn.owner, began, outcome=outcome)
+
+
+def _told_at(turn: Turn) -> str:
+    if turn.said_at is None:
+        return local_now(turn.zone)
+    return check_time(turn.said_at, "said_at").isoformat()
+
+
+def _store(day: DayContext, episode: Episode, *, by_clock: bool) -> Episode:
+    episodes = day.folder.ledger.episodes
+    if by_clock:
+        return episodes.tell(episode)
+    episodes.add(episode)
+    return episode
 
 
 def _is_known(day: DayContext, one: Said, episode: Episode) -> bool:

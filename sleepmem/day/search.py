@@ -123,7 +123,7 @@ def _judged(
             speaking = features(asked, text, day=episode.date, evidence=evidence, asks=asks)
             judged.append(Found(episode, text, speaking, score(speaking), similarities[episode_id]))
         found.append(max(judged, key=lambda one: one.score))
-    return sorted(found, key=lambda one: (one.score, one.episode.created_at), reverse=True)
+    return sorted(found, key=lambda one: (one.score, one.episode.age_key), reverse=True)
 
 
 def _missing(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from sleepmem.records import USER, Episode, Namespace, namespace_key
@@ -14,7 +16,12 @@ from sleepmem.text.terms import terms
 
 # The kind of event that tells whose a turn is of which no episode tells.
 BEGAN = "turn began"
-OLDEST_FIRST = "ORDER BY created_at, id"
+# As `Episode.age_key`: of equal times what was stored later is newer.
+OLDEST_FIRST, NEWEST_FIRST = (
+    "ORDER BY created_at, rowid",
+    "ORDER BY created_at DESC, rowid DESC",
+)
+_TICK = timedelta(microseconds=1)
 _BUFFERED = "learned_in IS NULL AND said_again IS NULL"
 _IS_TRUE = "superseded = 0"
 _HOLDS = f"{_IS_TRUE} AND said_again IS NULL"
@@ -37,7 +44,26 @@ class Episodes:
         self._counts: dict[Namespace, int] = {}
         self._counted_at = 0
 
-    def add(self, episode: Episode) -> list[str]:
+    def tell(self, episode: Episode) -> Episode:
+        """Store what the clock has dated, and return it as it is stored.
+
+        It is newer than all that the clock dated before, of this owner: a clock is set back, and
+        that of another machine goes otherwise.
+        """
+        with self._database.write():
+            ((last,),) = self._database.rows(
+                "SELECT max(created_at) FROM episodes "
+                "WHERE namespace = ? AND by_clock = 1 AND created_at >= ?",
+                namespace_key(episode.namespace),
+                episode.created_at,
+            )
+            if last is not None:
+                after = datetime.fromisoformat(last) + _TICK
+                episode = replace(episode, created_at=after.isoformat())
+            self.add(episode, by_clock=True)
+        return episode
+
+    def add(self, episode: Episode, *, by_clock: bool = False) -> list[str]:
         """Store it, once; returns the ids of those whose place it takes.
 
         These say the same in the same words, and are in no expert.
@@ -57,6 +83,7 @@ class Episodes:
             "day": episode.day,
             "same": same,
             "asks": asking,
+            "by_clock": int(by_clock),
         }
         columns, places = ", ".join(row), ", ".join("?" * len(row))
         with self._database.write() as db:
@@ -112,8 +139,8 @@ class Episodes:
     def newest(self, namespace: Namespace, source: str) -> Episode | None:
         """The last that this source said; None when it said nothing."""
         rows = self._database.rows(
-            "SELECT * FROM episodes WHERE namespace = ? AND source = ? "
-            "ORDER BY created_at DESC, rowid DESC LIMIT 1",
+            "SELECT rowid, * FROM episodes WHERE namespace = ? AND source = ? "
+            f"{NEWEST_FIRST} LIMIT 1",
             namespace_key(namespace),
             source,
         )
@@ -189,7 +216,8 @@ class Episodes:
         """
         holds = _IS_TRUE if repeated else _HOLDS
         rows = self._database.rows(
-            f"SELECT * FROM episodes WHERE id IN (SELECT value FROM json_each(?)) AND {holds}",
+            "SELECT rowid, * FROM episodes "
+            f"WHERE id IN (SELECT value FROM json_each(?)) AND {holds}",
             json.dumps(list(episode_ids)),
         )
         return {row["id"]: (as_episode(row), row["asks"] or 0.0) for row in rows}
@@ -230,7 +258,8 @@ class Episodes:
         Also what was said again on a later day: on its own day it happened, too.
         """
         rows = self._database.rows(
-            f"SELECT * FROM episodes WHERE namespace = ? AND day BETWEEN ? AND ? AND {_IS_TRUE} "
+            "SELECT rowid, * FROM episodes "
+            f"WHERE namespace = ? AND day BETWEEN ? AND ? AND {_IS_TRUE} "
             "ORDER BY day DESC, rowid DESC LIMIT ?",
             namespace_key(namespace),
             first,
@@ -243,15 +272,16 @@ class Episodes:
         """What holds and was told right before and right after it in the same conversation."""
         key = namespace_key(episode.namespace)
         found = []
-        for sign, order in (("<", "DESC"), (">", "ASC")):
+        for sign, order in (("<", NEWEST_FIRST), (">", OLDEST_FIRST)):
             found += self._database.rows(
-                f"SELECT * FROM episodes WHERE namespace = ? AND thread IS ? AND source = ? "
-                f"AND created_at {sign} ? AND {_HOLDS} AND {_TELLS} "
-                f"ORDER BY created_at {order} LIMIT 1",
+                f"SELECT rowid, * FROM episodes WHERE namespace = ? AND thread IS ? AND source = ? "
+                f"AND (created_at, rowid) {sign} (?, (SELECT rowid FROM episodes WHERE id = ?)) "
+                f"AND {_HOLDS} AND {_TELLS} {order} LIMIT 1",
                 key,
                 episode.thread,
                 episode.source,
                 episode.created_at,
+                episode.id,
             )
         return [as_episode(row) for row in found]
 
@@ -274,7 +304,7 @@ class Episodes:
     def faults(self) -> list[str]:
         """Those that do not match their hash or claim an expert that is not live."""
         faults = []
-        for row in self._database.rows("SELECT * FROM episodes"):
+        for row in self._database.rows("SELECT rowid, * FROM episodes"):
             if as_episode(row).id != row["id"]:
                 faults.append(f"episode {row['id']} does not match its content")
         homeless = self._database.rows(
@@ -290,7 +320,7 @@ class Episodes:
 
     def _select(self, condition: str, *values: Any) -> list[Episode]:
         rows = self._database.rows(
-            f"SELECT * FROM episodes WHERE {condition} {OLDEST_FIRST}", *values
+            f"SELECT rowid, * FROM episodes WHERE {condition} {OLDEST_FIRST}", *values
         )
         return [as_episode(row) for row in rows]
 
@@ -320,4 +350,5 @@ def as_episode(row: Any) -> Episode:
         row["thread"],
         row["answers"],
         row["day"] or "",
+        row["rowid"],
     )

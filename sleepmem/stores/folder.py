@@ -142,12 +142,12 @@ class Folder:
             ExpertError: a night made no expert, or its files are missing or damaged.
         """
         experts = self.ledger.lineage.experts(namespace, live=False)
-        known = {expert.night_id for expert in experts}
-        strange = sorted(set(nights) - known)
+        known = [expert.night_id for expert in experts]
+        strange = [night for night in nights if night not in known]
         if strange:
             raise ExpertError(
                 f"night {', '.join(strange)} made no expert for {namespace}; "
-                f"it has {', '.join(sorted(known)) or 'none'}."
+                f"it has {', '.join(known) or 'none'}."
             )
         wanted = [expert for expert in experts if expert.night_id in nights]
         absorbed = {name for expert in wanted for name in expert.lineage}

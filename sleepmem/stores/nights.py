@@ -95,11 +95,12 @@ class Nights:
     def last_promotion(self, namespace: Namespace) -> str:
         """When the last promoted night finished, or "" when none did."""
         rows = self._database.rows(
-            "SELECT max(finished_at) AS at FROM nights WHERE namespace = ? AND verdict = ?",
+            "SELECT finished_at FROM nights WHERE namespace = ? AND verdict = ? "
+            "ORDER BY number DESC LIMIT 1",
             namespace_key(namespace),
             Verdict.PROMOTED.value,
         )
-        return rows[0]["at"] or ""
+        return rows[0]["finished_at"] if rows else ""
 
     def add_probes(self, namespace: Namespace, probes: Sequence[Probe]) -> None:
         """Replace the probes of their night: a step that runs again writes the same rows again."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlite_utils import Database, Migrations
 
+from sleepmem.records import now
 from sleepmem.text.heads import SURELY_ASKS
 from sleepmem.text.terms import normalised, terms
 
@@ -308,6 +309,16 @@ def keep_vectors(db: Database) -> None:
         "WHERE indexed = 0 AND superseded = 0 AND said_again IS NULL"
     )
     db.execute("INSERT INTO learned_anew SELECT DISTINCT namespace, 1 FROM episodes")
+
+
+@migrations()
+def tell_what_the_clock_dated(db: Database) -> None:
+    # 1 when nobody said when it was told: the clock did, and what comes after it is newer
+    db.table("episodes").add_column("by_clock", int, not_null_default=0)
+    db.execute("UPDATE episodes SET by_clock = created_at <= ?", [now()])
+    db.execute(
+        "CREATE INDEX episodes_by_clock ON episodes (namespace, created_at) WHERE by_clock = 1"
+    )
 
 
 def place_of(row: str) -> str:

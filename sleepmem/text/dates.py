@@ -146,8 +146,11 @@ def _days(text: str, language: str, settings: dict[str, Any]) -> Iterator[Days]:
         return
     day = data.date_obj.date()
     if data.period == "week":
-        monday = day - timedelta(days=day.weekday())
-        yield Days(monday, monday + timedelta(days=6))
+        # The calendar may end within it.
+        first, last = date.min.toordinal(), date.max.toordinal()
+        monday = day.toordinal() - day.weekday()
+        sunday = min(monday + 6, last)
+        yield Days(date.fromordinal(max(monday, first)), date.fromordinal(sunday))
     elif data.period == "month":
         yield Days(day.replace(day=1), day.replace(day=calendar.monthrange(day.year, day.month)[1]))
     elif data.period == "year":
