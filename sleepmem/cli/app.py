@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,9 +20,9 @@ from typing import Annotated, Any, NoReturn
 from urllib.parse import unquote
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from sleepmem.cli.screen import Notes, Screen, shown
 from sleepmem.config import read_config
 from sleepmem.errors import MissingExtra, SleepmemError
 from sleepmem.memory import SleepMemory
@@ -33,7 +34,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-out, err = Console(), Console(stderr=True)
+out, err = Screen(), Screen(stderr=True)
+_NOTES = Notes(err)
 
 Folder = Annotated[Path, typer.Argument(help="The memory folder.", show_default=False)]
 Owner = Annotated[
@@ -72,14 +74,15 @@ PLOTS = ("matplotlib",)
 
 def fail(sentence: str) -> NoReturn:
     """End the command with one sentence on stderr and exit code 1."""
-    err.print("[red]error:[/red]", end=" ")
-    err.print(sentence, highlight=False, markup=False, soft_wrap=True)
+    err.print("error:", style="red", end=" ")
+    err.say(sentence)
     raise typer.Exit(1) from None
 
 
 @contextmanager
 def sentences() -> Iterator[None]:
     """One sentence instead of a traceback."""
+    logging.getLogger().addHandler(_NOTES)
     try:
         yield
     except SleepmemError as error:
@@ -167,14 +170,15 @@ def known_namespace(memory: SleepMemory, text: str) -> Namespace:
 
 
 def print_json(value: Any) -> None:
-    print(json.dumps(value, indent=1))
+    # JSON escapes every control character but the last of ASCII.
+    print(json.dumps(value, indent=1).replace("\x7f", "\\u007f"))
 
 
 @contextmanager
 def progress() -> Iterator[Callable[[dict[str, Any]], None]]:
     """A bar on stderr for the events of a night or a week."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -201,4 +205,4 @@ def _description(event: dict[str, Any]) -> str:
         words.append(event["arm"])
     elif "loss" in event:
         words.append(f"loss {event['loss']}")
-    return " ".join(words)
+    return shown(" ".join(words))

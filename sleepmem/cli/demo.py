@@ -46,7 +46,7 @@ def demo(
     for key, value in data["summary"].items():
         out.print(f"{key}: {value:g}")
     for path in paths:
-        out.print(str(path), highlight=False)
+        out.say(path)
 
 
 def _table(data: dict[str, Any]) -> Table:

@@ -67,7 +67,7 @@ def report(
         print_json(data)
     else:
         for path in paths:
-            print(path)
+            out.say(path)
 
 
 def verify(folder: Folder, as_json: Json = False) -> None:
@@ -78,7 +78,7 @@ def verify(folder: Folder, as_json: Json = False) -> None:
         print_json({"sound": not faults, "faults": faults})
     else:
         for sentence in faults or [_SOUND]:
-            print(sentence)
+            out.say(sentence)
     raise typer.Exit(1 if faults else 0)
 
 
@@ -86,7 +86,7 @@ def reindex(folder: Folder) -> None:
     """Make the index anew with the default embeddings: after they changed, or it was lost."""
     with opened(folder, reconcile=False) as memory:
         memory.reindex()
-        print(f"the index of {len(memory.ledger.episodes.namespaces())} namespaces is made anew")
+        out.say(f"the index of {len(memory.ledger.episodes.namespaces())} namespaces is made anew")
 
 
 def _cells(row: dict[str, Any]) -> list[str]:

@@ -64,7 +64,7 @@ def sleep(
         for report in reports:
             print_night(report)
         if not reports:
-            print("nothing is buffered")
+            out.say("nothing is buffered")
     codes = [_EXIT_CODES[report.verdict] for report in reports]
     raise typer.Exit(max(codes, default=0))
 
@@ -95,7 +95,7 @@ def rollback(
         print_json({"live": live, "back_in_buffer": back})
     else:
         experts = ", ".join(live) or "no expert"
-        print(f"live: {experts}; {len(back)} episodes are back in the buffer")
+        out.say(f"live: {experts}; {len(back)} episodes are back in the buffer")
 
 
 def one_night(memory: SleepMemory, owner: Namespace) -> NightReport:
@@ -120,14 +120,9 @@ def one_night(memory: SleepMemory, owner: Namespace) -> NightReport:
 def print_night(report: NightReport) -> None:
     """Two lines a night: the verdict with its reason, and what it did."""
     owner = as_path(report.namespace)
-    out.print(
-        f"{report.night_id} of {owner}: {report.verdict.value}, {report.reason}",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
+    out.say(f"{report.night_id} of {owner}: {report.verdict.value}, {report.reason}")
     seconds, tokens = f"{report.seconds:.0f} s", f"{report.tokens_trained:,} tokens trained"
-    out.print(f"{_outcome(report)}, {seconds}, {tokens}", soft_wrap=True)
+    out.say(f"{_outcome(report)}, {seconds}, {tokens}")
     for slower in report.slower:
         print_night(slower)
 

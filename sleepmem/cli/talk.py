@@ -68,7 +68,7 @@ def ask(
     with opened(folder, SERVE, model=model, config=config) as memory:
         answer = memory.ask(parse_namespace(namespace), question)
         if not as_json:
-            print(answer.text)
+            out.say(answer.text)
             return
         recall = answer.recall
         print_json(
@@ -106,10 +106,10 @@ def chat(
                 elif line:
                     told = {"role": "user", "content": line}
                     messages = agent.invoke({"messages": [*messages[-_TURNS:], told]})["messages"]
-                    out.print(messages[-1].text, markup=False, highlight=False)
+                    out.say(messages[-1].text)
             except (EpisodeError, MissingExtra) as error:
                 # The talk goes on.
-                err.print(str(error), markup=False, highlight=False, soft_wrap=True)
+                err.say(error)
 
 
 def _store(folder: Path, owner: Namespace, *, text: str, source: str) -> Episode:
