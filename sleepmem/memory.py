@@ -97,6 +97,7 @@ class SleepMemory:
         config: MemoryConfig | None = None,
         chroma_client: Any = None,
         append_only: bool = False,
+        read_only: bool = False,
         check_experts: bool = True,
         reconcile: bool = True,
         semantic: Semantic | None = None,
@@ -118,6 +119,9 @@ class SleepMemory:
             chroma_client: a client of your own Chroma server, instead of files in the folder.
             append_only: `observe` stores alone and embeds nothing: who recalls does. For a process
                 that only adds.
+            read_only: change nothing, not a byte: `recall` (without a log), `ask`, `verify`,
+                `status`, beside any process and on a disk that cannot be written. What would change
+                something raises FolderError.
             check_experts: refuse to open when an expert is missing or damaged; `rollback` needs
                 it off.
             reconcile: bring ledger and experts to agree; off for a look at what does not.
@@ -125,7 +129,8 @@ class SleepMemory:
                 the same, else 0.0; the embeddings by default.
 
         Raises:
-            ConfigError: `config` is the settings of one phase, not of the memory.
+            ConfigError: `config` is the settings of one phase, not of the memory; or the folder is
+                to be read only and appended to.
             FolderError: the folder cannot be created, read or written.
             LedgerError: the ledger is foreign, damaged or newer.
             ModelError: there is no such model folder.
@@ -136,13 +141,24 @@ class SleepMemory:
                 f"config is a {type(config).__name__}; it must be a MemoryConfig, such as "
                 "MemoryConfig(sleep=SleepConfig())."
             )
+        if append_only and read_only:
+            raise ConfigError(
+                "append_only=True and read_only=True are both given; what is only read cannot be "
+                "appended to. Pass one of them."
+            )
         vectors = embeddings or _default_embeddings()
         settings = config or MemoryConfig()
-        opened = Folder(Path(folder), vectors, chroma_client=chroma_client, append_only=append_only)
+        opened = Folder(
+            Path(folder),
+            vectors,
+            chroma_client=chroma_client,
+            append_only=append_only,
+            read_only=read_only,
+        )
         try:
             day = DayContext(opened, vectors, settings.gate, opened.model_to_use(model))
             memory = cls(opened, day, config=settings, semantic=semantic)
-            if reconcile:
+            if reconcile and not read_only:
                 opened.reconcile(check_experts=check_experts)
         except BaseException:
             opened.close()
@@ -162,6 +178,10 @@ class SleepMemory:
     @property
     def folder(self) -> Path:
         return self._opened.path
+
+    @property
+    def read_only(self) -> bool:
+        return self._opened.read_only
 
     @property
     def ledger(self) -> Ledger:

@@ -24,7 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from sleepmem.cli.screen import Notes, Screen, shown
 from sleepmem.config import read_config
-from sleepmem.errors import MissingExtra, SleepmemError
+from sleepmem.errors import FolderError, MissingExtra, SleepmemError
 from sleepmem.memory import SleepMemory
 from sleepmem.records import Namespace, check_namespace
 
@@ -127,6 +127,7 @@ def opened(
     needs: Sequence[str] = (),
     *,
     must_exist: bool = True,
+    or_read: bool = False,
     config: Path | None = None,
     **how: Any,
 ) -> Iterator[SleepMemory]:
@@ -136,6 +137,7 @@ def opened(
         folder: the memory folder.
         needs: packages that the command uses.
         must_exist: refuse to create the folder.
+        or_read: open it read only when another process holds it, or it cannot be written.
         config: TOML file of settings.
         how: of `SleepMemory.open`.
     """
@@ -146,7 +148,13 @@ def opened(
             fail(
                 f"there is no memory in {folder}. Create one with `sleepmem observe {folder} TEXT`."
             )
-        with SleepMemory.open(folder, config=settings, **how) as memory:
+        try:
+            memory = SleepMemory.open(folder, config=settings, **how)
+        except FolderError:
+            if not or_read:
+                raise
+            memory = SleepMemory.open(folder, config=settings, **{**how, "read_only": True})
+        with memory:
             yield memory
 
 

@@ -21,12 +21,16 @@ from sleepmem.cli.app import (
 )
 
 _SOUND = "sound: every episode matches its hash, every expert its checksum, the index the ledger"
+_SOUND_BUT_INDEX = (
+    "sound: every episode matches its hash, every expert its checksum; not looked at: the index, "
+    "because another process holds it or the folder cannot be written"
+)
 
 
 def status(folder: Folder, as_json: Json = False) -> None:
     """Per namespace: what is stored, what is buffered, what the weights hold,
     how often it retrieves."""
-    with opened(folder, append_only=True) as memory:
+    with opened(folder, read_only=True) as memory:
         rows = memory.status()
     if as_json:
         print_json(rows)
@@ -57,7 +61,7 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Write report.json, report.html and the plots of one namespace."""
-    with opened(folder, PLOTS, append_only=True) as memory:
+    with opened(folder, PLOTS, read_only=True) as memory:
         from sleepmem.report.data import from_ledger
         from sleepmem.report.draw import write
 
@@ -72,12 +76,12 @@ def report(
 
 def verify(folder: Folder, as_json: Json = False) -> None:
     """Prove that ledger, index and experts agree; exit code 1 when they do not."""
-    with opened(folder, reconcile=False) as memory:
-        faults = memory.verify()
+    with opened(folder, reconcile=False, or_read=True) as memory:
+        faults, sound = memory.verify(), _SOUND_BUT_INDEX if memory.read_only else _SOUND
     if as_json:
         print_json({"sound": not faults, "faults": faults})
     else:
-        for sentence in faults or [_SOUND]:
+        for sentence in faults or [sound]:
             out.say(sentence)
     raise typer.Exit(1 if faults else 0)
 

@@ -64,8 +64,9 @@ def ask(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Answer from the weights or from the buffer; prints the answer alone."""
-    with opened(folder, SERVE, model=model, config=config) as memory:
+    """Answer from the weights or from the buffer; prints the answer alone.
+    Beside another process it reads only."""
+    with opened(folder, SERVE, or_read=True, model=model, config=config) as memory:
         answer = memory.ask(parse_namespace(namespace), question)
         if not as_json:
             out.say(answer.text)

@@ -134,8 +134,10 @@ def context_message(
 def log_recall(day: DayContext, namespace: Namespace, *, question: str, recalled: Recall) -> None:
     """Keep the decision, and the memory tokens that it puts into the prompt.
 
-    A log that cannot be written costs no memory.
+    A log that cannot be written costs no memory; a folder that is only read has none.
     """
+    if day.folder.read_only:
+        return
     tokens = day.count_tokens(context_message(recalled)) if recalled.episodes else 0
 
     def write() -> None:

@@ -60,6 +60,7 @@ class Schedule:
         stop: threading.Event | None = None,
     ) -> NightReport:
         """One night, then those of slower levels that are due after it."""
+        self.folder.check_writable()
         with from_extra("night", "sleeping"):
             from sleepmem.model.local import LocalModel
             from sleepmem.night import graph

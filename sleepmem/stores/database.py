@@ -59,7 +59,7 @@ class Database:
                     migrations.apply(self.db)
                     self.db.execute(f"PRAGMA application_id={APPLICATION_ID}")
         except sqlite3.DatabaseError as error:
-            raise _in_words(path, error) from error
+            raise in_words(path, error) from error
         except OSError as error:
             raise FolderError(
                 f"{path} cannot be opened ({error.strerror or error}). "
@@ -106,7 +106,7 @@ class Database:
                     with self._transaction(synced):
                         yield self.db
             except sqlite3.DatabaseError as error:
-                raise _in_words(self.path, error) from error
+                raise in_words(self.path, error) from error
 
     @contextmanager
     def _transaction(self, synced: bool) -> Iterator[None]:
@@ -136,7 +136,7 @@ class Database:
             try:
                 return self.db.conn.execute(sql, values).fetchall()
             except sqlite3.DatabaseError as error:
-                raise _in_words(self.path, error) from error
+                raise in_words(self.path, error) from error
 
     def _check_process(self) -> None:
         """A connection that was opened before a fork corrupts, or waits for ever, after it."""
@@ -148,7 +148,7 @@ class Database:
             )
 
 
-def _in_words(path: Path, error: sqlite3.Error) -> FolderError | LedgerError:
+def in_words(path: Path, error: sqlite3.Error) -> FolderError | LedgerError:
     """The error of ours that says what SQLite found, and what to do."""
     text = str(error)
     if "readonly" in text or "unable to open" in text:

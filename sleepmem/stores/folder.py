@@ -23,9 +23,10 @@ from sleepmem.records import Namespace, namespace_key
 from sleepmem.stores import agreement
 from sleepmem.stores.buffer import Buffer
 from sleepmem.stores.expert_folder import ExpertFolders
-from sleepmem.stores.index import Index, ServerIndex, check_client
+from sleepmem.stores.index import ServerIndex, check_client
 from sleepmem.stores.index_files import FilesIndex
 from sleepmem.stores.ledger import Ledger
+from sleepmem.stores.reading import read_only as opened_read_only
 from sleepmem.text.relatedness import Relatedness
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Folder:
         embeddings: of the index.
         chroma_client: a client of your own Chroma server, instead of files in the folder.
         append_only: what is observed is stored alone; who recalls it embeds it.
+        read_only: change nothing, beside any process and on any disk.
 
     Raises:
         FolderError: the folder cannot be created, read or written.
@@ -56,18 +58,24 @@ class Folder:
         *,
         chroma_client: Any = None,
         append_only: bool = False,
+        read_only: bool = False,
     ) -> None:
-        self.path, self._embeddings, self.append_only = path, embeddings, append_only
+        self.path, self._embeddings = path, embeddings
+        self.append_only, self.read_only = append_only, read_only
         self._process = os.getpid()
         if chroma_client is not None:
             check_client(chroma_client)
-        _create(path)
-        self.ledger = Ledger(path / "ledger.db")
-        chroma = path / "chroma"
-        index: Index = ServerIndex(chroma_client) if chroma_client else FilesIndex(chroma)
+        if not read_only:
+            _create(path)
+        self.ledger = Ledger(path / "ledger.db", read_only=read_only)
+        chroma, index = path / "chroma", None
+        if chroma_client is not None:
+            index = ServerIndex(chroma_client)
+        elif not read_only:
+            index = FilesIndex(chroma)
+            if not chroma.exists():
+                self.ledger.vectors.lost()
         self.buffer = Buffer(self.ledger, embeddings, index)
-        if not chroma_client and not chroma.exists():
-            self.ledger.vectors.lost()
         self.experts = ExpertFolders(path)
 
     @contextlib.contextmanager
@@ -76,7 +84,9 @@ class Folder:
 
         Raises:
             FolderLocked: another one runs.
+            FolderError: the folder was opened read only.
         """
+        self.check_writable()
         locks = self.path / "nights"
         locks.mkdir(exist_ok=True)
         name = hashlib.sha256(namespace_key(namespace).encode()).hexdigest()[:32]
@@ -88,6 +98,11 @@ class Folder:
                 f"a night of {namespace} is running already in {self.path}, in another process "
                 "or thread. Wait until it has ended."
             ) from None
+
+    def check_writable(self) -> None:
+        """Raise FolderError when the folder was opened read only."""
+        if self.read_only:
+            raise opened_read_only(self.path)
 
     @functools.cached_property
     def relatedness(self) -> Relatedness:
@@ -106,7 +121,8 @@ class Folder:
         if known:
             return Relatedness.read(known)
         measured = Relatedness.measure(self._embeddings)
-        self.ledger.use_embeddings(measured.as_json())
+        if not self.read_only:
+            self.ledger.use_embeddings(measured.as_json())
         return measured
 
     def reindex(self) -> None:
@@ -124,7 +140,8 @@ class Folder:
             FolderError: the vectors were made with other embeddings.
         """
         _ = self.relatedness
-        self.buffer.catch_up(namespace)
+        if not self.read_only:
+            self.buffer.catch_up(namespace)
 
     def reconcile(self, *, check_experts: bool = True) -> None:
         """Bring the folders of the experts to what the ledger says."""
@@ -159,7 +176,10 @@ class Folder:
         return back
 
     def verify(self) -> list[str]:
-        """What does not agree, one sentence each; empty when all is sound."""
+        """What does not agree, one sentence each; empty when all is sound.
+
+        A folder that is opened read only is looked at without its index.
+        """
         faults = agreement.faults(self.ledger, experts=self.experts)
         return faults + self.buffer.faults(self.ledger.episodes.namespaces())
 
@@ -195,6 +215,8 @@ class Folder:
 
     def remember_model(self, model: str) -> None:
         """For the next opening, now that it is known to load."""
+        if self.read_only:
+            return
         self.ledger.use_model(_EMBEDDED_NAME if model == str(EMBEDDED) else model)
 
 

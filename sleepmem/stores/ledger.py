@@ -14,6 +14,7 @@ from sleepmem.stores.episodes import Episodes
 from sleepmem.stores.gates import Gates
 from sleepmem.stores.lineage import Lineage
 from sleepmem.stores.nights import Nights
+from sleepmem.stores.reading import ReadOnlyDatabase
 from sleepmem.stores.turns import Turns
 from sleepmem.stores.vectors import Vectors, episode_of, pieces_of
 from sleepmem.stores.words import Words
@@ -21,7 +22,7 @@ from sleepmem.text.similarity import fused
 
 
 class Ledger:
-    """Open, or create, the ledger of a memory folder. Safe to share between threads.
+    """Open, create or only read the ledger of a memory folder. Safe to share between threads.
 
         episodes   what was said                     turns     what was asked, and events
         words      full-text search over them        nights    probes, dreams, exams, reports
@@ -33,9 +34,9 @@ class Ledger:
         LedgerError: it is not a ledger, or a newer sleepmem wrote it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
-        self.database = Database(path)
+        self.database = ReadOnlyDatabase(path) if read_only else Database(path)
         self.episodes = Episodes(self.database)
         self.words = Words(self.database, self.episodes.count)
         self.vectors = Vectors(self.database)

@@ -218,6 +218,8 @@ class Vectors:
 
     def lost(self) -> None:
         """The index has nothing any more."""
+        if not self._database.rows("SELECT 1 FROM pieces WHERE lies_in IS NOT NULL LIMIT 1"):
+            return
         with self._database.write(synced=False) as db:
             db.conn.execute("UPDATE pieces SET lies_in = NULL WHERE lies_in IS NOT NULL")
 
