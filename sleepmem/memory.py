@@ -129,25 +129,14 @@ class SleepMemory:
                 the same, else 0.0; the embeddings by default.
 
         Raises:
-            ConfigError: `config` is the settings of one phase, not of the memory; or the folder is
-                to be read only and appended to.
+            ConfigError: `config` is the settings of one phase, or two ways to open are given.
             FolderError: the folder cannot be created, read or written.
             LedgerError: the ledger is foreign, damaged or newer.
             ModelError: there is no such model folder.
             ExpertError: a live expert is missing or damaged, or was trained on another model.
         """
-        if not isinstance(config, MemoryConfig | None):
-            raise ConfigError(
-                f"config is a {type(config).__name__}; it must be a MemoryConfig, such as "
-                "MemoryConfig(sleep=SleepConfig())."
-            )
-        if append_only and read_only:
-            raise ConfigError(
-                "append_only=True and read_only=True are both given; what is only read cannot be "
-                "appended to. Pass one of them."
-            )
+        settings = _settings(config, append_only=append_only, read_only=read_only)
         vectors = embeddings or _default_embeddings()
-        settings = config or MemoryConfig()
         opened = Folder(
             Path(folder),
             vectors,
@@ -518,6 +507,20 @@ class SleepMemory:
     asleep = async_twin(sleep)
     ais_tired = async_twin(is_tired)
     arollback = async_twin(rollback)
+
+
+def _settings(config: MemoryConfig | None, *, append_only: bool, read_only: bool) -> MemoryConfig:
+    if not isinstance(config, MemoryConfig | None):
+        raise ConfigError(
+            f"config is a {type(config).__name__}; it must be a MemoryConfig, such as "
+            "MemoryConfig(sleep=SleepConfig())."
+        )
+    if append_only and read_only:
+        raise ConfigError(
+            "append_only=True and read_only=True are both given; what is only read cannot be "
+            "appended to. Pass one of them."
+        )
+    return config or MemoryConfig()
 
 
 def _asked(
