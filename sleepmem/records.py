@@ -24,7 +24,7 @@ Namespace = tuple[str, ...]
 # The sources of what the user said and of what the agent did; every other is "tool:<name>" or the
 # caller's own word.
 USER, AGENT = "user", "agent"
-_EXPERT_NAME = re.compile(r"(?P<night>night-\d+)-(?P<tag>[^-]+)")
+_EXPERT_NAME = re.compile(r"(?P<night>night-\d+)-(?P<tag>\w+)")
 _LONGEST_PART = 512
 # Characters of a faulty owner that an error shows.
 _SHOWN = 60

@@ -7,7 +7,6 @@ ends the night with the reason in the ledger. Progress goes out as LangGraph cus
 from __future__ import annotations
 
 import itertools
-import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -18,12 +17,19 @@ from langgraph.config import get_stream_writer
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
-from sleepmem.night import steps
-from sleepmem.night.state import Decided, NightContext, State, Tonight, namespace_of, night_id_of
+from sleepmem.night import checkpoints, steps
+from sleepmem.night.state import (
+    Decided,
+    NightContext,
+    State,
+    Tonight,
+    as_state,
+    namespace_of,
+    night_id_of,
+)
 from sleepmem.night.summary import report_of
-from sleepmem.records import Namespace, NightReport, Verdict
+from sleepmem.records import ExpertName, Namespace, NightReport, Verdict
 
-CHECKPOINTS = "nights.db"
 # Steps after which there may be nothing to learn.
 MAY_END = ("select", "probe")
 
@@ -67,29 +73,43 @@ def run_night(
         The report; its verdict says whether anything changed. A step that broke gives the verdict
         `failed` and the reason, and raises nothing.
     """
-    connection = sqlite3.connect(night.folder.path / CHECKPOINTS, check_same_thread=False)
+    interrupted = night.ledger.nights.unfinished(namespace)
+
+    def tell(name: str) -> None:
+        night.ledger.turns.log_event("checkpoints set aside", file=name)
+
+    with checkpoints.opened(night.folder.path, interrupted, set_aside=tell) as saver:
+        return _run(night, namespace, saver=saver, on_event=on_event, level=level)
+
+
+def _run(
+    night: NightContext,
+    namespace: Namespace,
+    *,
+    saver: SqliteSaver,
+    on_event: Callable[[dict[str, Any]], None] | None,
+    level: str | None,
+) -> NightReport:
+    """Begin a night, or go on with the interrupted one, to its end."""
+    graph = build(night, saver)
+    state = _interrupted(night, namespace, graph, saver)
+    # Without a state to go on with, LangGraph begins; with one, None resumes.
+    first = None if state else _first(night, namespace, level)
+    tonight = state or first
+    assert tonight is not None
+    night_id = night_id_of(tonight)
+    thread: RunnableConfig = {"configurable": {"thread_id": night_id}}
     try:
-        saver = SqliteSaver(connection)
-        graph = build(night, saver)
-        state = _interrupted(night, namespace, graph, saver)
-        # Without a state to go on with, LangGraph begins; with one, None resumes.
-        first = None if state else _first(night, namespace, level)
-        tonight = state or first
-        assert tonight is not None
-        thread: RunnableConfig = {"configurable": {"thread_id": night_id_of(tonight)}}
-        try:
-            for event in graph.stream(first, thread, stream_mode="custom", durability="sync"):
-                if on_event:
-                    on_event(event)
-        except Exception as error:
-            reached: Any = {**tonight, **graph.get_state(thread).values}
-            saver.delete_thread(night_id_of(tonight))
-            return _failed(night, reached, error)
+        for event in graph.stream(first, thread, stream_mode="custom", durability="sync"):
+            if on_event:
+                on_event(event)
         finished: Any = graph.get_state(thread).values
-        saver.delete_thread(night_id_of(tonight))
-        return report_of(finished)
-    finally:
-        connection.close()
+    except Exception as error:
+        reached: Any = {**tonight, **checkpoints.reached(graph, night_id)}
+        checkpoints.forget(saver, night_id)
+        return _failed(night, reached, error)
+    checkpoints.forget(saver, night_id)
+    return report_of(finished)
 
 
 def _node(night: NightContext, name: str) -> Any:
@@ -128,25 +148,38 @@ def _interrupted(
     night_id = night.ledger.nights.unfinished(namespace)
     if night_id is None:
         return None
-    values = graph.get_state({"configurable": {"thread_id": night_id}}).values
-    if "tonight" not in values:
+    values = as_state(checkpoints.reached(graph, night_id))
+    if values is None or not _is_of(values, night, namespace, night_id):
         # It had reached no step, or another version of sleepmem had begun it: begun anew.
-        saver.delete_thread(night_id)
+        checkpoints.forget(saver, night_id)
         return None
     reason = _overtaken(night, namespace, values)
     if reason is None:
-        state: State = values
-        return state
+        return values
 
     # Then it ends here, without effect.
-    saver.delete_thread(night_id)
+    checkpoints.forget(saver, night_id)
     number = night.ledger.nights.numbers()[night_id]
     report = NightReport(night_id, namespace, Verdict.FAILED, reason, number=number)
     night.ledger.nights.finish(report)
     return None
 
 
-def _overtaken(night: NightContext, namespace: Namespace, values: dict[str, Any]) -> str | None:
+def _is_of(values: State, night: NightContext, namespace: Namespace, night_id: str) -> bool:
+    """Whether the state is this night's, and its experts are born in it."""
+    tonight = values.get("tonight")
+    number = night.ledger.nights.numbers()[night_id]
+    own = {"night_id": night_id, "number": number, "namespace": list(namespace)}
+    if tonight is None or {**tonight, **own} != tonight:
+        return False
+    born = [values["selected"]["expert"]] if "selected" in values else []
+    if "dreamt" in values and values["dreamt"]["expert"]:
+        born.append(values["dreamt"]["expert"])
+    names = [ExpertName.parse(name) for name in born]
+    return all(name is not None and name.night_id == night_id for name in names)
+
+
+def _overtaken(night: NightContext, namespace: Namespace, values: State) -> str | None:
     """Why an interrupted night cannot go on; None when it can."""
     if "selected" not in values:
         return None

@@ -9,7 +9,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 from sleepmem.config import GateConfig, Level, SleepConfig
 from sleepmem.errors import ConfigError
@@ -132,6 +135,17 @@ class State(TypedDict, total=False):
     calibrated: Calibrated
     pruned: Pruned
     spent: Spent
+
+
+_STATE = TypeAdapter(State)
+
+
+def as_state(values: dict[str, Any]) -> State | None:
+    """What was read as a state; None when it has another form than this version writes."""
+    try:
+        return _STATE.validate_python(values, strict=True)
+    except ValidationError:
+        return None
 
 
 def namespace_of(state: State) -> Namespace:
