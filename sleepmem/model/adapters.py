@@ -1,4 +1,4 @@
-"""What is done to the layers of experts: several summed, routed, or copied side by side.
+"""What is done to the layers of experts: read, several summed, routed, or copied side by side.
 
 An expert is a product B A of two low-rank matrices that is added to a layer's own. Knows torch and
 PEFT; a layer is one of PEFT's, and so is `peft`.
@@ -18,13 +18,20 @@ PEFT; a layer is one of PEFT's, and so is `peft`.
 from __future__ import annotations
 
 import itertools
+import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
+from peft import PeftModel, set_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from sleepmem.errors import ExpertError
 
 # Sums at the same time: that of an owner's evening and that of the night.
 _SUMS = 2
@@ -46,6 +53,51 @@ def delete_adapter(peft: PeftModel, adapter: str) -> None:
     another = next(name for name in peft.peft_config if name != adapter)
     tuner.set_adapter(another, inference_mode=True)
     peft.delete_adapter(adapter)
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What is read of an expert's files: two numbers and tensors, nothing that names a class.
+
+    PEFT's own way takes a pickle where the safetensors are missing, and from the settings what
+    else there is to import.
+    """
+
+    rank: int
+    alpha: float
+    weights: Mapping[str, torch.Tensor]
+
+    @classmethod
+    def read(cls, folder: Path) -> Saved:
+        """The expert in this folder.
+
+        Raises:
+            ExpertError: it is not one that `save_expert` wrote.
+        """
+        try:
+            settings = json.loads((folder / "adapter_config.json").read_text())
+            rank, alpha = int(settings["r"]), float(settings["lora_alpha"])
+            weights = load_file(folder / "adapter_model.safetensors")
+        except (OSError, ValueError, TypeError, LookupError, SafetensorError) as error:
+            raise ExpertError(
+                f"the expert in {folder} has no adapter_config.json and adapter_model.safetensors "
+                f"that can be read ({str(error).splitlines()[0]}); weights of another form, such "
+                "as a pickle, are never loaded. Restore the folder from a backup, or roll back."
+            ) from error
+        return cls(rank, alpha, weights)
+
+    def fill(self, peft: PeftModel, adapter: str) -> None:
+        """Give the adapter these weights.
+
+        Raises:
+            RuntimeError: they have other shapes.
+            ValueError: they are of other layers.
+        """
+        loaded = set_peft_model_state_dict(peft, dict(self.weights), adapter)
+        missing = [name for name in loaded.missing_keys if f".{adapter}." in name]
+        other = [*missing, *loaded.unexpected_keys]
+        if other:
+            raise ValueError(f"it changes other layers, such as {other[0]}")
 
 
 class Sums:

@@ -27,7 +27,7 @@ from safetensors import SafetensorError
 
 from sleepmem.errors import EpisodeError, ExpertError
 from sleepmem.model import generation
-from sleepmem.model.adapters import Copies, Sums, delete_adapter, layers_of
+from sleepmem.model.adapters import Copies, Saved, Sums, delete_adapter, layers_of
 from sleepmem.model.encoding import Encoding, Messages
 from sleepmem.model.generation import Reply, Sampling
 from sleepmem.model.loading import load_base
@@ -91,42 +91,35 @@ class LocalModel:
 
     def add_expert(self, name: str, rank: int, *, seed: int = 0) -> None:
         """A new expert that changes nothing yet (B is zero)."""
-        config = LoraConfig(
-            r=rank, lora_alpha=2 * rank, target_modules=self._mlp_layers, task_type="CAUSAL_LM"
-        )
         with self._lock, torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self._told = None
-            if self.peft is None:
-                self.peft = get_peft_model(self.base, config, adapter_name=name)
-            else:
-                self.peft.add_adapter(name, config)
-            self.experts = (*self.experts, name)
+            self._add(name, rank, alpha=2 * rank)
 
     def load_expert(self, name: str, folder: Path) -> None:
         """Load what `save_expert` wrote; nothing to do when it is in memory.
 
-        Whether the files are whole is for the caller to check.
+        Nothing but its rank and its weights is read, and these as safetensors. Whether the files
+        are whole is for the caller to check.
 
         Raises:
-            ExpertError: it does not fit the model.
+            ExpertError: it has no safetensors, or does not fit the model.
         """
         with self._lock:
             if name in self.experts:
                 return
-            self._told = None
+            saved = Saved.read(folder)
             try:
-                if self.peft is None:
-                    self.peft = PeftModel.from_pretrained(self.base, str(folder), adapter_name=name)
-                else:
-                    self.peft.load_adapter(str(folder), adapter_name=name)
+                with torch.random.fork_rng(devices=[]):
+                    self._add(name, saved.rank, alpha=saved.alpha, is_frozen=True)
+                assert self.peft is not None
+                saved.fill(self.peft, name)
             except (RuntimeError, ValueError) as error:
+                self.drop_expert(name)
                 raise ExpertError(
                     f"expert {name} does not fit model {self.name!r} "
                     f"({str(error).splitlines()[0]}); it was trained on another. "
                     "Open the folder with that model."
                 ) from error
-            self.experts = (*self.experts, name)
 
     def save_expert(self, name: str, folder: Path) -> None:
         """Write its weights and its settings into a new folder.
@@ -168,6 +161,21 @@ class LocalModel:
             self._on = self._on.without(name)
             if self._open_views:
                 self._tell_peft()
+
+    def _add(self, name: str, rank: int, *, alpha: float, is_frozen: bool = False) -> None:
+        config = LoraConfig(
+            r=rank,
+            lora_alpha=alpha,
+            target_modules=self._mlp_layers,
+            task_type="CAUSAL_LM",
+            inference_mode=is_frozen,
+        )
+        self._told = None
+        if self.peft is None:
+            self.peft = get_peft_model(self.base, config, adapter_name=name)
+        else:
+            self.peft.add_adapter(name, config)
+        self.experts = (*self.experts, name)
 
     # Views
 

@@ -1,6 +1,7 @@
 """Experts on the disk: what the model writes, through the stores that make it whole or nothing."""
 
 import json
+import pickle
 import resource
 from contextlib import contextmanager
 from functools import partial
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from _weights import logits, shake
+from safetensors.torch import load_file, save_file
 
 from sleepmem.errors import ExpertError, FolderError
 from sleepmem.model.local import LocalModel
@@ -192,3 +194,86 @@ def test_an_expert_is_never_overwritten(local, saved):
         write_expert(saved, partial(local.save_expert, "e"))
     assert (saved / "sha256.json").read_text() == kept
     assert names(saved.parent) == ["e"]
+
+
+# What is no expert
+
+
+class Runs:
+    """A pickle that makes a folder."""
+
+    def __init__(self, ran):
+        self.ran = ran
+
+    def __reduce__(self):
+        import os
+
+        return os.mkdir, (self.ran,)
+
+
+@pytest.mark.parametrize("beside", [(), ("other",)])
+@pytest.mark.parametrize("name", ["adapter_model.bin", "adapter_model.safetensors"])
+def test_a_pickle_is_never_loaded(fresh, saved, tmp_path, name, beside):
+    for other in beside:
+        fresh.add_expert(other, 2)
+    (saved / "adapter_model.safetensors").unlink()
+    (saved / name).write_bytes(pickle.dumps(Runs(str(tmp_path / "ran"))))
+    with pytest.raises(ExpertError, match=r"safetensors .*a pickle.*never loaded"):
+        fresh.load_expert("e", saved)
+    assert not (tmp_path / "ran").exists()
+    assert fresh.experts == beside
+
+
+def test_sound_weights_in_a_pickle_are_not_loaded_either(fresh, saved):
+    weights = saved / "adapter_model.safetensors"
+    torch.save(load_file(weights), saved / "adapter_model.bin")
+    weights.unlink()
+    with pytest.raises(ExpertError, match="safetensors"):
+        fresh.load_expert("e", saved)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {
+            "auto_mapping": {"base_model_class": "Evil", "parent_library": "evil"},
+            "base_model_name_or_path": "evil/evil",
+            "task_type": None,
+        },
+        {"megatron_config": {}, "megatron_core": "evil"},
+        {"peft_type": "XLORA", "adapters": {"0": "evil"}},
+        {"modules_to_save": ["lm_head"], "trainable_token_indices": [1], "use_dora": True},
+    ],
+)
+def test_settings_name_nothing_to_import(fresh, local, saved, tmp_path, monkeypatch, changed):
+    ran = tmp_path / "ran"
+    (tmp_path / "evil.py").write_text(f"import os\nos.mkdir({str(ran)!r})\nclass Evil: ...\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    file = saved / "adapter_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changed}))
+    fresh.load_expert("e", saved)
+    assert torch.equal(logits(fresh, ["e"]), logits(local, ["e"]))
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize("settings", ["", "[]", "{}", '{"r": "x"}', '{"r": 4}', "\xff"])
+def test_broken_settings_are_told_in_a_sentence(fresh, saved, settings):
+    (saved / "adapter_config.json").write_text(settings, encoding="latin-1")
+    with pytest.raises(ExpertError, match=r"adapter_config\.json"):
+        fresh.load_expert("e", saved)
+    assert fresh.experts == ()
+
+
+@pytest.mark.parametrize("change", ["another layer", "a layer less"])
+def test_weights_of_other_layers_do_not_fit(fresh, saved, change):
+    file = saved / "adapter_model.safetensors"
+    weights = load_file(file)
+    first = next(iter(weights))
+    kept = weights.pop(first)
+    if change == "another layer":
+        weights[first.replace("layers.0", "layers.9")] = kept
+    save_file(weights, file)
+    with pytest.raises(ExpertError, match="does not fit"):
+        fresh.load_expert("e", saved)
+    assert fresh.experts == ()
+    assert fresh.peft is None
