@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sleepmem._async import async_twin
 from sleepmem._extras import from_extra
+from sleepmem.arguments import check, check_id, check_setting, texts
 from sleepmem.config import MemoryConfig
 from sleepmem.day import answer
 from sleepmem.day import observe as observing
@@ -19,7 +20,7 @@ from sleepmem.day.namespace import DEFAULT_NAMESPACE, current_namespace
 from sleepmem.day.recall import Asked
 from sleepmem.day.safely import safely
 from sleepmem.day.state import DayContext
-from sleepmem.errors import ConfigError
+from sleepmem.errors import ConfigError, ExpertError
 from sleepmem.night.schedule import Schedule
 from sleepmem.records import (
     USER,
@@ -31,8 +32,10 @@ from sleepmem.records import (
     check_text,
     check_time,
     local_now,
+    readable,
 )
 from sleepmem.report.data import status
+from sleepmem.stores.backup import backup
 from sleepmem.stores.folder import Folder
 from sleepmem.text.terms import terms
 
@@ -61,7 +64,7 @@ class SleepMemory:
     Day      observe, observe_messages, recall, may_look_again, second_look, last_look, search,
              context, ask, safely, is_tired
     Night    sleep, rollback
-    Care     verify, reconcile, reindex, status, close
+    Care     verify, reconcile, reindex, backup, status, close
     Model    local, chat_model, live_experts
 
     No torch until `ask`, `chat_model` or `sleep`. What takes time has an `a...` twin.
@@ -129,13 +132,15 @@ class SleepMemory:
                 the same, else 0.0; the embeddings by default.
 
         Raises:
-            ConfigError: `config` is the settings of one phase, or two ways to open are given.
+            ConfigError: an argument is of the wrong type, such as the settings of one phase, or two
+                ways to open are given.
             FolderError: the folder cannot be created, read or written.
-            LedgerError: the ledger is foreign, damaged or newer.
+            LedgerError: the ledger is gone, foreign, damaged or newer.
             ModelError: there is no such model folder.
             ExpertError: a live expert is missing or damaged, or was trained on another model.
         """
         settings = _settings(config, append_only=append_only, read_only=read_only)
+        _check_opening(folder, model, embeddings=embeddings, semantic=semantic)
         vectors = embeddings or _default_embeddings()
         opened = Folder(
             Path(folder),
@@ -267,6 +272,13 @@ class SleepMemory:
             tools: names of the agent's tools, when they are known.
         """
         owner = check_namespace(namespace)
+        if isinstance(messages, str | bytes) or not isinstance(messages, Sequence):
+            check(messages, (), what="messages", expected="a list of LangChain messages")
+        for message in messages:
+            _check_has(message, "content", "one of messages", expected="LangChain messages")
+        check_id(thread, "thread")
+        if tools is not None:
+            texts(tools, "tools")
         when = None if said_at == "" else said_at
         turn = observing.Turn(owner, thread, said_at=when, zone=zone, tools=tools)
         observing.observe_messages(self._day, turn, messages=messages)
@@ -308,6 +320,7 @@ class SleepMemory:
         It admits not knowing, or comes unsure, from the weights.
         """
         owner = check_namespace(namespace)
+        _check_first(first, reply)
         return answer.may_look_again(self._day, owner, first=first, answer=reply)
 
     def second_look(  # noqa: PLR0913 - as `recall`: nearly all of them keywords
@@ -335,11 +348,13 @@ class SleepMemory:
             log: keep the decision.
         """
         owner = check_namespace(namespace)
+        _check_first(first, reply)
         asked = _asked(question, today, seen, message_id)
         return answer.second_look(self._day, owner, asked=asked, first=first, answer=reply, log=log)
 
     def last_look(self, namespace: Iterable[str], question: str) -> Recall | None:
         """The newest logged decision about this question, without its memories."""
+        check_text(question, "question")
         return self.ledger.turns.last_look(check_namespace(namespace), question)
 
     def search(self, namespace: Iterable[str], question: str, *, log: bool = True) -> Recall:
@@ -360,6 +375,9 @@ class SleepMemory:
         Just `system` when nothing was. `today`, the date where the user is, and who of several
         speaks are told, too.
         """
+        check(recall, Recall, what="recall", expected="what memory.recall gave")
+        check(system, str, what="system", expected="text")
+        check(speaker, (str, type(None)), what="speaker", expected="text, or nothing")
         day = None if today is None else check_day(today)
         return recalling.context_message(recall, system, today=day, speaker=speaker)
 
@@ -368,9 +386,8 @@ class SleepMemory:
 
         Stores nothing but the gate's log.
         """
-        owner = check_namespace(namespace)
-        model = self.chat_model(owner)
-        return answer.ask(self._day, owner, asked=_asked(question), model=model)
+        owner, asked = check_namespace(namespace), _asked(question)
+        return answer.ask(self._day, owner, asked=asked, model=self.chat_model(owner))
 
     def safely(
         self, what: str, call: Callable[[], T], *, otherwise: T, namespace: Iterable[str] = ()
@@ -412,6 +429,10 @@ class SleepMemory:
             FolderLocked: another process has a night of this owner.
         """
         owner = check_namespace(namespace)
+        check_setting(on_event, (Callable, type(None)), what="on_event", expected="a function")
+        check_setting(
+            stop, (threading.Event, type(None)), what="stop", expected="a threading.Event"
+        )
         with self._sleeping, self._opened.night(owner):
             retired = self._retired()
             report = self._schedule.sleep(owner, on_event=on_event, stop=stop)
@@ -428,7 +449,8 @@ class SleepMemory:
         Raises:
             ExpertError: a night made no expert, or its files are missing or damaged.
         """
-        return self._opened.rollback(check_namespace(namespace), list(nights))
+        owner = check_namespace(namespace)
+        return self._opened.rollback(owner, texts(nights, "nights", error=ExpertError))
 
     # Care
 
@@ -443,6 +465,18 @@ class SleepMemory:
         """
         self._opened.reconcile(check_experts=check_experts)
         self._opened.reconcile_index()
+
+    def backup(self, path: str | Path) -> None:
+        """Copy ledger and live experts into a new folder, while this and others go on.
+
+        The copy is a memory folder; its index is made anew when it is opened.
+
+        Raises:
+            FolderError: `path` exists or cannot be written.
+            ExpertError: a live expert is missing or damaged.
+        """
+        check_setting(path, (str, Path), what="path", expected="the path of a new folder")
+        backup(self.ledger.database, Path(path))
 
     def verify(self) -> list[str]:
         """What does not agree, one sentence each; empty when all is sound."""
@@ -503,6 +537,7 @@ class SleepMemory:
     asecond_look = async_twin(second_look)
     asearch = async_twin(search)
     areindex = async_twin(reindex)
+    abackup = async_twin(backup)
     aask = async_twin(ask)
     asleep = async_twin(sleep)
     ais_tired = async_twin(is_tired)
@@ -530,8 +565,30 @@ def _asked(
     message_id: str | None = None,
 ) -> Asked:
     check_text(question, "question")
+    check_id(message_id, "message_id")
     day = check_day(local_now() if today is None else today)
-    return Asked(question, day, frozenset(map(terms, seen)), message_id)
+    asks = None if message_id is None else readable(message_id)
+    return Asked(question, day, frozenset(map(terms, texts(seen, "seen"))), asks)
+
+
+def _check_opening(folder: Any, model: Any, *, embeddings: Any, semantic: Any) -> None:
+    check_setting(folder, (str, Path), what="folder", expected="the path of the memory folder")
+    named = (str, Path, type(None))
+    check_setting(model, named, what="model", expected="a hub id or a folder, or nothing")
+    check_setting(semantic, (Callable, type(None)), what="semantic", expected="a function")
+    if embeddings is not None and not hasattr(embeddings, "embed_documents"):
+        check_setting(embeddings, (), what="embeddings", expected="LangChain embeddings")
+
+
+def _check_first(first: Recall, reply: AIMessage) -> None:
+    check(first, Recall, what="first", expected="what memory.recall gave")
+    _check_has(reply, "response_metadata", "reply", expected="the AIMessage that was answered")
+
+
+def _check_has(value: Any, attribute: str, what: str, *, expected: str) -> None:
+    """By what it can do: its class need not be imported for that."""
+    if not hasattr(value, attribute):
+        check(value, (), what=what, expected=expected)
 
 
 def _default_embeddings() -> Embeddings:

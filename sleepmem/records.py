@@ -11,12 +11,13 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, time, tzinfo
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from sleepmem.arguments import check, check_id
 from sleepmem.errors import EpisodeError, NamespaceError
 
 Namespace = tuple[str, ...]
@@ -42,6 +43,10 @@ def check_namespace(namespace: Iterable[str]) -> Namespace:
             f"namespace {namespace!r} is a string; a namespace is a tuple of strings. "
             f"Pass ({namespace!r},)."
         )
+    expected = "a tuple of strings, such as ('alice',)"
+    check(namespace, Iterable, what="the namespace", expected=expected, error=NamespaceError)
+    if isinstance(namespace, Set | Mapping):
+        check(namespace, (), what="the namespace", expected=expected, error=NamespaceError)
     parts = tuple(namespace)
     if not parts:
         raise NamespaceError(
@@ -194,6 +199,12 @@ class Episode:
 
     def __post_init__(self) -> None:
         check_text(self.text, "episode")
+        check(self.source, str, what="the source", expected="text such as 'user' or 'tool:search'")
+        check_id(self.message_id, "message_id")
+        check_id(self.thread, "thread")
+        for name in ("speaker", "answers"):
+            check(getattr(self, name), (str, type(None)), what=name, expected="text, or nothing")
+        check(self.created_at, str, what="created_at", expected="ISO 8601, or nothing for now")
         object.__setattr__(self, "source", one_line(self.source))
         for name, clean in _SURROUNDINGS.items():
             value = getattr(self, name)

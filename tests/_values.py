@@ -9,6 +9,7 @@ import dataclasses
 import math
 import zlib
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from langchain_core.embeddings import Embeddings
@@ -26,7 +27,6 @@ from sleepmem.records import (
     Verdict,
     now,
 )
-from sleepmem.stores.expert_folder import write_checksums
 from sleepmem.stores.lineage import Proof
 from sleepmem.text.language import words
 
@@ -77,6 +77,11 @@ def probe(number: int, episode_id: str, question: str, answer: str, **changed: A
     )
 
 
+def _write_files(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "adapter_config.json").write_text("{}")
+
+
 def put_expert(
     memory: SleepMemory,
     namespace: tuple[str, ...],
@@ -97,10 +102,8 @@ def put_expert(
     name = str(ExpertName(night_id, "made"))
     expert = Expert(name, namespace, night_id, "fast", rank, now(), proven, live=True)
     if files:
-        folder = memory.folder / "experts" / expert.name
-        folder.mkdir(parents=True)
-        (folder / "adapter_config.json").write_text("{}")
-        write_checksums(folder)
+        memory.experts.write(expert.name, _write_files)
+        memory.experts.promote(expert.name)
     text = {episode.id: episode.text for episode in ledger.episodes.all(namespace)}
     probes = []
     for number, episode_id in enumerate(proven):

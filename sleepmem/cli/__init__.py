@@ -15,6 +15,7 @@ _COMMANDS = (
     inspection.report,
     inspection.verify,
     inspection.reindex,
+    inspection.backup,
     nights.rollback,
     demo.demo,
 )

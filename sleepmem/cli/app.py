@@ -27,6 +27,7 @@ from sleepmem.config import read_config
 from sleepmem.errors import FolderError, MissingExtra, SleepmemError
 from sleepmem.memory import SleepMemory
 from sleepmem.records import Namespace, check_namespace
+from sleepmem.stores import mark
 
 app = typer.Typer(
     help="Memory for LLM agents that moves, while the agent sleeps, out of the vector store "
@@ -144,7 +145,7 @@ def opened(
     with sentences():
         ready(needs)
         settings = read_config(config) if config else None
-        if must_exist and not (folder / "ledger.db").exists():
+        if must_exist and not (folder / mark.LEDGER).exists() and not mark.remains(folder):
             fail(
                 f"there is no memory in {folder}. Create one with `sleepmem observe {folder} TEXT`."
             )

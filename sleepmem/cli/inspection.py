@@ -1,4 +1,4 @@
-"""The commands that look at a folder and change nothing in it: status, report, verify."""
+"""The commands that care for a folder: status, report, verify, reindex, backup."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from sleepmem.cli.app import (
     print_json,
 )
 
-_SOUND = "sound: every episode matches its hash, every expert its checksum, the index the ledger"
+_SOUND = "sound: every episode is there and matches its hash, every expert, the index the ledger"
 _SOUND_BUT_INDEX = (
-    "sound: every episode matches its hash, every expert its checksum; not looked at: the index, "
-    "because another process holds it or the folder cannot be written"
+    "sound: every episode is there and matches its hash, every expert; not looked at: the index, "
+    "because the folder cannot be written"
 )
 
 
@@ -91,6 +91,18 @@ def reindex(folder: Folder) -> None:
     with opened(folder, reconcile=False) as memory:
         memory.reindex()
         out.say(f"the index of {len(memory.ledger.episodes.namespaces())} namespaces is made anew")
+
+
+def backup(
+    folder: Folder,
+    to: Annotated[
+        Path, typer.Argument(help="A new folder for the copy.", show_default=False, metavar="TO")
+    ],
+) -> None:
+    """Copy the memory into a new folder, while others use it: the ledger and the live experts."""
+    with opened(folder, append_only=True) as memory:
+        memory.backup(to)
+        out.say(f"{to} is a memory folder; its index is made anew when it is first opened")
 
 
 def _cells(row: dict[str, Any]) -> list[str]:

@@ -64,7 +64,7 @@ class Saved:
     """
 
     rank: int
-    alpha: float
+    alpha: int
     weights: Mapping[str, torch.Tensor]
 
     @classmethod
@@ -76,7 +76,7 @@ class Saved:
         """
         try:
             settings = json.loads((folder / "adapter_config.json").read_text())
-            rank, alpha = int(settings["r"]), float(settings["lora_alpha"])
+            rank, alpha = int(settings["r"]), int(settings["lora_alpha"])
             weights = load_file(folder / "adapter_model.safetensors")
         except (OSError, ValueError, TypeError, LookupError, SafetensorError) as error:
             raise ExpertError(
@@ -93,7 +93,7 @@ class Saved:
             RuntimeError: they have other shapes.
             ValueError: they are of other layers.
         """
-        loaded = set_peft_model_state_dict(peft, dict(self.weights), adapter)
+        loaded: Any = set_peft_model_state_dict(peft, dict(self.weights), adapter)
         missing = [name for name in loaded.missing_keys if f".{adapter}." in name]
         other = [*missing, *loaded.unexpected_keys]
         if other:

@@ -162,7 +162,7 @@ class LocalModel:
             if self._open_views:
                 self._tell_peft()
 
-    def _add(self, name: str, rank: int, *, alpha: float, is_frozen: bool = False) -> None:
+    def _add(self, name: str, rank: int, *, alpha: int, is_frozen: bool = False) -> None:
         config = LoraConfig(
             r=rank,
             lora_alpha=alpha,

@@ -326,8 +326,7 @@ def _bear(night: NightContext, state: State) -> None:
     selected = state["selected"]
     expert, absorbed = selected["expert"], selected["absorbed"]
     if absorbed and not night.config.expand:
-        night.experts.check(absorbed[-1])
-        night.local.load_expert(expert, night.experts.at(absorbed[-1]))
+        night.local.load_expert(expert, night.experts.checked(absorbed[-1]))
     else:
         seed = night.config.seeding.seed
         night.local.add_expert(expert, night.level(state).rank, seed=seed)

@@ -11,7 +11,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +83,20 @@ class Database:
                 f"{self.path} was written by a newer sleepmem (it has {', '.join(newer)}); "
                 "this one would misread it. Upgrade sleepmem."
             )
+
+    def copy(self, to: Path) -> None:
+        """Copy what is committed at one moment into a new file, while others write."""
+        self._check_process()
+        # Not made anew when it was deleted.
+        source = f"{self.path.resolve().as_uri()}?mode=rw"
+        try:
+            with (
+                closing(sqlite3.connect(source, uri=True, timeout=BUSY_SECONDS)) as ours,
+                closing(sqlite3.connect(to)) as copy,
+            ):
+                ours.backup(copy)
+        except sqlite3.DatabaseError as error:
+            raise in_words(self.path, error) from error
 
     def close(self) -> None:
         if self._process == os.getpid():

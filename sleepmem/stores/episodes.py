@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from sleepmem.records import USER, Episode, Namespace, namespace_key
 from sleepmem.stores.database import Database
-from sleepmem.stores.schema import index_words, same_key
+from sleepmem.stores.schema import MOST_DIGEST, digest, index_words, same_key, tally
 from sleepmem.text.heads import SURELY_ASKS, asks
 from sleepmem.text.terms import terms
 
@@ -93,6 +93,7 @@ class Episodes:
             )
             if not added.rowcount:
                 return []
+            tally(db, key, episode_id=episode.id)
             rowid = added.lastrowid or 0
             is_asked = (asking or 0.0) >= SURELY_ASKS
             index_words(db, rowid, namespace=key, text=episode.whole, asks=is_asked)
@@ -302,11 +303,14 @@ class Episodes:
         return [tuple(json.loads(row["namespace"])) for row in rows]
 
     def faults(self) -> list[str]:
-        """Those that do not match their hash or claim an expert that is not live."""
+        """Those that are gone, do not match their hash or claim an expert that is not live."""
         faults = []
-        for row in self._database.rows("SELECT rowid, * FROM episodes"):
-            if as_episode(row).id != row["id"]:
+        stored = self._tallies()
+        rows = self._database.rows("SELECT rowid, * FROM episodes")
+        for row in rows:
+            if not matches(row):
                 faults.append(f"episode {row['id']} does not match its content")
+        faults += _miscounted(rows, stored, since=self._tallies())
         homeless = self._database.rows(
             "SELECT id, learned_in FROM episodes WHERE learned_in IS NOT NULL "
             "AND learned_in NOT IN (SELECT night_id FROM experts WHERE live = 1)"
@@ -318,11 +322,58 @@ class Episodes:
             )
         return faults
 
+    def index_words_anew(self) -> None:
+        """Make the full-text index anew."""
+        with self._database.write() as db:
+            for table in ("episode_words", "episode_pieces"):
+                db.execute(f"INSERT INTO {table} ({table}) VALUES ('delete-all')")
+            for row in db.execute("SELECT rowid, * FROM episodes").fetchall():
+                asking = (row["asks"] or 0.0) >= SURELY_ASKS
+                text = as_episode(row).whole
+                index_words(db, row["rowid"], namespace=row["namespace"], text=text, asks=asking)
+
+    def _tallies(self) -> dict[str, tuple[int, int]]:
+        rows = self._database.rows("SELECT namespace, episodes, digests FROM tallies")
+        return {row[0]: (row[1], row[2]) for row in rows}
+
     def _select(self, condition: str, *values: Any) -> list[Episode]:
         rows = self._database.rows(
             f"SELECT rowid, * FROM episodes WHERE {condition} {OLDEST_FIRST}", *values
         )
         return [as_episode(row) for row in rows]
+
+
+def matches(row: Any) -> bool:
+    """Whether it can be read, and has the id that its content gives."""
+    try:
+        return bool(as_episode(row).id == row["id"])
+    except (ValueError, TypeError):
+        return False
+
+
+def _miscounted(
+    rows: Iterable[Any],
+    stored: Mapping[str, tuple[int, int]],
+    *,
+    since: Mapping[str, tuple[int, int]],
+) -> list[str]:
+    """Owners whose rows are not those that were stored; the tallies of before and after reading.
+
+    Where they differ somebody stores right now.
+    """
+    found: dict[str, tuple[int, int]] = {}
+    for row in rows:
+        number, digests = found.get(row["namespace"], (0, 0))
+        found[row["namespace"]] = number + 1, (digests + digest(row["id"])) & MOST_DIGEST
+    faults = []
+    for key in sorted({*stored, *found}):
+        if stored.get(key) == since.get(key) and stored.get(key) != found.get(key, (0, 0)):
+            there, were = found.get(key, (0, 0))[0], stored.get(key, (0, 0))[0]
+            faults.append(
+                f"of {key} {there} episodes are in the ledger and {were} were stored; rows were "
+                "deleted or put there by hand. Restore the ledger from a backup"
+            )
+    return faults
 
 
 def _asks(episode: Episode) -> float | None:

@@ -3,6 +3,9 @@
     folder/pending/NAME   tonight's expert, until it is promoted
     folder/experts/NAME   promoted ones; never overwritten
 
+What an expert's files must be the ledger says: the checksums beside them tell which one is damaged,
+and another expert's folder brings its own along.
+
 Knows no torch, so the day can ask whether an expert is whole.
 """
 
@@ -13,6 +16,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +24,10 @@ from sleepmem.errors import ExpertError, FolderError
 from sleepmem.records import ExpertName
 
 CHECKSUMS = "sha256.json"
+_REMEDY = (
+    "Restore it from a backup, or give up what it held with `sleepmem rollback`: "
+    "its episodes then go back to the buffer."
+)
 
 
 class Loader(Protocol):
@@ -31,16 +39,30 @@ class Loader(Protocol):
     def load_expert(self, name: str, folder: Path) -> None: ...
 
 
-class ExpertFolders:
-    """Where the experts of one memory folder lie."""
+class Seals(Protocol):
+    """The hash of each expert's files, by the expert's name; the ledger keeps them."""
 
-    def __init__(self, folder: Path) -> None:
+    def get(self, name: str, /) -> str | None: ...
+
+    def __setitem__(self, name: str, seal: str, /) -> None: ...
+
+
+class ExpertFolders:
+    """Where the experts of one memory folder lie.
+
+    Args:
+        folder: the memory folder.
+        seals: what the files of each expert must be; in memory by default.
+    """
+
+    def __init__(self, folder: Path, seals: Seals | None = None) -> None:
         self._pending, self._promoted = folder / "pending", folder / "experts"
+        self._seals: Seals = {} if seals is None else seals
 
     def at(self, name: str) -> Path:
         """The folder of an expert: of the promoted one, unless it is pending."""
-        pending = self._pending / name
-        return pending if pending.exists() else self._promoted / name
+        pending = _inside(self._pending, name)
+        return pending if pending.exists() else _inside(self._promoted, name)
 
     def load(self, model: Loader, names: Iterable[str]) -> None:
         """Bring experts into the model's memory that are not there yet.
@@ -50,22 +72,21 @@ class ExpertFolders:
         """
         for name in names:
             if name not in model.experts:
-                folder = self.at(name)
-                check_expert(folder)
-                model.load_expert(name, folder)
+                model.load_expert(name, self.checked(name))
 
     def write(self, name: str, save: Callable[[Path], None]) -> None:
         """Write tonight's expert in place of what a killed run of the night has left of it."""
+        folder = _inside(self._pending, name)
         self._pending.mkdir(exist_ok=True)
-        shutil.rmtree(self._pending / name, ignore_errors=True)
-        write_expert(self._pending / name, save)
+        shutil.rmtree(folder, ignore_errors=True)
+        write_expert(folder, save, seal=lambda seal: self._seals.__setitem__(name, seal))
 
     def promote(self, name: str) -> None:
         """Rename its folder; harmless when that was done already."""
-        promoted = self._promoted / name
+        promoted = _inside(self._promoted, name)
         if not promoted.exists():
             self._promoted.mkdir(exist_ok=True)
-            (self._pending / name).rename(promoted)
+            _inside(self._pending, name).rename(promoted)
 
     def clear_pending(self, night_id: str) -> None:
         """Remove what is still pending of a night."""
@@ -89,25 +110,60 @@ class ExpertFolders:
         for parent in (self._pending, self._promoted):
             for folder, name in _folders(parent):
                 over = name is not None and name.night_id in finished
-                if over and (_is_temporary(folder) or folder.name not in promoted):
+                if over and (_is_temporary(folder, name) or folder.name not in promoted):
                     shutil.rmtree(folder, ignore_errors=True)
                     removed.append(folder.name)
         return removed
 
     def check(self, name: str) -> None:
-        """Raise ExpertError unless the promoted expert is whole."""
-        check_expert(self._promoted / name)
+        """Raise ExpertError unless the promoted expert is whole, and the one that was promoted."""
+        self._check(name, _inside(self._promoted, name))
+
+    def checked(self, name: str) -> Path:
+        """The folder of an expert, pending or promoted.
+
+        Raises:
+            ExpertError: its files are missing, damaged or another expert's.
+        """
+        folder = self.at(name)
+        self._check(name, folder)
+        return folder
+
+    def seal_old(self, names: Iterable[str]) -> None:
+        """Take the files of experts from before there were seals for what was written.
+
+        One that is missing or damaged is left as it is.
+        """
+        for name in names:
+            with suppress(ExpertError):
+                folder = _inside(self._promoted, name)
+                check_expert(folder)
+                self._seals[name] = seal_of(folder)
+
+    def _check(self, name: str, folder: Path) -> None:
+        check_expert(folder)
+        if seal_of(folder) != self._seals.get(name):
+            raise ExpertError(
+                f"the expert folder {folder} is not what the ledger says: another expert's files "
+                f"lie there. {_REMEDY}"
+            )
 
     def size(self, name: str) -> int:
         """Bytes on disk."""
-        files = self._promoted / name
+        files = _inside(self._promoted, name)
         return sum(file.stat().st_size for file in files.iterdir() if file.is_file())
 
 
-def write_expert(folder: Path, save: Callable[[Path], None]) -> None:
+def write_expert(
+    folder: Path,
+    save: Callable[[Path], None],
+    *,
+    seal: Callable[[str], None] = lambda seal: None,
+) -> None:
     """Let `save` write into a temporary folder beside `folder`, then rename it.
 
-    There is a whole expert with checksums, synced to the disk, or none.
+    There is a whole expert with checksums, synced to the disk, or none. `seal` keeps the hash of
+    its files before it has its name.
 
     Raises:
         FolderError: it could not be written; nothing is left behind.
@@ -119,6 +175,7 @@ def write_expert(folder: Path, save: Callable[[Path], None]) -> None:
         write_checksums(temporary)
         for file in temporary.iterdir():
             _sync(file)
+        seal(seal_of(temporary))
         temporary.rename(folder)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -133,21 +190,22 @@ def write_checksums(folder: Path) -> None:
 
 
 def check_expert(folder: Path) -> None:
-    """Raise ExpertError unless the folder holds the expert that was written there."""
-    remedy = (
-        "Restore it from a backup, or give up what it held with `sleepmem rollback`: "
-        "its episodes then go back to the buffer."
-    )
+    """Raise ExpertError unless the folder's files are those that its checksums name."""
     try:
         written = json.loads((folder / CHECKSUMS).read_text())
     except (OSError, ValueError):
         missing = f"the expert folder {folder} is missing or incomplete."
-        raise ExpertError(f"{missing} {remedy}") from None
+        raise ExpertError(f"{missing} {_REMEDY}") from None
     if _checksums(folder) != written:
         raise ExpertError(
             f"the expert folder {folder} is damaged: its files are not the ones that were "
-            f"written. {remedy}"
+            f"written. {_REMEDY}"
         )
+
+
+def seal_of(folder: Path) -> str:
+    """One hash of the names and contents of an expert's files."""
+    return hashlib.sha256(json.dumps(_checksums(folder)).encode()).hexdigest()
 
 
 def _checksums(folder: Path) -> dict[str, str]:
@@ -170,5 +228,17 @@ def _folders(parent: Path) -> Iterator[tuple[Path, ExpertName | None]]:
         yield folder, ExpertName.parse(folder.name.removeprefix(".").removesuffix(".tmp"))
 
 
-def _is_temporary(folder: Path) -> bool:
-    return folder.name.startswith(".")
+def _is_temporary(folder: Path, name: ExpertName | None) -> bool:
+    """Whether it is what `write_expert` writes into; another hidden folder is somebody else's."""
+    return name is not None and folder.name == f".{name}.tmp"
+
+
+def _inside(parent: Path, name: str) -> Path:
+    """The folder of this name, which must be no way out of `parent`.
+
+    Raises:
+        ExpertError: it is one.
+    """
+    if name in ("", ".", "..") or {"/", "\\"} & set(name):
+        raise ExpertError(f"{name!r} is no name of an expert's folder. {_REMEDY}")
+    return parent / name

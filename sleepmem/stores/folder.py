@@ -3,7 +3,7 @@
 folder/ledger.db      the truth            folder/experts/   promoted experts
 folder/chroma/        an index of it       folder/pending/   tonight's, until it is promoted
 folder/nights.db      checkpoints          folder/nights/    locks: a night of an owner at a time
-folder/index.lock     held by the one process that has the files of the index open
+folder/ledger.id      whose folder it is   folder/index.lock held by the process that has the index
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from filelock import FileLock, Timeout
 
 from sleepmem.errors import ExpertError, FolderError, FolderLocked, ModelError
 from sleepmem.records import Namespace, namespace_key
-from sleepmem.stores import agreement
+from sleepmem.stores import agreement, mark
 from sleepmem.stores.buffer import Buffer
 from sleepmem.stores.expert_folder import ExpertFolders
-from sleepmem.stores.index import ServerIndex, check_client
+from sleepmem.stores.index import Index, ServerIndex, check_client
 from sleepmem.stores.index_files import FilesIndex
 from sleepmem.stores.ledger import Ledger
 from sleepmem.stores.reading import read_only as opened_read_only
@@ -48,7 +48,7 @@ class Folder:
 
     Raises:
         FolderError: the folder cannot be created, read or written.
-        LedgerError: the ledger is foreign, damaged or newer.
+        LedgerError: the ledger is gone, foreign, damaged or newer.
     """
 
     def __init__(
@@ -67,16 +67,28 @@ class Folder:
             check_client(chroma_client)
         if not read_only:
             _create(path)
-        self.ledger = Ledger(path / "ledger.db", read_only=read_only)
-        chroma, index = path / "chroma", None
+            mark.check_ledger(path)
+        self.ledger = Ledger(path / mark.LEDGER, read_only=read_only)
+        seals = self.ledger.lineage.seals
+        self.experts = ExpertFolders(path, seals)
+        try:
+            if not read_only:
+                mark.check_mark(path, self.ledger.id)
+                self.experts.seal_old(seals.open())
+            self.buffer = Buffer(self.ledger, embeddings, self._index(chroma_client))
+        except BaseException:
+            self.ledger.close()
+            raise
+
+    def _index(self, chroma_client: Any) -> Index | None:
         if chroma_client is not None:
-            index = ServerIndex(chroma_client)
-        elif not read_only:
-            index = FilesIndex(chroma)
-            if not chroma.exists():
-                self.ledger.vectors.lost()
-        self.buffer = Buffer(self.ledger, embeddings, index)
-        self.experts = ExpertFolders(path)
+            return ServerIndex(chroma_client)
+        if self.read_only:
+            return None
+        chroma = self.path / "chroma"
+        if not chroma.exists():
+            self.ledger.vectors.lost()
+        return FilesIndex(chroma)
 
     @contextlib.contextmanager
     def night(self, namespace: Namespace) -> Iterator[None]:
@@ -130,6 +142,7 @@ class Folder:
         self.buffer.clear()
         self.ledger.use_embeddings("")
         self.__dict__.pop("relatedness", None)
+        self.ledger.episodes.index_words_anew()
         for namespace in self.ledger.episodes.namespaces():
             self.catch_up(namespace)
 
@@ -181,7 +194,11 @@ class Folder:
         A folder that is opened read only is looked at without its index.
         """
         faults = agreement.faults(self.ledger, experts=self.experts)
-        return faults + self.buffer.faults(self.ledger.episodes.namespaces())
+        try:
+            faults += self.buffer.faults(self.ledger.episodes.namespaces())
+        except (ValueError, TypeError) as error:  # rows that were changed by hand
+            faults.append(f"the index cannot be compared with what the ledger holds ({error})")
+        return faults
 
     def close(self) -> None:
         """Close ledger and index; in a fork, nothing."""

@@ -91,7 +91,7 @@ class Ledger:
         """What is wrong, one sentence each; empty when it is sound. Re-derives every id."""
         report = self.database.rows("PRAGMA integrity_check")
         faults = [f"SQLite reports: {row[0]}" for row in report if row[0] != "ok"]
-        return faults + self.episodes.faults()
+        return [*faults, *self.episodes.faults(), *self.words.faults(), *self.nights.faults()]
 
     def close(self) -> None:
         self.database.close()

@@ -23,11 +23,40 @@ class Proof:
     passed: Sequence[str] = ()
 
 
+class Seals:
+    """What the files of each expert must be, by its name: kept when they are written.
+
+    A name is an expert's for ever, and an expert its owner's, so no files of another pass for it.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def get(self, name: str) -> str | None:
+        """The hash of its files; None of an expert that was never written here."""
+        rows = self._database.rows("SELECT sha256 FROM seals WHERE name = ?", name)
+        return rows[0]["sha256"] if rows else None
+
+    def __setitem__(self, name: str, seal: str) -> None:
+        with self._database.write() as db:
+            db.table("seals").insert({"name": name, "sha256": seal}, replace=True)
+
+    def names(self) -> set[str]:
+        """Every expert that was ever written."""
+        return {row["name"] for row in self._database.rows("SELECT name FROM seals")}
+
+    def open(self) -> list[str]:
+        """Experts from before there were seals."""
+        rows = self._database.rows("SELECT name FROM seals WHERE sha256 IS NULL")
+        return [row["name"] for row in rows]
+
+
 class Lineage:
     """Every expert that was ever promoted. Versions are never overwritten; some are live."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.seals = Seals(database)
 
     def experts(self, namespace: Namespace | None = None, *, live: bool = True) -> list[Expert]:
         """Experts in the order of their nights; only the live ones unless asked otherwise."""

@@ -92,6 +92,22 @@ class Nights:
         rows = self._database.rows("SELECT id, number FROM nights ORDER BY number")
         return {row["id"]: row["number"] for row in rows}
 
+    def faults(self) -> list[str]:
+        """Nights that are gone, and promoted ones whose expert is."""
+        faults = []
+        numbers = set(self.numbers().values())
+        gone = sorted(set(range(1, max(numbers, default=0) + 1)) - numbers)
+        if gone:
+            faults.append(
+                f"{len(gone)} nights are not in the ledger any more, number {gone[0]} first"
+            )
+        experts = {row["name"] for row in self._database.rows("SELECT name FROM experts")}
+        for night in self.finished():
+            expert = night.report.get("expert")
+            if expert and expert not in experts:
+                faults.append(f"expert {expert} of {night.id} is not in the ledger any more")
+        return faults
+
     def last_promotion(self, namespace: Namespace) -> str:
         """When the last promoted night finished, or "" when none did."""
         rows = self._database.rows(

@@ -15,6 +15,7 @@ from sleepmem.text.heads import SURELY_ASKS
 from sleepmem.text.terms import normalised, terms
 
 migrations = Migrations("sleepmem")
+MOST_DIGEST = 2**60 - 1
 
 
 @migrations()
@@ -319,6 +320,37 @@ def tell_what_the_clock_dated(db: Database) -> None:
     db.execute(
         "CREATE INDEX episodes_by_clock ON episodes (namespace, created_at) WHERE by_clock = 1"
     )
+
+
+@migrations()
+def seal_experts(db: Database) -> None:
+    # What the files of an expert must be: a hash, kept when they are written. NULL for those of
+    # before, which get theirs when the folder is opened.
+    db.table("seals").create({"name": str, "sha256": str}, pk="name")
+    db.execute("INSERT INTO seals (name) SELECT name FROM experts")
+
+
+@migrations()
+def count_episodes(db: Database) -> None:
+    # What was stored of each owner: how many, and the sum of their digests. Rows that somebody
+    # deletes or adds by hand do not agree with it.
+    db.table("tallies").create({"namespace": str, "episodes": int, "digests": int}, pk="namespace")
+    for namespace, episode_id in db.execute("SELECT namespace, id FROM episodes").fetchall():
+        tally(db, namespace, episode_id=episode_id)
+
+
+def tally(db: Database, namespace: str, *, episode_id: str) -> None:
+    """Count an episode that is stored."""
+    db.conn.execute(
+        "INSERT INTO tallies VALUES (?, 1, ?) ON CONFLICT (namespace) DO UPDATE SET "
+        f"episodes = episodes + 1, digests = (digests + excluded.digests) & {MOST_DIGEST}",
+        [namespace, digest(episode_id)],
+    )
+
+
+def digest(episode_id: str) -> int:
+    """60 bits that tell an id: the sum of two is a number of SQLite's still."""
+    return int.from_bytes(hashlib.sha256(str(episode_id).encode()).digest()) & MOST_DIGEST
 
 
 def place_of(row: str) -> str:

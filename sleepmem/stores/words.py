@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from sleepmem.errors import LedgerError
 from sleepmem.records import Namespace, namespace_key
 from sleepmem.stores.database import Database
+from sleepmem.stores.episodes import as_episode, matches
 from sleepmem.stores.schema import owned_words
 from sleepmem.text.rarity import BACKGROUND, commonness
-from sleepmem.text.terms import terms
+from sleepmem.text.terms import normalised, terms
 
 # Rows that all words of one question may touch; a word that more have tells least.
 _MOST_ROWS = 300
@@ -27,6 +30,8 @@ _MOST_SIMILAR = 100
 # A word that fewer rows have than this may be spelt another way in others.
 _RARE = 3
 _SHORTEST_PIECE, _PIECE = 3, 0.6
+# Words of an episode, and characters, that are asked for to see whether it is in the index.
+_CHECKED = 20
 # Rows looked at for each that is wanted; what a question's words count beside a statement's.
 _LOOKED_AT, _ASKED = 2, 0.5
 
@@ -97,6 +102,37 @@ class Words:
             [ids[row] for row in best_words if row in ids][:limit],
             [ids[row] for row in best_pieces if row in ids][:limit],
         )
+
+    def faults(self) -> list[str]:
+        """Whose episodes are not found by their own words, or by a piece of them."""
+        lost: Counter[str] = Counter()
+        for row in self._database.rows("SELECT rowid, * FROM episodes"):
+            if matches(row):  # what was changed by hand is a fault of its own
+                text = as_episode(row).whole
+                lost[row["namespace"]] += not self._is_indexed(row["rowid"], row["namespace"], text)
+        return [
+            f"of {key} {number} episodes are not in the full-text index; `sleepmem reindex` or "
+            "memory.reindex() makes it anew"
+            for key, number in sorted(lost.items())
+            if number
+        ]
+
+    def _is_indexed(self, row: int, key: str, text: str) -> bool:
+        words = owned_words(key, dict.fromkeys(terms(text)))[:_CHECKED]
+        pieces = [
+            word[:_CHECKED]
+            for word in normalised(text).replace("\0", " ").split()
+            if len(word) >= _SHORTEST_PIECE
+        ]
+        for table, phrases in (("episode_words", words), ("episode_pieces", pieces[:1])):
+            sql = f"SELECT 1 FROM {table} WHERE {table} MATCH ? AND rowid = ?"
+            try:
+                found = self._database.rows(sql, " ".join(map(_quoted, phrases)), row)
+            except LedgerError:  # the index is damaged
+                found = []
+            if phrases and not found:
+                return False
+        return True
 
     def _with_word(
         self, namespace: Namespace, word: str, count: Count, most: int

@@ -15,6 +15,7 @@ from langgraph.graph import START, StateGraph
 from sleepmem import SleepMemory, Verdict
 from sleepmem.night import steps
 from sleepmem.night.probing import probe as probing
+from sleepmem.stores.expert_folder import write_checksums
 
 BOB = ("bob",)
 STEPS = list(steps.STEPS)
@@ -308,6 +309,19 @@ def test_an_unfinished_nights_expert_is_no_stray(opened, by_hand):
     pending = strays(memory.folder)
     assert len(pending) == 1
     assert strays(opened().folder) == pending
+
+
+def test_a_pending_expert_that_was_exchanged_is_not_promoted(opened, by_hand):
+    memory = opened()
+    tell(memory)
+    sleep_killed(memory, "exam")
+    (pending,) = (memory.folder / "pending").iterdir()
+    (pending / "adapter_config.json").write_text("{}")
+    write_checksums(pending)  # whole by its own checksums
+    report, _ = watched(opened())
+    assert report.verdict is Verdict.FAILED
+    assert "another expert's files" in report.reason
+    assert opened().verify() == []
 
 
 def test_rolled_back_experts_are_no_strays(opened, by_hand):

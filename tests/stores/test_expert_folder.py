@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 
 import pytest
 
@@ -113,6 +114,46 @@ def test_only_what_is_not_in_memory_is_checked_and_loaded(tmp_path, folders):
     assert model.loaded == []
 
 
+# Whose files they are
+
+
+def test_the_files_of_another_expert_are_refused(tmp_path, folders):
+    for name in (FIRST, SECOND):
+        folders.write(name, lambda folder, name=name: save(folder) or (folder / name).touch())
+        folders.promote(name)
+    shutil.rmtree(tmp_path / "experts" / FIRST)
+    shutil.copytree(tmp_path / "experts" / SECOND, tmp_path / "experts" / FIRST)
+    for ask in (folders.check, folders.checked, lambda name: folders.load(Holder(), [name])):
+        with pytest.raises(ExpertError, match="another expert's files"):
+            ask(FIRST)
+    folders.check(SECOND)
+
+
+def test_what_nobody_wrote_here_is_no_expert(tmp_path, folders):
+    write_expert(tmp_path / "experts" / FIRST, save)
+    with pytest.raises(ExpertError, match="another expert's files"):
+        folders.check(FIRST)
+    folders.seal_old([SECOND, FIRST, ".."])  # from before; the others are missing
+    folders.check(FIRST)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../outside", "/outside", "a/b", "..\\outside"])
+def test_no_name_leads_out_of_the_folder(tmp_path, name):
+    folders = ExpertFolders(tmp_path / "m")
+    make(tmp_path, "outside")
+    for ask in (
+        folders.at,
+        folders.check,
+        folders.promote,
+        folders.size,
+        lambda name: folders.write(name, save),
+    ):
+        with pytest.raises(ExpertError, match="no name of an expert"):
+            ask(name)
+    assert names(tmp_path) == ["outside"]
+    assert names(tmp_path / "outside") == ["weights"]
+
+
 # Clearing up
 
 
@@ -146,6 +187,7 @@ def test_swept_is_what_was_half_written_or_never_promoted(tmp_path, folders, par
 @pytest.mark.parametrize("parent", ["pending", "experts"])
 def test_a_folder_that_is_no_experts_is_left_alone(tmp_path, folders, parent):
     strange = ["backup", "night-0001", "night-0001-", f"{FIRST}-backup", f"{FIRST}.tmp-old-1"]
+    strange += [".git", ".snapshots", ".None.tmp", ".notes.tmp", f".{SECOND}"]
     make(tmp_path / parent, *strange)
     assert folders.sweep(set(), {"night-0001"}) == []
     assert names(tmp_path / parent) == sorted(strange)

@@ -36,7 +36,6 @@ from sleepmem.records import (
     Score,
     Verdict,
 )
-from sleepmem.stores.expert_folder import check_expert
 from sleepmem.text.language import names, subject, words
 from sleepmem.text.prompts import line_of
 
@@ -149,9 +148,7 @@ class _School:
 def _copy_of_tonights(night: NightContext, state: State, *, beside: Sequence[str]) -> Dreamer:
     """A copy of tonight's expert, under a name of its own."""
     name = str(ExpertName.new(night_id_of(state), namespace_of(state)))
-    folder = night.experts.at(expert_of(state))
-    check_expert(folder)
-    night.local.load_expert(name, folder)
+    night.local.load_expert(name, night.experts.checked(expert_of(state)))
     return Dreamer(night.local, name, beside)
 
 

@@ -1,0 +1,54 @@
+"""What a caller hands over is of the type it must be, or refused in one sentence."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from typing import Any
+
+from sleepmem.errors import ConfigError, EpisodeError, SleepmemError
+
+# Characters of a wrong value that an error shows.
+_SHOWN = 60
+# What hosts name messages and conversations by.
+_IDS = (str, int, uuid.UUID)
+
+
+def check(
+    value: object,
+    kinds: Any,
+    *,
+    what: str,
+    expected: str,
+    error: type[SleepmemError] = EpisodeError,
+) -> None:
+    """Raise `error` unless the value is one of these types; True and False are no numbers."""
+    is_flag = isinstance(value, bool) and kinds is not bool
+    if isinstance(value, kinds) and not is_flag:
+        return
+    shown = f"{value!r:.{_SHOWN}}" if isinstance(value, str | int | float | bytes) else ""
+    raise error(f"{what} is a {type(value).__name__} {shown}".rstrip() + f"; pass {expected}.")
+
+
+def check_id(value: object, what: str) -> None:
+    """That it names a message or a conversation, or is None."""
+    check(value, (*_IDS, type(None)), what=what, expected="text or a number, or nothing")
+
+
+def check_setting(value: object, kinds: Any, *, what: str, expected: str) -> None:
+    """Of what is set once, rather than said."""
+    check(value, kinds, what=what, expected=expected, error=ConfigError)
+
+
+def texts(
+    values: Iterable[str], what: str, *, error: type[SleepmemError] = EpisodeError
+) -> tuple[str, ...]:
+    """The values, each of them text; one text alone is none of many."""
+    expected = "a list of texts"
+    if isinstance(values, str | bytes):
+        check(values, (), what=what, expected=expected, error=error)
+    check(values, Iterable, what=what, expected=expected, error=error)
+    given = tuple(values)
+    for one in given:
+        check(one, str, what=f"one of {what}", expected="text", error=error)
+    return given

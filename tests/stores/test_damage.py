@@ -1,0 +1,337 @@
+"""What is deleted, emptied, replaced or copied by hand, and the copies that mend it."""
+
+import asyncio
+import shutil
+import sqlite3
+import threading
+from contextlib import closing
+
+import pytest
+import sqlite_utils
+from _values import HashedWords, put_expert
+from typer.testing import CliRunner
+
+from sleepmem import SleepMemory
+from sleepmem.cli import app
+from sleepmem.errors import ExpertError, FolderError, LedgerError
+from sleepmem.stores.schema import migrations
+
+ALICE, BOB = ("alice",), ("bob",)
+TOLD = "Mara moved to Brenport."
+run = CliRunner().invoke
+
+
+def opened(path, **how):
+    return SleepMemory.open(path, embeddings=HashedWords(), **how)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A memory with an expert, an index and what a night leaves; closed."""
+    with opened(tmp_path / "m") as memory:
+        for owner in (ALICE, BOB):
+            put_expert(memory, owner, [memory.observe(owner, TOLD).id])
+            memory.observe(owner, "Jon owns the red boat.")
+    (tmp_path / "m" / "nights.db").write_bytes(b"SQLite")
+    return tmp_path / "m"
+
+
+def by_hand(folder, *statements):
+    with closing(sqlite3.connect(folder / "ledger.db")) as file:
+        for statement in statements:
+            file.execute(statement)
+        file.commit()
+
+
+# The ledger gone
+
+
+def deleted(folder):
+    for file in folder.glob("ledger.db*"):
+        file.unlink()
+
+
+def emptied(folder):
+    deleted(folder)
+    (folder / "ledger.db").touch()
+
+
+def without_tables(folder):
+    deleted(folder)
+    by_hand(folder, "CREATE TABLE t (x)", "DROP TABLE t")
+
+
+def new(folder):
+    deleted(folder)
+    with opened(folder.parent / "new", append_only=True) as memory:
+        memory.observe(ALICE, "Somebody else's.")
+    shutil.copy(folder.parent / "new" / "ledger.db", folder)
+
+
+GONE = [deleted, emptied, without_tables, new]
+
+
+@pytest.mark.parametrize("how", [{}, {"append_only": True}, {"reconcile": False}])
+@pytest.mark.parametrize("damage", GONE)
+def test_a_ledger_that_is_gone_is_no_new_memory(folder, damage, how):
+    kept = shutil.copytree(folder, folder.parent / "kept")
+    damage(folder)
+    for _ in range(2):
+        with pytest.raises(LedgerError, match=r"(?s)ledger .*(gone|replaced).*[Rr]estore.*backup"):
+            opened(folder, **how)
+    assert list((folder / "experts").iterdir())
+    deleted(folder)
+    shutil.copy(kept / "ledger.db", folder)
+    with opened(folder) as memory:
+        assert len(memory.ledger.episodes.all()) == 4
+        assert memory.verify() == []
+
+
+@pytest.mark.parametrize("left", ["nights.db", "chroma", "experts", "ledger.id"])
+def test_whatever_lies_beside_it_tells_that_there_was_one(folder, left):
+    for path in folder.iterdir():
+        if path.name != left:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(LedgerError, match=left):
+        opened(folder)
+    assert [path.name for path in folder.iterdir()] == [left]
+
+
+def test_without_all_of_it_a_memory_is_begun_anew(folder):
+    for path in list(folder.iterdir()):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with opened(folder) as memory:
+        assert memory.verify() == memory.status() == []
+
+
+@pytest.mark.parametrize("command", ["verify", "status", "sleep", "backup"])
+def test_no_command_takes_it_for_a_new_memory(folder, command):
+    deleted(folder)
+    done = run(app, [command, str(folder), *([str(folder / "b")] if command == "backup" else [])])
+    assert done.exit_code == 1
+    assert "Restore ledger.db from a backup" in done.output
+    assert not (folder / "ledger.db").exists()
+
+
+def test_a_folder_from_before_the_mark_is_marked(folder):
+    (folder / "ledger.id").unlink()
+    with opened(folder) as memory:
+        assert (folder / "ledger.id").read_text() == memory.ledger.id
+        assert len(memory.ledger.episodes.all()) == 4
+
+
+# Rows that are gone
+
+
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        ("DELETE FROM episodes WHERE rowid = 1", '["alice"] 1 episodes are in the ledger and 2'),
+        ("DELETE FROM episodes WHERE rowid = 4", '["bob"] 1 episodes are in the ledger and 2'),
+        ("""DELETE FROM episodes WHERE namespace = '["bob"]'""", '["bob"] 0 episodes are in'),
+        ("UPDATE tallies SET digests = digests + 1", '["alice"] 2 episodes are in the ledger'),
+        ("UPDATE episodes SET namespace = 'bob' WHERE rowid = 4", "does not match its content"),
+        ("UPDATE episodes SET text = '' WHERE rowid = 4", "does not match its content"),
+        (
+            "DELETE FROM nights WHERE number = 1",
+            "1 nights are not in the ledger",
+        ),
+        ("DELETE FROM experts", "which is not live"),
+        (
+            "INSERT INTO episode_words (episode_words) VALUES ('delete-all')",
+            '["alice"] 2 episodes are not in the full-text index',
+        ),
+        (
+            "INSERT INTO episode_pieces (episode_pieces) VALUES ('delete-all')",
+            '["bob"] 2 episodes are not in the full-text index',
+        ),
+        ("DELETE FROM episode_words_data WHERE id > 10", "full-text index"),
+    ],
+)
+def test_verify_finds_what_is_gone(folder, statement, told):
+    by_hand(folder, statement)
+    with opened(folder, reconcile=False) as memory:
+        assert any(told in fault for fault in memory.verify())
+
+
+def test_a_row_put_in_the_place_of_another_is_found(folder):
+    with opened(folder.parent / "other", append_only=True) as memory:
+        memory.observe(ALICE, "Mara never moved.")
+    by_hand(
+        folder,
+        f"ATTACH '{folder.parent / 'other' / 'ledger.db'}' AS other",
+        "DELETE FROM episodes WHERE rowid = 2",
+        "INSERT INTO episodes SELECT * FROM other.episodes",
+    )
+    with opened(folder, reconcile=False) as memory:
+        faults = memory.verify()
+    assert any('of ["alice"] 2 episodes are in the ledger and 2 were stored' in f for f in faults)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO {table} ({table}) VALUES ('delete-all')",
+        "DELETE FROM {table}_data WHERE id > 10",
+        "DELETE FROM {table}_idx",
+    ],
+)
+def test_reindexing_makes_the_full_text_index_anew(folder, statement):
+    by_hand(folder, *(statement.format(table=t) for t in ("episode_words", "episode_pieces")))
+    with opened(folder) as memory:
+        memory.reindex()
+        assert memory.verify() == []
+        (found,) = memory.ledger.search(ALICE, "Who owns a boat?", limit=1)
+        assert found.text == "Jon owns the red boat."
+
+
+TEXTS = ["😀", "?!", "a", "ab", "\x00", "a\x00bcd", '"quoted" OR *', "田中さんは東京", "Éé ß ﬁ"]
+
+
+def test_any_text_is_found_in_the_full_text_index(tmp_path):
+    with opened(tmp_path / "m", append_only=True) as memory:
+        for text in [*TEXTS, "word " * 3_000, "x" * 10_000]:
+            memory.observe(ALICE, text, speaker="Jon", answers="Who?")
+    with opened(tmp_path / "m") as memory:
+        assert memory.verify() == []
+        memory.reindex()
+        assert memory.verify() == []
+
+
+def test_a_ledger_from_before_gets_its_counts_and_seals(folder):
+    with closing(sqlite3.connect(folder / "ledger.db")) as file:
+        db = sqlite_utils.Database(file)
+        for table in ("tallies", "seals"):
+            db[table].drop()
+        newer = ("seal_experts", "count_episodes")
+        db.execute(f"DELETE FROM _sqlite_migrations WHERE name IN {newer}")
+        file.commit()
+        assert {migration.name for migration in migrations.pending(db)} == set(newer)
+    with opened(folder, reconcile=False) as memory:
+        assert memory.verify() == []
+        assert memory.ledger.lineage.seals.open() == []
+    by_hand(folder, "DELETE FROM episodes WHERE rowid = 4")
+    with opened(folder, reconcile=False) as memory:
+        assert len(memory.verify()) >= 1
+
+
+# An expert of somebody else
+
+
+def secret(folder):
+    folder.mkdir(parents=True)
+    (folder / "adapter_config.json").write_text('{"secret": 7}')
+
+
+def test_another_owners_expert_is_refused(folder):
+    with opened(folder) as memory:
+        (hers,) = memory.ledger.lineage.experts(ALICE)
+        memory.experts.write("night-0009-bob", secret)
+        memory.experts.promote("night-0009-bob")
+    shutil.rmtree(folder / "experts" / hers.name)  # the other's is whole by its own checksums
+    shutil.copytree(folder / "experts" / "night-0009-bob", folder / "experts" / hers.name)
+    with pytest.raises(ExpertError, match=r"another expert's files.*an expert of alice"):
+        opened(folder)
+    with opened(folder, check_experts=False) as memory:
+        assert any("another expert's files" in fault for fault in memory.verify())
+        with pytest.raises(ExpertError, match="another expert's files"):
+            memory.experts.checked(hers.name)
+        memory.rollback(ALICE, [])
+    with opened(folder) as memory:
+        assert memory.verify() == []
+
+
+# Backups
+
+
+def test_a_backup_is_made_while_others_write(folder):
+    with opened(folder) as memory:
+        is_over = threading.Event()
+        told = []
+
+        def write():
+            while not is_over.is_set():
+                told.append(memory.observe(ALICE, f"Mara saw whale {len(told)}.").id)
+
+        with opened(folder, append_only=True) as other:
+            writing = threading.Thread(target=write)
+            writing.start()
+            try:
+                for number in range(3):
+                    before = len(told)
+                    other.backup(folder.parent / f"copy{number}")
+                    after = len(told) + 1
+                    with opened(folder.parent / f"copy{number}") as copy:
+                        assert copy.verify() == []
+                        episodes = copy.ledger.episodes.all()
+                        assert before <= len(episodes) - 4 <= after
+                        assert len(copy.ledger.lineage.experts()) == 2
+                        assert copy.recall(ALICE, "Who owns the boat?").episodes
+            finally:
+                is_over.set()
+                writing.join()
+        assert memory.verify() == []
+
+
+def test_a_backup_holds_the_ledger_and_the_live_experts_alone(folder):
+    with opened(folder) as memory:
+        memory.rollback(ALICE, [])
+        (his,) = memory.ledger.lineage.experts()
+        asyncio.run(memory.abackup(folder.parent / "copies" / "one"))
+    copy = folder.parent / "copies" / "one"
+    assert sorted(path.name for path in copy.iterdir()) == ["experts", "ledger.db"]
+    assert [path.name for path in (copy / "experts").iterdir()] == [his.name]
+    assert [path.name for path in copy.parent.iterdir()] == ["one"]
+
+
+def test_a_lost_ledger_is_restored_from_a_backup(folder):
+    assert run(app, ["backup", str(folder), str(folder.parent / "copy")]).exit_code == 0
+    deleted(folder)
+    shutil.copy(folder.parent / "copy" / "ledger.db", folder)
+    with opened(folder) as memory:
+        assert memory.verify() == []
+        assert len(memory.ledger.episodes.all()) == 4
+
+
+@pytest.mark.parametrize("there", ["a folder", "a file", "a link"])
+def test_a_backup_overwrites_nothing(folder, there):
+    to = folder.parent / "there"
+    if there == "a folder":
+        to.mkdir()
+    elif there == "a file":
+        to.touch()
+    else:
+        to.symlink_to(folder.parent / "nowhere")
+    done = run(app, ["backup", str(folder), str(to)])
+    assert done.exit_code == 1
+    assert "overwrites nothing" in done.output
+
+
+def test_a_backup_is_whole_or_none(folder, monkeypatch):
+    to = folder.parent / "copy"
+    (folder.parent / ".copy.tmp").mkdir()
+    (folder.parent / ".copy.tmp" / "left").touch()  # by one that was killed
+
+    def full(*given, **named):
+        raise OSError(28, "No space left on device")
+
+    with opened(folder) as memory:
+        with monkeypatch.context() as patched:
+            patched.setattr(shutil, "copytree", full)
+            with pytest.raises(FolderError, match=r"copy could not be written \(No space left"):
+                memory.backup(to)
+        assert not list(folder.parent.glob("*copy*")) + list(folder.parent.glob(".copy*"))
+        (expert,) = memory.ledger.lineage.experts(ALICE)
+        (folder / "experts" / expert.name / "adapter_config.json").write_text("?")
+        with pytest.raises(ExpertError, match="damaged"):
+            memory.backup(to)
+        assert not list(folder.parent.glob("*copy*")) + list(folder.parent.glob(".copy*"))
+
+
+def test_no_backup_is_made_of_a_ledger_that_is_gone(folder):
+    with opened(folder) as memory:
+        deleted(folder)
+        with pytest.raises(FolderError):
+            memory.backup(folder.parent / "copy")
+        assert not (folder / "ledger.db").exists()
+        assert not (folder.parent / "copy").exists()
