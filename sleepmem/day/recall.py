@@ -270,7 +270,7 @@ def _among_equals(day: DayContext, found: Sequence[Found]) -> list[Found]:
     return chosen if len(chosen) <= most else _varied(day, chosen, most)
 
 
-def _claim(found: Found) -> tuple[float, tuple[str, str]]:
+def _claim(found: Found) -> tuple[float, tuple[str, int, str]]:
     """The greater, the rather it takes the place of what says the same."""
     return found.features.dated, found.episode.age_key
 

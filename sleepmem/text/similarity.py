@@ -17,7 +17,7 @@ def cosine(vector: Vector, other: Vector) -> float:
     return cosines(vector, [other])[0]
 
 
-def cosines(vector: Sequence[float], others: Sequence[Sequence[float]]) -> list[float]:
+def cosines(vector: Vector, others: Sequence[Vector]) -> list[float]:
     """Of one vector with each of some."""
     matrix, one = np.asarray(others, dtype=np.float64), np.asarray(vector, dtype=np.float64)
     lengths = np.sqrt(np.einsum("ij,ij->i", matrix, matrix) * (one @ one))
