@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 
 # "SLEP", in the header of the file: tells our ledgers from other SQLite files.
 APPLICATION_ID = 0x534C4550
-# How long a change waits for another process that writes; a log waits less. After one that waited
-# in vain the next ones hardly wait for a while: a turn makes many, and must not wait for each.
-BUSY_SECONDS, LOG_SECONDS = 5, 2
-_GIVEN_UP_SECONDS, _HARDLY = 5, 0.05
+# How long a change waits for another process that writes. After one that waited in vain the next
+# ones hardly wait for a while: a turn makes many, and must not wait for each.
+BUSY_SECONDS = 30
+_GIVEN_UP_SECONDS = 5
+# It waits so long at a time, and lets other threads read in between.
+_AT_A_TIME, _LETS_READ = 0.1, 0.005
 
 
 class Database:
@@ -45,7 +47,7 @@ class Database:
 
         self.path = path
         self._lock, self._process = threading.RLock(), os.getpid()
-        self._given_up_until = 0.0
+        self._hardly_until = 0.0
         try:
             # SQLite does not wait for a change of its journal mode: one process opens at a time.
             with FileLock(path.with_suffix(".opening")):
@@ -111,38 +113,56 @@ class Database:
                 not be, and costs less.
         """
         self._check_process()
-        with self._lock:
+        try:
+            is_nested = self._begin(synced)
             try:
-                if self.db.conn.in_transaction:
+                if is_nested:
                     with self.db.atomic():
                         yield self.db
                 else:
-                    with self._transaction(synced):
+                    with self._transaction():
                         yield self.db
-            except sqlite3.DatabaseError as error:
-                raise in_words(self.path, error) from error
+            finally:
+                self._lock.release()
+        except sqlite3.DatabaseError as error:
+            raise in_words(self.path, error) from error
+
+    def _begin(self, synced: bool) -> bool:
+        """Take the lock, and the writer's place at once, so that no reader must yield.
+
+        Returns whether this thread has begun a transaction before. What it raises, it raises
+        without the lock.
+        """
+        now = time.monotonic()
+        waits_until = now if now < self._hardly_until else now + BUSY_SECONDS
+        while True:
+            self._lock.acquire()
+            try:
+                is_nested = self.db.conn.in_transaction
+                if not is_nested:
+                    self.db.conn.execute(f"PRAGMA synchronous={'FULL' if synced else 'NORMAL'}")
+                    self.db.conn.execute(f"PRAGMA busy_timeout={int(1000 * _AT_A_TIME)}")
+                    self.db.conn.execute("BEGIN IMMEDIATE")
+                    self._hardly_until = 0.0
+                return is_nested
+            except BaseException as error:
+                self._lock.release()
+                is_busy = isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
+                if is_busy and time.monotonic() >= waits_until:
+                    self._hardly_until = time.monotonic() + _GIVEN_UP_SECONDS
+                if not is_busy or time.monotonic() >= waits_until:
+                    raise
+            time.sleep(_LETS_READ)
 
     @contextmanager
-    def _transaction(self, synced: bool) -> Iterator[None]:
-        """Of the connection; it takes the writer's place at once, so that no reader must yield."""
-        connection = self.db.conn
-        connection.execute(f"PRAGMA synchronous={'FULL' if synced else 'NORMAL'}")
-        waits: float = BUSY_SECONDS if synced else LOG_SECONDS
-        if time.monotonic() < self._given_up_until:
-            waits = _HARDLY
-        connection.execute(f"PRAGMA busy_timeout={int(1000 * waits)}")
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError:
-            self._given_up_until = time.monotonic() + _GIVEN_UP_SECONDS
-            raise
-        self._given_up_until = 0.0
+    def _transaction(self) -> Iterator[None]:
+        """Commit what is written, or take it back."""
         try:
             yield
         except BaseException:
-            connection.rollback()
+            self.db.conn.rollback()
             raise
-        connection.commit()
+        self.db.conn.commit()
 
     def rows(self, sql: str, *values: Any) -> list[sqlite3.Row]:
         self._check_process()

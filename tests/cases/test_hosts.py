@@ -294,7 +294,6 @@ def test_a_graph_goes_on_without_embeddings(broken):
 def locked(user, monkeypatch):
     """A user whose ledger another program holds, until it is let go."""
     monkeypatch.setattr("sleepmem.stores.database.BUSY_SECONDS", 1)
-    monkeypatch.setattr("sleepmem.stores.database.LOG_SECONDS", 1)
     user.told(TOLD)
     user.says(ASKED)
     other = sqlite3.connect(user.memory.ledger.database.path, isolation_level=None)

@@ -4,6 +4,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 from contextlib import closing
 
 import numpy as np
@@ -642,18 +643,35 @@ def test_processes_that_append_at_once_lose_nothing(ledger, path):
 
 def test_a_locked_ledger_is_waited_for_once(ledger, path, monkeypatch):
     monkeypatch.setattr("sleepmem.stores.database.BUSY_SECONDS", 1)
+    asked = []
+    ledger.database.db.conn.set_trace_callback(asked.append)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         waits = []
         for _ in range(3):
             with pytest.raises(FolderError, match="locked"):
                 ledger.episodes.add(TOLD)
-            waits.append(ledger.database.db.execute("PRAGMA busy_timeout").fetchone()[0])
-        assert waits[0] == 1000
-        assert max(waits[1:]) < 1000
+            waits.append(asked.count("BEGIN IMMEDIATE"))
+            asked.clear()
+        assert waits[0] > 1
+        assert waits[1:] == [1, 1]
         other.execute("COMMIT")
     ledger.episodes.add(TOLD)
     assert ledger.episodes.all() == [TOLD]
+
+
+def test_others_read_while_one_waits_to_write(ledger, path):
+    ledger.episodes.add(LATER)
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        writer = threading.Thread(target=ledger.episodes.add, args=[TOLD])
+        writer.start()
+        for _ in range(20):
+            assert ledger.episodes.all() == [LATER]
+        assert writer.is_alive()
+        other.execute("COMMIT")
+        writer.join()
+    assert ledger.episodes.all() == [TOLD, LATER]
 
 
 def test_what_happened_while_nothing_could_be_written_is_written_later(ledger):
