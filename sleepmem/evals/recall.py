@@ -367,6 +367,7 @@ def _loaders(
     loaders["languages"] = recall_sets.languages
     if data:
         loaders["no memory needed"] = partial(recall_sets.no_memory_needed, data)
+    loaders["none needed in languages"] = recall_sets.no_memory_needed_in_languages
     return loaders
 
 

@@ -4,11 +4,13 @@ Prints the numbers of `sleepmem.day.ranking`. It learns from memories that hold 
 told and from memories where half of the questions were asked before, and the others are asked. The
 order is fitted on pairs of evidence and no evidence of one question (RankNet's loss, Burges et al.
 2005, with a linear score); whether a turn needs a memory at all on questions against small talk and
-general requests.
+general requests, of these sets and of our own in fifteen languages (`recall_fit_languages.json`),
+which the bench does not ask.
 """
 
 from __future__ import annotations
 
+import json
 import random
 import tempfile
 from collections import Counter
@@ -28,7 +30,7 @@ from sleepmem.day.ranking import Features, Need
 from sleepmem.day.search import Found, search
 from sleepmem.day.state import DayContext
 from sleepmem.evals import recall_sets
-from sleepmem.evals.recall_sets import Owner
+from sleepmem.evals.recall_sets import Memory, Owner, Question
 from sleepmem.records import Episode
 from sleepmem.stores.folder import EMBEDDED, Folder
 from sleepmem.text.embeddings import default_embeddings
@@ -39,19 +41,29 @@ _FIRST = 5
 # Characters of what the agent had said before: as by day.
 _SHORT = 300
 # Share of general turns that may get a memory.
-_NEEDLESS = 0.033
+_NEEDLESS = 0.04
+# How much our own turns count, of all public ones: those that need a memory, and the others. Those
+# that need one are the only ones in other languages.
+_OWN_NEEDS, _OWN_GENERAL = 3.0, 0.5
+# Our own are asked in the language in which they were told, and in as many others.
+_OTHER_LANGUAGES = 3
 # Log-odds of an unrelated text's cosine: the sets are so large that hardly any question finds few.
 _UNRELATED = -4.6
 
 
 class Case(NamedTuple):
-    """One question: of which set, what was found, which of it is evidence."""
+    """One question: of which set, what was found, which of it is evidence, and of how many."""
 
     what: str
     question: str
     found: Sequence[Found]
     is_evidence: Sequence[bool]
     evidence: int
+
+    @property
+    def group(self) -> tuple[str, bool]:
+        """Its set, and whether it needs a memory."""
+        return self.what, bool(self.evidence)
 
 
 def cases(
@@ -74,7 +86,7 @@ def cases(
             episodes.add(episode)
             places[episode.id] = place
         questions = rng.sample(owner.questions, len(owner.questions))
-        before = 0 if what == "general" else int(asked * len(questions))
+        before = int(asked * len(questions)) if all(one.evidence for one in questions) else 0
         for place, question in enumerate(questions[:before]):
             episodes.add(Episode(namespace, question.text, message_id=f"asked-{place}"))
         day.folder.catch_up(namespace)
@@ -118,23 +130,32 @@ def need_of(case: Case) -> Need:
 def fit_need(given: Sequence[Case]) -> tuple[Any, float]:
     """Weights of `Need` and the constant with which few general turns get any memory.
 
-    Every set counts alike, and the general turns as much as all of them.
+    Every public set counts alike; what needs none as much as what needs one.
     """
     matrix = np.array([need_of(case) for case in given])
-    labels = np.array([case.what != "general" for case in given])
-    sizes = Counter(case.what for case in given)
-    each = [
-        1 / sizes[case.what] * (len(sizes) - 1 if case.what == "general" else 1) for case in given
-    ]
+    labels = np.array([bool(case.evidence) for case in given])
+    sizes = Counter(case.group for case in given)
+    public = Counter(is_needed for what, is_needed in sizes if what != "own")
+    shares = []
+    for case in given:
+        is_needed = bool(case.evidence)
+        share = 1.0 / (public[is_needed] or 1)
+        if case.what == "own":
+            share = _OWN_NEEDS if is_needed else _OWN_GENERAL
+        shares.append(share / sizes[case.group])
+    each = np.array(shares)
+    for side in (labels, ~labels):
+        each[side] /= each[side].sum()
     model = LogisticRegression(max_iter=5000, C=10)
-    weights = model.fit(matrix, labels, sample_weight=np.array(each) * len(given)).coef_[0]
-    constant = -float(np.quantile(matrix[~labels] @ weights, 1 - _NEEDLESS))
+    weights = model.fit(matrix, labels, sample_weight=each * len(given)).coef_[0]
+    is_general = np.array([case.what == "general" for case in given])
+    constant = -float(np.quantile(matrix[is_general] @ weights, 1 - _NEEDLESS))
     return weights, constant
 
 
 def recalls(given: Sequence[Case], order: Any, *, need: Any = None, constant: float = 0.0) -> str:
     """Per set: recall@5, and the share of the turns that get any."""
-    by_set: dict[str, list[tuple[float, bool]]] = {}
+    by_set: dict[tuple[str, bool], list[tuple[float, bool]]] = {}
     for case in given:
         is_needed = need is None or float(np.dot(need_of(case), need)) + constant >= 0
         ranked = sorted(
@@ -143,22 +164,46 @@ def recalls(given: Sequence[Case], order: Any, *, need: Any = None, constant: fl
         )
         right = sum(right for _, right in ranked[:_FIRST]) if is_needed else 0
         share = right / min(_FIRST, case.evidence) if case.evidence else 0.0
-        by_set.setdefault(case.what, []).append((share, is_needed and bool(ranked)))
+        by_set.setdefault(case.group, []).append((share, is_needed and bool(ranked)))
     cells = []
-    for what, pairs in by_set.items():
+    for (what, _), pairs in by_set.items():
         recall, gets = (float(np.mean(column)) for column in zip(*pairs, strict=True))
         cells.append(f"{what} {recall:.3f} ({gets:.1%})")
     return ", ".join(cells)
 
 
+def own(*, most: int, seed: int) -> list[Owner]:
+    """One owner per language: asked for facts and for what needs none, in it and in others."""
+    del most, seed  # they are few, and none is of the bench
+    file = Path(__file__).with_name("recall_fit_languages.json")
+    told = json.loads(file.read_text(encoding="utf-8"))
+    owners = []
+    for number, (language, texts) in enumerate(told.items()):
+        facts = [fact for fact, _ in texts["facts"]]
+        memories = [
+            Memory(text, "", recall_sets.minute(place))
+            for place, text in enumerate([*facts, *texts["told"]])
+        ]
+        questions = []
+        asking = [*told.values()] * 2
+        for other in asking[number : number + 1 + _OTHER_LANGUAGES]:
+            # The first facts are the same ones in every language.
+            for place, (_, asked) in enumerate(other["facts"][: len(facts)]):
+                questions.append(Question(asked, frozenset([place])))
+            questions += [Question(text) for text in other["general"]]
+        owners.append(Owner(language, tuple(memories), tuple(questions)))
+    return owners
+
+
 def collect(data: Path, *, most: int, seed: int, asked: float = 0.5) -> list[Case]:
-    """The cases of every set but our own sentences, which only measure."""
+    """The cases of every set; those of "languages" only measure."""
     loaders: dict[str, Callable[..., list[Owner]]] = {
         "dialogues": partial(recall_sets.dialogues, data),
         "MemoryBank": partial(recall_sets.memorybank, data),
         "FairytaleQA": partial(recall_sets.fairytales, data),
         "SQuAD": partial(recall_sets.squad, data),
         "languages": recall_sets.languages,
+        "own": own,
         "general": partial(recall_sets.no_memory_needed, data),
     }
     found: list[Case] = []
@@ -182,8 +227,8 @@ def main(
     learned = collect(data, most=questions, seed=seed)
     learned += collect(data, most=questions, seed=seed + 1, asked=0.0)
     given = [case for case in learned if case.what != "languages"]
-    order = fit_order(given)
-    need, constant = fit_need(learned)
+    order = fit_order([case for case in given if case.what != "own"])
+    need, constant = fit_need(given)
     print("WEIGHTS =", Features(*(round(float(weight), 2) for weight in order)))
     print("NEED =", Need(*(round(float(weight), 2) for weight in need)))
     print(f"NEED_CONSTANT = {constant:.2f}")

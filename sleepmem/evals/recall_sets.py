@@ -159,7 +159,7 @@ def squad(folder: Path, *, most: int, seed: int) -> list[Owner]:
     """One owner with all passages as documents; `most` questions."""
     memories, questions = [], []
     for index, row in enumerate(read_rows(folder, "squad_v1_dev")):
-        memories.append(Memory(row["context"], "", _minute(index), row["title"]))
+        memories.append(Memory(row["context"], "", minute(index), row["title"]))
         for asked in row["questions"]:
             questions.append(Question(asked["question"], frozenset([index])))
     return [_owner("squad", memories, questions=_sampled(questions, most, seed=seed))]
@@ -175,7 +175,7 @@ def fairytales(
     for row in rows:
         first = len(memories)
         for section in row["sections"]:
-            memories.append(Memory(section, "", _minute(len(memories)), row["id"]))
+            memories.append(Memory(section, "", minute(len(memories)), row["id"]))
         for asked in row["qa"]:
             evidence = set()
             for number in re.findall(r"\d+", str(asked["sections"])):
@@ -195,7 +195,7 @@ def memorybank(folder: Path, *, most: int, seed: int) -> list[Owner]:
             answers = ""
             for turn, said in enumerate(conversation["turns"]):
                 index_of[day, turn] = len(memories)
-                told_at = _minute(turn, datetime.fromisoformat(conversation["date"]))
+                told_at = minute(turn, datetime.fromisoformat(conversation["date"]))
                 memories.append(Memory(said["query"], answers, told_at, f"day {day}"))
                 answers = said["response"]
         questions = []
@@ -251,9 +251,20 @@ def languages(*, most: int, seed: int) -> list[Owner]:
     for language, facts in json.loads(file.read_text(encoding="utf-8")).items():
         memories, questions = [], []
         for index, (told, asked) in enumerate(facts):
-            memories.append(Memory(told, "", _minute(index), language))
+            memories.append(Memory(told, "", minute(index), language))
             questions.append(Question(asked, frozenset([index])))
         owners.append(_owner(language, memories, questions=questions))
+    return _with_most(owners, most, seed=seed)
+
+
+def no_memory_needed_in_languages(*, most: int, seed: int) -> list[Owner]:
+    """The owners of `languages`, asked in their language what needs no memory; our own turns."""
+    file = Path(__file__).with_name("recall_general.json")
+    turns = json.loads(file.read_text(encoding="utf-8"))
+    owners = []
+    for owner in languages(most=most, seed=seed):
+        questions = [Question(text) for text in turns[owner.name]]
+        owners.append(_owner(owner.name, owner.memories, questions=questions))
     return _with_most(owners, most, seed=seed)
 
 
@@ -277,7 +288,7 @@ def locomo(file: Path, *, most: int, seed: int) -> list[Owner]:
                 shown = f" [shares {picture}]" if picture else ""
                 index_of[_dialogue_id(said["dia_id"])] = len(memories)
                 text = f"{said['speaker']}: {said['text']}{shown}"
-                memories.append(Memory(text, "", _minute(turn, day), session))
+                memories.append(Memory(text, "", minute(turn, day), session))
 
         questions = []
         for asked in sample["qa"]:
@@ -316,7 +327,7 @@ def longmemeval(file: Path, *, most: int, seed: int) -> list[Owner]:
                     continue
                 if is_evidence:
                     evidence.add(len(memories))
-                memories.append(Memory(said["content"], answers, _minute(turn, day), session_id))
+                memories.append(Memory(said["content"], answers, minute(turn, day), session_id))
                 answers, is_evidence = "", False
         if evidence and not str(row["question_id"]).endswith("_abs"):
             question = Question(row["question"], frozenset(evidence))
@@ -350,7 +361,7 @@ def _with_most(owners: Sequence[Owner], most: int, *, seed: int) -> list[Owner]:
     return shared
 
 
-def _minute(index: int, day: datetime = _FIRST_DAY) -> str:
+def minute(index: int, day: datetime = _FIRST_DAY) -> str:
     return (day + timedelta(minutes=index)).isoformat() + "+00:00"
 
 
@@ -388,7 +399,7 @@ def _customer(name: str, rows: Sequence[dict[str, Any]], *, rng: random.Random) 
         answers = ""
         for turn, (speaker, text) in enumerate(row["turns"]):
             if speaker == "U":
-                told_at = _minute(turn, _FIRST_DAY + timedelta(days=day))
+                told_at = minute(turn, _FIRST_DAY + timedelta(days=day))
                 memories.append(Memory(text, answers, told_at, row["id"]))
             answers = text if speaker == "S" else ""
         for service, state in row["final_state"].items():

@@ -4,6 +4,7 @@ the same texts.
 
 import gzip
 import json
+from pathlib import Path
 
 import pytest
 import typer
@@ -13,6 +14,7 @@ from sleepmem.evals import recall, recall_cost, recall_sets
 from sleepmem.evals.recall_embeddings import Remembered
 from sleepmem.evals.recall_sets import Memory, Owner, Question
 from sleepmem.memory import SleepMemory
+from sleepmem.text.terms import terms
 
 HAS_BM25 = pytest.mark.skipif(
     not recall.has_bm25(), reason="rank-bm25 is no dependency of the package"
@@ -250,3 +252,15 @@ def test_a_memory_that_was_filled_in_bulk_is_sound_and_measured(tmp_path):
     assert cost.episodes == 12
     assert all(ratio > 0 for ratio in cost.ratios)
     assert "| 12 |" in recall_cost.table([cost])
+
+
+def test_nothing_is_learned_that_the_bench_asks_in_other_languages() -> None:
+    folder = Path(recall_sets.__file__).parent
+    owners = recall_sets.languages(most=1_000, seed=0)
+    owners += recall_sets.no_memory_needed_in_languages(most=1_000, seed=0)
+    measured = {" ".join(terms(question.text)) for owner in owners for question in owner.questions}
+    measured |= {" ".join(terms(memory.text)) for owner in owners for memory in owner.memories}
+    learned = list(json.loads((folder / "heads_texts.json").read_text("utf-8")).values())
+    for texts in json.loads((folder / "recall_fit_languages.json").read_text("utf-8")).values():
+        learned += [*texts["facts"], texts["told"], texts["general"]]
+    assert not {" ".join(terms(text)) for texts in learned for text in texts} & measured
