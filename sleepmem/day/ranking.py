@@ -191,9 +191,9 @@ class Need(NamedTuple):
         return cls(most, covered, most - statistics.median(others), general, dated)
 
 
-# Fitted: `make fit-recall`; but for the day. With the constant one of thirty general turns gets any
-# memory.
-NEED, NEED_CONSTANT = Need(0.26, 3.3, 0.38, -1.81, 6.0), -2.88
+# Fitted: `make fit-recall`; but for the day. With the constant one of twenty-five general turns
+# gets any memory.
+NEED, NEED_CONSTANT = Need(0.2, 3.47, 0.33, -1.47, 6.0), -2.01
 
 
 def is_needed(need: Need) -> bool:

@@ -7,6 +7,7 @@ from datetime import date
 import pytest
 
 from sleepmem.day.ranking import Features, Need, Question, features, is_needed, score
+from sleepmem.text.heads import needs_no_memory
 from sleepmem.text.dates import Days
 from sleepmem.text.terms import terms
 
@@ -76,3 +77,17 @@ def test_the_only_memory_stands_out_from_unrelated_ones() -> None:
     alone = Need.of([near], general=0.0, unrelated=-4.0)
     among_others = Need.of([near] * 20, general=0.0, unrelated=-4.0)
     assert (alone.stands, among_others.stands) == (6.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "needed"),
+    [
+        ("Hangi gezegen en büyük?", False),
+        ("最大的行星是哪个？", False),
+        ("¿Qué planeta es el más grande?", False),
+        ("Welcher Zug ist meiner?", True),
+    ],
+)
+def test_what_the_world_knows_needs_no_memory_in_any_language(text: str, needed: bool) -> None:
+    need = Need(meaning=-2.0, covered=0.0, stands=3.0, general=needs_no_memory(text))
+    assert is_needed(need) == needed
