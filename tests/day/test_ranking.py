@@ -7,8 +7,8 @@ from datetime import date
 import pytest
 
 from sleepmem.day.ranking import Features, Need, Question, features, is_needed, score
-from sleepmem.text.heads import needs_no_memory
 from sleepmem.text.dates import Days
+from sleepmem.text.heads import needs_no_memory
 from sleepmem.text.terms import terms
 
 
