@@ -313,7 +313,9 @@ def _in_their_talk(
     chosen: list[Episode] = [found.episode for found in needed]
     for place, found in enumerate(needed):
         episode = found.episode
-        neighbours = day.folder.ledger.episodes.beside(episode) if place < _CONTINUED else []
+        # What a tool returned before is no part of what it returned after.
+        has_talk = place < _CONTINUED and episode.trusted
+        neighbours = day.folder.ledger.episodes.beside(episode) if has_talk else []
         for other in neighbours:
             apart = abs(datetime.fromisoformat(other.created_at) - _told_at(episode))
             if apart > _GOES_ON or asked.has(other):

@@ -12,7 +12,6 @@ from sleepmem.day.capture import RECALL_ID
 from sleepmem.day.chat import chat_messages
 from sleepmem.model.local import LocalModel
 from sleepmem.records import local_now
-from sleepmem.stores.expert_folder import write_expert
 
 ALICE, BOB = ("alice",), ("bob",)
 ASKED = ["Where does Mara live?", "Who owns the red boat?", "Hello."]
@@ -26,11 +25,7 @@ def chat(memory):
 def promote(memory, tiny, number):
     """A live expert of alice that changes what the model says."""
     told = memory.observe(ALICE, f"Mara saw whale {number}.")
-    expert = put_expert(memory, ALICE, [told.id], rank=4)
-    folder = memory.folder / "experts" / expert.name
-    (folder / "sha256.json").unlink()
-    (folder / "adapter_config.json").unlink()
-    folder.rmdir()
+    expert = put_expert(memory, ALICE, [told.id], rank=4, files=False)
     writer = LocalModel(tiny, device="cpu")
     writer.add_expert(expert.name, 4)
     torch.manual_seed(number)
@@ -38,7 +33,8 @@ def promote(memory, tiny, number):
         for n, p in writer.peft.named_parameters():
             if "lora_B" in n:
                 p.normal_(std=0.3)
-    write_expert(folder, lambda to: writer.save_expert(expert.name, to))
+    memory.experts.write(expert.name, lambda to: writer.save_expert(expert.name, to))
+    memory.experts.promote(expert.name)
     return expert
 
 
