@@ -107,9 +107,7 @@ class SleepMemory:
     ) -> SleepMemory:
         """Open the memory in `folder`, creating it when new; ledger and experts agree then.
 
-        Any number of processes may have it open. Each observes and answers; one of them keeps the
-        files of the index, the others search without it, or all use a server (`chroma_client`).
-        A night runs in any of them, one of an owner at a time, while the others answer.
+        Any number of processes may have it open; a night runs in any of them while others answer.
 
         Args:
             folder: the memory folder.
@@ -120,11 +118,9 @@ class SleepMemory:
                 sixteen languages.
             config: settings of gate and night.
             chroma_client: a client of your own Chroma server, instead of files in the folder.
-            append_only: `observe` stores alone and embeds nothing: who recalls does. For a process
-                that only adds.
-            read_only: change nothing, not a byte: `recall` (without a log), `ask`, `verify`,
-                `status`, beside any process and on a disk that cannot be written. What would change
-                something raises FolderError.
+            append_only: `observe` stores alone and embeds nothing: who recalls does.
+            read_only: change not a byte, on any disk: `recall` and `ask` log nothing, what would
+                change something raises FolderError.
             check_experts: refuse to open when an expert is missing or damaged; `rollback` needs
                 it off.
             reconcile: bring ledger and experts to agree; off for a look at what does not.
@@ -132,8 +128,7 @@ class SleepMemory:
                 the same, else 0.0; the embeddings by default.
 
         Raises:
-            ConfigError: an argument is of the wrong type, such as the settings of one phase, or two
-                ways to open are given.
+            ConfigError: an argument is of the wrong type, or two ways to open are given.
             FolderError: the folder cannot be created, read or written.
             LedgerError: the ledger is gone, foreign, damaged or newer.
             ModelError: there is no such model folder.
@@ -274,12 +269,10 @@ class SleepMemory:
         owner = check_namespace(namespace)
         if isinstance(messages, str | bytes) or not isinstance(messages, Sequence):
             check(messages, (), what="messages", expected="a list of LangChain messages")
-        for message in messages:
-            _check_has(message, "content", "one of messages", expected="LangChain messages")
         check_id(thread, "thread")
         if tools is not None:
             texts(tools, "tools")
-        when = None if said_at == "" else said_at
+        when = None if said_at in (None, "") else check_time(said_at, "said_at")
         turn = observing.Turn(owner, thread, said_at=when, zone=zone, tools=tools)
         observing.observe_messages(self._day, turn, messages=messages)
 

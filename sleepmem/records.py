@@ -204,7 +204,6 @@ class Episode:
         check_id(self.thread, "thread")
         for name in ("speaker", "answers"):
             check(getattr(self, name), (str, type(None)), what=name, expected="text, or nothing")
-        check(self.created_at, str, what="created_at", expected="ISO 8601, or nothing for now")
         object.__setattr__(self, "source", one_line(self.source))
         for name, clean in _SURROUNDINGS.items():
             value = getattr(self, name)

@@ -207,7 +207,7 @@ def test_a_template_fills_in_what_the_run_tells(part, owner):
         "usuário": "ana",
     }
     check_owner((part,))
-    assert owner_of(Run(told, {}, None), (part,)) == (owner,)
+    assert owner_of(Run(told, {}, {}, None), (part,)) == (owner,)
 
 
 @pytest.mark.parametrize(
@@ -216,4 +216,4 @@ def test_a_template_fills_in_what_the_run_tells(part, owner):
 def test_a_template_that_the_run_does_not_fill_is_one_sentence(part):
     told = {"user_id": 5, "user": SimpleNamespace(name="ana"), "org": ["acme"], "empty": ""}
     with pytest.raises(NamespaceError, match="does not"):
-        owner_of(Run(told, {}, None), (part,))
+        owner_of(Run(told, {}, {}, None), (part,))

@@ -673,13 +673,13 @@ SAID = "Mara moved to Brenport."
 NOBODY = (None, 5, 1.5, {"alice"}, {"alice": 1}, object(), b"alice", [None], (("a",),))
 NO_TEXT = (5, 1.5, b"text", ["text"], {"a": 1}, object(), True)
 NO_ID = (1.5, b"m1", ["m1"], {"a": 1}, object(), True)
-NO_DATE = ("2030-01-01", 5, 1.5, object(), True)
+NO_DATE = ("yesterday", 5, 1.5, object(), True)
 WRONG = {
     "observe": {
         "namespace": NOBODY,
         "text": (None, *NO_TEXT),
         "source": (None, *NO_TEXT),
-        "created_at": (*NO_TEXT, 0, "", "yesterday"),
+        "created_at": (*NO_TEXT, 0, "yesterday"),
         "message_id": NO_ID,
         "speaker": NO_TEXT,
         "thread": NO_ID,
@@ -687,7 +687,7 @@ WRONG = {
     },
     "observe_messages": {
         "namespace": NOBODY,
-        "messages": (None, 5, "text", [5], ["text"], [{"role": "user"}], [None], object()),
+        "messages": (None, 5, "text", [5], [{"role": "user"}], [None], object()),
         "thread": NO_ID,
         "said_at": NO_TEXT,
         "tools": ("search", 5, [5], [None], object()),

@@ -67,6 +67,7 @@ class Schedule:
             from sleepmem.night.rewards import near_in_meaning
             from sleepmem.night.state import NightContext
 
+        self.folder.catch_up(namespace)
         night = NightContext(
             self.folder,
             LocalModel(self.model, experts_per_token=self.config.experts_per_token),
@@ -84,6 +85,7 @@ class Schedule:
                 break
             last = graph.run_night(night, namespace, on_event=on_event, level=level)
             report = replace(report, slower=(*report.slower, last))
+        self.folder.catch_up(namespace)
         return report
 
     def due(self, namespace: Namespace) -> str | None:

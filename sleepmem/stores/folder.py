@@ -67,7 +67,7 @@ class Folder:
             check_client(chroma_client)
         if not read_only:
             _create(path)
-            mark.check_ledger(path)
+        mark.check_ledger(path)
         self.ledger = Ledger(path / mark.LEDGER, read_only=read_only)
         seals = self.ledger.lineage.seals
         self.experts = ExpertFolders(path, seals)

@@ -209,7 +209,7 @@ def _year(year: int, likely: float = 1.0) -> Days:
 def _last_such(number: int, latest: date) -> date:
     """The last day of that number in its month."""
     while latest.day != number:
-        latest -= timedelta(days=1)
+        latest = _earlier(latest, 1) if latest > date.min else date(1, 1, number)
     return latest
 
 
@@ -225,12 +225,17 @@ def _spans(
     if first.text != last.text and asked["between"] >= _LEAST:
         start, end = first.days.first, last.days.last
         for earlier in (0, _WEEK, _YEAR):
-            if start - timedelta(days=earlier) <= end:
+            if _earlier(start, earlier) <= end:
                 likely = asked["between"] * min(first.days.likely, last.days.likely)
-                yield Days(start - timedelta(days=earlier), end, likely)
+                yield Days(_earlier(start, earlier), end, likely)
                 break
     if asked["since"] >= _LEAST and first.days.first <= today:
         yield Days(first.days.first, today, asked["since"] * first.days.likely)
+
+
+def _earlier(day: date, days: int) -> date:
+    """So many days before; the calendar begins at the first of the year 1."""
+    return date.fromordinal(max(date.min.toordinal(), day.toordinal() - days))
 
 
 # What the question says without any such word
@@ -238,14 +243,14 @@ def _spans(
 
 def _relative(asked: Mapping[str, float], today: date) -> Iterator[Days]:
     """The days that it means by its embedding: "anoche", "hace tres días"."""
-    saturday = today - timedelta(days=(today.weekday() + 1) % _WEEK + 1)
-    monday = today - timedelta(days=today.weekday() + _WEEK)
+    saturday = _earlier(today, (today.weekday() + 1) % _WEEK + 1)
+    monday = _earlier(today, today.weekday() + _WEEK)
     spans = {
         "weekend": (saturday, saturday + timedelta(days=1)),
         "week": (monday, monday + timedelta(days=_WEEK - 1)),
     }
     for name in _AGO:
-        day = today - timedelta(days=int(name))
+        day = _earlier(today, int(name))
         spans[name] = (day, day)
     likely = {name: asked[name] for name in spans}
     if sum(likely.values()) >= _LIKELY:

@@ -56,7 +56,10 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
 
 
 def test_help_lists_the_commands_in_the_order_of_their_use() -> None:
-    assert " ".join(COMMANDS) == "observe ask chat sleep status report verify reindex rollback demo"
+    assert (
+        " ".join(COMMANDS)
+        == "observe ask chat sleep status report verify reindex backup rollback demo"
+    )
 
 
 def test_the_packages_that_are_looked_for_are_those_of_the_extras() -> None:
