@@ -112,17 +112,14 @@ class SleepMemory:
         Args:
             folder: the memory folder.
             model: hub id or folder of any causal language model with a chat template, or
-                "embedded"; by default the one this folder was last used with, at first the
-                embedded model.
-            embeddings: any LangChain embeddings; by default the Universal Sentence Encoder, of
-                sixteen languages.
+                "embedded"; by default what this folder was last used with, at first the latter.
+            embeddings: any of LangChain; the Universal Sentence Encoder by default.
             config: settings of gate and night.
             chroma_client: a client of your own Chroma server, instead of files in the folder.
             append_only: `observe` stores alone and embeds nothing: who recalls does.
             read_only: change not a byte, on any disk: `recall` and `ask` log nothing, what would
                 change something raises FolderError.
-            check_experts: refuse to open when an expert is missing or damaged; `rollback` needs
-                it off.
+            check_experts: refuse to open when one is missing or damaged; `rollback` needs it off.
             reconcile: bring ledger and experts to agree; off for a look at what does not.
             semantic: frozen judge of the imitation reward, (answer, wanted) -> 1.0 when they mean
                 the same, else 0.0; the embeddings by default.
@@ -132,7 +129,7 @@ class SleepMemory:
             FolderError: the folder cannot be created, read or written.
             LedgerError: the ledger is gone, foreign, damaged or newer.
             ModelError: there is no such model folder.
-            ExpertError: a live expert is missing or damaged, or was trained on another model.
+            ExpertError: a live expert is missing, damaged, or was trained on another model.
         """
         settings = _settings(config, append_only=append_only, read_only=read_only)
         _check_opening(folder, model, embeddings=embeddings, semantic=semantic)
@@ -272,7 +269,7 @@ class SleepMemory:
         check_id(thread, "thread")
         if tools is not None:
             texts(tools, "tools")
-        when = None if said_at in (None, "") else check_time(said_at, "said_at")
+        when = None if said_at == "" else said_at
         turn = observing.Turn(owner, thread, said_at=when, zone=zone, tools=tools)
         observing.observe_messages(self._day, turn, messages=messages)
 

@@ -689,7 +689,6 @@ WRONG = {
         "namespace": NOBODY,
         "messages": (None, 5, "text", [5], [{"role": "user"}], [None], object()),
         "thread": NO_ID,
-        "said_at": NO_TEXT,
         "tools": ("search", 5, [5], [None], object()),
     },
     "recall": {
