@@ -145,7 +145,7 @@ def test_days_beyond_the_calendar_are_named_by_nobody(question, today):
     [None, "", 5, b"UTC", [], {"a": 1}, "yesterday", "x" * 5_000, "\ud800", "UTC+14", "Europe"],
 )
 def test_a_zone_that_is_none_is_that_of_this_machine(zone):
-    assert Run({}, {"timezone": zone}, None).zone is None
+    assert Run({}, {"timezone": zone}, {}, None).zone is None
 
 
 # Templates of owners

@@ -69,9 +69,9 @@ def observe_messages(day: DayContext, turn: Turn, *, messages: Sequence[BaseMess
         messages = convert_to_messages(messages)
     except (ValueError, TypeError, KeyError, NotImplementedError) as error:
         raise EpisodeError(
-            f"what was said is not given as messages that LangChain can read ({error}); pass "
-            "message objects, (role, text) pairs or dicts with a role and a content."
-        ) from None
+            "what was said is not given as messages that LangChain can read; pass message "
+            "objects, (role, text) pairs or dicts with a role and a content."
+        ) from error
     episodes = day.folder.ledger.episodes
 
     def is_memory(result: Said) -> bool:
