@@ -120,7 +120,13 @@ class Episodes:
 
     def unembedded(self, namespace: Namespace) -> list[Episode]:
         """Those that hold and have no vectors yet, oldest first."""
-        return self._select(f"namespace = ? AND indexed = 0 AND {_HOLDS}", namespace_key(namespace))
+        # SQLite would rather walk all of the owner's in this order, to find the few without.
+        rows = self._database.rows(
+            "SELECT rowid, * FROM episodes INDEXED BY episodes_unindexed "
+            f"WHERE namespace = ? AND indexed = 0 AND {_HOLDS} {OLDEST_FIRST}",
+            namespace_key(namespace),
+        )
+        return [as_episode(row) for row in rows]
 
     def buffered(self, namespace: Namespace) -> list[Episode]:
         """Those that are not in the weights, oldest first; of equal ones the newest."""

@@ -24,6 +24,8 @@ from sleepmem.text.pieces import pieces
 _OF_PIECE = "#"
 # Vectors that are read at a time, so that memory stays flat however many there are.
 _CHUNK = 4096
+# Of an owner. Named, or SQLite walks all that the owner has by another index, for these few.
+_WAITING = "pieces INDEXED BY pieces_waiting WHERE namespace = ? AND lies_in IS NOT place"
 
 
 class Place(StrEnum):
@@ -121,10 +123,10 @@ class Vectors:
         waiting: bool = False,
     ) -> list[Near]:
         """Exact search over what belongs there, nearest first; of it only what waits, if asked."""
-        condition = "namespace = ? AND place = ?" + " AND lies_in IS NOT place" * waiting
+        source = f"{_WAITING if waiting else 'pieces WHERE namespace = ?'} AND place = ?"
         best: list[Near] = []
         length = float(np.linalg.norm(vector)) or 1.0
-        for rows in self._chunks(condition, namespace_key(namespace), place):
+        for rows in self._chunks(source, namespace_key(namespace), place):
             matrix = np.frombuffer(b"".join(row[1] for row in rows), dtype=np.float32)
             matrix = matrix.reshape(len(rows), -1)
             if matrix.shape[1] != len(vector):
@@ -136,12 +138,9 @@ class Vectors:
             best = sorted(best, key=lambda near: -near.similarity)[:count]
         return best
 
-    def _chunks(self, condition: str, *values: Any) -> Iterator[list[sqlite3.Row]]:
+    def _chunks(self, source: str, *values: Any) -> Iterator[list[sqlite3.Row]]:
         last = 0
-        sql = (
-            f"SELECT id, vector, rowid FROM pieces WHERE {condition} AND rowid > ? "
-            f"ORDER BY rowid LIMIT {_CHUNK}"
-        )
+        sql = f"SELECT id, vector, rowid FROM {source} AND rowid > ? ORDER BY rowid LIMIT {_CHUNK}"
         while True:
             rows = self._database.rows(sql, *values, last)
             if rows:
@@ -192,17 +191,13 @@ class Vectors:
 
     def number_waiting(self, namespace: Namespace) -> int:
         """How many the index has not where they belong."""
-        rows = self._database.rows(
-            "SELECT count(*) FROM pieces WHERE namespace = ? AND lies_in IS NOT place",
-            namespace_key(namespace),
-        )
+        rows = self._database.rows(f"SELECT count(*) FROM {_WAITING}", namespace_key(namespace))
         return int(rows[0][0])
 
     def waiting(self, namespace: Namespace, *, limit: int) -> list[Waiting]:
         """Some of those."""
         rows = self._database.rows(
-            "SELECT id, place, lies_in, vector FROM pieces "
-            "WHERE namespace = ? AND lies_in IS NOT place LIMIT ?",
+            f"SELECT id, place, lies_in, vector FROM {_WAITING} LIMIT ?",
             namespace_key(namespace),
             limit,
         )

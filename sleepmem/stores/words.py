@@ -166,9 +166,10 @@ class Words:
 
         None stands for every source.
         """
+        # The plus keeps SQLite from walking all of the owner's, by an index, instead of these.
         found = self._database.rows(
             f"SELECT rowid, id FROM episodes WHERE rowid IN ({','.join(map(str, rows))}) "
-            "AND namespace = ? AND superseded = 0 AND said_again IS NULL "
+            "AND +namespace = ? AND superseded = 0 AND said_again IS NULL "
             "AND source = coalesce(?, source)",
             namespace_key(namespace),
             source,

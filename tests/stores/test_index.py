@@ -292,3 +292,31 @@ def test_vectors_of_any_length_go_through_both(tmp_path):
         assert index.ids("some-vectors") == []
         index.drop("some-vectors")
         index.close()
+
+
+def work(memory, call):
+    """Steps of SQLite's machine that a call takes, in hundreds."""
+    steps = []
+    connection = memory.ledger.database.db.conn
+    connection.set_progress_handler(lambda: steps.append(1), 100)
+    try:
+        call()
+    finally:
+        connection.set_progress_handler(None, 0)
+    return len(steps)
+
+
+def test_what_is_stored_costs_a_turn_nothing(memory):
+    def turn():
+        memory.observe(ALICE, "Tom met a heron.")
+        memory.recall(ALICE, ASKED, holds_experts=False)
+
+    turn()
+    few = work(memory, turn)
+    with memory.ledger.database.write():
+        for n in range(800):
+            memory.ledger.episodes.add(Episode(ALICE, f"Otter {n} swam.", message_id=str(n)))
+    memory.buffer.catch_up(ALICE)
+    memory.buffer.flush(ALICE, most=1000)
+    turn()
+    assert work(memory, turn) < few + 15
