@@ -73,6 +73,7 @@ def _check_part(part: object) -> str:
     return unicodedata.normalize("NFC", part)
 
 
+@functools.lru_cache(maxsize=20_000)
 def namespace_key(namespace: Namespace) -> str:
     """The namespace as one string, for a column: JSON, so parts cannot run into each other."""
     return json.dumps(list(namespace))

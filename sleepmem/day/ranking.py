@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -75,13 +75,35 @@ class Question:
         rare = ((word, rarity - _EVERYDAY) for word, rarity in self.rarity.items())
         return {word: rarity**2 for word, rarity in rare if rarity > 0}
 
-    def share(self, words: Iterable[str]) -> float:
-        """Of the question, by how much each of its words tells."""
-        return sum(self.telling[word] for word in words) / self._whole
+    def share(self, words: Container[str]) -> float:
+        """Of the question that is among these, by how much each of its words tells."""
+        return sum(tells for word, tells in self.telling.items() if word in words) / self._whole
+
+    def spelt_alike(self, words: Iterable[str]) -> set[str]:
+        """What tells and begins or ends as one of these does, for the most part."""
+        found = set()
+        for word in words:
+            for own in self._by_start.get(word[:_SHORTEST_ALIKE], ()):
+                length = _alike(word, own)
+                if length and word[:length] == own[:length]:
+                    found.add(own)
+            for own in self._by_end.get(word[-_SHORTEST_ALIKE:], ()):
+                length = _alike(word, own)
+                if length and word[-length:] == own[-length:]:
+                    found.add(own)
+        return found
 
     @functools.cached_property
     def _whole(self) -> float:
         return sum(self.telling.values()) or 1.0
+
+    @functools.cached_property
+    def _by_start(self) -> Mapping[str, Sequence[str]]:
+        return _grouped(self.telling, lambda word: word[:_SHORTEST_ALIKE])
+
+    @functools.cached_property
+    def _by_end(self) -> Mapping[str, Sequence[str]]:
+        return _grouped(self.telling, lambda word: word[-_SHORTEST_ALIKE:])
 
 
 def features(
@@ -96,10 +118,9 @@ def features(
         evidence: log-odds of its cosine.
         asks: log-odds that the episode asks, and tells nothing.
     """
-    has = _words_of(text)
-    covered = question.share(word for word in question.telling if word in has.words)
-    others = [word for word in question.telling if word not in has.words]
-    alike = question.share(word for word in others if spelt_alike(word, has))
+    words = set(terms(text))
+    covered = question.share(words)
+    alike = question.share(question.spelt_alike(words) - words)
     meaning, surely = _bounded(evidence), max(0.0, _bounded(asks)) / _MOST_EVIDENCE
     return Features(
         meaning,
@@ -116,36 +137,11 @@ def _bounded(log_odds: float) -> float:
     return max(-_MOST_EVIDENCE, min(_MOST_EVIDENCE, log_odds))
 
 
-class Spellings(NamedTuple):
-    """The words of a text, and which begin or end with the same few letters."""
-
-    words: frozenset[str]
-    by_start: Mapping[str, Sequence[str]]
-    by_end: Mapping[str, Sequence[str]]
-
-
-@functools.lru_cache(maxsize=20_000)
-def _words_of(text: str) -> Spellings:
-    words = frozenset(terms(text))
-    by_start: dict[str, list[str]] = {}
-    by_end: dict[str, list[str]] = {}
+def _grouped(words: Iterable[str], key: Callable[[str], str]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
     for word in words:
-        by_start.setdefault(word[:_SHORTEST_ALIKE], []).append(word)
-        by_end.setdefault(word[-_SHORTEST_ALIKE:], []).append(word)
-    return Spellings(words, by_start, by_end)
-
-
-def spelt_alike(word: str, others: Spellings) -> bool:
-    """Whether one of the other words begins or ends as this one does, for the most part."""
-    for other in others.by_start.get(word[:_SHORTEST_ALIKE], ()):
-        length = _alike(word, other)
-        if length and word[:length] == other[:length]:
-            return True
-    for other in others.by_end.get(word[-_SHORTEST_ALIKE:], ()):
-        length = _alike(word, other)
-        if length and word[-length:] == other[-length:]:
-            return True
-    return False
+        groups.setdefault(key(word), []).append(word)
+    return groups
 
 
 def _alike(word: str, other: str) -> int:

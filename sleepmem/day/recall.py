@@ -355,11 +355,12 @@ def _goes_on(
     day: DayContext, episode: Episode, follower: Episode, *, vector: Sequence[float]
 ) -> bool:
     """Whether what was told next may be about the same."""
+    if not _has_name(follower):
+        return True
     vectors = day.folder.buffer.vectors(episode.namespace, [episode, follower])
     own, other = vectors[pieces(episode.whole)[0]], vectors[pieces(follower.whole)[0]]
     least = day.folder.relatedness.unrelated
-    is_near = cosine(vector, other) >= least or cosine(own, other) >= least
-    return is_near or not _has_name(follower)
+    return cosine(vector, other) >= least or cosine(own, other) >= least
 
 
 def _has_name(episode: Episode) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Any
 
 from sleepmem.records import USER, Episode, Namespace, namespace_key
@@ -396,16 +398,28 @@ def _same(episode: Episode) -> str:
     return same_key(episode.text, asks=(_asks(episode) or 0.0) >= SURELY_ASKS)
 
 
+# Columns of an episode.
+_READ = itemgetter(
+    "namespace",
+    "day",
+    "rowid",
+    "text",
+    "source",
+    "created_at",
+    "message_id",
+    "speaker",
+    "thread",
+    "answers",
+)
+
+
 def as_episode(row: Any) -> Episode:
-    return Episode(
-        tuple(json.loads(row["namespace"])),
-        row["text"],
-        row["source"],
-        row["created_at"],
-        row["message_id"],
-        row["speaker"],
-        row["thread"],
-        row["answers"],
-        row["day"] or "",
-        row["rowid"],
-    )
+    return _as_episode(_READ(row))
+
+
+@functools.lru_cache(maxsize=20_000)
+def _as_episode(read: tuple[Any, ...]) -> Episode:
+    """Checked once, however often one recall and the next ones read it."""
+    key, day, sequence, *said = read
+    values = (*said, day or "", sequence)
+    return Episode(tuple(json.loads(key)), *values)
