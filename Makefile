@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-.PHONY: demo test lint docs bench bench-nights bench-embedded bench-gate bench-trainers bench-dreams bench-ablations bench-router bench-copies bench-cost bench-life bench-imports bench-recall fit-heads fit-recall embedded clean
+.PHONY: demo test lint docs bench bench-nights bench-embedded bench-gate bench-trainers bench-dreams bench-ablations bench-router bench-copies bench-cost bench-life bench-imports bench-recall bench-faults fit-heads fit-recall embedded clean
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -30,12 +30,12 @@ lint: $(READY)
 docs: $(READY)
 	$(MKDOCS)
 
-bench: bench-embedded bench-gate bench-trainers bench-nights bench-dreams bench-ablations bench-router bench-copies bench-cost bench-life bench-imports bench-recall
+bench: bench-embedded bench-gate bench-trainers bench-nights bench-dreams bench-ablations bench-router bench-copies bench-cost bench-life bench-imports bench-recall bench-faults
 
 bench-nights: $(READY)
 	$(BIN)/python -m sleepmem.evals.week --seeds 3 --out runs/bench-nights
 
-bench-embedded bench-trainers bench-gate bench-dreams bench-ablations bench-router bench-copies bench-cost bench-life bench-imports: bench-%: $(READY)
+bench-embedded bench-trainers bench-gate bench-dreams bench-ablations bench-router bench-copies bench-cost bench-life bench-imports bench-faults: bench-%: $(READY)
 	$(BIN)/python -m sleepmem.evals.$*
 
 # DATA=FOLDER measures the public sets in it too.

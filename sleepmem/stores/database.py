@@ -27,6 +27,8 @@ APPLICATION_ID = 0x534C4550
 # How long a change waits for another process that writes. After one that waited in vain the next
 # ones hardly wait for a while: a turn makes many, and must not wait for each.
 BUSY_SECONDS = 30
+# How long the opening of a ledger waits for others that open it.
+OPENING_SECONDS = 60
 _GIVEN_UP_SECONDS = 5
 # It waits so long at a time, and lets other threads read in between.
 _AT_A_TIME, _LETS_READ = 0.1, 0.005
@@ -50,7 +52,7 @@ class Database:
         self._hardly_until = 0.0
         try:
             # SQLite does not wait for a change of its journal mode: one process opens at a time.
-            with FileLock(path.with_suffix(".opening")):
+            with FileLock(path.with_suffix(".opening"), timeout=OPENING_SECONDS):
                 connection = sqlite3.connect(path, check_same_thread=False, timeout=BUSY_SECONDS)
                 connection.row_factory = sqlite3.Row
                 self.db = sqlite_utils.Database(connection)

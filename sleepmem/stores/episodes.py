@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from sleepmem.records import USER, Episode, Namespace, namespace_key
 from sleepmem.stores.database import Database
@@ -52,6 +52,7 @@ class Episodes:
         It is newer than all that the clock dated before, of this owner: a clock is set back, and
         that of another machine goes otherwise.
         """
+        judged = _judged(episode)
         with self._database.write():
             ((last,),) = self._database.rows(
                 "SELECT max(created_at) FROM episodes "
@@ -62,16 +63,18 @@ class Episodes:
             if last is not None:
                 after = datetime.fromisoformat(last) + _TICK
                 episode = replace(episode, created_at=after.isoformat())
-            self.add(episode, by_clock=True)
+            self._add(episode, judged, by_clock=True)
         return episode
 
-    def add(self, episode: Episode, *, by_clock: bool = False) -> list[str]:
+    def add(self, episode: Episode) -> list[str]:
         """Store it, once; returns the ids of those whose place it takes.
 
         These say the same in the same words, and are in no expert.
         """
-        key, same = namespace_key(episode.namespace), _same(episode)
-        asking = _asks(episode)
+        return self._add(episode, _judged(episode), by_clock=False)
+
+    def _add(self, episode: Episode, judged: _Judged, *, by_clock: bool) -> list[str]:
+        key, (asking, same) = namespace_key(episode.namespace), judged
         row = {
             "id": episode.id,
             "namespace": key,
@@ -141,7 +144,7 @@ class Episodes:
     def is_newest(self, episode: Episode) -> bool:
         """Whether its source said nothing else since: saying it again is no news."""
         last = self.newest(episode.namespace, episode.source)
-        if last is None or _same(last) != _same(episode):
+        if last is None or _judged(last).same != _judged(episode).same:
             return False
         return (last.speaker, last.answers) == (episode.speaker, episode.answers)
 
@@ -207,7 +210,7 @@ class Episodes:
         rows = self._database.rows(
             "SELECT 1 FROM episodes WHERE namespace = ? AND same = ? AND source = ? LIMIT 1",
             namespace_key(episode.namespace),
-            _same(episode),
+            _judged(episode).same,
             episode.source,
         )
         return bool(rows)
@@ -384,6 +387,22 @@ def _miscounted(
     return faults
 
 
+class _Judged(NamedTuple):
+    """What is judged of a text before others wait for it: an embedding takes its time.
+
+    asking   log-odds that the user asks, and tells nothing; None where that is not judged
+    same     a key that episodes have in common which say the same in the same words
+    """
+
+    asking: float | None
+    same: str
+
+
+def _judged(episode: Episode) -> _Judged:
+    asking = _asks(episode)
+    return _Judged(asking, same_key(episode.text, asks=(asking or 0.0) >= SURELY_ASKS))
+
+
 def _asks(episode: Episode) -> float | None:
     """Log-odds that the user asks, and tells nothing.
 
@@ -391,11 +410,6 @@ def _asks(episode: Episode) -> float | None:
     """
     is_reply = episode.answers and len(terms(episode.text)) < _FEWEST_TERMS
     return round(asks(episode.text), 3) if episode.source == USER and not is_reply else None
-
-
-def _same(episode: Episode) -> str:
-    """A key that episodes have in common which say the same in the same words."""
-    return same_key(episode.text, asks=(_asks(episode) or 0.0) >= SURELY_ASKS)
 
 
 # Columns of an episode.

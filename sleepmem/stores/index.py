@@ -70,20 +70,24 @@ class Collections:
     def upsert(
         self, collection: str, *, ids: list[str], vectors: np.ndarray, texts: list[str]
     ) -> None:
-        self._get(collection).upsert(ids, embeddings=vectors, documents=texts)
+        self._on(collection, "upsert", ids, embeddings=vectors, documents=texts)
 
     def delete(self, collection: str, ids: list[str]) -> None:
-        self._get(collection).delete(ids=ids)
+        self._on(collection, "delete", ids=ids)
 
     def query(self, collection: str, vector: np.ndarray, *, count: int) -> list[tuple[str, float]]:
-        answer: Any = self._get(collection).query(
-            query_embeddings=vector.reshape(1, -1), n_results=count, include=["distances"]
+        answer = self._on(
+            collection,
+            "query",
+            query_embeddings=vector.reshape(1, -1),
+            n_results=count,
+            include=["distances"],
         )
         similarities = [1.0 - float(distance) for distance in answer["distances"][0]]
         return list(zip(answer["ids"][0], similarities, strict=True))
 
     def ids(self, collection: str) -> list[str]:
-        return list(self._get(collection).get(include=[])["ids"])
+        return list(self._on(collection, "get", include=[])["ids"])
 
     def drop(self, collection: str) -> None:
         self._get(collection)  # there is one to be deleted then
@@ -94,6 +98,16 @@ class Collections:
         close = getattr(self._client, "close", None)
         if close:
             close()
+
+    def _on(self, name: str, call: str, *given: Any, **named: Any) -> Any:
+        """Call the collection; one that another process has made anew is looked up again."""
+        from chromadb.errors import NotFoundError
+
+        try:
+            return getattr(self._get(name), call)(*given, **named)
+        except NotFoundError:
+            self._open.pop(name, None)
+            return getattr(self._get(name), call)(*given, **named)
 
     def _get(self, name: str) -> chromadb.Collection:
         if name not in self._open:

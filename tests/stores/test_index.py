@@ -274,6 +274,19 @@ def test_two_processes_share_a_server(tmp_path, monkeypatch):
         memory.close()
 
 
+def test_a_collection_that_another_process_made_anew_is_found():
+    client = chromadb.EphemeralClient()
+    ours, theirs = ServerIndex(client), ServerIndex(client)
+    vectors = np.eye(2, 3, dtype=np.float32)
+    ours.upsert("made-anew", ids=["a"], vectors=vectors[:1], texts=["x"])
+    theirs.drop("made-anew")
+    theirs.upsert("made-anew", ids=["b"], vectors=vectors[1:], texts=["y"])
+    assert ours.ids("made-anew") == ["b"]
+    theirs.drop("made-anew")
+    ours.upsert("made-anew", ids=["c"], vectors=vectors[:1], texts=["z"])
+    assert [found for found, _ in ours.query("made-anew", vectors[0], count=1)] == ["c"]
+
+
 def test_what_is_no_client_is_refused(tmp_path):
     with pytest.raises(FolderError, match="chroma_client is a str"):
         SleepMemory.open(tmp_path, embeddings=HashedWords(), chroma_client="http://localhost")

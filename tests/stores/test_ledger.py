@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import sqlite_utils
 from _values import LATER, TOLD, probe
+from filelock import FileLock
 
 from sleepmem.errors import FolderError, LedgerError
 from sleepmem.records import (
@@ -672,6 +673,26 @@ def test_others_read_while_one_waits_to_write(ledger, path):
         other.execute("COMMIT")
         writer.join()
     assert ledger.episodes.all() == [TOLD, LATER]
+
+
+def test_a_text_is_judged_before_others_wait_for_it(ledger, monkeypatch):
+    """The first judgement loads the embeddings: seconds in which nobody else could write."""
+    held = []
+
+    def asks(text):
+        held.append(ledger.database.db.conn.in_transaction)
+        return 0.0
+
+    monkeypatch.setattr("sleepmem.stores.episodes.asks", asks)
+    ledger.episodes.tell(dataclasses.replace(TOLD, source="user"))
+    ledger.episodes.add(dataclasses.replace(LATER, source="user"))
+    assert set(held) == {False}
+
+
+def test_who_opens_a_ledger_waits_for_others_and_gives_up(path, monkeypatch):
+    monkeypatch.setattr("sleepmem.stores.database.OPENING_SECONDS", 0.1)
+    with FileLock(path.with_suffix(".opening")), pytest.raises(FolderError, match="opening"):
+        Ledger(path)
 
 
 def test_what_happened_while_nothing_could_be_written_is_written_later(ledger):

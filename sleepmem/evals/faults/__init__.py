@@ -1,0 +1,1 @@
+"""Faults on purpose: kills, load, questions across owners, many owners. `make bench-faults`."""
