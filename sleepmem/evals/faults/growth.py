@@ -67,10 +67,17 @@ def serves(say: Say, folder: Path, number: int) -> None:
         say((bare / _MEGA, own / _MEGA, index / _MEGA, process.num_fds(), seconds))
 
 
-def run(folder: Path, numbers: Sequence[int] = (10, 100, 1_000), *, each: int = 50) -> list[Grown]:
+def run(
+    folder: Path,
+    numbers: Sequence[int] = (10, 100, 1_000),
+    *,
+    each: int = 50,
+    indexed: int = _INDEXED,
+) -> list[Grown]:
     """At more and more owners; each number is that of a process of its own."""
-    grown, before = [], 0
-    owners.fill(folder, [0], each=max(0, _INDEXED - each))
+    grown: list[Grown] = []
+    before = 0
+    owners.fill(folder, [0], each=indexed - each)
     for number in numbers:
         owners.fill(folder, range(before, number), each=each, seed=number)
         before = number

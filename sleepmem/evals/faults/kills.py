@@ -110,7 +110,13 @@ class Kills:
         time.sleep(self._rng.uniform(0, longest))
 
     def at_work(
-        self, name: str, count: int, *, folder: Path, action: Callable[[Say, Path], None]
+        self,
+        name: str,
+        count: int,
+        *,
+        folder: Path,
+        action: Callable[[Say, Path], None],
+        longest: float = _LONGEST,
     ) -> Tally:
         """Kill a process that does one thing again and again."""
         tally = Tally(name)
@@ -118,7 +124,7 @@ class Kills:
             copy = self._copy(folder)
             child = Child(action, copy)
             child.wait_for(READY)
-            self._moment()
+            self._moment(longest)
             said = child.kill()
             _check_end(child, tally)
             with tally.call():

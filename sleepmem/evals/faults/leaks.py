@@ -55,14 +55,14 @@ class Doors:
 
     def __init__(self, memory: SleepMemory) -> None:
         self._memory, self._model = memory, threading.Lock()
-        self._agent = create_agent(Echo(), middleware=[SleepMemoryMiddleware(memory)])
+        self._agent: Any = create_agent(Echo(), middleware=[SleepMemoryMiddleware(memory)])
         builder = StateGraph(MessagesState)
         builder.add_node("recall", recall_node(memory, weights=False))
         builder.add_node("observe", observe_node(memory))
         builder.add_edge(START, "recall")
         builder.add_edge("recall", "observe")
         builder.add_edge("observe", END)
-        self._graph = builder.compile()
+        self._graph: Any = builder.compile()
 
     def all(self) -> dict[str, Door]:
         return {
@@ -80,12 +80,13 @@ class Doors:
         return self._texts(self._memory.search(owner, question))
 
     def middleware(self, owner: Namespace, question: str) -> Sequence[str]:
-        said: Any = {"messages": [("user", question)]}
+        said = {"messages": [("user", question)]}
         return self._of(self._agent.invoke(said, context={"namespace": owner}))
 
     def graph(self, owner: Namespace, question: str) -> Sequence[str]:
-        said: Any = {"messages": [("user", question)]}
-        return self._of(self._graph.invoke(said, {"configurable": {"namespace": owner}}))
+        said = {"messages": [("user", question)]}
+        who = {"configurable": {"namespace": owner}}
+        return self._of(self._graph.invoke(said, who))
 
     def ask(self, owner: Namespace, question: str) -> Sequence[str]:
         with self._model:
@@ -102,9 +103,17 @@ class Doors:
 
 
 def run(
-    folder: Path, *, questions: int = 10_000, number: int = 200, threads: int = 20, each: int = 12
+    folder: Path,
+    *,
+    questions: int = 10_000,
+    number: int = 200,
+    threads: int = 20,
+    each: int = 12,
+    asked: int = _ASKED,
 ) -> list[Tally]:
-    """So many questions of so many owners, from so many threads at once."""
+    """So many questions of so many owners, from so many threads at once; of a hundred, `asked`
+    go to the model.
+    """
     owners.fill(folder, range(number), each=each)
     with SleepMemory.open(folder) as memory:
         doors = Doors(memory).all()
@@ -114,16 +123,16 @@ def run(
         def ask(turn: int) -> None:
             rng = random.Random(turn)
             asker, other = rng.randrange(number), rng.randrange(number)
-            name = _door(turn, doors)
+            name = _door(turn, doors, asked=asked)
             # What a model says need not come from a memory: it may repeat the question.
             about = None if name == "ask" or turn % 2 else other
-            asked = owners.question(rng, about=about)
+            question = owners.question(rng, about=about)
             started, told = time.perf_counter(), Tally(name)
             with told.call():
-                found = doors[name](owners.owner(asker), asked)
+                found = doors[name](owners.owner(asker), question)
                 told.leaked += owners.strangers(found, asker)
                 if about is None and not any(owners.marker(asker) in one for one in found):
-                    told.lost.append(f"nothing recalled for {asked!r}")
+                    told.lost.append(f"nothing recalled for {question!r}")
             with counting:
                 _add(tallies[name], told, time.perf_counter() - started)
 
@@ -133,8 +142,8 @@ def run(
     return list(tallies.values())
 
 
-def _door(turn: int, doors: dict[str, Door]) -> str:
-    if turn % 100 < _ASKED:
+def _door(turn: int, doors: dict[str, Door], *, asked: int) -> str:
+    if turn % 100 < asked:
         return "ask"
     cheap = [name for name in doors if name != "ask"]
     return cheap[turn // 2 % len(cheap)]

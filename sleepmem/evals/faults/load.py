@@ -40,11 +40,9 @@ rounds = 0
 """
 # Seconds that the server, or what it is started with, has to come up.
 _STARTING = 60.0
-# Episodes that every owner has when it begins: so many are searched by the server.
-_EARLIER = 300
 # Seconds between two calls of a worker.
 _PAUSE = 0.02
-_OBSERVE, _RECALL = "observe", "recall"
+_READY, _OBSERVE, _RECALL = "ready", "observe", "recall"
 
 
 @dataclass
@@ -57,6 +55,7 @@ class Load:
     seconds  for which
     nights   seconds between two; 0: none
     kills    of a worker, of the server and of a night each
+    earlier  episodes that the first owner has: so many are searched by the server
     """
 
     folder: Path
@@ -65,6 +64,7 @@ class Load:
     seconds: float = 60.0
     nights: float = 20.0
     kills: int = 1
+    earlier: int = 300
     seed: int = 0
 
 
@@ -75,6 +75,8 @@ def works(say: Say, folder: Path, port: int, number_of_owners: int, seed: int) -
     """Observe and recall until the end of this process; says what came of each call."""
     rng = random.Random(seed)
     with SleepMemory.open(folder, chroma_client=_client(port)) as memory:
+        memory.recall(owners.owner(0), owners.question(rng))
+        say((_READY, None))
         while True:
             number = rng.randrange(number_of_owners)
             owner, told = owners.owner(number), owners.text(number, rng)
@@ -199,11 +201,13 @@ def run(load: Load) -> list[Tally]:
     load.folder.parent.mkdir(parents=True, exist_ok=True)
     settings = load.folder.with_name("settings.toml")
     settings.write_text(SETTINGS)
-    owners.fill(load.folder, range(load.owners), each=_EARLIER)
+    owners.fill(load.folder, range(load.owners), each=1)
+    owners.fill(load.folder, [0], each=load.earlier, seed=1)
     server = Server(load.folder.with_name("server"))
     nights = Nights(load, settings)
     crowd = Crowd(load, server.port)
     try:
+        crowd.gather()
         until = time.monotonic() + load.seconds
         kills = _kills(load)
         while time.monotonic() < until:
@@ -217,7 +221,9 @@ def run(load: Load) -> list[Tally]:
         while nights.is_running:
             time.sleep(0.1)
         nights.ended()
-        crowd.check(_client(server.port))
+        client = _client(server.port)
+        crowd.check(client)
+        client.close()
     finally:
         nights.kill()
         crowd.end()
@@ -260,6 +266,12 @@ class Crowd:
         load = self._load
         return Child(works, load.folder, self._port, load.owners, load.seed + self._started)
 
+    def gather(self) -> None:
+        """Wait until all are at work."""
+        for worker in self._workers:
+            for said in worker.wait_for((_READY, None)):
+                self._count(*said)
+
     def kill_one(self) -> None:
         worker = self._workers.pop(0)
         for said in worker.kill():
@@ -282,7 +294,7 @@ class Crowd:
         elif what in (_OBSERVE, _RECALL):
             tally.asked += 1
             tally.seconds.append(value)
-        else:
+        elif what != _READY:
             getattr(tally, what).append(value)
 
     def end(self) -> None:
