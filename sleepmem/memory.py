@@ -115,14 +115,14 @@ class SleepMemory:
                 "embedded"; by default what this folder was last used with, at first the latter.
             embeddings: any of LangChain; the Universal Sentence Encoder by default.
             config: settings of gate and night.
-            chroma_client: a client of your own Chroma server, instead of files in the folder.
+            chroma_client: of your own Chroma server, instead of files in the folder: who opens the
+                folder without one from then on searches without an index, until `reindex`.
             append_only: `observe` stores alone and embeds nothing: who recalls does.
             read_only: change not a byte, on any disk: `recall` and `ask` log nothing, what would
                 change something raises FolderError.
             check_experts: refuse to open when one is missing or damaged; `rollback` needs it off.
             reconcile: bring ledger and experts to agree; off for a look at what does not.
-            semantic: frozen judge of the imitation reward, (answer, wanted) -> 1.0 when they mean
-                the same, else 0.0; the embeddings by default.
+            semantic: judges the imitation reward, (answer, wanted) -> 1.0 if they mean the same.
 
         Raises:
             ConfigError: an argument is of the wrong type, or two ways to open are given.

@@ -4,6 +4,7 @@ folder/ledger.db      the truth            folder/experts/   promoted experts
 folder/chroma/        an index of it       folder/pending/   tonight's, until it is promoted
 folder/nights.db      checkpoints          folder/nights/    locks: a night of an owner at a time
 folder/ledger.id      whose folder it is   folder/index.lock held by the process that has the index
+                                           folder/index.server  the index is on a Chroma server
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class Folder:
     ) -> None:
         self.path, self._embeddings = path, embeddings
         self.append_only, self.read_only = append_only, read_only
-        self._process = os.getpid()
+        self._process, self._has_server = os.getpid(), chroma_client is not None
         if chroma_client is not None:
             check_client(chroma_client)
         if not read_only:
@@ -81,14 +82,26 @@ class Folder:
             raise
 
     def _index(self, chroma_client: Any) -> Index | None:
+        """None where there is none to be used: then all is searched exactly.
+
+        One process's files beside a server would be two indexes, of which the ledger knows one.
+        """
         if chroma_client is not None:
+            if not self.read_only and not self._on_server.exists():
+                self.ledger.vectors.lost()  # what files of an index had
+                self._on_server.touch()
             return ServerIndex(chroma_client)
-        if self.read_only:
+        if self.read_only or self._on_server.exists():
             return None
         chroma = self.path / "chroma"
         if not chroma.exists():
             self.ledger.vectors.lost()
         return FilesIndex(chroma)
+
+    @property
+    def _on_server(self) -> Path:
+        """Stands where the index is on a Chroma server."""
+        return self.path / "index.server"
 
     @contextlib.contextmanager
     def night(self, namespace: Namespace) -> Iterator[None]:
@@ -138,7 +151,9 @@ class Folder:
         return measured
 
     def reindex(self) -> None:
-        """Make the index anew with the embeddings that the folder is open with."""
+        """Make the index anew with the embeddings and the server that the folder is open with."""
+        if not self._has_server:
+            self._on_server.unlink(missing_ok=True)
         self.buffer.clear()
         self.ledger.use_embeddings("")
         self.__dict__.pop("relatedness", None)

@@ -49,6 +49,7 @@ def test_owners_cost_no_files(tmp_path):
 def test_a_leak_and_a_loss_are_seen():
     assert owners.strangers([f"It is {owners.marker(3)}."], 3) == []
     assert owners.strangers([f"It is {owners.marker(4)}."], 3) == [f"It is {owners.marker(4)}."]
+    assert owners.strangers([f"{owners.marker(4)}aaaa"], 3) == []  # a model that stammers
     told = tally.Tally("a fault")
     for error in (FolderError("the ledger is locked"), sqlite3.OperationalError("full")):
         with told.call():

@@ -274,6 +274,45 @@ def test_two_processes_share_a_server(tmp_path, monkeypatch):
         memory.close()
 
 
+def test_who_has_no_server_leaves_its_index_alone(tmp_path, monkeypatch):
+    """Such as `sleepmem sleep` from cron beside web workers."""
+    monkeypatch.setattr("sleepmem.stores.buffer.WAITING", 4)
+    client = chromadb.EphemeralClient()
+
+    def lying(memory):
+        return memory.ledger.vectors.number_lying(ALICE, Place.EPISODES, most=99)
+
+    with SleepMemory.open(tmp_path, embeddings=HashedWords(), chroma_client=client) as memory:
+        for text in WHALES[:12]:
+            memory.observe(ALICE, text)
+        there = lying(memory)
+        assert there >= 8
+        with SleepMemory.open(tmp_path, embeddings=HashedWords()) as other:
+            for text in WHALES[12:]:
+                other.observe(ALICE, text)
+            assert near(other) == without_index(memory)
+            assert (lying(other), failures(other), other.verify()) == (there, [], [])
+        assert near(memory) == without_index(memory)
+        assert (failures(memory), memory.verify()) == ([], [])
+    assert not (tmp_path / "chroma").exists()
+    with SleepMemory.open(tmp_path, embeddings=HashedWords()) as memory:
+        memory.reindex()
+    with SleepMemory.open(tmp_path, embeddings=HashedWords()) as memory:
+        assert memory.buffer.flush(ALICE) == len(WHALES)
+        assert (tmp_path / "chroma").exists()
+
+
+def test_what_files_of_an_index_had_goes_to_the_server(tmp_path, monkeypatch):
+    monkeypatch.setattr("sleepmem.stores.buffer.WAITING", 4)
+    for client in (None, chromadb.EphemeralClient()):
+        with SleepMemory.open(tmp_path, embeddings=HashedWords(), chroma_client=client) as memory:
+            for text in WHALES:
+                memory.observe(ALICE, text)
+            memory.buffer.flush(ALICE)
+            assert near(memory) == without_index(memory)
+            assert (failures(memory), memory.verify()) == ([], [])
+
+
 def test_a_collection_that_another_process_made_anew_is_found():
     client = chromadb.EphemeralClient()
     ours, theirs = ServerIndex(client), ServerIndex(client)

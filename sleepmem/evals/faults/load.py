@@ -27,6 +27,7 @@ IMPORTED = ("sleepmem.evals.faults.load", "sleepmem.text.embeddings", "chromadb"
 # What a night of the bench does: little, but all of its steps.
 SETTINGS = """
 [sleep]
+replay_budget = 3
 levels = [{name = "fast", every = 1, rank = 2, steps_per_episode = 0}]
 [sleep.probe]
 samples = 2
@@ -152,8 +153,12 @@ class Nights:
     load: Load
     settings: Path
     tally: Tally = field(default_factory=lambda: Tally("sleepmem sleep"))
-    _process: subprocess.Popen[str] | None = None
+    _process: subprocess.Popen[bytes] | None = None
     _next: float = 0.0
+
+    @property
+    def _told(self) -> Path:
+        return self.settings.with_name("night.txt")
 
     @property
     def is_running(self) -> bool:
@@ -168,9 +173,9 @@ class Nights:
             owner = "/".join(owners.owner(self.tally.asked % self.load.owners))
             command = [sys.executable, "-m", "sleepmem", "sleep", str(self.load.folder)]
             command += ["--namespace", owner, "--config", str(self.settings)]
-            self._process = subprocess.Popen(
-                command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-            )
+            # Into a file: a pipe that nobody reads is full one day.
+            with self._told.open("w") as told:
+                self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=told)
             self.tally.asked += 1
             self._began = time.monotonic()
             self._next = self._began + self.load.nights
@@ -184,7 +189,8 @@ class Nights:
         if self._process is None:
             return
         process, self._process = self._process, None
-        told = process.communicate()[1]
+        process.wait()
+        told = self._told.read_text()
         if process.returncode >= 0:
             self.tally.seconds.append(time.monotonic() - self._began)
         if "Traceback" in told:
@@ -218,8 +224,7 @@ def run(load: Load) -> list[Tally]:
                 _kill(kills.pop(0)[1], crowd=crowd, server=server, nights=nights)
             time.sleep(0.05)
         crowd.end()
-        while nights.is_running:
-            time.sleep(0.1)
+        nights.kill()
         nights.ended()
         client = _client(server.port)
         crowd.check(client)

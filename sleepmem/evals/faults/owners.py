@@ -12,7 +12,7 @@ from sleepmem.records import Namespace
 
 # So begins every such word; six letters follow.
 _BEGINS, _LETTERS = "zq", "abcdefghij"
-_MARKER = re.compile(rf"{_BEGINS}[{_LETTERS}]{{6}}")
+_MARKER = re.compile(rf"\b{_BEGINS}[{_LETTERS}]{{6}}\b")
 # What the owners have alike: what one asks for, all have told.
 _THINGS = ("boat", "house", "school", "garden", "doctor", "cousin", "violin", "market", "bicycle")
 _PEOPLE = ("Mara", "Jon", "Karo", "Tolvan", "Fenwin", "Ilse", "Bero", "Sanna")
