@@ -277,11 +277,12 @@ class Buffer:
         done = 0
         while self._index is not None and done < most and self._indexing.is_over(""):
             with self._lock:
-                waiting = self._vectors.waiting(namespace, limit=_BATCH)
-                if not waiting:
-                    break
                 try:
-                    self._lay(namespace, waiting)
+                    with self._index.writing():
+                        waiting = self._vectors.waiting(namespace, limit=_BATCH)
+                        if not waiting:
+                            break
+                        self._lay(namespace, waiting)
                 except IndexElsewhere:
                     break
                 except IndexFault as error:
@@ -373,16 +374,16 @@ class Buffer:
             if self._index is None:
                 continue
             try:
-                strange = self._strange(namespace)
+                with self._index.writing():
+                    for place, (extra, missing) in self._strange(namespace).items():
+                        if extra:
+                            self._index.delete(self._name(place, namespace), sorted(extra))
+                        self._vectors.laid(missing, None)
             except IndexElsewhere:
                 return
             except IndexFault as error:
                 self._broke(namespace, error)
                 return
-            for place, (extra, missing) in strange.items():
-                if extra:
-                    self._index.delete(self._name(place, namespace), sorted(extra))
-                self._vectors.laid(missing, None)
             self._flush_if_many(namespace)
 
     def faults(self, namespaces: Iterable[Namespace]) -> list[str]:

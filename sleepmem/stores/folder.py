@@ -90,7 +90,8 @@ class Folder:
             if not self.read_only and not self._on_server.exists():
                 self.ledger.vectors.lost()  # what files of an index had
                 self._on_server.touch()
-            return ServerIndex(chroma_client)
+            lock = None if self.read_only else self.path / "index.lock"
+            return ServerIndex(chroma_client, lock=lock)
         if self.read_only or self._on_server.exists():
             return None
         chroma = self.path / "chroma"

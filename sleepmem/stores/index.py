@@ -6,13 +6,15 @@ similarities are 1 - distance. What the index does not do, in time or at all, is
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from sleepmem.errors import FolderError
 
@@ -37,6 +39,11 @@ class Index(Protocol):
 
     # Whether other processes may change it, too.
     is_shared: bool
+
+    def writing(self) -> contextlib.AbstractContextManager[None]:
+        """Held while the index is brought to what the ledger says; another does it already:
+        IndexElsewhere.
+        """
 
     def upsert(
         self, collection: str, *, ids: list[str], vectors: np.ndarray, texts: list[str]
@@ -129,14 +136,31 @@ class ServerIndex:
     """The index on a Chroma server, by a client of the caller's own, which stays open.
 
     Calls run in a thread of their own: a server that does not answer holds up nobody for longer
-    than `patience` seconds.
+    than `patience` seconds. By the file `lock` the processes of a folder write one at a time.
     """
 
     is_shared = True
 
-    def __init__(self, client: ClientAPI, *, patience: float = PATIENCE) -> None:
+    def __init__(
+        self, client: ClientAPI, *, lock: Path | None = None, patience: float = PATIENCE
+    ) -> None:
         self._collections, self._patience = Collections(client), patience
+        self._writing = None if lock is None else FileLock(lock, timeout=0)
         self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        if self._writing is None:
+            yield
+            return
+        try:
+            self._writing.acquire()
+        except Timeout:
+            raise IndexElsewhere("another process brings the server what is new") from None
+        try:
+            yield
+        finally:
+            self._writing.release()
 
     def upsert(
         self, collection: str, *, ids: list[str], vectors: np.ndarray, texts: list[str]

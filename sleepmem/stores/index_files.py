@@ -51,6 +51,9 @@ class FilesIndex:
         # Held from the first call on: the files take one process.
         self._owned = FileLock(folder.with_name("index.lock"), thread_local=False)
 
+    def writing(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()  # no other process writes
+
     def upsert(
         self, collection: str, *, ids: list[str], vectors: np.ndarray, texts: list[str]
     ) -> None:

@@ -9,6 +9,7 @@ import chromadb
 import numpy as np
 import pytest
 from _values import HashedWords, put_expert
+from filelock import FileLock
 
 from sleepmem import SleepMemory
 from sleepmem.errors import FolderError
@@ -311,6 +312,22 @@ def test_what_files_of_an_index_had_goes_to_the_server(tmp_path, monkeypatch):
             memory.buffer.flush(ALICE)
             assert near(memory) == without_index(memory)
             assert (failures(memory), memory.verify()) == ([], [])
+
+
+def test_one_process_at_a_time_brings_a_server_what_is_new(tmp_path):
+    """Two that fill an empty collection would drop what the other has just laid there."""
+    client = chromadb.EphemeralClient()
+    with SleepMemory.open(tmp_path, embeddings=HashedWords(), chroma_client=client) as memory:
+        for text in WHALES:
+            memory.observe(ALICE, text)
+        with FileLock(tmp_path / "index.lock"):
+            assert memory.buffer.flush(ALICE) == 0
+            memory.reconcile()
+            assert len(near(memory)) == 20
+        assert failures(memory) == []
+        assert memory.buffer.flush(ALICE) == len(WHALES)
+        assert len(near(memory)) == 20
+        assert memory.verify() == []
 
 
 def test_a_collection_that_another_process_made_anew_is_found():

@@ -120,6 +120,15 @@ def _client(port: int) -> Any:
             time.sleep(0.2)
 
 
+def checks(say: Say, folder: Path, port: int) -> None:
+    """Says which episodes there are, what `verify` says, and why the index failed."""
+    with SleepMemory.open(folder, chroma_client=_client(port)) as memory:
+        say([episode.id for episode in memory.ledger.episodes.all()])
+        memory.reconcile()
+        say(memory.verify())
+        say([event["reason"] for event in memory.ledger.turns.events("index failed")])
+
+
 # What runs beside them
 
 
@@ -226,9 +235,7 @@ def run(load: Load) -> list[Tally]:
         crowd.end()
         nights.kill()
         nights.ended()
-        client = _client(server.port)
-        crowd.check(client)
-        client.close()
+        crowd.check()
     finally:
         nights.kill()
         crowd.end()
@@ -307,12 +314,12 @@ class Crowd:
             for said in self._workers.pop().kill():
                 self._count(*said)
 
-    def check(self, client: Any) -> None:
+    def check(self) -> None:
         """What was acknowledged is in the ledger, which is sound."""
-        with SleepMemory.open(self._load.folder, chroma_client=client) as memory:
-            there = {episode.id for episode in memory.ledger.episodes.all()}
-            self.observed.lost += [f"episode {one}" for one in self._told - there]
-            memory.reconcile()
-            self.observed.unsound += memory.verify()
-            for event in memory.ledger.turns.events("index failed"):
-                print("index failed:", event["reason"], flush=True)
+        child = Child(checks, self._load.folder, self._port)
+        there, unsound, failures = child.wait_for()
+        child.process.join()
+        self.observed.lost += [f"episode {one}" for one in self._told - set(there)]
+        self.observed.unsound += unsound
+        for reason in failures:
+            print("index failed:", reason, flush=True)
