@@ -14,14 +14,14 @@ NAMED = re.findall(r"`([\w/]+\.py)::(\w+)`", PAGE)
 
 
 @cache
-def tests_of(file: str) -> set[str]:
+def names_in(file: str) -> set[str]:
     tree = ast.parse((ROOT / "tests" / file).read_text())
     return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 
 @pytest.mark.parametrize(("file", "name"), NAMED)
 def test_every_promise_has_its_test(file: str, name: str) -> None:
-    assert name in tests_of(file)
+    assert name in names_in(file)
 
 
 def test_every_line_names_one() -> None:

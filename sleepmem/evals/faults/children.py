@@ -22,12 +22,14 @@ def preload(modules: Sequence[str]) -> None:
 
 
 class Child:
-    """A process that runs `action(say, *given)`."""
+    """A process that runs `action(say, *given, **named)`."""
 
-    def __init__(self, action: Callable[..., None], *given: Any) -> None:
+    def __init__(self, action: Callable[..., None], *given: Any, **named: Any) -> None:
         context = multiprocessing.get_context("forkserver")
         self._here, there = context.Pipe(duplex=False)
-        self.process = context.Process(target=_run, args=(there, action, given), daemon=False)
+        self.process = context.Process(
+            target=_run, args=(there, action, given, named), daemon=False
+        )
         self.process.start()
         there.close()
         self.pid: int = self.process.pid or 0
@@ -57,8 +59,10 @@ class Child:
         return said
 
 
-def _run(there: Any, action: Callable[..., None], given: tuple[Any, ...]) -> None:
-    action(there.send, *given)
+def _run(
+    there: Any, action: Callable[..., None], given: tuple[Any, ...], named: dict[str, Any]
+) -> None:
+    action(there.send, *given, **named)
 
 
 def timed(child: Child) -> list[tuple[float, Any]]:

@@ -52,7 +52,7 @@ class Grown:
         return self.above <= MEGABYTES and self.seconds <= SECONDS
 
 
-def serves(say: Say, folder: Path, number: int) -> None:
+def serves(say: Say, folder: Path, *, number: int) -> None:
     """Open the folder and answer every owner; says what that takes."""
     process = psutil.Process()
     default_embeddings().embed_query("Where is Mara's boat?")
@@ -83,7 +83,7 @@ def run(
         before = number
         # What was never embedded is embedded by a first process: that is no cost of opening.
         for _ in range(2):
-            (said,) = Child(serves, folder, number).wait_for()
+            (said,) = Child(serves, folder, number=number).wait_for()
         bare, own, index, descriptors, seconds = said
         files = sum(path.is_file() for path in folder.rglob("*"))
         with SleepMemory.open(folder, read_only=True) as memory:

@@ -72,7 +72,7 @@ class Load:
 # The workers
 
 
-def works(say: Say, folder: Path, port: int, number_of_owners: int, seed: int) -> None:
+def works(say: Say, folder: Path, *, port: int, number_of_owners: int, seed: int) -> None:
     """Observe and recall until the end of this process; says what came of each call."""
     rng = random.Random(seed)
     with SleepMemory.open(folder, chroma_client=_client(port)) as memory:
@@ -120,7 +120,7 @@ def _client(port: int) -> Any:
             time.sleep(0.2)
 
 
-def checks(say: Say, folder: Path, port: int) -> None:
+def checks(say: Say, folder: Path, *, port: int) -> None:
     """Says which episodes there are, what `verify` says, and why the index failed."""
     with SleepMemory.open(folder, chroma_client=_client(port)) as memory:
         say([episode.id for episode in memory.ledger.episodes.all()])
@@ -276,7 +276,8 @@ class Crowd:
     def _worker(self) -> Child:
         self._started += 1
         load = self._load
-        return Child(works, load.folder, self._port, load.owners, load.seed + self._started)
+        seed = load.seed + self._started
+        return Child(works, load.folder, port=self._port, number_of_owners=load.owners, seed=seed)
 
     def gather(self) -> None:
         """Wait until all are at work."""
@@ -316,7 +317,7 @@ class Crowd:
 
     def check(self) -> None:
         """What was acknowledged is in the ledger, which is sound."""
-        child = Child(checks, self._load.folder, self._port)
+        child = Child(checks, self._load.folder, port=self._port)
         there, unsound, failures = child.wait_for()
         child.process.join()
         self.observed.lost += [f"episode {one}" for one in self._told - set(there)]
