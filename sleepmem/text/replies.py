@@ -20,6 +20,9 @@ _SENTENCE = re.compile(r"(?<=[.!?])\s+|(?<=[。！？؟।])\s*|\n+")
 _ASKS = 0.5
 # So many of the last sentences may hold the question: "Where do you live? The town will do."
 _LAST = 3
+# Log-odds from which a reply tells nothing by itself: that it needs no memory, less a quarter of
+# those that it asks.
+_TELLS_NOTHING = 1.1
 # A longer reply can be understood alone.
 _MOST_TERMS = 8
 # The cosine from which a reply is about the same.
@@ -36,7 +39,9 @@ def needed(before: str, reply: str) -> str:
     question = question_in(before)
     if len(terms(reply)) <= _MOST_TERMS:
         # "That is right." tells nothing by itself; what asks or requests does not tell at all.
-        tells_nothing = needs_no_memory(reply) >= 0.0 and asks(reply) < SURELY_ASKS
+        asking = asks(reply)
+        tells_nothing = needs_no_memory(reply) - asking / 4 >= _TELLS_NOTHING
+        tells_nothing = tells_nothing and asking < SURELY_ASKS
         nearest = question or (_sentences(before) or [""])[-1]
         if _cosine(nearest, reply) >= _ABOUT or (tells_nothing and not question):
             return before
