@@ -13,6 +13,7 @@ from typing import NamedTuple
 from sleepmem.day.ranking import CANDIDATES, Features, Question, features, score
 from sleepmem.day.state import DayContext
 from sleepmem.records import USER, Episode, Namespace
+from sleepmem.stores.vectors import Place
 from sleepmem.text.dates import Days, days_named
 from sleepmem.text.pieces import pieces
 from sleepmem.text.similarity import cosines, fused
@@ -52,11 +53,9 @@ def search(
         today: where the user is.
     """
     ledger, buffer = day.folder.ledger, day.folder.buffer
-    near = [
-        *buffer.near(namespace, vector, count=_EACH),
-        *buffer.near_asked(namespace, vector, count=_EACH),
-        *buffer.near_archived(namespace, vector, count=_EACH),
-    ]
+    near = []
+    for place in (Place.EPISODES, Place.ASKED, Place.ARCHIVE):
+        near += buffer.near(namespace, vector, count=_EACH, place=place)
     by_words, by_pieces = ledger.words.search(namespace, question, limit=_EACH)
     near.sort(key=lambda one: -one.similarity)
     similarities = _without_echoes(day, {one.id: one.similarity for one in near})

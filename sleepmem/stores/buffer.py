@@ -164,22 +164,20 @@ class Buffer:
     # What lies near
 
     def near(
-        self, namespace: Namespace, embedding: Sequence[float], *, count: int
+        self,
+        namespace: Namespace,
+        embedding: Sequence[float],
+        *,
+        count: int,
+        place: Place = Place.EPISODES,
     ) -> list[Neighbour]:
-        """Buffered episodes that may tell something, nearest first, each by its nearest piece."""
-        return self._near(Place.EPISODES, namespace, embedding, count)
-
-    def near_asked(
-        self, namespace: Namespace, embedding: Sequence[float], *, count: int
-    ) -> list[Neighbour]:
-        """Buffered episodes that surely ask, nearest first."""
-        return self._near(Place.ASKED, namespace, embedding, count)
-
-    def near_archived(
-        self, namespace: Namespace, embedding: Sequence[float], *, count: int
-    ) -> list[Neighbour]:
-        """Episodes that the weights hold, nearest first."""
-        return self._near(Place.ARCHIVE, namespace, embedding, count)
+        """Episodes that belong there, nearest first, each by its nearest piece."""
+        best: dict[str, float] = {}
+        for near in self._pieces(place, namespace, embedding, count * _PIECES_READ):
+            episode_id = episode_of(near.id)
+            best[episode_id] = max(best.get(episode_id, -1.0), near.similarity)
+        found = [Neighbour(episode_id, "", value, "") for episode_id, value in best.items()]
+        return sorted(found, key=lambda near: -near.similarity)[:count]
 
     def near_known(
         self, namespace: Namespace, embedding: Sequence[float], *, count: int
@@ -193,16 +191,6 @@ class Buffer:
                 question, taught_by = questions[one.id]
                 found.append(Neighbour(one.id, question, one.similarity, taught_by))
         return found
-
-    def _near(
-        self, place: Place, namespace: Namespace, embedding: Sequence[float], count: int
-    ) -> list[Neighbour]:
-        best: dict[str, float] = {}
-        for near in self._pieces(place, namespace, embedding, count * _PIECES_READ):
-            episode_id = episode_of(near.id)
-            best[episode_id] = max(best.get(episode_id, -1.0), near.similarity)
-        found = [Neighbour(episode_id, "", value, "") for episode_id, value in best.items()]
-        return sorted(found, key=lambda near: -near.similarity)[:count]
 
     def _pieces(
         self, place: Place, namespace: Namespace, embedding: Sequence[float], count: int
@@ -226,11 +214,13 @@ class Buffer:
         index = self._index
         if index is None or not self._indexing.is_over(""):
             return None
+        # What belongs elsewhere now, and lies there still, must crowd out nothing.
+        wanted = count + self._vectors.number_astray(namespace, place)
         try:
-            found = index.query(self._name(place, namespace), vector, count=count)
-            if len(found) < count:
+            found = index.query(self._name(place, namespace), vector, count=wanted)
+            if len(found) < wanted:
                 # Files that are gone give no error, but less.
-                there = self._vectors.number_lying(namespace, place, most=count)
+                there = self._vectors.number_lying(namespace, place, most=wanted)
                 if len(found) < there:
                     raise IndexFault(f"it gave {len(found)} of at least {there} pieces")
         except IndexElsewhere:

@@ -339,6 +339,15 @@ def count_episodes(db: Database) -> None:
         tally(db, namespace, episode_id=episode_id)
 
 
+@migrations()
+def find_astray(db: Database) -> None:
+    # Pieces that the index has where they belong no more.
+    db.execute(
+        "CREATE INDEX pieces_astray ON pieces (namespace, lies_in) "
+        "WHERE lies_in IS NOT place AND lies_in NOT NULL"
+    )
+
+
 def tally(db: Database, namespace: str, *, episode_id: str) -> None:
     """Count an episode that is stored."""
     db.conn.execute(

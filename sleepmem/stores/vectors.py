@@ -180,6 +180,16 @@ class Vectors:
         )
         return int(rows[0][0])
 
+    def number_astray(self, namespace: Namespace, place: Place) -> int:
+        """How many the index has there that belong elsewhere, or nowhere, by now."""
+        rows = self._database.rows(
+            "SELECT count(*) FROM pieces INDEXED BY pieces_astray "
+            "WHERE namespace = ? AND lies_in = ? AND lies_in IS NOT place AND lies_in NOT NULL",
+            namespace_key(namespace),
+            place,
+        )
+        return int(rows[0][0])
+
     def lying(self, namespace: Namespace, place: Place) -> set[str]:
         """Ids of those that the index is said to have there."""
         rows = self._database.rows(

@@ -184,7 +184,7 @@ def test_the_table_of_a_week(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_warnings_of_others(evil: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def verify(memory: SleepMemory) -> list[str]:
-        logging.getLogger("another.library").warning("found %s", EVIL)
+        logging.getLogger("chromadb.client").warning("found %s", EVIL)
         with progress() as show:
             show({"step": EVIL})
         return []

@@ -77,12 +77,27 @@ def test_what_moves_is_found_where_it_belongs_before_and_after_a_flush(memory):
     for _ in ("before", "after"):
         assert near(memory).keys() == {one.id for one in (*told[10:12], *told[13:], again)}
         vector = memory.embeddings.embed_query(ASKED)
-        archived = memory.buffer.near_archived(ALICE, vector, count=20)
+        archived = memory.buffer.near(ALICE, vector, count=20, place=Place.ARCHIVE)
         assert {one.id for one in archived} == {one.id for one in told[:10]}
         assert len(memory.buffer.near_known(ALICE, vector, count=20)) == 10
         memory.buffer.flush(ALICE)
     assert memory.ledger.vectors.number_waiting(ALICE) == 0
     assert memory.verify() == []
+
+
+def test_what_has_moved_crowds_out_nothing(memory, monkeypatch):
+    """Those that are nearest belong to the weights now, and lie in the index still."""
+    monkeypatch.setattr("sleepmem.stores.buffer.WAITING", 999)
+    memory.buffer.flush(ALICE)
+    told = {one.id for one in memory.ledger.episodes.all(ALICE)}
+    moved = set(near(memory, count=15))
+    put_expert(memory, ALICE, moved)
+    assert memory.ledger.vectors.number_astray(ALICE, Place.EPISODES) == 15
+    for _ in ("before", "after"):
+        assert len(near(memory, count=2)) == 2
+        assert near(memory, count=5).keys() == told - moved
+        memory.buffer.flush(ALICE)
+    assert memory.ledger.vectors.number_astray(ALICE, Place.EPISODES) == 0
 
 
 def spoil(folder, ending, how):
