@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
+import subprocess
+import sys
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -119,3 +122,15 @@ def put_expert(
     )
     memory.buffer.catch_up(namespace)
     return expert
+
+
+def python(code: str, *arguments: str) -> str:
+    """What a Python process of its own prints."""
+    start = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(
+        start,
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    ).stdout

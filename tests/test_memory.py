@@ -2,12 +2,10 @@ import asyncio
 import inspect
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from _values import HashedWords, put_expert
+from _values import HashedWords, put_expert, python
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 
 from sleepmem import (
@@ -15,12 +13,10 @@ from sleepmem import (
     EpisodeError,
     ExpertError,
     FolderError,
-    FolderLocked,
     LedgerError,
     ModelError,
     NamespaceError,
     SleepConfig,
-    SleepmemError,
     SleepMemory,
     Verdict,
     View,
@@ -28,24 +24,12 @@ from sleepmem import (
 from sleepmem._async import async_twin
 from sleepmem.config import MemoryConfig
 from sleepmem.day.safely import FAILED
-from sleepmem.records import Episode, Expert, Recall
+from sleepmem.records import Episode, Expert
 from sleepmem.stores.folder import EMBEDDED
 from sleepmem.stores.lineage import Proof
 
 ALICE, BOB = ("alice",), ("bob",)
 DAYS = [f"2030-01-0{n}T00:00:00.000000+00:00" for n in range(1, 10)]
-
-
-def python(code: str, *arguments: str) -> str:
-    """What a Python process of its own prints."""
-    start = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.run(
-        start,
-        check=True,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    ).stdout
 
 
 # What cannot be
@@ -229,173 +213,6 @@ def test_settings_are_checked_before_anything_is_made(tmp_path):
     with pytest.raises(ConfigError):
         SleepMemory.open(tmp_path / "m", config=MemoryConfig(sleep=SleepConfig(tired_at=0)))
     assert not (tmp_path / "m").exists()
-
-
-# Reopening, other processes
-
-
-def test_everything_survives_reopening(tmp_path, tiny, embeddings):
-    with SleepMemory.open(tmp_path, tiny, embeddings=embeddings) as memory:
-        told = memory.observe(ALICE, "Mara moved to Brenport.")
-    with SleepMemory.open(tmp_path, tiny, embeddings=embeddings) as memory:
-        assert memory.recall(ALICE, "Where did Mara move?").episodes == (told,)
-        assert memory.verify() == []
-
-
-def test_the_index_is_rebuilt_when_it_is_lost(tmp_path, tiny, embeddings):
-    with SleepMemory.open(tmp_path, tiny, embeddings=embeddings) as memory:
-        told = memory.observe(ALICE, "Mara moved to Brenport.")
-        with memory.ledger.database.write() as db:
-            db.execute("UPDATE pieces SET place = NULL")
-        assert len(memory.verify()) == 1
-        memory.reconcile()
-        assert memory.verify() == []
-        with memory.ledger.database.write() as db:
-            db.execute("DELETE FROM pieces")
-        assert len(memory.verify()) == 1
-        memory.reconcile()
-    with SleepMemory.open(tmp_path, tiny, embeddings=embeddings) as memory:
-        assert memory.recall(ALICE, "Where did Mara move?").episodes == (told,)
-        assert memory.verify() == []
-
-
-OTHER = """
-import sys
-from _values import HashedWords
-from sleepmem import SleepMemory
-folder, append_only = sys.argv[1], sys.argv[2] == "append"
-embeddings = HashedWords()
-with SleepMemory.open(folder, embeddings=embeddings, append_only=append_only) as memory:
-    print(memory.observe(("alice",), "Mara moved to Brenport.").id)
-"""
-
-
-@pytest.mark.parametrize("how", ["append", "write"])
-def test_what_another_process_stores_is_found_at_once(memory, how):
-    added = python(OTHER, memory.folder, how).strip()
-    assert [e.id for e in memory.recall(ALICE, "Where did Mara move?").episodes] == [added]
-    assert memory.verify() == []
-
-
-def test_who_only_adds_embeds_nothing(memory):
-    with SleepMemory.open(
-        memory.folder, memory.model, embeddings=memory.embeddings, append_only=True
-    ) as appender:
-        told = appender.observe(ALICE, "Mara moved to Brenport.")
-        assert appender.ledger.episodes.unembedded(ALICE) == [told]
-        assert appender.status()[0]["unembedded"] == 1
-    assert memory.recall(ALICE, "Where did Mara move?").episodes == (told,)
-    assert memory.ledger.episodes.unembedded(ALICE) == []
-
-
-def test_one_night_of_an_owner_at_a_time(memory):
-    with (
-        memory._opened.night(ALICE),
-        SleepMemory.open(memory.folder, memory.model, embeddings=memory.embeddings) as other,
-    ):
-        with pytest.raises(FolderLocked, match=r"a night of .*alice.* is running already"):
-            other.sleep(ALICE)
-        with other._opened.night(BOB):
-            pass
-
-
-NO_TORCH = """
-import sys
-import sleepmem, sleepmem.graph, sleepmem.middleware
-from langchain_core.embeddings import DeterministicFakeEmbedding
-folder, model, kind = sys.argv[1:]
-embeddings = DeterministicFakeEmbedding(size=8) if kind == "own" else None
-with sleepmem.SleepMemory.open(folder, model, embeddings=embeddings) as memory:
-    sleepmem.middleware.SleepMemoryMiddleware(memory), sleepmem.graph.observe_node(memory)
-    memory.observe(("alice",), "Mara moved to Brenport.")
-    memory.recall(("alice",), "Where did Mara move?")
-    memory.search(("alice",), "Mara")
-    memory.verify(), memory.status(), memory.is_tired(("alice",))
-heavy = {"torch", "transformers", "sentence_transformers", "peft", "trl"}
-print(sorted(heavy & set(sys.modules)))
-"""
-
-
-@pytest.mark.parametrize("embeddings", ["own", "default"])
-def test_the_day_never_imports_torch(tmp_path, tiny, embeddings):
-    assert python(NO_TORCH, tmp_path / "m", tiny, embeddings).strip() == "[]"
-
-
-APPENDING = """
-import sys
-from langchain_core.embeddings import DeterministicFakeEmbedding
-from sleepmem import SleepMemory
-folder, name = sys.argv[1:]
-embeddings = DeterministicFakeEmbedding(size=8)
-with SleepMemory.open(folder, embeddings=embeddings, append_only=True) as memory:
-    for number in range(15):
-        memory.observe(("alice",), f"{name} saw whale {number}.")
-"""
-
-
-def test_processes_that_append_at_once_lose_nothing(memory):
-    start = [sys.executable, "-c", APPENDING, str(memory.folder)]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    running = [
-        subprocess.Popen([*start, name], stderr=subprocess.PIPE, env=env)
-        for name in ("Mara", "Jon")
-    ]
-    for number in range(15):
-        memory.observe(ALICE, f"We saw whale {number}.")
-    assert [process.communicate()[1].decode()[-300:] for process in running] == [""] * 2
-    assert len(memory.ledger.episodes.all()) == 45
-    memory.recall(ALICE, "Who saw whale 7?")
-    assert len(memory.buffer.ids(ALICE)) == 45
-    assert memory.verify() == []
-
-
-def test_what_an_appender_said_again_leaves_the_writers_index(memory):
-    memory.observe(ALICE, "Mara moved to Brenport.", created_at=DAYS[0])
-    memory.observe(ALICE, "Jon has a boat.", created_at=DAYS[1])
-    memory.buffer.flush(ALICE)
-    with SleepMemory.open(
-        memory.folder, memory.model, embeddings=memory.embeddings, append_only=True
-    ) as appender:
-        again = appender.observe(ALICE, "Mara moved to Brenport.", created_at=DAYS[2])
-    assert memory.recall(ALICE, "Where did Mara move?").episodes == (again,)
-    assert memory.verify() == []
-
-
-FORKING = """
-import os, sys
-from langchain_core.embeddings import DeterministicFakeEmbedding
-from sleepmem import FolderError, SleepMemory
-embeddings = DeterministicFakeEmbedding(size=8)
-memory = SleepMemory.open(sys.argv[1], embeddings=embeddings)
-memory.observe(("alice",), "Mara moved to Brenport.")
-child = os.fork()
-if not child:
-    calls = {
-        "observe": lambda: memory.observe(("alice",), "Jon moved to Oslo."),
-        "recall": lambda: memory.recall(("alice",), "Where did Mara move?"),
-        "status": memory.status,
-    }
-    for name, call in calls.items():
-        try:
-            call()
-        except FolderError as error:
-            print(name, error, flush=True)
-    print(memory.safely("recalling", calls["recall"], otherwise="went on"), flush=True)
-    memory.close()
-    os._exit(0)
-os.waitpid(child, 0)
-memory.observe(("alice",), "Jon moved to Rome.")
-print(memory.verify(), len(memory.ledger.episodes.all()))
-memory.close()
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
-def test_a_fork_is_told_to_open_the_memory_itself(tmp_path):
-    *refused, went_on, parent = python(FORKING, tmp_path / "m").strip().split("\n")
-    assert [line.split()[0] for line in refused] == ["observe", "recall", "status"]
-    assert all("fork" in line and "Open the memory after the fork" in line for line in refused)
-    assert (went_on, parent) == ("went on", "[] 2")
 
 
 # What fails within a turn
@@ -664,111 +481,3 @@ with SleepMemory.open({str(tmp_path / "m")!r}) as memory:
     said = python(code)
     assert f"needs {missing}, which is not installed" in said
     assert f"sleepmem[{extra}]" in said
-
-
-# Wrong types
-
-
-SAID = "Mara moved to Brenport."
-NOBODY = (None, 5, 1.5, {"alice"}, {"alice": 1}, object(), b"alice", [None], (("a",),))
-NO_TEXT = (5, 1.5, b"text", ["text"], {"a": 1}, object(), True)
-NO_ID = (1.5, b"m1", ["m1"], {"a": 1}, object(), True)
-NO_DATE = ("yesterday", 5, 1.5, object(), True)
-WRONG = {
-    "observe": {
-        "namespace": NOBODY,
-        "text": (None, *NO_TEXT),
-        "source": (None, *NO_TEXT),
-        "created_at": (*NO_TEXT, 0, "yesterday"),
-        "message_id": NO_ID,
-        "speaker": NO_TEXT,
-        "thread": NO_ID,
-        "answers": NO_TEXT,
-    },
-    "observe_messages": {
-        "namespace": NOBODY,
-        "messages": (None, 5, "text", [5], [{"role": "user"}], [None], object()),
-        "thread": NO_ID,
-        "tools": ("search", 5, [5], [None], object()),
-    },
-    "recall": {
-        "namespace": NOBODY,
-        "question": (None, *NO_TEXT),
-        "today": NO_DATE,
-        "seen": ("text", 5, None, [5], [None], object()),
-        "message_id": NO_ID,
-    },
-    "second_look": {
-        "namespace": NOBODY,
-        "question": (None, *NO_TEXT),
-        "first": (None, "text", 5, object()),
-        "reply": (None, "text", 5, object()),
-        "today": NO_DATE,
-        "seen": ("text", 5, [5]),
-        "message_id": NO_ID,
-    },
-    "may_look_again": {"namespace": NOBODY, "first": (None, 5), "reply": (None, "text", 5)},
-    "last_look": {"namespace": NOBODY, "question": (None, *NO_TEXT)},
-    "search": {"namespace": NOBODY, "question": (None, *NO_TEXT)},
-    "ask": {"namespace": NOBODY, "question": (None, *NO_TEXT)},
-    "context": {
-        "recall": (None, "text", 5),
-        "system": (None, *NO_TEXT),
-        "today": NO_DATE,
-        "speaker": NO_TEXT,
-    },
-    "is_tired": {"namespace": NOBODY},
-    "live_experts": {"namespace": NOBODY},
-    "sleep": {"namespace": NOBODY, "on_event": (5, "text"), "stop": (5, "text", True)},
-    "rollback": {"namespace": NOBODY, "nights": (None, 5, "night-0001", [5], [None], object())},
-    "backup": {"path": (None, 5, b"b", ["b"], object())},
-}
-
-
-@pytest.mark.parametrize(
-    ("verb", "argument"), [(verb, name) for verb, names in WRONG.items() for name in names]
-)
-def test_a_wrong_type_is_refused_in_a_sentence_and_nothing_is_written(memory, verb, argument):
-    first = Recall(View.WEIGHTS, "")
-    right = {
-        "namespace": ALICE,
-        "text": SAID,
-        "question": "Where did Mara move?",
-        "messages": [HumanMessage(SAID)],
-        "first": first,
-        "recall": first,
-        "reply": AIMessage("I do not know."),
-        "nights": [],
-        "path": memory.folder / "copy",
-    }
-    call = getattr(memory, verb)
-    names = inspect.signature(call).parameters
-    given = {name: value for name, value in right.items() if name in names}
-    before = memory.ledger.database.db.conn.total_changes
-    for value in WRONG[verb][argument]:
-        with pytest.raises(SleepmemError) as raised:
-            call(**{**given, argument: value})
-        assert len(str(raised.value)) < 300
-    assert memory.ledger.database.db.conn.total_changes == before
-    assert memory.verify() == []
-
-
-@pytest.mark.parametrize("folder", [None, 5, b"m", ["m"]])
-def test_a_folder_is_named_by_a_path(folder):
-    with pytest.raises(ConfigError, match="folder is a"):
-        SleepMemory.open(folder)
-
-
-@pytest.mark.parametrize(
-    ("argument", "value"),
-    [("model", 5), ("embeddings", "all-MiniLM"), ("semantic", 5), ("config", {})],
-)
-def test_what_it_is_opened_with_is_checked_before_anything_is_made(tmp_path, argument, value):
-    with pytest.raises(ConfigError, match=f"{argument} is a"):
-        SleepMemory.open(tmp_path / "m", **{argument: value})
-    assert not (tmp_path / "m").exists()
-
-
-def test_an_id_asks_as_it_is_stored(memory):
-    memory.observe(ALICE, "Where did Mara move?", message_id=5)
-    assert memory.recall(ALICE, "Where did Mara move?", message_id=5).episodes == ()
