@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from sleepmem.errors import ConfigError, EpisodeError, SleepmemError
@@ -52,3 +53,19 @@ def texts(
     for one in given:
         check(one, str, what=f"one of {what}", expected="text", error=error)
     return given
+
+
+def check_has(value: Any, attribute: str, what: str, *, expected: str) -> None:
+    """By what it can do: its class need not be imported for that."""
+    if not hasattr(value, attribute):
+        check(value, (), what=what, expected=expected)
+
+
+def check_opening(folder: Any, model: Any, *, embeddings: Any, semantic: Any) -> None:
+    """That they are what a memory is opened with."""
+    check_setting(folder, (str, Path), what="folder", expected="the path of the memory folder")
+    named = (str, Path, type(None))
+    check_setting(model, named, what="model", expected="a hub id or a folder, or nothing")
+    check_setting(semantic, (Callable, type(None)), what="semantic", expected="a function")
+    if embeddings is not None and not hasattr(embeddings, "embed_documents"):
+        check_setting(embeddings, (), what="embeddings", expected="LangChain embeddings")

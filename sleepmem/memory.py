@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sleepmem._async import async_twin
 from sleepmem._extras import from_extra
-from sleepmem.arguments import check, check_id, check_setting, texts
+from sleepmem.arguments import (
+    check,
+    check_has,
+    check_id,
+    check_opening,
+    check_setting,
+    texts,
+)
 from sleepmem.config import MemoryConfig
 from sleepmem.day import answer
 from sleepmem.day import observe as observing
@@ -132,7 +139,7 @@ class SleepMemory:
             ExpertError: a live expert is missing, damaged, or was trained on another model.
         """
         settings = _settings(config, append_only=append_only, read_only=read_only)
-        _check_opening(folder, model, embeddings=embeddings, semantic=semantic)
+        check_opening(folder, model, embeddings=embeddings, semantic=semantic)
         vectors = embeddings or _default_embeddings()
         opened = Folder(
             Path(folder),
@@ -561,24 +568,9 @@ def _asked(
     return Asked(question, day, frozenset(map(terms, texts(seen, "seen"))), asks)
 
 
-def _check_opening(folder: Any, model: Any, *, embeddings: Any, semantic: Any) -> None:
-    check_setting(folder, (str, Path), what="folder", expected="the path of the memory folder")
-    named = (str, Path, type(None))
-    check_setting(model, named, what="model", expected="a hub id or a folder, or nothing")
-    check_setting(semantic, (Callable, type(None)), what="semantic", expected="a function")
-    if embeddings is not None and not hasattr(embeddings, "embed_documents"):
-        check_setting(embeddings, (), what="embeddings", expected="LangChain embeddings")
-
-
 def _check_first(first: Recall, reply: AIMessage) -> None:
     check(first, Recall, what="first", expected="what memory.recall gave")
-    _check_has(reply, "response_metadata", "reply", expected="the AIMessage that was answered")
-
-
-def _check_has(value: Any, attribute: str, what: str, *, expected: str) -> None:
-    """By what it can do: its class need not be imported for that."""
-    if not hasattr(value, attribute):
-        check(value, (), what=what, expected=expected)
+    check_has(reply, "response_metadata", "reply", expected="the AIMessage that was answered")
 
 
 def _default_embeddings() -> Embeddings:
