@@ -55,7 +55,7 @@ def texts(
     return given
 
 
-def check_has(value: Any, attribute: str, what: str, *, expected: str) -> None:
+def check_has(value: Any, attribute: str, *, what: str, expected: str) -> None:
     """By what it can do: its class need not be imported for that."""
     if not hasattr(value, attribute):
         check(value, (), what=what, expected=expected)

@@ -570,7 +570,7 @@ def _asked(
 
 def _check_first(first: Recall, reply: AIMessage) -> None:
     check(first, Recall, what="first", expected="what memory.recall gave")
-    check_has(reply, "response_metadata", "reply", expected="the AIMessage that was answered")
+    check_has(reply, "response_metadata", what="reply", expected="the AIMessage that was answered")
 
 
 def _default_embeddings() -> Embeddings:
