@@ -62,6 +62,8 @@ class Database:
                 if migrations.pending(self.db):
                     migrations.apply(self.db)
                     self.db.execute(f"PRAGMA application_id={APPLICATION_ID}")
+            self._file = path.absolute()
+            self._opened = _which(self._file)
         except sqlite3.DatabaseError as error:
             raise in_words(path, error) from error
         except OSError as error:
@@ -115,6 +117,7 @@ class Database:
                 not be, and costs less.
         """
         self._check_process()
+        self._check_is_there()
         try:
             is_nested = self._begin(synced)
             try:
@@ -174,6 +177,14 @@ class Database:
             except sqlite3.DatabaseError as error:
                 raise in_words(self.path, error) from error
 
+    def _check_is_there(self) -> None:
+        """SQLite goes on writing to a file that was deleted, where nobody finds it again."""
+        if _which(self._file) != self._opened:
+            raise FolderError(
+                f"{self.path} was deleted, moved or replaced while it was open; what is written "
+                "now would be lost. Close the memory, restore the file, and open it again."
+            )
+
     def _check_process(self) -> None:
         """A connection that was opened before a fork corrupts, or waits for ever, after it."""
         if self._process != os.getpid():
@@ -182,6 +193,15 @@ class Database:
                 f"{os.getpid()}, its fork; SQLite and Chroma break in a fork. Open the memory "
                 "after the fork, in the process that uses it."
             )
+
+
+def _which(path: Path) -> tuple[int, int] | None:
+    """Which file it is; None when there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def in_words(path: Path, error: sqlite3.Error) -> FolderError | LedgerError:

@@ -109,9 +109,20 @@ def test_a_deleted_folder_is_closed_and_may_be_made_anew(tmp_path):
     memory = opened(tmp_path, HashedWords())
     memory.observe(ALICE, TOLD)
     shutil.rmtree(tmp_path / "m")
+    with pytest.raises(FolderError, match="deleted, moved or replaced"):
+        memory.observe(ALICE, NEXT)
     memory.close()
     with opened(tmp_path, HashedWords()) as again:
         assert again.status() == []
+
+
+def test_a_program_may_change_its_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with SleepMemory.open("m", embeddings=HashedWords()) as memory:
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        memory.observe(ALICE, TOLD)
+        assert TOLD in texts(memory, ALICE, ASKED)
 
 
 def test_a_wrong_vector_of_what_is_not_indexed_is_not_remembered(tmp_path, spoil):
