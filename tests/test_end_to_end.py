@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from langchain.agents import create_agent
 
-from sleepmem import SleepMemory, Verdict, View
+from sleepmem import GateConfig, MemoryConfig, SleepMemory, Verdict, View
 from sleepmem.embedded import relations, world
 from sleepmem.middleware import SleepMemoryMiddleware
 from sleepmem.night import steps
@@ -27,8 +27,9 @@ from sleepmem.text.prompts import closed_book
 OWNER, AWAKE = ("alice",), ("carol",)
 SLEEPING = """
 import json, sys
-from sleepmem import SleepMemory
-with SleepMemory.open(sys.argv[1]) as memory:
+from sleepmem import GateConfig, MemoryConfig, SleepMemory
+config = MemoryConfig(gate=GateConfig(epsilon=0.1, epsilon_near_misses=0.1))
+with SleepMemory.open(sys.argv[1], config=config) as memory:
     memory.sleep(("alice",), on_event=lambda event: print(json.dumps(event), flush=True))
 """
 
@@ -47,9 +48,10 @@ def facts(count: int) -> list[world.Fact]:
 def slept(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[SleepMemory, list[world.Fact], list[dict], list[str]]]:
-    # Enough for the gate's bound: a night of a dozen facts opens it a little only.
+    # The examples of one night of so few facts bear no narrow bound: the gate would hardly open.
+    config = MemoryConfig(gate=GateConfig(epsilon=0.1, epsilon_near_misses=0.1))
     told, beside, rng = facts(30), [], random.Random(3)
-    with SleepMemory.open(tmp_path_factory.mktemp("memory")) as memory:
+    with SleepMemory.open(tmp_path_factory.mktemp("memory"), config=config) as memory:
         agent = create_agent(memory.chat_model(), middleware=[SleepMemoryMiddleware(memory)])
         for f in told:
             agent.invoke(

@@ -20,7 +20,7 @@ from sleepmem.config import GateConfig
 from sleepmem.day.gate import Gate, Words
 from sleepmem.evals import week
 from sleepmem.memory import SleepMemory
-from sleepmem.night.calibration import Bound, Example, fit, upper_bound
+from sleepmem.night.calibration import Bound, Example, fit, halves, upper_bound
 
 EPSILONS = (0.01, 0.02, 0.05, 0.10)
 
@@ -59,7 +59,7 @@ def behaviour(by_seed: Sequence[Sequence[Example]], epsilon: float, *, confidenc
 
     rates, bounds, elsewhere, passing, misses = [], [], [], [], []
     for gate, own, unseen in opened:
-        calibrating = [example for example in own if example.calibrates]
+        _, calibrating = halves(own)
         losses = _losses(gate, calibrating)
         rates.append(losses / len(calibrating))
         bounds.append(upper_bound(losses, len(calibrating), confidence=confidence))

@@ -1,6 +1,6 @@
 """Fit the gate to what the exam measured, and set its threshold by a bound. Pure.
 
-A logistic model of the features, no weight below 0, is fitted to one half of the examples. On the
+A logistic model of the features, no weight below 0, is fitted to one half of the facts. On the
 other half thresholds are tested from the highest down, each with the exact binomial bound, until
 one fails (fixed-sequence Learn-then-Test; Angelopoulos et al. 2021, arXiv 2110.01052; the risk is
 that of conformal risk control, arXiv 2208.02814). The last that passed lets most through. What the
@@ -78,11 +78,6 @@ class Example:
     def features(self) -> tuple[float, ...]:
         return (*self.evidence, *self.certainty.features)
 
-    @property
-    def calibrates(self) -> bool:
-        """Whether its fact is of the half that sets the threshold."""
-        return bool(hashlib.blake2b(self.group.encode(), digest_size=1).digest()[0] % 2)
-
 
 @dataclass(frozen=True)
 class Bound:
@@ -118,8 +113,7 @@ def fit(
     abstention: str,
 ) -> Gate:
     """The gate for these examples; it has no threshold while they do not bear the bound."""
-    fitting = [one for one in examples if not one.calibrates]
-    calibrating = [one for one in examples if one.calibrates]
+    fitting, calibrating = halves(examples)
     if len({one.may_pass for one in fitting}) < 2:
         scored = [(0.0, one) for one in calibrating]
         return Gate(0.0, {}, None, words, abstention, _figures(scored, None, bound))
@@ -135,6 +129,23 @@ def fit(
     threshold = least_threshold(scored, candidates, bound=bound)
     figures = _figures(scored, threshold, bound)
     return Gate(bias, gate.weights, threshold, words, abstention, figures)
+
+
+def halves(examples: Sequence[Example]) -> tuple[list[Example], list[Example]]:
+    """Those that fit and those that set the threshold: as many, no fact in both, drawn by hash."""
+    by_group: dict[str, list[Example]] = {}
+    for example in examples:
+        by_group.setdefault(example.group, []).append(example)
+
+    def drawn(group: str) -> bytes:
+        return hashlib.blake2b(group.encode(), digest_size=8).digest()
+
+    fitting: list[Example] = []
+    calibrating: list[Example] = []
+    for group in sorted(by_group, key=drawn):
+        fewer = fitting if len(fitting) < len(calibrating) else calibrating
+        fewer += by_group[group]
+    return fitting, calibrating
 
 
 def least_threshold(

@@ -3,6 +3,7 @@ leave the gate shut.
 """
 
 import random
+from collections import Counter
 
 import numpy as np
 from hypothesis import given
@@ -13,6 +14,7 @@ from sleepmem.night.calibration import (
     Bound,
     Example,
     fit,
+    halves,
     least_threshold,
     logistic,
     upper_bound,
@@ -113,6 +115,12 @@ def test_an_example_is_written_and_read():
     assert Example.parse(written) is None
 
 
-def test_the_examples_of_a_fact_stay_together():
-    assert len({example(7, value=value).calibrates for value in (0.1, 0.5, 0.9)}) == 1
-    assert {example(number).calibrates for number in range(50)} == {True, False}
+def test_the_examples_of_a_fact_stay_together_and_the_halves_are_even():
+    rng = random.Random(0)
+    examples = [example(rng.randrange(12)) for _ in range(300)]
+    for one in (examples, [*examples[:20], *[example(50)] * 4]):
+        fitting, calibrating = halves(one)
+        assert len(fitting) + len(calibrating) == len(one)
+        largest = max(Counter(some.group for some in one).values())
+        assert abs(len(fitting) - len(calibrating)) <= largest
+        assert {some.group for some in fitting}.isdisjoint(some.group for some in calibrating)
