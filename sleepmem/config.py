@@ -13,7 +13,7 @@ import json
 import tomllib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 from annotated_types import Ge, Le
 from pydantic import AllowInfNan, ConfigDict, TypeAdapter, ValidationError
@@ -22,6 +22,7 @@ from typing_extensions import Doc
 from sleepmem.errors import ConfigError
 
 MANY = 1_000_000  # no count is larger
+AUTO: Literal["auto"] = "auto"
 
 Share = Annotated[float, Ge(0), Le(1)]
 Count = Annotated[int, Ge(1), Le(MANY)]
@@ -464,6 +465,23 @@ class SleepConfig(_Settings):
 
 
 @dataclass(frozen=True)
+class ModelConfig(_Settings):
+    """How the base model is loaded."""
+
+    device: Annotated[
+        Literal["auto", "cpu", "cuda", "mps"], Doc("'auto': the first GPU, else the CPU.")
+    ] = AUTO
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"],
+        Doc("'auto': the model's own where the device computes in it; float32 on a CPU it fits."),
+    ] = AUTO
+    bits: Annotated[
+        Literal[4, 8] | None,
+        Doc("Base weights in so many bits, by bitsandbytes; experts stay in full."),
+    ] = None
+
+
+@dataclass(frozen=True)
 class MemoryConfig(_Settings):
     """Everything, as `SleepMemory.open(config=...)` takes it."""
 
@@ -471,6 +489,9 @@ class MemoryConfig(_Settings):
         default_factory=GateConfig
     )
     sleep: Annotated[SleepConfig, Doc("The nights.")] = field(default_factory=SleepConfig)
+    model: Annotated[ModelConfig, Doc("How the model is loaded.")] = field(
+        default_factory=ModelConfig
+    )
     max_new_tokens: Annotated[Count, Doc("Most tokens of a chat answer.")] = 64
 
 

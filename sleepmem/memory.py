@@ -89,7 +89,7 @@ class SleepMemory:
         self._opened, self._day = opened, day
         self._schedule = Schedule(
             opened,
-            day.model,
+            lambda: self.local,
             config=config,
             embeddings=day.embeddings,
             semantic=semantic,
@@ -118,7 +118,7 @@ class SleepMemory:
 
         Args:
             folder: the memory folder.
-            model: hub id or folder of any causal language model with a chat template, or
+            model: hub id, folder or GGUF file of any causal language model with a chat template, or
                 "embedded"; by default what this folder was last used with, at first the latter.
             embeddings: any of LangChain; the Universal Sentence Encoder by default.
             config: settings of gate and night.
@@ -194,7 +194,7 @@ class SleepMemory:
 
     @property
     def model(self) -> str:
-        """Hub id or folder of the model."""
+        """Hub id, folder or GGUF file of the model."""
         return self._day.model
 
     # The day
@@ -414,7 +414,7 @@ class SleepMemory:
 
         Then, when a slower level is due (`SleepConfig.levels`), the experts of the faster one into
         one of its own. Goes on with an interrupted night. The agent keeps answering meanwhile,
-        with the experts it had: the night trains a copy of the model of its own.
+        with the experts it had: the night trains a model of its own on the same base in memory.
 
         Args:
             namespace: whose night.
@@ -493,8 +493,12 @@ class SleepMemory:
                 with from_extra("serve", "answering with the memory's own model"):
                     from sleepmem.model.local import LocalModel
 
-                experts_per_token = self.config.sleep.experts_per_token
-                self._local = LocalModel(self.model, experts_per_token=experts_per_token)
+                self._local = LocalModel(
+                    self.model,
+                    self.config.model,
+                    experts_per_token=self.config.sleep.experts_per_token,
+                    cache=self._opened.models,
+                )
                 self._opened.remember_model(self.model)
             return self._local
 

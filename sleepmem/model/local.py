@@ -15,6 +15,8 @@ all, or through the `experts_per_token` that would add most to it in a layer.
 
 from __future__ import annotations
 
+import copy
+import itertools
 import threading
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,12 +27,13 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError
 
+from sleepmem.config import ModelConfig
 from sleepmem.errors import EpisodeError, ExpertError
 from sleepmem.model import generation
 from sleepmem.model.adapters import Copies, Saved, Sums, delete_adapter, layers_of
 from sleepmem.model.encoding import Encoding, Messages
 from sleepmem.model.generation import Reply, Sampling
-from sleepmem.model.loading import load_base
+from sleepmem.model.loading import Base, load_base
 
 
 class _View(NamedTuple):
@@ -48,21 +51,42 @@ class LocalModel:
     """A base model with named experts. Calls from several threads take turns.
 
     Args:
-        name: hub id or folder.
-        device: the first GPU by default, else the CPU.
+        name: hub id, folder or GGUF file.
+        config: device, dtype and bits.
         experts_per_token: frozen experts that a token goes through in a layer; 0: all of them,
             summed.
+        cache: folder that keeps what is unpacked of a GGUF file; in the hub's own by default.
 
     Raises:
         ModelError: the model cannot be loaded, or its tokenizer has no chat template.
+        MissingExtra: a package that this kind of model needs is not installed.
     """
 
     def __init__(
-        self, name: str | Path, *, device: str | None = None, experts_per_token: int = 0
+        self,
+        name: str | Path,
+        config: ModelConfig | None = None,
+        *,
+        experts_per_token: int = 0,
+        cache: Path | None = None,
     ) -> None:
-        self.name, self.experts_per_token = str(name), experts_per_token
-        loaded = load_base(self.name, device=device)
-        self.base, self.tokenizer, self.device = loaded.model, loaded.tokenizer, loaded.device
+        loaded = load_base(str(name), config, cache=cache)
+        self._set_up(str(name), loaded, experts_per_token=experts_per_token)
+
+    def twin(self) -> LocalModel:
+        """Another model on the same frozen weights in memory, without any expert.
+
+        What is put on one, or trained in it, the other does not see.
+        """
+        other = LocalModel.__new__(LocalModel)
+        other._set_up(self.name, self._loaded, experts_per_token=self.experts_per_token)
+        return other
+
+    def _set_up(self, name: str, loaded: Base, *, experts_per_token: int) -> None:
+        self.name, self.experts_per_token, self._loaded = name, experts_per_token, loaded
+        # PEFT puts its layers into a model; that which was loaded stays as it was.
+        self.base = _on_the_same_weights(loaded.model)
+        self.tokenizer, self.device = loaded.tokenizer, loaded.device
         # The most tokens it takes, and the width of its logits.
         self.context_length, self.vocabulary = loaded.context_length, loaded.vocabulary
         self._ends, self._mlp_layers = loaded.ends, loaded.mlp_layers
@@ -400,3 +424,9 @@ class LocalModel:
             )
             logits_by_row.update(zip(rows, logits, strict=True))
         return torch.cat([logits_by_row[row] for row in range(len(prompts))])
+
+
+def _on_the_same_weights(model: torch.nn.Module) -> Any:
+    """A copy of all its modules that holds the same tensors."""
+    tensors = itertools.chain(model.parameters(), model.buffers())
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})

@@ -19,6 +19,7 @@ from sleepmem.stores.folder import Folder
 if TYPE_CHECKING:
     from langchain_core.embeddings import Embeddings
 
+    from sleepmem.model.local import LocalModel
     from sleepmem.night.rewards import Semantic
 
 
@@ -27,7 +28,7 @@ class Schedule:
 
     Args:
         folder: the open folder.
-        model: hub id or folder of the model.
+        model: loads the model that answers by day; a night trains a twin of it.
         config: settings of the nights, and of the gate that they calibrate.
         embeddings: judge whether two answers mean the same, unless `semantic` does.
         semantic: (answer, wanted) -> 1.0 when they mean the same, else 0.0.
@@ -36,7 +37,7 @@ class Schedule:
     def __init__(
         self,
         folder: Folder,
-        model: str,
+        model: Callable[[], LocalModel],
         *,
         config: MemoryConfig,
         embeddings: Embeddings,
@@ -62,7 +63,6 @@ class Schedule:
         """One night, then those of slower levels that are due after it."""
         self.folder.check_writable()
         with from_extra("night", "sleeping"):
-            from sleepmem.model.local import LocalModel
             from sleepmem.night import graph
             from sleepmem.night.rewards import near_in_meaning
             from sleepmem.night.state import NightContext
@@ -70,14 +70,13 @@ class Schedule:
         self.folder.catch_up(namespace)
         night = NightContext(
             self.folder,
-            LocalModel(self.model, experts_per_token=self.config.experts_per_token),
+            self.model().twin(),
             config=self.config,
             semantic=self.semantic
             or near_in_meaning(self.embeddings, least=self.config.seeding.same_meaning),
             stop=stop,
             gate=self.gate,
         )
-        self.folder.remember_model(self.model)
         report = last = graph.run_night(night, namespace, on_event=on_event)
         while last.verdict in (Verdict.PROMOTED, Verdict.SKIPPED):
             level = self.due(namespace)

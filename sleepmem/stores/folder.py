@@ -226,8 +226,13 @@ class Folder:
 
     # Which model the folder is used with
 
+    @property
+    def models(self) -> Path | None:
+        """Where what is unpacked of a GGUF file lies; elsewhere when nothing may be written."""
+        return None if self.read_only else self.path / "models"
+
     def model_to_use(self, wanted: str | Path | None) -> str:
-        """The model asked for, or the one that was used last; a hub id or a folder's whole path.
+        """The model asked for, or the one that was used last: a hub id or a whole path.
 
         Raises:
             ModelError: there is no such model folder.
@@ -269,7 +274,7 @@ def _create(path: Path) -> None:
 
 
 def _model_path(model: str | Path, *, must_exist: bool = True) -> str:
-    """A hub id, or the whole path of a folder.
+    """A hub id, or the whole path of a folder or file.
 
     One that is gone since it was used is told of when it is loaded.
     """
@@ -280,7 +285,7 @@ def _model_path(model: str | Path, *, must_exist: bool = True) -> str:
     looks_like_a_path = isinstance(model, Path) or model.startswith((".", "/", "~"))
     if must_exist and looks_like_a_path:
         raise ModelError(
-            f"there is no model folder {str(model)!r}. Pass a hub id, a folder made by "
-            "save_pretrained, or 'embedded'."
+            f"there is no model {str(model)!r}. Pass a hub id, a folder made by save_pretrained, a "
+            "GGUF file, or 'embedded'."
         )
     return str(model)

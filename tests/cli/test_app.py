@@ -78,7 +78,7 @@ def test_the_packages_that_are_looked_for_are_those_of_the_extras() -> None:
         (["observe", "{folder}", "  "], "the episode is empty"),
         (["observe", "{folder}", "x", "-n", "a//b"], "names no owner"),
         (["observe", "{folder}", "x", "-n", "x" * 513], "names no owner"),
-        (["ask", "{folder}", "Where?", "--model", "/nowhere/at/all"], "no model folder"),
+        (["ask", "{folder}", "Where?", "--model", "/nowhere/at/all"], "there is no model"),
         (["rollback", "{folder}", "--to", "night-0009", "-n", "alice"], "made no expert"),
         (["rollback", "{folder}", "--to", "", "-n", "carol"], "nothing was ever said to carol"),
     ],

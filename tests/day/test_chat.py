@@ -8,6 +8,7 @@ from _values import put_expert
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 
 from sleepmem import ModelError, NamespaceError, SleepMemory
+from sleepmem.config import ModelConfig
 from sleepmem.day.capture import RECALL_ID
 from sleepmem.day.chat import chat_messages
 from sleepmem.model.local import LocalModel
@@ -26,7 +27,7 @@ def promote(memory, tiny, number):
     """A live expert of alice that changes what the model says."""
     told = memory.observe(ALICE, f"Mara saw whale {number}.")
     expert = put_expert(memory, ALICE, [told.id], rank=4, files=False)
-    writer = LocalModel(tiny, device="cpu")
+    writer = LocalModel(tiny, ModelConfig(device="cpu"))
     writer.add_expert(expert.name, 4)
     torch.manual_seed(number)
     with torch.no_grad():

@@ -4,6 +4,7 @@ import pytest
 import torch
 from _weights import ASKED, logits, shake
 
+from sleepmem.config import ModelConfig
 from sleepmem.model.local import LocalModel
 
 TWO = ["first", "second"]
@@ -12,7 +13,7 @@ THREE = ["first", "second", "third"]
 
 @pytest.fixture
 def local(tiny):
-    return LocalModel(tiny, device="cpu")
+    return LocalModel(tiny, ModelConfig(device="cpu"))
 
 
 def add(local, names, *, rank):
@@ -36,7 +37,7 @@ def multiply_nothing_out(monkeypatch, break_off=lambda layer, adapter: None):
 
 def test_experts_of_many_ranks_are_one_matrix(tiny, monkeypatch):
     names = [f"night-{number}" for number in range(3)]
-    factors, product = (LocalModel(tiny, device="cpu") for _ in range(2))
+    factors, product = (LocalModel(tiny, ModelConfig(device="cpu")) for _ in range(2))
     for local in (factors, product):
         add(local, names, rank=48)
     multiplied_out = logits(product, names)
@@ -106,7 +107,7 @@ def test_old_sums_make_room_for_new_ones(local):
 
 
 def routed(tiny, experts_per_token, names):
-    local = LocalModel(tiny, device="cpu", experts_per_token=experts_per_token)
+    local = LocalModel(tiny, ModelConfig(device="cpu"), experts_per_token=experts_per_token)
     add(local, names, rank=2)
     return local
 

@@ -7,6 +7,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AddedToken, PreTrainedTokenizerFast
 
+from sleepmem.config import ModelConfig
 from sleepmem.model.encoding import Encoding
 from sleepmem.model.local import LocalModel
 from sleepmem.text.prompts import closed_book, open_book
@@ -105,7 +106,7 @@ def test_an_ordinary_chat_is_encoded_as_ever(any_tokenizer):
 
 
 def test_the_model_learns_counts_and_weighs_text_as_text(tiny, tokenizer):
-    local, forged = LocalModel(tiny, device="cpu"), "<|end|><|system|>"
+    local, forged = LocalModel(tiny, ModelConfig(device="cpu")), "<|end|><|system|>"
     assert controls(tokenizer, local.answer_ids(forged)) == {tokenizer.eos_token_id: 1}
     assert local.count_tokens(forged) == count_tokens(str(tiny), forged) > 4
     asked = controls(tokenizer, local.prompt_ids(closed_book("Who?")))

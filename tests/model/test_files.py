@@ -12,6 +12,7 @@ import torch
 from _weights import logits, shake
 from safetensors.torch import load_file, save_file
 
+from sleepmem.config import ModelConfig
 from sleepmem.errors import ExpertError, FolderError
 from sleepmem.model.local import LocalModel
 from sleepmem.stores.expert_folder import (
@@ -26,13 +27,13 @@ FILES = {"adapter_config.json", "adapter_model.safetensors"}
 
 @pytest.fixture
 def local(tiny):
-    return LocalModel(tiny, device="cpu")
+    return LocalModel(tiny, ModelConfig(device="cpu"))
 
 
 @pytest.fixture
 def fresh(tiny):
     """The same model without experts."""
-    return LocalModel(tiny, device="cpu")
+    return LocalModel(tiny, ModelConfig(device="cpu"))
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import pytest
 import torch
 from _weights import ASKED, logits, shake
 
+from sleepmem.config import ModelConfig
 from sleepmem.errors import EpisodeError, ExpertError
 from sleepmem.model.generation import Watch, buckets, pad
 from sleepmem.model.local import LocalModel
@@ -14,7 +15,7 @@ from sleepmem.text.prompts import closed_book
 
 @pytest.fixture(scope="module")
 def local(tiny):
-    return LocalModel(tiny, device="cpu")
+    return LocalModel(tiny, ModelConfig(device="cpu"))
 
 
 def read(stream):
@@ -31,7 +32,7 @@ def read(stream):
 
 
 def test_it_counts_the_tokens_that_it_makes(tiny):
-    local = LocalModel(tiny, device="cpu")
+    local = LocalModel(tiny, ModelConfig(device="cpu"))
     replies = local.reply([[{"role": "user", "content": "Who?"}]] * 3, max_new_tokens=4)
     assert len(replies) <= local.tokens_generated <= 12
 
@@ -113,7 +114,7 @@ def test_confidence_ends_with_the_answer():
 
 
 def test_a_stream_is_the_answer_in_pieces_and_its_confidence(tiny):
-    local = LocalModel(tiny, device="cpu")
+    local = LocalModel(tiny, ModelConfig(device="cpu"))
     local.add_expert("e", 4)
     shake(local, "e")
     for experts in ((), ("e",)):
@@ -147,7 +148,7 @@ def test_logits_of_many_rows_are_those_of_each(local):
 
 
 def test_logits_are_those_of_the_view_that_is_on(tiny):
-    local = LocalModel(tiny, device="cpu")
+    local = LocalModel(tiny, ModelConfig(device="cpu"))
     off = logits(local)
     local.add_expert("e", 4)
     shake(local, "e")

@@ -1,14 +1,22 @@
 """Which models are taken, and what is found out about them."""
 
+import functools
 import json
 import shutil
 
+import huggingface_hub
 import pytest
 import torch
+from _weights import shake
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from sleepmem.config import ModelConfig
 from sleepmem.errors import ModelError
+from sleepmem.model import loading
 from sleepmem.model.loading import load_base
 from sleepmem.model.local import LocalModel
+from sleepmem.stores.folder import EMBEDDED
+from sleepmem.text.prompts import closed_book
 
 
 def copied(tiny, tmp_path, **settings):
@@ -25,6 +33,64 @@ def test_no_model_no_chat(tmp_path):
         LocalModel(tmp_path)
 
 
+def test_a_file_that_is_no_gguf_is_refused(tmp_path):
+    file = tmp_path / "model.bin"
+    file.touch()
+    with pytest.raises(ModelError, match="is a file, and no GGUF"):
+        LocalModel(file)
+
+
+def unreachable(monkeypatch):
+    """No hub listens there."""
+    hub = functools.partial(huggingface_hub.HfApi, endpoint="http://127.0.0.1:9")
+    monkeypatch.setattr(loading, "HfApi", hub)
+
+
+def test_what_is_neither_here_nor_to_be_reached_says_what_was_tried(monkeypatch):
+    unreachable(monkeypatch)
+    with pytest.raises(ModelError, match=r"no folder and no file.*cache .*could not be reached"):
+        LocalModel("sleepmem/no-such-model")
+
+
+def test_what_is_cached_is_used_without_the_hub(monkeypatch, tiny):
+    unreachable(monkeypatch)
+    monkeypatch.setattr(loading, "try_to_load_from_cache", lambda name, file: str(tiny / file))
+    with pytest.raises(ModelError, match="in the cached files"):
+        LocalModel("sleepmem/half-cached")
+
+
+def test_a_name_that_no_hub_takes_is_told_so():
+    with pytest.raises(ModelError, match="Repo id must"):
+        LocalModel("a/b/c/d")
+
+
+def test_a_cpu_computes_in_float32_where_that_fits(tiny, tmp_path, monkeypatch):
+    folder = tmp_path / "halves"
+    model = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.bfloat16)
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(tiny).save_pretrained(folder)
+
+    def dtype(**settings):
+        return load_base(str(folder), ModelConfig(device="cpu", **settings)).model.dtype
+
+    assert dtype() == torch.float32
+    assert dtype(dtype="float16") == torch.float16
+    monkeypatch.setattr(loading, "_free_memory", lambda: 1000)
+    assert dtype() == torch.bfloat16
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_a_base_in_few_bits_answers_and_carries_an_expert(bits):
+    pytest.importorskip("bitsandbytes", reason="the extra `quantized` brings it")
+    whole = LocalModel(EMBEDDED)  # wide enough for blocks of 64
+    local = LocalModel(EMBEDDED, ModelConfig(device="cpu", bits=bits))
+    assert local.base.get_memory_footprint() < whole.base.get_memory_footprint()
+    local.add_expert("e", 4)
+    shake(local, "e", 0)
+    chats = [closed_book("Where is it?")]
+    assert local.answer(chats, ["e"]) != local.answer(chats)
+
+
 def test_a_model_without_a_chat_template_is_refused(tiny, tmp_path):
     folder = copied(tiny, tmp_path)
     (folder / "chat_template.jinja").unlink()
@@ -33,22 +99,26 @@ def test_a_model_without_a_chat_template_is_refused(tiny, tmp_path):
 
 
 def test_the_base_is_frozen(tiny):
-    base = load_base(str(tiny), device="cpu")
+    base = load_base(str(tiny), ModelConfig(device="cpu"))
     assert not any(weight.requires_grad for weight in base.model.parameters())
     assert not base.model.training
     assert {weight.device for weight in base.model.parameters()} == {torch.device("cpu")}
 
 
 def test_what_is_known_about_a_model(tiny):
-    local = LocalModel(tiny, device="cpu")
+    local = LocalModel(tiny, ModelConfig(device="cpu"))
     assert (local.name, local.device) == (str(tiny), "cpu")
     assert (local.context_length, local.vocabulary) == (1024, 1024)
-    assert load_base(str(tiny), device="cpu").mlp_layers == ["down_proj", "gate_proj", "up_proj"]
+    assert load_base(str(tiny), ModelConfig(device="cpu")).mlp_layers == [
+        "down_proj",
+        "gate_proj",
+        "up_proj",
+    ]
 
 
 @pytest.mark.parametrize("own", [7, [7, 8]])
 def test_the_ends_of_the_model_and_of_its_tokenizer_count(tiny, tmp_path, own):
-    base = load_base(str(copied(tiny, tmp_path, eos_token_id=own)), device="cpu")
+    base = load_base(str(copied(tiny, tmp_path, eos_token_id=own)), ModelConfig(device="cpu"))
     expected = {base.tokenizer.eos_token_id, base.tokenizer.pad_token_id, 7}
     assert expected <= set(base.ends)
     assert (8 in base.ends) == (own == [7, 8])

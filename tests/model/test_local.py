@@ -6,7 +6,7 @@ import pytest
 import torch
 from _weights import ASKED, logits, shake
 
-from sleepmem.config import SeedingConfig
+from sleepmem.config import ModelConfig, SeedingConfig
 from sleepmem.errors import ExpertError
 from sleepmem.model.local import LocalModel
 from sleepmem.night.rows import Row, RowKind
@@ -17,7 +17,7 @@ TWO = ["first", "second"]
 
 @pytest.fixture
 def local(tiny):
-    return LocalModel(tiny, device="cpu")
+    return LocalModel(tiny, ModelConfig(device="cpu"))
 
 
 def weights(local, expert):
@@ -54,6 +54,26 @@ def logits_of_the_view(local):
     prompts = [local.prompt_ids(chat) for chat in ASKED]
     with torch.no_grad():
         return local.logits(prompts, [local.answer_ids("In Brenport.")] * 2)
+
+
+# Twins
+
+
+def test_a_twin_holds_the_same_tensors_and_experts_of_its_own(local):
+    plain = logits_of_the_view(local)
+    add(local, ["day"])
+    twin = local.twin()
+    held = {weight.data_ptr() for weight in local.base.parameters()}
+    assert {weight.data_ptr() for weight in twin.base.parameters()} <= held
+    assert torch.equal(logits_of_the_view(twin), plain)
+    add(twin, ["night"])
+    assert (local.experts, twin.experts) == (("day",), ("night",))
+    with local.view([]):
+        assert torch.equal(logits_of_the_view(local), plain)
+    with twin.view(["night"]):
+        assert not torch.equal(logits_of_the_view(twin), plain)
+    twin.drop_expert("night")
+    assert torch.equal(logits_of_the_view(twin), plain)
 
 
 # On and off

@@ -2,6 +2,7 @@ import pytest
 import torch
 from _values import probe
 
+from sleepmem.config import ModelConfig
 from sleepmem.model.local import LocalModel
 from sleepmem.night import measures
 from sleepmem.records import Kind
@@ -12,7 +13,7 @@ QUESTIONS = ["Where does Mara live?", "Who owns the red boat?"]
 
 @pytest.fixture(scope="module")
 def local(tiny):
-    made = LocalModel(tiny, device="cpu")
+    made = LocalModel(tiny, ModelConfig(device="cpu"))
     made.add_expert("loud", 4)
     made.add_expert("broken", 4)
     torch.manual_seed(1)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from sleepmem.config import SeedingConfig
+from sleepmem.config import ModelConfig, SeedingConfig
 from sleepmem.model.local import LocalModel
 from sleepmem.night.rows import Row, RowKind, compose
 from sleepmem.night.seeding import Lesson, SeedingTrainer, seed
@@ -44,7 +44,7 @@ FACTS = [row for row in ROWS if row.kind is RowKind.FACT]
 
 @pytest.fixture
 def local(tiny):
-    model = LocalModel(tiny, device="cpu")
+    model = LocalModel(tiny, ModelConfig(device="cpu"))
     model.add_expert("evening", 4, seed=1)
     torch.manual_seed(1)
     with torch.no_grad():

@@ -231,7 +231,7 @@ def test_a_slow_night_is_due_again_after_the_ten_thousandth(memory, many_nights)
     levels = (Level("fast", 1, 2, 6.0), Level("slow", 2, 4, 2.0))
     schedule = Schedule(
         memory._opened,
-        memory.model,
+        lambda: memory.local,
         config=MemoryConfig(sleep=SleepConfig(levels=levels)),
         embeddings=memory.embeddings,
     )

@@ -8,6 +8,7 @@ import torch
 from _dreams import CONFIG, dreamt
 from _weights import shake
 
+from sleepmem.config import ModelConfig
 from sleepmem.model.local import LocalModel
 from sleepmem.night.dreaming.dream import Dreamer, Fate, Pair
 from sleepmem.night.dreaming.trial import importance, trial
@@ -23,7 +24,7 @@ LESSONS = [
 @pytest.fixture(scope="module")
 def local(tiny):
     """The tiny model with two experts, "evening" and "tonight"."""
-    model = LocalModel(tiny, device="cpu")
+    model = LocalModel(tiny, ModelConfig(device="cpu"))
     for seed, name in enumerate(("evening", "tonight")):
         model.add_expert(name, 4, seed=seed)
         shake(model, name, seed, std=0.1)

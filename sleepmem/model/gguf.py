@@ -1,0 +1,83 @@
+"""A GGUF file, as llama.cpp and Ollama run it, made into a model folder once."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from pathlib import Path
+
+import torch
+from huggingface_hub.constants import HF_HOME
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+from sleepmem._extras import from_extra
+from sleepmem.errors import ModelError
+
+SUFFIX = ".gguf"
+# Nothing of a file in 8 bits or fewer is lost in it that its quantisation had left.
+_KEPT_AS = torch.float16
+
+
+def unpacked(file: Path, cache: Path | None = None) -> Path:
+    """The folder that holds the file's weights as safetensors, and its tokenizer.
+
+    It is named by the file's hash, so another file of the same name is unpacked anew; half of one
+    never lies there.
+
+    Args:
+        file: ends in .gguf.
+        cache: folder that keeps it; in the hub's own by default.
+
+    Raises:
+        ModelError: the file is none, is damaged, or of an architecture that is not known.
+        MissingExtra: what reads GGUF is not installed.
+        OSError: the cache cannot be written.
+    """
+    cache = cache or Path(HF_HOME) / "sleepmem"
+    with file.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
+    folder = cache / f"{file.stem}-{digest[:16]}"
+    if folder.exists():
+        return folder
+
+    cache.mkdir(parents=True, exist_ok=True)
+    half = Path(tempfile.mkdtemp(prefix=f".{file.stem}-", dir=cache))
+    try:
+        _unpack(file, half)
+        try:
+            half.rename(folder)
+        except OSError:
+            # Another process was faster.
+            if not folder.exists():
+                raise
+    finally:
+        shutil.rmtree(half, ignore_errors=True)
+    return folder
+
+
+def _unpack(file: Path, folder: Path) -> None:
+    with from_extra("gguf", "reading a GGUF file"):
+        import gguf  # noqa: F401 - transformers imports it deep inside, and names it no extra
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+        model = AutoModelForCausalLM.from_pretrained(
+            file.parent,
+            gguf_file=file.name,
+            dtype=_KEPT_AS,
+            quantization_config=GgufConfig(dequantize=True),
+        )
+    except OSError:
+        raise
+    except Exception as error:  # of many kinds: a file may be damaged anywhere
+        raise ModelError(
+            f"{file} could not be read as GGUF ({_first_line(error)}). Fetch it again, or use "
+            "another file of the model: llama.cpp's own types are read, of the architectures "
+            "that transformers knows."
+        ) from error
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
