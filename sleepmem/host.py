@@ -48,6 +48,7 @@ class Host:
             NamespaceError: it does not say whose memory is meant.
         """
         run = Run.current(runtime)
+        messages = _as_the_answerer(messages, run.agent)
 
         def remembered() -> Namespace | None:
             """Whose a turn is that goes on after it was interrupted."""
@@ -96,8 +97,8 @@ class Host:
     def today(self) -> date:
         return check_day(local_now(self.run.zone))
 
-    def observe(self, tools: Collection[str] | None = None) -> None:
-        """Store what happened so far, and whose it is."""
+    def observe(self, tools: Collection[str] | None = None, *, ended: bool = False) -> None:
+        """Store what happened so far, and whose it is; `ended` says that the turn is over."""
 
         def store() -> None:
             self.memory.observe_messages(
@@ -106,6 +107,8 @@ class Host:
                 thread=self.run.thread,
                 zone=self.run.zone,
                 tools=tools,
+                by_agent=self.run.is_of_agent,
+                ended=ended,
             )
 
         self.memory.safely("observing a turn", store, otherwise=None, namespace=self.owner)
@@ -157,6 +160,17 @@ class Host:
             return ""
         name = speaker(self.messages)
         return self.memory.context(recalled, today=self.today, speaker=name)
+
+
+def _as_the_answerer(messages: Sequence[BaseMessage], agent: str | None) -> Sequence[BaseMessage]:
+    """The messages, those of the agent that runs without its name: it is no other agent."""
+    if agent is None:
+        return messages
+    own: list[BaseMessage] = []
+    for message in messages:
+        is_own = isinstance(message, AIMessage) and message.name == agent
+        own.append(message.model_copy(update={"name": None}) if is_own else message)
+    return own
 
 
 def with_memory(system: SystemMessage | None, block: str) -> SystemMessage:

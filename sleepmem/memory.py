@@ -246,7 +246,7 @@ class SleepMemory:
         )
         return observing.observe(self._day, episode, by_clock=by_clock)
 
-    def observe_messages(
+    def observe_messages(  # noqa: PLR0913 - nearly all of it are keywords
         self,
         namespace: Iterable[str],
         messages: Sequence[BaseMessage],
@@ -255,6 +255,8 @@ class SleepMemory:
         said_at: str | datetime | None = None,
         zone: tzinfo | None = None,
         tools: Collection[str] | None = None,
+        by_agent: bool = False,
+        ended: bool = False,
     ) -> None:
         """Store what happened in a conversation and is not stored yet.
 
@@ -269,6 +271,10 @@ class SleepMemory:
                 in `observe`.
             zone: where the speaker is, for now; where this process runs by default.
             tools: names of the agent's tools, when they are known.
+            by_agent: whether an agent wrote its human messages, one that calls another; they are
+                not stored.
+            ended: whether it is over, so that a tool's result that is its last message is the
+                answer.
         """
         owner = check_namespace(namespace)
         if isinstance(messages, str | bytes) or not isinstance(messages, Sequence):
@@ -277,7 +283,9 @@ class SleepMemory:
         if tools is not None:
             texts(tools, "tools")
         when = None if said_at == "" else said_at
-        turn = observing.Turn(owner, thread, said_at=when, zone=zone, tools=tools)
+        turn = observing.Turn(
+            owner, thread, when, zone, tools=tools, by_agent=by_agent, ended=ended
+        )
         observing.observe_messages(self._day, turn, messages=messages)
 
     def recall(  # noqa: PLR0913 - what is asked, and how: nearly all of them keywords

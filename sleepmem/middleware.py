@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from langchain.agents.middleware import AgentMiddleware, AgentState, ModelRequest, ModelResponse
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langgraph.constants import TAG_NOSTREAM
 from langgraph.runtime import Runtime
 from langgraph.types import Command
@@ -49,20 +49,15 @@ class SleepMemoryMiddleware(AgentMiddleware):  # type: ignore[type-arg]
         # Not known before the model is first called with any.
         self._tools: set[str] | None = None
 
-    def before_agent(self, state: AgentState[Any], runtime: Runtime[Any]) -> None:
-        """Store what the user said before anything can go wrong with the turn."""
-        self._host(state["messages"], runtime).observe(self._tools or ())
-
-    async def abefore_agent(self, state: AgentState[Any], runtime: Runtime[Any]) -> None:
-        await asyncio.to_thread(self.before_agent, state, runtime)
-
     def wrap_model_call(self, request: ModelRequest[Any], handler: Handler) -> Any:
+        self._observe(request)
         recalled = self._recall(request)
         response = handler(self._with(request, recalled))
         again = self._look_again(request, recalled, response)
         return response if again is None else handler(self._with(request, again))
 
     async def awrap_model_call(self, request: ModelRequest[Any], handler: AsyncHandler) -> Any:
+        await asyncio.to_thread(self._observe, request)
         recalled = await asyncio.to_thread(self._recall, request)
         response = await handler(self._with(request, recalled))
         again = await asyncio.to_thread(self._look_again, request, recalled, response)
@@ -70,7 +65,7 @@ class SleepMemoryMiddleware(AgentMiddleware):  # type: ignore[type-arg]
 
     def after_agent(self, state: AgentState[Any], runtime: Runtime[Any]) -> None:
         """Store what came of the turn."""
-        self._host(state["messages"], runtime).observe(self._tools)
+        self._host(state["messages"], runtime).observe(self._tools, ended=True)
 
     async def aafter_agent(self, state: AgentState[Any], runtime: Runtime[Any]) -> None:
         await asyncio.to_thread(self.after_agent, state, runtime)
@@ -78,10 +73,19 @@ class SleepMemoryMiddleware(AgentMiddleware):  # type: ignore[type-arg]
     def _host(self, messages: Sequence[BaseMessage], runtime: Any) -> Host:
         return Host.of(self.memory, messages, namespace=self.namespace, runtime=runtime)
 
-    def _recall(self, request: ModelRequest[Any]) -> Recall | None:
-        """What the model gets; None when the user says nothing that needs any."""
+    def _observe(self, request: ModelRequest[Any]) -> None:
+        """Store what the user said before the model can fail on it.
+
+        Not sooner: what other middlewares redact or block is not to be kept.
+        """
         if request.tools:
             self._tools = (self._tools or set()).union(_names_of(request.tools))
+        messages = request.state.get("messages") or request.messages
+        if messages and isinstance(messages[-1], HumanMessage):
+            self._host(messages, request.runtime).observe(self._tools or ())
+
+    def _recall(self, request: ModelRequest[Any]) -> Recall | None:
+        """What the model gets; None when the user says nothing that needs any."""
         host = self._host(request.messages, request.runtime)
         # Once a turn: after a tool has answered, the same question is no new one.
         return host.recall(holds_experts=_is_ours(request), log=host.is_asked_now)

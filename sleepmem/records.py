@@ -22,9 +22,9 @@ from sleepmem.errors import EpisodeError, NamespaceError
 
 Namespace = tuple[str, ...]
 
-# The sources of what the user said and of what the agent did; every other is "tool:<name>" or the
-# caller's own word.
-USER, AGENT = "user", "agent"
+# The sources of what the user said, of what the agent did, and of what stood in marks between the
+# user's words; every other is "tool:<name>" or the caller's own word.
+USER, AGENT, PASTED = "user", "agent", "pasted"
 _EXPERT_NAME = re.compile(r"(?P<night>night-\d+)-(?P<tag>\w+)")
 _LONGEST_PART = 512
 # Characters of a faulty owner that an error shows.

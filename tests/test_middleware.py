@@ -194,13 +194,14 @@ def test_a_structured_answer_is_no_tools_result(memory, call):
     assert [e.source for e in memory.ledger.episodes.all()] == ["user"]
 
 
-def test_the_error_of_a_tool_is_no_episode(memory, call):
+def test_of_the_error_of_a_tool_only_the_task_tells(memory, call):
     asks = AIMessage("", tool_calls=[{"name": "weather", "args": {"place": 1}, "id": "c1"}])
     agent = create_agent(
         scripted(asks, "I do not know."), [weather], middleware=[SleepMemoryMiddleware(memory)]
     )
     call(agent, turn("Is the weather in Oslo good?"))
-    assert [e.source for e in memory.ledger.episodes.all()] == ["user"]
+    assert [e.source for e in memory.ledger.episodes.all()] == ["user", "agent"]
+    assert memory.ledger.episodes.all()[1].text.splitlines()[1].endswith(" -> failed")
 
 
 def test_a_summary_is_not_what_the_user_said(memory, call):

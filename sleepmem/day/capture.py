@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
-from sleepmem.records import AGENT, USER, one_line, readable
-from sleepmem.text.kinds import greets, is_memory_tool, is_small_talk, without_pasted
+from sleepmem.records import AGENT, PASTED, USER, one_line, readable
+from sleepmem.text.kinds import greets, is_memory_tool, is_small_talk, pasted, without_pasted
 from sleepmem.text.prompts import HEADER
 from sleepmem.text.replies import needed, question_in
 from sleepmem.text.terms import terms
@@ -25,8 +25,21 @@ from sleepmem.text.terms import terms
 RECALL_ID = "sleepmem-recall"
 # Characters of what surrounds an episode: of the agent's words before it, of a result or an answer.
 _SHORT = 300
+# What is longer is no word, but written without spaces.
+_WORD = 40
+# As many messages in a row may be one turn: a gateway waits for what else is typed.
+_BATCH = 5
 # How frameworks mark a tool, or a message, that hands over to another agent.
 HAND_OVER = frozenset({"__handoff_destination", "__is_handoff_back"})
+# Kinds of media in the names that providers give their blocks and in mime types, and ours.
+_MEDIA = {
+    "image": "image",
+    "audio": "audio",
+    "video": "video",
+    "file": "file",
+    "document": "file",
+    "media": "file",
+}
 # How `create_agent` begins the tool message that stands for a structured answer.
 _STRUCTURED = "Returning structured response"
 
@@ -47,7 +60,10 @@ class Said(NamedTuple):
 
 
 def said(messages: Sequence[BaseMessage]) -> list[Said]:
-    """What the users said, in order; greetings and empty turns aside."""
+    """What the users said, in order; greetings and empty turns aside.
+
+    What they pasted in marks stands by itself: nobody knows who wrote it.
+    """
     users = _of_users(messages)
     last = users[-1] if users else 0
     found = []
@@ -58,6 +74,8 @@ def said(messages: Sequence[BaseMessage]) -> list[Said]:
         if text and not _is_nothing(text, before):
             answers = needed(before, text) or None
             found.append(Said(text, USER, message.id, place >= last, message.name, answers))
+        for part in pasted(text_of(message)):
+            found.append(Said(part, PASTED, message.id, place >= last))
     return found
 
 
@@ -65,7 +83,8 @@ def done(
     messages: Sequence[BaseMessage],
     *,
     tools: Collection[str] | None = None,
-    is_memory: Callable[[Said], bool] = lambda result: False,
+    ended: bool = False,
+    is_memory: Callable[[Said, str], bool] = lambda result, asked: False,
 ) -> list[Said]:
     """What tools returned, and what the agent carried out in each turn, in order.
 
@@ -73,24 +92,35 @@ def done(
         messages: the conversation.
         tools: names of the agent's tools, when they are known: what others returned is a
             framework's own bookkeeping.
-        is_memory: whether a tool only gave back what is stored; no task tells it again.
+        ended: whether the last turn is over, whatever it ended with.
+        is_memory: whether a tool only gave back what is stored, and not what it was asked with; no
+            task tells it again.
     """
     users = _of_users(messages)
     starts = users or [0]
     found: list[Said] = []
     for start, end in zip(starts, [*starts[1:], len(messages)], strict=True):
         turn, now = messages[start:end], start == starts[-1]
+        arguments = _arguments(turn)
         results: dict[str, str] = {}
         for one in turn:
-            if isinstance(one, ToolMessage) and _is_result(one, tools):
-                result = Said(text_of(one), f"tool:{one.name or 'unknown'}", one.id, now)
-                if not is_memory(result):
+            if not isinstance(one, ToolMessage) or not _is_of_work(one, tools):
+                continue
+            returned = text_of(one)
+            if one.status == "error":
+                results[one.tool_call_id] = "failed"
+            elif not returned:
+                results[one.tool_call_id] = "done"
+            else:
+                result = Said(returned, f"tool:{one.name or 'unknown'}", one.id, now)
+                asked = f"{text_of(turn[0])}\n{arguments.get(one.tool_call_id, '')}"
+                if not is_memory(result, asked):
                     found.append(result)
-                    results[one.tool_call_id] = result.text
-        task = _task(turn, results)
+                    results[one.tool_call_id] = _short(returned)
+        task = _task(turn, results, arguments, ended=ended and end == len(messages))
         if task:
-            ended = turn[-1].id
-            found.append(Said(task, AGENT, f"task-{ended}" if ended else None, now))
+            last = turn[-1].id
+            found.append(Said(task, AGENT, f"task-{last}" if last else None, now))
     return found
 
 
@@ -102,12 +132,20 @@ def question(messages: Sequence[BaseMessage]) -> str | None:
 
 
 def last_question(messages: Sequence[BaseMessage]) -> str | None:
-    """What the user said in this turn, though tools or the model may have spoken since."""
+    """What the user said in this turn, though tools or the model may have spoken since.
+
+    Of several messages in a row, all that say something.
+    """
     users = _of_users(messages)
-    if not users:
-        return None
-    text = _own_words(messages[users[-1]])
-    return None if _is_nothing(text, _before(messages, users[-1])) else text
+    texts: list[str] = []
+    for place in users[-1 : -_BATCH - 1 : -1]:
+        between = messages[place + 1 : users[-1]]
+        if any(isinstance(message, AIMessage) for message in between):
+            break
+        text = _own_words(messages[place])
+        if not _is_nothing(text, _before(messages, place)):
+            texts.insert(0, text)
+    return "\n".join(texts) or None
 
 
 def turn_id(messages: Sequence[BaseMessage]) -> str | None:
@@ -124,9 +162,17 @@ def speaker(messages: Sequence[BaseMessage]) -> str | None:
     return None if name is None else one_line(name)
 
 
-def answer(messages: Sequence[BaseMessage]) -> str | None:
-    """What this turn ended with; None while the agent has not answered."""
+def answer(messages: Sequence[BaseMessage], *, ended: bool = False) -> str | None:
+    """What this turn ended with; None while the agent has not answered.
+
+    `ended` says that it is over: a tool's result may be its answer.
+    """
     last = messages[-1] if messages else None
+    if isinstance(last, ToolMessage) and not _hands_over(last):
+        text = text_of(last)
+        is_structured = text.startswith(_STRUCTURED)
+        text = text.removeprefix(_STRUCTURED).lstrip(": ")
+        return _short(text) if ended or is_structured else None
     is_over = isinstance(last, AIMessage) and not last.tool_calls
     return _short(text_of(last)) if last is not None and is_over else None
 
@@ -139,8 +185,10 @@ def _own_words(message: BaseMessage) -> str:
 
 def _is_nothing(text: str, before: str) -> bool:
     """Whether it greets, thanks or is empty; what agrees may answer a question."""
+    if not is_small_talk(text):
+        return False
     may_answer = bool(terms(text)) and not greets(text)
-    return is_small_talk(text) and not (may_answer and question_in(before))
+    return not (may_answer and question_in(before))
 
 
 def text_of(message: BaseMessage) -> str:
@@ -172,7 +220,7 @@ def _named(block: Any) -> str:
     """A content block that is no text, by its kind and name; nothing for a model's own."""
     kind = block.get("type")
     if kind not in ("image", "audio", "video", "file", "text-plain"):
-        return ""
+        return _foreign(block.get("value") if kind == "non_standard" else block)
     extras = block.get("extras") or {}
     names = [block.get(key) or extras.get(key) for key in ("filename", "name", "title")]
     url = str(block.get("url") or "")
@@ -182,6 +230,28 @@ def _named(block: Any) -> str:
     name = next((str(name) for name in names if name), "")
     kind = "file" if kind == "text-plain" else kind
     return f"[{kind}: {name}]" if name else f"[{kind}]"
+
+
+def _foreign(block: Any) -> str:
+    """A provider's own block that carries a medium, by its mime type or a part of its type's name.
+
+    A model's own blocks, thoughts and calls, carry none.
+    """
+    if not isinstance(block, Mapping):
+        return ""
+    mime_type = str(block.get("mime_type") or block.get("media_type") or "")
+    parts = [mime_type.partition("/")[0], *str(block.get("type") or "").split("_")]
+    kind = next((_MEDIA[part] for part in parts if part in _MEDIA), "")
+    if not kind or "call" in parts:
+        return ""
+    url = next((one for one in map(_url_in, block.values()) if one), "")
+    return _named({**block, "type": kind, "url": url, "mime_type": mime_type})
+
+
+def _url_in(value: Any) -> str:
+    """The URL that a field of a block is, or holds."""
+    value = value.get("url") if isinstance(value, Mapping) else value
+    return value if isinstance(value, str) and "://" in value else ""
 
 
 def _file_of(url: str) -> str:
@@ -234,16 +304,13 @@ def _before(messages: Sequence[BaseMessage], place: int) -> str:
     return ""
 
 
-def _is_result(message: ToolMessage, tools: Collection[str] | None) -> bool:
-    """Whether a tool returned something worth an episode: no error, no bookkeeping, no memory."""
-    if message.status == "error" or is_ours(message) or _hands_over(message):
+def _is_of_work(message: ToolMessage, tools: Collection[str] | None) -> bool:
+    """Whether a tool of the agent's own returned it: no bookkeeping, no memory."""
+    if is_ours(message) or _hands_over(message) or message.text.startswith(_STRUCTURED):
         return False
     if message.name and is_memory_tool(message.name):
         return False
-    if tools is not None and message.name and message.name not in tools:
-        return False
-    text = message.text.strip()
-    return bool(text) and not text.startswith(_STRUCTURED)
+    return tools is None or not message.name or message.name in tools
 
 
 def _hands_over(message: BaseMessage) -> bool:
@@ -251,16 +318,30 @@ def _hands_over(message: BaseMessage) -> bool:
     return not HAND_OVER.isdisjoint(message.response_metadata)
 
 
-def _task(turn: Sequence[BaseMessage], results: dict[str, str]) -> str:
+def _arguments(turn: Sequence[BaseMessage]) -> dict[str | None, str]:
+    """What each tool was called with, by the id of the call."""
+    found: dict[str | None, str] = {}
+    for message in turn:
+        for call in message.tool_calls if isinstance(message, AIMessage) else []:
+            found[call["id"]] = json.dumps(call["args"], ensure_ascii=False, default=str)
+    return found
+
+
+def _task(
+    turn: Sequence[BaseMessage],
+    results: Mapping[str, str],
+    arguments: Mapping[str | None, str],
+    *,
+    ended: bool,
+) -> str:
     """What was asked, which tools were called with what, what they returned, how it ended."""
     calls = []
     for message in turn:
         for call in message.tool_calls if isinstance(message, AIMessage) else []:
-            if call["id"] in results:
-                arguments = json.dumps(call["args"], ensure_ascii=False, default=str)
-                result = _short(results[call["id"]])
-                calls.append(f"{call['name']}({_short(arguments)}) -> {result}")
-    outcome = answer(turn)
+            result = results.get(call["id"] or "")
+            if result is not None:
+                calls.append(f"{call['name']}({_short(arguments[call['id']])}) -> {result}")
+    outcome = answer(turn, ended=ended)
     if not calls or not outcome:
         return ""
     goal = _short(_own_words(turn[0])) if _of_users(turn[:1]) else ""
@@ -268,8 +349,12 @@ def _task(turn: Sequence[BaseMessage], results: dict[str, str]) -> str:
 
 
 def _short(text: str, *, end: bool = False) -> str:
-    """The text in one line, cut: what stands first, or last."""
+    """The text in one line, cut: what stands first, or last; between words where it has any."""
     line = " ".join(text.split())
     if len(line) <= _SHORT:
         return line
-    return "…" + line[-_SHORT:].partition(" ")[2] if end else line[:_SHORT].rpartition(" ")[0] + "…"
+    if end:
+        word, _, rest = line[-_SHORT:].partition(" ")
+        return "…" + (rest if len(word) <= _WORD else line[-_SHORT:])
+    rest, _, word = line[:_SHORT].rpartition(" ")
+    return (rest if len(word) <= _WORD else line[:_SHORT]) + "…"

@@ -27,6 +27,12 @@ Owner = Iterable[str] | Callable[[Any], Any] | None
 _AUTH = "langgraph_auth_"
 # Where a caller names the user.
 _USER_KEYS = ("langgraph_user_id", "user_id")
+# What LangGraph itself puts into `configurable`, and what tells where the user is.
+_OF_LANGGRAPH = ("checkpoint_id", "checkpoint_ns", "checkpoint_map", "timezone")
+# How tracing tools call a conversation in the metadata (docs of LangSmith, Langfuse).
+_TRACED = ("thread_id", "session_id", "conversation_id")
+# The node of LangGraph's ToolNode, unless a graph calls it otherwise.
+_TOOLS = "tools"
 # A place of a template: a name, and what is picked out of what it names.
 _PLACE = re.compile(r"[^\W\d]\w*(\.[^\W\d_]\w*|\[[^\[\]]+\])*")
 
@@ -97,10 +103,26 @@ class Run(NamedTuple):
 
     @property
     def names_nothing(self) -> bool:
-        """Whether it runs for nobody in particular: no thread, no user, no context."""
-        told = [key for key in (*self.configurable, *self.metadata) if not key.startswith("__")]
-        is_about_user = any("user" in key for key in told)
-        return not self.context and self.thread is None and not is_about_user
+        """Whether it runs for nobody in particular: nothing in context or configurable.
+
+        Nor a user or a conversation in the metadata, as tracing tools want them.
+        """
+        told = [key for key in self.configurable if key not in _OF_LANGGRAPH]
+        told = [key for key in told if not key.startswith("__")]
+        traced = [key for key in self.metadata if "user" in key or key.endswith(_TRACED)]
+        return not self.context and not told and not traced
+
+    @property
+    def is_of_agent(self) -> bool:
+        """Whether a tool of another agent runs this graph, so that no user speaks in it."""
+        around = str(self.configurable.get("checkpoint_ns") or "").split("|")[:-1]
+        return any(node.partition(":")[0] == _TOOLS for node in around)
+
+    @property
+    def agent(self) -> str | None:
+        """What `create_agent` was told to call itself."""
+        name = self.metadata.get("lc_agent_name")
+        return str(name) if name else None
 
     @property
     def zone(self) -> ZoneInfo | None:

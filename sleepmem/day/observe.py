@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
+import json
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import datetime, tzinfo
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from langchain_core.messages import BaseMessage, convert_to_messages
 
 from sleepmem.day.capture import Said, answer, done, said, turn_id
 from sleepmem.day.state import DayContext
 from sleepmem.errors import EpisodeError
-from sleepmem.records import AGENT, USER, Episode, Namespace, check_time, local_now
+from sleepmem.records import AGENT, USER, Episode, Namespace, check_time, local_now, readable
+from sleepmem.stores.episodes import in_thread
 from sleepmem.text.terms import normalised, terms
 
 # Characters of a tool's result that are searched for our own memories, and how many are compared.
 _SEARCHED, _COMPARED = 2_000, 8
 # Fewer words than these are in many texts by chance.
 _FEWEST_WORDS = 3
+# A memory's own output is for so large a share of its words what was told.
+_RECALLED = 0.5
 
 
 class Turn(NamedTuple):
@@ -28,6 +35,8 @@ class Turn(NamedTuple):
     said_at    the time where the speaker is; now by default
     zone       where the speaker is, for now; that of this process by default
     tools      names of the agent's tools, when they are known
+    by_agent   an agent wrote its human messages: it calls another
+    ended      it is over, whatever it ended with
     """
 
     owner: Namespace
@@ -35,6 +44,8 @@ class Turn(NamedTuple):
     said_at: str | datetime | None = None
     zone: tzinfo | None = None
     tools: Collection[str] | None = None
+    by_agent: bool = False
+    ended: bool = False
 
 
 def observe(day: DayContext, episode: Episode, *, by_clock: bool) -> Episode:
@@ -73,11 +84,14 @@ def observe_messages(day: DayContext, turn: Turn, *, messages: Sequence[BaseMess
             "objects, (role, text) pairs or dicts with a role and a content."
         ) from error
     episodes = day.folder.ledger.episodes
+    thread = None if turn.thread is None else readable(turn.thread)
 
-    def is_memory(result: Said) -> bool:
-        return _is_recalled(day, turn.owner, result)
+    def is_memory(result: Said, asked: str) -> bool:
+        return _is_recalled(day, turn.owner, result, asked)
 
-    for one in [*said(messages), *done(messages, tools=turn.tools, is_memory=is_memory)]:
+    told = [] if turn.by_agent else said(messages)
+    worked = done(messages, tools=turn.tools, ended=turn.ended, is_memory=is_memory)
+    for one in [*told, *worked]:
         try:
             episode = Episode(
                 turn.owner,
@@ -86,18 +100,22 @@ def observe_messages(day: DayContext, turn: Turn, *, messages: Sequence[BaseMess
                 _told_at(turn),
                 one.message_id,
                 one.speaker,
-                turn.thread,
+                thread,
                 one.answers,
             )
+            if episode.message_id and episodes.in_another_thread(episode):
+                # There, ids begin anew with every conversation.
+                message_id = in_thread(episode.message_id, thread)
+                episode = replace(episode, message_id=message_id)
             if not _is_known(day, one, episode):
                 _store(day, episode, by_clock=turn.said_at is None)
         except EpisodeError as error:
             day.folder.ledger.turns.log_event(
                 "not stored", namespace=list(turn.owner), source=one.source, reason=str(error)
             )
-    began, outcome = turn_id(messages), answer(messages)
+    began, outcome = turn_id(messages), answer(messages, ended=turn.ended)
     if began and outcome:
-        episodes.complete(turn.owner, began, outcome=outcome)
+        episodes.complete(turn.owner, began, thread=thread, outcome=outcome)
 
 
 def _told_at(turn: Turn) -> str:
@@ -133,14 +151,41 @@ def _same_just_now(day: DayContext, episode: Episode) -> Episode | None:
     return last if (last.day, last.thread) == (episode.day, episode.thread) else None
 
 
-def _is_recalled(day: DayContext, owner: Namespace, result: Said) -> bool:
-    """Whether a tool gave back what the user or the agent had told: a memory's own output."""
+def _is_recalled(day: DayContext, owner: Namespace, result: Said, asked: str) -> bool:
+    """Whether a tool gave back what the user or the agent had told: a memory's own output.
+
+    Most of it must be; and what it was asked with, many a tool repeats.
+    """
     ledger = day.folder.ledger
     if not result.now and ledger.episodes.repeats(Episode(owner, result.text, result.source)):
         return False
-    text = normalised(result.text)
+    told = [normalised(text) for text in _texts_in(result.text)]
+    asked, known, whole = normalised(asked), 0, sum(len(terms(text)) for text in told)
     for episode in ledger.search(owner, result.text[:_SEARCHED], limit=_COMPARED):
-        is_told = episode.source in (USER, AGENT) and len(terms(episode.text)) >= _FEWEST_WORDS
-        if is_told and normalised(episode.text) in text:
-            return True
-    return False
+        text, words = normalised(episode.text), len(terms(episode.text))
+        if episode.source not in (USER, AGENT) or words < _FEWEST_WORDS or text in asked:
+            continue
+        known += words * sum(text in one for one in told)
+    return known > whole * _RECALLED
+
+
+def _texts_in(result: str) -> list[str]:
+    """What a person may read of it: of JSON or a literal of Python, texts of several words."""
+    value: Any = result
+    for parse in (json.loads, ast.literal_eval):
+        with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+            value = parse(result)
+            break
+    found, left = [], [value]
+    while left:
+        one = left.pop()
+        if isinstance(one, str):
+            found.append(one)
+        elif isinstance(one, dict | list):
+            left += one.values() if isinstance(one, dict) else one
+    return [text for text in found if _is_prose(text)] or [result]
+
+
+def _is_prose(text: str) -> bool:
+    """Unlike ids and times, which have digits."""
+    return sum(word.isalpha() for word in terms(text)) >= _FEWEST_WORDS

@@ -19,6 +19,7 @@ from sleepmem.day.safely import safely
 from sleepmem.day.search import Found, search
 from sleepmem.day.state import DayContext
 from sleepmem.records import Episode, Look, Namespace, Recall, View
+from sleepmem.stores.episodes import in_thread
 from sleepmem.text.heads import needs_no_memory
 from sleepmem.text.pieces import LONGEST, pieces
 from sleepmem.text.prompts import ABSTENTION, line_of, memory_prompt
@@ -64,7 +65,8 @@ class Asked(NamedTuple):
     def has(self, episode: Episode) -> bool:
         """Whether the model has an episode before it anyway."""
         # Ids may begin anew in every conversation.
-        is_itself = self.message_id is not None and episode.message_id == self.message_id
+        ids = (self.message_id, in_thread(self.message_id or "", episode.thread))
+        is_itself = self.message_id is not None and episode.message_id in ids
         is_itself = is_itself and set(terms(episode.text)) <= set(terms(self.text))
         return is_itself or terms(episode.text) in self.seen
 
@@ -95,7 +97,8 @@ def recall(
     if choice.view is View.WEIGHTS:
         found = Recall(choice.view, choice.reason, (), choice.similarity, margin=choice.margin)
     else:
-        found = _fetch(day, namespace, asked, choice, vector)
+        room = day.most_tokens if holds_experts else 0
+        found = _fetch(day, namespace, asked, choice, vector, room=room)
     if log:
         log_recall(day, namespace, question=asked.text, recalled=found)
     return found
@@ -106,7 +109,7 @@ def look_again(day: DayContext, namespace: Namespace, *, asked: Asked, log: bool
     day.folder.catch_up(namespace)
     vector = day.embeddings.embed_query(asked.brief)
     choice = Choice(View.RETRIEVAL, "the model was not sure; searched everything", 0.0)
-    found = _fetch(day, namespace, asked, choice, vector)
+    found = _fetch(day, namespace, asked, choice, vector, room=day.most_tokens)
     again = replace(found, reason=choice.reason, look=Look.AGAIN)
     if log:
         log_recall(day, namespace, question=asked.text, recalled=again)
@@ -194,9 +197,18 @@ def _choose(day: DayContext, namespace: Namespace, asked: Asked, vector: Sequenc
 
 
 def _fetch(
-    day: DayContext, namespace: Namespace, asked: Asked, choice: Choice, vector: Sequence[float]
+    day: DayContext,
+    namespace: Namespace,
+    asked: Asked,
+    choice: Choice,
+    vector: Sequence[float],
+    *,
+    room: int,
 ) -> Recall:
-    """What the question needs, of everything that holds; with what taught the weights."""
+    """What the question needs, of everything that holds; with what taught the weights.
+
+    As far as it fits into so many tokens; 0 is no limit.
+    """
     found = search(day, namespace, question=asked.brief, vector=vector, today=asked.today)
     needed = _needed(day, asked, [one for one in found if not asked.has(one.episode)])
     chosen = [
@@ -205,7 +217,10 @@ def _fetch(
     ]
     unique = {episode.id: episode for episode in chosen}
     excerpts = {one.episode.id: one.text for one in needed if one.text != one.episode.whole}
-    episodes = _fitting(day, unique.values(), excerpts)
+    episodes = _fitting(day, unique.values(), excerpts, room=room or _NO_LIMIT)
+    if unique and not episodes:
+        episodes = (next(iter(unique.values())),)
+        excerpts = {episodes[0].id: _cut(day, episodes[0], excerpts, room=room)}
     if episodes:
         return Recall(View.RETRIEVAL, choice.reason, episodes, choice.similarity, excerpts=excerpts)
     reason = f"{choice.reason}; nothing that was stored is about it"
@@ -376,10 +391,9 @@ def _taught(day: DayContext, namespace: Namespace, taught: str) -> list[Episode]
 
 
 def _fitting(
-    day: DayContext, episodes: Collection[Episode], excerpts: Mapping[str, str]
+    day: DayContext, episodes: Collection[Episode], excerpts: Mapping[str, str], *, room: int
 ) -> tuple[Episode, ...]:
-    """As many, in this order, as fit half of the model's context."""
-    room = day.most_tokens or _NO_LIMIT
+    """As many, in this order, as fit so many tokens."""
     # A token is a byte at least.
     lines = [line_of(episode, excerpts.get(episode.id)) for episode in episodes]
     if sum(len(line.encode()) for line in lines) <= room:
@@ -390,6 +404,14 @@ def _fitting(
         if room >= 0:
             fitting.append(episode)
     return tuple(fitting)
+
+
+def _cut(day: DayContext, episode: Episode, excerpts: Mapping[str, str], *, room: int) -> str:
+    """The beginning of an episode, or of its excerpt, that fits so many tokens."""
+    text = excerpts.get(episode.id, episode.text)
+    while len(text) > 1 and day.count_tokens(line_of(episode, f"{text}…")) > room:
+        text = text[: len(text) // 2]
+    return f"{text}…"
 
 
 def _first_told(learned: Iterable[Episode], taught: str) -> str:

@@ -38,6 +38,11 @@ _SAID_AGAIN = (
 )
 
 
+def in_thread(message_id: str, thread: str | None) -> str:
+    """A message's id that no other conversation has, where each begins its ids anew."""
+    return f"{thread or ''}/{message_id}"
+
+
 class Episodes:
     """Every episode of a folder, with whether the buffer or an expert holds it."""
 
@@ -110,13 +115,29 @@ class Episodes:
             self._counts[episode.namespace] += 1
         return [gone[0] for gone in replaced]
 
-    def complete(self, namespace: Namespace, message_id: str, *, outcome: str) -> None:
-        """What came of a message: the answer that its turn ended with."""
+    def complete(
+        self, namespace: Namespace, message_id: str, *, thread: str | None, outcome: str
+    ) -> None:
+        """What came of a message of a conversation: the answer that its turn ended with."""
         with self._database.write(synced=False) as db:
             db.conn.execute(
-                "UPDATE episodes SET outcome = ? WHERE namespace = ? AND message_id = ?",
-                [outcome, namespace_key(namespace), message_id],
+                "UPDATE episodes SET outcome = ? "
+                "WHERE namespace = ? AND thread IS ? AND message_id IN (?, ?)",
+                [
+                    outcome,
+                    namespace_key(namespace),
+                    thread,
+                    message_id,
+                    in_thread(message_id, thread),
+                ],
             )
+
+    def in_another_thread(self, episode: Episode) -> bool:
+        """Whether the same was told before under the same id of a message, elsewhere."""
+        rows = self._database.rows(
+            "SELECT 1 FROM episodes WHERE id = ? AND thread IS NOT ?", episode.id, episode.thread
+        )
+        return bool(rows)
 
     def outcome(self, episode_id: str) -> str | None:
         """The answer that its turn ended with; None while it has not."""
@@ -160,8 +181,8 @@ class Episodes:
 
     def owner(self, thread: str, message_id: str) -> Namespace | None:
         """Whose a message of a conversation is, stored or known to have begun a turn."""
-        sql = "SELECT DISTINCT namespace FROM episodes WHERE thread = ? AND message_id = ?"
-        rows = self._database.rows(sql, thread, message_id)
+        sql = "SELECT DISTINCT namespace FROM episodes WHERE thread = ? AND message_id IN (?, ?)"
+        rows = self._database.rows(sql, thread, message_id, in_thread(message_id, thread))
         if not rows:
             sql = (
                 "SELECT DISTINCT json_extract(detail, '$.namespace') AS namespace FROM events "

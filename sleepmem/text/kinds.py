@@ -6,6 +6,7 @@ A text is of a kind when its embedding is near one of the kind's prototypes (Sne
 
 from __future__ import annotations
 
+import bisect
 import functools
 import itertools
 import re
@@ -71,10 +72,30 @@ class Kind(Enum):
     )
     # Names of tools: those of a memory, and others that sound like them.
     MEMORY_TOOL = _Prototypes(
-        ("memory", "memories", "long-term memory", "recall memories", "remember"), 0.54
+        (
+            "memory",
+            "memories",
+            "long-term memory",
+            "archival memory",
+            "recall memories",
+            "search memories",
+            "conversation history",
+            "remember",
+        ),
+        0.54,
     )
     OTHER_TOOL = _Prototypes(
-        ("search", "save a file", "reminder", "product recall", "memory usage"), 0.0
+        (
+            "search",
+            "save a file",
+            "reminder",
+            "product recall",
+            "recall order",
+            "vehicle",
+            "memory usage",
+            "free memory",
+        ),
+        0.0,
     )
     CONTEXT_LABEL = _Prototypes(("context", "documents", "passage", "sources"), 0.43)
     # How a prompt of a host begins that brings its documents along.
@@ -102,11 +123,13 @@ _SURE_INSTRUCTION = 0.6
 # Characters that tell of what kind a text is.
 _READ = 1_000
 _WORDS_OF_A_NAME = re.compile(r"[\W_]+|(?<=[a-z])(?=[A-Z])")
-_LABEL = re.compile(r"(?:^|(?<=[\n.!?。！？]))\s*(?P<label>[^\W\d_][\w ]{0,30})\s*(?::(?=\s)|：)")
+_LABEL = re.compile(
+    r"(?:^|(?<=[\n.!?。！？]))[ \t]*(?P<label>[^\W\d_][\w ]{0,30})[ \t]*(?::(?=\s)|：)"
+)
 # What a prompt leaves open for the model to go on with.
 _OPEN_LABEL = re.compile(r"\n[^\n:：]{1,30}[:：]\s*$")
-# What machines mark: an element with its content.
-_ELEMENT = re.compile(r"<(?P<name>[A-Za-z][\w-]*)(?:\s[^<>]*)?>.*?</(?P=name)>", re.DOTALL)
+# What machines mark elements with.
+_TAG = re.compile(r"<(?P<closes>/?)(?P<name>[A-Za-z][\w-]*)(?:\s[^<>]*)?>")
 
 
 def is_small_talk(text: str) -> bool:
@@ -120,7 +143,7 @@ def is_small_talk(text: str) -> bool:
 
 def greets(text: str) -> bool:
     """Whether it surely greets, thanks or takes leave: unlike "okay" that answers no question."""
-    nearness = _prototypes(Kind.SMALL_TALK) @ default_embeddings().embed_query(text)
+    nearness = _prototypes(Kind.SMALL_TALK) @ default_embeddings().embed_query(text[:_READ])
     nearest = Kind.SMALL_TALK.value.texts[int(nearness.argmax())]
     return nearest != _AGREEMENT and float(nearness.max()) >= _SURELY_GREETS
 
@@ -159,14 +182,63 @@ def abstains(text: str) -> bool:
     return bool(terms(text)) and _is(text, Kind.ABSTENTION)
 
 
+class Element(NamedTuple):
+    """A part of a text that a machine marked, and what it is called."""
+
+    name: str
+    start: int
+    end: int
+
+
+@functools.lru_cache(maxsize=64)
 def without_pasted(text: str) -> str:
     """The text without what was pasted into it for the model to read.
 
     That is marked elements, and documents before a question: labelled as context, or under an
     instruction to answer from them. What is marked within a line of one's own is one's own, too.
     """
-    plain = _ELEMENT.sub(_unless_pasted, text).strip()
+    kept, end = [], 0
+    for element in _elements(text):
+        if _is_context(element) or _stands_apart(element, text):
+            kept += [text[end : element.start], "\n"]
+            end = element.end
+    plain = "".join([*kept, text[end:]]).strip()
     return (_question_of(_OPEN_LABEL.sub("", plain)) or plain).strip()
+
+
+def pasted(text: str) -> list[str]:
+    """The marked elements that `without_pasted` leaves out and nobody called a context.
+
+    A person's own configuration, a table; or what a framework adds: nobody knows who wrote it.
+    """
+    own = without_pasted(text)
+    found = []
+    for element in _elements(text):
+        part = text[element.start : element.end]
+        if not _is_context(element) and _stands_apart(element, text) and part not in own:
+            found.append(part)
+    return found if own else []
+
+
+@functools.lru_cache(maxsize=64)
+def _elements(text: str) -> tuple[Element, ...]:
+    """The outermost ones, in order: from a tag to the next that closes one of its name."""
+    tags = list(_TAG.finditer(text))
+    closing: dict[str, list[re.Match[str]]] = {}
+    for tag in tags:
+        if tag["closes"]:
+            closing.setdefault(tag["name"], []).append(tag)
+    found: list[Element] = []
+    end = 0
+    for tag in tags:
+        if tag["closes"] or tag.start() < end:
+            continue
+        later = closing.get(tag["name"], [])
+        place = bisect.bisect_left(later, tag.end(), key=lambda one: one.start())
+        if place < len(later):
+            end = later[place].end()
+            found.append(Element(tag["name"], tag.start(), end))
+    return tuple(found)
 
 
 def _question_of(prompt: str) -> str:
@@ -182,15 +254,19 @@ def _question_of(prompt: str) -> str:
         if is_asked and _is(following["label"], Kind.CONTEXT_LABEL):
             return prompt[label.end() : following.start()]
     is_sure = is_instruction and _nearness(lines[0], Kind.INSTRUCTION) >= _SURE_INSTRUCTION
-    return lines[-1] if is_sure and len(lines) > 2 else ""
+    return lines[-1] if is_sure and len(lines) > 2 and not is_small_talk(lines[-1]) else ""
 
 
-def _unless_pasted(element: re.Match[str]) -> str:
-    """The element; a line's end for one that spans lines, fills one or is called a context."""
-    before, after = element.string[: element.start()], element.string[element.end() :]
-    fills = re.search(r"(?:^|\n)[ \t]*$", before) and re.match(r"[ \t]*(?:\n|$)", after)
-    is_context = _nearness(element["name"], Kind.CONTEXT_LABEL) >= _CONTEXT_NAME
-    return "\n" if fills or is_context or "\n" in element[0] else element[0]
+def _is_context(element: Element) -> bool:
+    return _nearness(element.name, Kind.CONTEXT_LABEL) >= _CONTEXT_NAME
+
+
+def _stands_apart(element: Element, text: str) -> bool:
+    """Whether it spans lines, or fills one."""
+    before = text.rfind("\n", 0, element.start) + 1
+    after = text.find("\n", element.end)
+    around = text[before : element.start] + text[element.end : after if after >= 0 else None]
+    return not around.strip() or "\n" in text[element.start : element.end]
 
 
 def _is(text: str, kind: Kind) -> bool:

@@ -4,6 +4,7 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, Tool
 from sleepmem.day.capture import (
     RECALL_ID,
     Said,
+    _short,
     answer,
     done,
     last_question,
@@ -185,12 +186,10 @@ def test_what_tools_returned_is_remembered_with_its_source():
 @pytest.mark.parametrize(
     "message",
     [
-        returned(" "),
-        returned("ConnectionError: no route to host", status="error"),
         returned("Returning structured response: town='Oslo'", "Place"),
     ],
 )
-def test_errors_and_bookkeeping_of_tools_are_no_episodes(message):
+def test_bookkeeping_of_tools_is_no_episode(message):
     assert done([ASKED, called(), message, AIMessage("I could not find out.")]) == []
 
 
@@ -220,7 +219,7 @@ def test_what_hands_over_and_back_is_no_result_and_no_task():
 
 def test_a_task_leaves_out_what_the_memory_gave_back():
     talk = [ASKED, called(), returned("It rains."), AIMessage("It rains.")]
-    assert done(talk, is_memory=lambda result: result.source == "tool:weather") == []
+    assert done(talk, is_memory=lambda result, asked: result.source == "tool:weather") == []
 
 
 def test_what_the_agent_carried_out_is_one_task():
@@ -251,7 +250,6 @@ def test_every_turn_is_a_task_of_its_own():
     [
         [ASKED, AIMessage("In Brenport.")],
         [ASKED, called(), returned("It rains.")],
-        [ASKED, called(), returned("no route", status="error"), AIMessage("I do not know.")],
     ],
 )
 def test_without_tools_or_an_answer_nothing_was_carried_out(talk):
@@ -281,12 +279,74 @@ def test_a_message_may_tell_and_ask():
 
 
 def test_what_is_said_now_is_the_users_last_message_only():
-    assert question([TOLD, ASKED]) == ASKED.text
-    assert question([ASKED, TOLD]) == TOLD.text
+    assert question([ASKED, AIMessage("Rome."), TOLD]) == TOLD.text
     assert question([ASKED, AIMessage("Brenport.")]) is None
     assert question([]) is last_question([]) is None
     assert last_question([ASKED, called(), returned("It rains.")]) == ASKED.text
     assert last_question([ASKED, AIMessage("Brenport."), HumanMessage("Thanks!")]) is None
+
+
+def test_messages_in_a_row_are_one_turn():
+    assert question([TOLD, ASKED]) == f"{TOLD.text}\n{ASKED.text}"
+    assert question([ASKED, HumanMessage("thanks!")]) == ASKED.text
+    assert len(question([ASKED] * 40).splitlines()) == 5
+
+
+@pytest.mark.parametrize(
+    ("result", "told"),
+    [
+        (returned("ConnectionError: no route to host", status="error"), "failed"),
+        (returned(" "), "done"),
+    ],
+)
+def test_a_call_that_failed_or_told_nothing_is_of_the_task(result, told):
+    [task] = done([ASKED, called(), result, AIMessage("I could not find out.")])
+    assert (task.source, task.text.splitlines()[1].rpartition(" -> ")[2]) == ("agent", told)
+    assert "ConnectionError" not in task.text
+
+
+def test_what_a_tool_returns_may_be_the_answer():
+    talk = [ASKED, called(), returned("It rains.", id="t1")]
+    assert answer(talk) is None
+    assert answer(talk, ended=True) == "It rains."
+    assert [one.source for one in done(talk, ended=True)] == ["tool:weather", "agent"]
+    structured = returned("Returning structured response: town='Oslo'", "Place")
+    assert answer([ASKED, called(), structured]) == "town='Oslo'"
+
+
+@pytest.mark.parametrize("end", [False, True])
+def test_what_is_written_without_spaces_is_cut_between_characters(end):
+    long = "关于您的饮食计划，" * 60
+    assert 250 < len(_short(long, end=end)) <= 301
+
+
+def test_the_middle_of_a_very_long_word_is_not_kept_for_its_space():
+    assert len(_short("a " + "b" * 400)) == 301
+
+
+@pytest.mark.parametrize(
+    ("block", "named"),
+    [
+        ({"type": "image_url", "image_url": "https://x.y/rex.png"}, "[image: rex.png]"),
+        ({"type": "media", "mime_type": "image/png", "data": "AA"}, "[image: image/png]"),
+        ({"type": "input_image", "image_url": {"url": "https://x.y/a.jpg"}}, "[image: a.jpg]"),
+        ({"type": "input_file", "filename": "plan.pdf"}, "[file: plan.pdf]"),
+        ({"type": "document_url", "document_url": "https://x.y/plan.pdf"}, "[file: plan.pdf]"),
+        ({"type": "file_search_call", "id": "1"}, ""),
+    ],
+)
+def test_media_in_the_blocks_of_providers_are_named(block, named):
+    assert text_of(HumanMessage([block])) == named
+
+
+def test_what_is_pasted_in_marks_stands_by_itself():
+    config = "<server>\n <port>5433</port>\n</server>"
+    [own, other] = said([HumanMessage(f"My config is\n{config}\nplease remember it", id="h1")])
+    assert (own.source, own.text) == ("user", "My config is\n\n\nplease remember it")
+    assert (other.source, other.text, other.message_id) == ("pasted", config, "h1")
+    assert [one.text for one in said([HumanMessage(config)])] == [config]
+    context = "<context>\nMara lives in Rome.\n</context>\nWhere does Mara live?"
+    assert [one.source for one in said([HumanMessage(context)])] == ["user"]
 
 
 def test_a_turn_is_known_by_the_message_that_began_it():

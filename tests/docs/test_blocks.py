@@ -89,7 +89,7 @@ def test_every_block_is_of_a_kind_that_is_checked(name: str) -> None:
 def test_what_is_not_run_is_there(name: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     targets = _targets()
-    for target in re.findall(r"(?:`|\$ )make ([a-z][a-z-]*)", PAGES[name]):
+    for target in re.findall(r"(?:`|\$ )make ([a-z][a-z0-9-]*)", PAGES[name]):
         assert target in targets
     for extra in re.findall(r"sleepmem\[(\w+)\]", PAGES[name]):
         assert extra in project["optional-dependencies"]
@@ -100,5 +100,5 @@ def test_what_is_not_run_is_there(name: str) -> None:
 def _targets() -> set[str]:
     """The targets of the Makefile; those of a pattern rule stand before its colon, too."""
     makefile = (ROOT / "Makefile").read_text("utf-8")
-    rules = re.findall(r"^([a-z][a-z -]*):(?!=)", makefile, re.MULTILINE)
+    rules = re.findall(r"^([a-z][a-z0-9 -]*):(?!=)", makefile, re.MULTILINE)
     return {target for rule in rules for target in rule.split()}

@@ -206,7 +206,17 @@ def test_of_a_long_sentence_without_marks_the_beginning_is_read(monkeypatch) -> 
 
 @pytest.mark.parametrize(
     "name",
-    ["search_memory", "manage_memory", "recall", "remember_fact", "upsertMemory", "buscar_memoria"],
+    [
+        "search_memory",
+        "manage_memory",
+        "recall",
+        "remember_fact",
+        "upsertMemory",
+        "buscar_memoria",
+        "archival_memory_search",
+        "conversation_search",
+        "zep_search_memory",
+    ],
 )
 def test_a_memorys_tool_is_known_by_its_name(name: str) -> None:
     assert is_memory_tool(name)
@@ -214,7 +224,18 @@ def test_a_memorys_tool_is_known_by_its_name(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["search_web", "weather", "set_reminder", "notes", "get_memory_usage", "write_todos", "?"],
+    [
+        "search_web",
+        "weather",
+        "set_reminder",
+        "notes",
+        "get_memory_usage",
+        "write_todos",
+        "?",
+        "recall_order",
+        "vehicle_recalls",
+        "free_memory",
+    ],
 )
 def test_another_tool_is_none_of_a_memory(name: str) -> None:
     assert not is_memory_tool(name)
