@@ -21,6 +21,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from sleepmem.day.ranking import begin_alike
 from sleepmem.day.ways import Ways, core
 from sleepmem.records import Neighbour, View
 from sleepmem.text.frequencies import Frequencies
@@ -383,7 +384,8 @@ def _challenge(
     for news in buffered:
         told = set(terms(news.text))
         leads_on = bool(links & told)
-        share = 1.0 if leads_on else _share(weights, told)
+        declined = {term for term in weights if any(begin_alike(term, word) for word in told)}
+        share = 1.0 if leads_on else _share(weights, told | declined)
         if share <= _ABOUT:
             continue
         if older is None:

@@ -84,8 +84,7 @@ class Question:
         found = set()
         for word in words:
             for own in self._by_start.get(word[:_SHORTEST_ALIKE], ()):
-                length = _alike(word, own)
-                if length and word[:length] == own[:length]:
+                if begin_alike(word, own):
                     found.add(own)
             for own in self._by_end.get(word[-_SHORTEST_ALIKE:], ()):
                 length = _alike(word, own)
@@ -131,6 +130,12 @@ def features(
         surely * max(0.0, meaning) / _MOST_EVIDENCE,
         surely * covered,
     )
+
+
+def begin_alike(word: str, other: str) -> bool:
+    """Whether two words may be one in several of its forms: "Sanna" and "Sanny"."""
+    length = _alike(word, other)
+    return bool(length) and word[:length] == other[:length]
 
 
 def _bounded(log_odds: float) -> float:

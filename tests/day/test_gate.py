@@ -272,6 +272,29 @@ def test_news_of_somebody_else_about_whom_the_same_is_asked_is_no_challenge(firs
     assert challenge(told.format("ana", "milk")) == 1.0
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("Sanna", "Sanny już nie ma w Tarnbridge, jest w Ashby."),
+        ("Sanna", "Sannan yeni evi Kelford'da."),
+        ("Bela", "Belas neuer Wohnort ist Kelford."),
+        ("Мария", "Марию теперь зовут в Казань."),
+    ],
+)
+def test_news_that_declines_a_name_is_news_of_it(name, told):
+    wordings = (f"Where does {name} live?", f"In which town does {name} live?")
+    fact = Fact(wordings, f"{name} lives in Tarnbridge.", 0.9)
+    words = Words(Frequencies(9, {"lives": 5, "in": 8}))
+
+    def unchallenged_by(text: str) -> float:
+        news = Near("e", text, 0.5, text)
+        near = weigh(wordings[0], [fact], buffered=[news], words=words, similarity=lambda _: 0.5)
+        return dict(zip(EVIDENCE, near.features, strict=True))["unchallenged"]
+
+    assert unchallenged_by(told) == 0.0
+    assert unchallenged_by("Jon już nie ma w Tarnbridge.") > 0.0
+
+
 def test_without_others_of_its_kind_all_that_a_fact_is_about_tells_it_apart():
     assert Ways().particular("mara", KNOWN.wordings) == 1.0
 
