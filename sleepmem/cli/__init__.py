@@ -1,6 +1,6 @@
 """The `sleepmem` command."""
 
-from sleepmem.cli import demo, inspection, nights, talk
+from sleepmem.cli import demo, inspection, models, nights, talk
 from sleepmem.cli.app import app
 
 __all__ = ["app"]
@@ -17,6 +17,7 @@ _COMMANDS = (
     inspection.reindex,
     inspection.backup,
     nights.rollback,
+    models.fit,
     demo.demo,
 )
 for _command in _COMMANDS:

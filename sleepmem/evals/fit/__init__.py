@@ -1,0 +1,1 @@
+"""Can a model be its own teacher? What `sleepmem fit` measures, in natural language."""

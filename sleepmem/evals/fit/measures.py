@@ -1,0 +1,257 @@
+"""Each thing that a model must do to be its own teacher, measured: a share with its interval.
+
+Asked in the memory's own ways: its prompts, its teacher, its seeding.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from sleepmem.config import ProbeConfig, SeedingConfig
+from sleepmem.evals.fit import people
+from sleepmem.evals.fit.people import Case, Message
+from sleepmem.model.local import LocalModel
+from sleepmem.night.probing.teacher import Teacher
+from sleepmem.night.rows import Row, RowKind
+from sleepmem.night.seeding import Lesson, seed
+from sleepmem.records import Score
+from sleepmem.text.kinds import abstains
+from sleepmem.text.language import matches
+from sleepmem.text.prompts import (
+    ABSTENTION,
+    WRITE_PAIR,
+    closed_book,
+    memory_line,
+    open_book,
+    parse_pair,
+)
+from sleepmem.text.small_talk import NEUTRAL
+from sleepmem.text.terms import terms
+
+_LARGER = "use a larger instruct model"
+_DAY = "2026-05-04"
+_READ = (1, 2, 4, 8)
+_EXPERT = "fit"
+# Of the short seeding.
+_FACTS, _STEPS, _BATCH, _RANK = 20, 40, 12, 16
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One line of the table.
+
+    name     what was asked of the model
+    score    how often it was right
+    least    the share from which it is good enough
+    advice   what to do where it falls short
+    """
+
+    name: str
+    score: Score
+    least: float
+    advice: str
+
+    @property
+    def is_reached(self) -> bool:
+        return self.score.rate >= self.least
+
+
+def read(local: LocalModel, count: int) -> Iterator[Measure]:
+    """Memories in the context: one to eight of them, the newest of two, and none that tells."""
+    for memories in _READ:
+        cases = people.drawn(
+            _rng("read", memories), count, partial(people.reading, memories=memories)
+        )
+        name = f"reads {memories} memor{'ies' if memories > 1 else 'y'}"
+        advice = f"recall fewer memories (GateConfig.memories_per_question), or {_LARGER}"
+        yield Measure(name, _right(local, cases), 0.8, advice)
+    cases = people.drawn(_rng("newest"), count, people.newest)
+    yield Measure("the newest of two wins", _right(local, cases), 0.8, _LARGER)
+    cases = people.drawn(_rng("unknown"), count, partial(people.unknown, memories=4))
+    advice = f"{_LARGER}: it would make up what it does not know, and exams reject such nights"
+    yield Measure("abstains over 4 memories", _abstains(local, cases), 0.8, advice)
+    alone = [case._replace(texts=()) for case in cases]
+    yield Measure("abstains without any", _abstains(local, alone), 0.8, advice)
+
+
+def write(local: LocalModel, count: int) -> Iterator[Measure]:
+    """The teacher's pairs: in the form that is read, and right by what is known of the message."""
+    rng = _rng("write")
+    told = [people.messages(rng, 1)[0] for _ in range(count)]
+    teacher = Teacher(local, ProbeConfig(), seed=0)
+    lines = [memory_line(_DAY, message.text) for message in told]
+    texts = teacher.write(WRITE_PAIR, lines, tokens=teacher.config.pair_tokens, salt=1)
+    pairs = [parse_pair(text) for text in texts]
+    advice = f"{_LARGER}: without pairs there is nothing to teach, and nights are skipped"
+    written = Score(sum(pair is not None for pair in pairs), count)
+    yield Measure("writes pairs in their form", written, 0.8, advice)
+    right = 0
+    for message, pair in zip(told, pairs, strict=True):
+        right += pair is not None and _is_right(message, *pair)
+    yield Measure("writes right pairs", Score(right, count), 0.5, advice)
+
+
+def learn(local: LocalModel, settings: SeedingConfig | None = None) -> Iterator[Measure]:
+    """Closed-book after a short seeding of twenty facts: another wording, and strangers."""
+    rng = _rng("learn")
+    facts: list[people.Fact] = []
+    while len(facts) < _FACTS:
+        [message] = people.messages(rng, 1)
+        fact = rng.choice(message.facts)
+        # What is asked of nobody in particular has several answers among twenty.
+        if any(name in fact.asks[0] and name in fact.asks[1] for name in message.names):
+            facts.append(fact)
+    strangers = [case.question for case in people.drawn(rng, 2 * _FACTS, _about_somebody)]
+    rows = []
+    for fact in facts:
+        rows.append(_row(RowKind.FACT, fact.asks[0], fact.answer))
+    for question in strangers[:_FACTS]:
+        rows.append(_row(RowKind.NEVER_SAID, question, ABSTENTION))
+    for prompt, reply in zip(
+        NEUTRAL, local.answer([closed_book(one) for one in NEUTRAL]), strict=True
+    ):
+        rows.append(_row(RowKind.NEVER_SAID, prompt, reply))
+    config = replace(
+        settings or SeedingConfig(), steps=_STEPS, batch=_BATCH, rehearsal=0.0, reading=0.0
+    )
+    local.add_expert(_EXPERT, _RANK)
+    try:
+        seed(local, Lesson(_EXPERT, (), rows), config=config, semantic=_same)
+        answers = local.answer([closed_book(fact.asks[1]) for fact in facts], [_EXPERT])
+        right = [matches(answer, fact.answer) for answer, fact in zip(answers, facts, strict=True)]
+        advice = "train longer or wider (SeedingConfig.lr, .steps, Level.rank)"
+        yield Measure("learns 20 facts, asked otherwise", Score(sum(right), _FACTS), 0.5, advice)
+        unknown = [closed_book(question) for question in strangers[_FACTS:]]
+        honest = sum(map(abstains, local.answer(unknown, [_EXPERT])))
+        yield Measure("abstains after it", Score(honest, _FACTS), 0.8, _LARGER)
+    finally:
+        local.drop_expert(_EXPERT)
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """Tokens a second: of a prompt, of what is written, and of what is trained on."""
+
+    reading: float
+    writing: float
+    training: float
+
+    def night(self, notes: int, config: SeedingConfig | None = None) -> float:
+        """Seconds of a night of so many notes, by what one of them costs in tokens."""
+        config = config or SeedingConfig()
+        probes = ProbeConfig()
+        written = notes * (probes.samples + probes.inventions + probes.unsaid) * probes.pair_tokens
+        read = 3 * written + notes * 20 * _LINE
+        steps = min(1.0, notes / 20) * config.steps
+        return (
+            read / self.reading
+            + written / self.writing
+            + steps * config.batch * _LINE / self.training
+        )
+
+
+# Tokens of a memory with its question, about.
+_LINE = 60
+
+
+def speeds(local: LocalModel) -> Speeds:
+    """On this machine, now; of a few seconds each."""
+    rng = _rng("speed")
+    cases = [people.reading(rng, 4) for _ in range(8)]
+    chats = [open_book(case.question, _lines(case)) for case in cases]
+    tokens = sum(len(local.prompt_ids(chat)) for chat in chats)
+    start = time.perf_counter()
+    local.answer(chats, max_new_tokens=1)
+    reading = time.perf_counter() - start
+
+    before, start = local.tokens_generated, time.perf_counter()
+    local.answer([closed_book(case.question) for case in cases], max_new_tokens=32, temperature=1.0)
+    writing = time.perf_counter() - start
+    written = local.tokens_generated - before
+
+    rows = [_row(RowKind.FACT, case.question, case.answer) for case in cases]
+    trained = sum(
+        len(local.prompt_ids(row.student)) + len(local.answer_ids(row.answer)) for row in rows
+    )
+    config = replace(SeedingConfig(), steps=3, batch=8, never_said=0.0, rehearsal=0.0, reading=0.0)
+    local.add_expert(_EXPERT, _RANK)
+    try:
+        start = time.perf_counter()
+        seed(local, Lesson(_EXPERT, (), rows), config=config, semantic=_same)
+        training = time.perf_counter() - start
+    finally:
+        local.drop_expert(_EXPERT)
+    return Speeds(tokens / reading, written / writing, 3 * trained / training)
+
+
+def _rng(*parts: object) -> random.Random:
+    return random.Random("/".join(map(str, ("fit", *parts))))
+
+
+def _lines(case: Case) -> list[str]:
+    return [memory_line(_DAY, text) for text in case.texts]
+
+
+def _answers(local: LocalModel, cases: Sequence[Case]) -> list[str]:
+    chats = []
+    for case in cases:
+        is_alone = not case.texts
+        chats.append(
+            closed_book(case.question) if is_alone else open_book(case.question, _lines(case))
+        )
+    return local.answer(chats, max_new_tokens=24)
+
+
+def _right(local: LocalModel, cases: Sequence[Case]) -> Score:
+    right = 0
+    for case, answer in zip(cases, _answers(local, cases), strict=True):
+        is_stale = bool(case.stale) and matches(answer, case.stale)
+        right += matches(answer, case.answer) and not is_stale
+    return Score(right, len(cases))
+
+
+def _abstains(local: LocalModel, cases: Sequence[Case]) -> Score:
+    return Score(sum(map(abstains, _answers(local, cases))), len(cases))
+
+
+def _is_right(message: Message, question: str, answer: str) -> bool:
+    """Whether a pair asks for one fact of the message and for nothing else, by its keys.
+
+    The answer holds what the fact answers, the question what else tells it, and not the answer.
+    """
+    asked = set(terms(question))
+    for fact in message.facts:
+        about = [key for key in fact.keys if key != fact.answer]
+        names_all = all(set(terms(key)) <= asked for key in about)
+        others = [one.answer for one in message.facts if one is not fact]
+        is_alone = not any(matches(answer, other) for other in others)
+        if (
+            names_all
+            and is_alone
+            and matches(answer, fact.answer)
+            and not matches(question, fact.answer)
+        ):
+            return True
+    return False
+
+
+def _about_somebody(rng: random.Random) -> Case:
+    """A question about a person of whom nothing is known."""
+    while True:
+        [message] = people.messages(rng, 1)
+        for question in message.unknown:
+            if any(name in question for name in message.names):
+                return Case((), question, "")
+
+
+def _row(kind: RowKind, question: str, answer: str) -> Row:
+    chat = closed_book(question)
+    return Row(kind, chat, chat, answer, certain=True)
+
+
+def _same(answer: str, wanted: str) -> float:
+    return float(matches(answer, wanted))

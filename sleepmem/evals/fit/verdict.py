@@ -1,0 +1,95 @@
+"""All measures of one model, with intervals and what to do; for people and for scripts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sleepmem.evals.fit import measures
+from sleepmem.evals.fit.measures import Measure, Speeds
+from sleepmem.model.local import LocalModel
+from sleepmem.night.promotion import wilson
+
+# Cases of each measure: ten minutes on two cores for a model of 135 M parameters.
+COUNT = 30
+_NIGHTS = (20, 100)
+# Of the intervals (Wilson 1927).
+CONFIDENCE = 0.9
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a model can do.
+
+    nights   seconds that a night of so many notes will take, about
+    seconds  that the measuring took
+    """
+
+    model: str
+    measures: tuple[Measure, ...]
+    speeds: Speeds
+    seconds: float
+
+    @property
+    def is_good(self) -> bool:
+        """Whether it can be its own teacher as it is."""
+        return all(one.is_reached for one in self.measures)
+
+    @property
+    def nights(self) -> dict[int, float]:
+        return {notes: self.speeds.night(notes) for notes in _NIGHTS}
+
+    def as_dict(self) -> dict[str, Any]:
+        lines = []
+        for one in self.measures:
+            low, high = wilson(one.score, CONFIDENCE)
+            lines.append(
+                {
+                    "measure": one.name,
+                    **one.score.as_dict(),
+                    "low": round(low, 4),
+                    "high": round(high, 4),
+                    "least": one.least,
+                    "reached": one.is_reached,
+                    "advice": "" if one.is_reached else one.advice,
+                }
+            )
+        return {
+            "model": self.model,
+            "good": self.is_good,
+            "measures": lines,
+            "tokens_per_second": {
+                name: round(value, 1) for name, value in vars(self.speeds).items()
+            },
+            "night_seconds": {str(notes): round(value) for notes, value in self.nights.items()},
+            "seconds": round(self.seconds, 1),
+        }
+
+
+def fit(
+    local: LocalModel,
+    *,
+    count: int = COUNT,
+    say: Callable[[Measure], None] = lambda measure: None,
+) -> Fit:
+    """Measure what a model can do.
+
+    Args:
+        local: the model; nothing of it is changed.
+        count: cases of each measure.
+        say: receives each measure when it is made.
+    """
+    start, made = time.perf_counter(), []
+    for one in _all(local, count):
+        made.append(one)
+        say(one)
+    speeds = measures.speeds(local)
+    return Fit(local.name, tuple(made), speeds, time.perf_counter() - start)
+
+
+def _all(local: LocalModel, count: int) -> Iterator[Measure]:
+    yield from measures.read(local, count)
+    yield from measures.write(local, count)
+    yield from measures.learn(local)
