@@ -21,10 +21,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from sleepmem.day.ranking import begin_alike
 from sleepmem.day.ways import Ways, core
 from sleepmem.records import Neighbour, View
 from sleepmem.text.frequencies import Frequencies
+from sleepmem.text.spelling import begin_alike
 from sleepmem.text.terms import terms
 
 # What is known of a question before it is answered, and after.

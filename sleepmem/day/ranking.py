@@ -9,13 +9,13 @@ stories and passages; `docs/lab/`, "How much is recalled".
 from __future__ import annotations
 
 import functools
-import math
 import statistics
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from sleepmem.text.dates import Days
+from sleepmem.text.spelling import SHORTEST, begin_alike, end_alike
 from sleepmem.text.terms import terms
 
 # Of what several searches found, as many are judged.
@@ -24,8 +24,6 @@ CANDIDATES = 24
 _MOST_EVIDENCE = 8.0
 # A word of less rarity than this tells nothing of what is asked for.
 _EVERYDAY = 3.0
-# Two words are spelt alike when they share this much of the longer one, at its beginning or end.
-_ALIKE, _SHORTEST_ALIKE = 0.55, 3
 
 
 class Features(NamedTuple):
@@ -83,12 +81,11 @@ class Question:
         """What tells and begins or ends as one of these does, for the most part."""
         found = set()
         for word in words:
-            for own in self._by_start.get(word[:_SHORTEST_ALIKE], ()):
+            for own in self._by_start.get(word[:SHORTEST], ()):
                 if begin_alike(word, own):
                     found.add(own)
-            for own in self._by_end.get(word[-_SHORTEST_ALIKE:], ()):
-                length = _alike(word, own)
-                if length and word[-length:] == own[-length:]:
+            for own in self._by_end.get(word[-SHORTEST:], ()):
+                if end_alike(word, own):
                     found.add(own)
         return found
 
@@ -98,11 +95,11 @@ class Question:
 
     @functools.cached_property
     def _by_start(self) -> Mapping[str, Sequence[str]]:
-        return _grouped(self.telling, lambda word: word[:_SHORTEST_ALIKE])
+        return _grouped(self.telling, lambda word: word[:SHORTEST])
 
     @functools.cached_property
     def _by_end(self) -> Mapping[str, Sequence[str]]:
-        return _grouped(self.telling, lambda word: word[-_SHORTEST_ALIKE:])
+        return _grouped(self.telling, lambda word: word[-SHORTEST:])
 
 
 def features(
@@ -132,12 +129,6 @@ def features(
     )
 
 
-def begin_alike(word: str, other: str) -> bool:
-    """Whether two words may be one in several of its forms: "Sanna" and "Sanny"."""
-    length = _alike(word, other)
-    return bool(length) and word[:length] == other[:length]
-
-
 def _bounded(log_odds: float) -> float:
     return max(-_MOST_EVIDENCE, min(_MOST_EVIDENCE, log_odds))
 
@@ -147,12 +138,6 @@ def _grouped(words: Iterable[str], key: Callable[[str], str]) -> dict[str, list[
     for word in words:
         groups.setdefault(key(word), []).append(word)
     return groups
-
-
-def _alike(word: str, other: str) -> int:
-    """How many letters two words must share; 0 when one is too short for it."""
-    length = max(_SHORTEST_ALIKE, math.ceil(_ALIKE * max(len(word), len(other))))
-    return length if min(len(word), len(other)) >= length else 0
 
 
 def score(found: Features) -> float:
