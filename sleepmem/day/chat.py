@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models import BaseChatModel, LangSmithParams
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, SystemMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
@@ -87,11 +87,8 @@ class SleepChatModel(BaseChatModel):
             abstention=call.abstention,
         )
         text = _cut(reply.text, stop)
-        asked, answered = len(self.local.prompt_ids(call.chat)), self.local.count_tokens(text)
-        usage = UsageMetadata(
-            input_tokens=asked, output_tokens=answered, total_tokens=asked + answered
-        )
         metadata = self._metadata(call.experts, reply.confidence, reply.abstention)
+        usage = self._usage(call, text)
         message = AIMessage(text, usage_metadata=usage, response_metadata=metadata)
         return ChatResult(generations=[ChatGeneration(message=message)])
 
@@ -113,7 +110,12 @@ class SleepChatModel(BaseChatModel):
         confidence = yield from self._show(pieces, shown, run_manager)
         abstention = self.local.abstention(call.chat, call.experts, text=call.abstention)
         metadata = self._metadata(call.experts, confidence, abstention)
-        last = AIMessageChunk(content="", chunk_position="last", response_metadata=metadata)
+        last = AIMessageChunk(
+            content="",
+            chunk_position="last",
+            usage_metadata=self._usage(call, shown.whole),
+            response_metadata=metadata,
+        )
         yield ChatGenerationChunk(message=last)
 
     def _show(
@@ -158,6 +160,25 @@ class SleepChatModel(BaseChatModel):
             abstention,
         )
 
+    def _usage(self, call: Call, text: str) -> UsageMetadata:
+        asked, answered = len(self.local.prompt_ids(call.chat)), self.local.count_tokens(text)
+        return UsageMetadata(
+            input_tokens=asked, output_tokens=answered, total_tokens=asked + answered
+        )
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        """What tracing tools show of a call, under the names that they share."""
+        params = LangSmithParams(
+            ls_provider=LLM_TYPE,
+            ls_model_name=self.local.name,
+            ls_model_type="chat",
+            ls_temperature=kwargs.get("temperature", self.temperature),
+            ls_max_tokens=kwargs.get("max_tokens") or self.max_new_tokens,
+        )
+        if stop:
+            params["ls_stop"] = stop
+        return params
+
     def _metadata(
         self, experts: tuple[str, ...], confidence: float, abstention: float
     ) -> dict[str, Any]:
@@ -177,6 +198,11 @@ class _Shown:
         self._stop = stop
         self._held_back = max(map(len, stop or [""])) - 1
         self._text = self._shown = ""
+
+    @property
+    def whole(self) -> str:
+        """All that was shown."""
+        return self._shown
 
     def take(self, piece: str) -> str:
         """What may be shown since the last call."""

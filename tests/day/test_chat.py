@@ -72,6 +72,24 @@ def test_stream_joins_to_what_invoke_says(chat, question):
     )
 
 
+def test_a_stream_tells_what_it_used(chat):
+    for stop in (None, ["a"]):
+        *_, last = chat.stream(ASKED[0], stop=stop)
+        assert last.usage_metadata == chat.invoke(ASKED[0], stop=stop).usage_metadata
+
+
+def test_tracing_tools_are_told_what_is_called(memory, chat):
+    params = chat._get_ls_params(stop=["x"], temperature=0.5)
+    assert params == {
+        "ls_provider": "sleepmem",
+        "ls_model_name": memory.local.name,
+        "ls_model_type": "chat",
+        "ls_temperature": 0.5,
+        "ls_max_tokens": 64,
+        "ls_stop": ["x"],
+    }
+
+
 def test_a_stream_comes_in_pieces(tmp_path):
     with SleepMemory.open(tmp_path) as memory:
         assert len([c for c in memory.chat_model().stream("Who are you?") if c.text]) > 3
