@@ -156,6 +156,8 @@ if not child:
         "observe": lambda: memory.observe(("alice",), "Jon moved to Oslo."),
         "recall": lambda: memory.recall(("alice",), "Where did Mara move?"),
         "status": memory.status,
+        "open": lambda: SleepMemory.open(sys.argv[1], embeddings=embeddings),
+        "read": lambda: SleepMemory.open(sys.argv[1], embeddings=embeddings, read_only=True),
     }
     for name, call in calls.items():
         try:
@@ -175,6 +177,34 @@ memory.close()
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 def test_a_fork_is_told_to_open_the_memory_itself(tmp_path):
     *refused, went_on, parent = python(FORKING, tmp_path / "m").strip().split("\n")
-    assert [line.split()[0] for line in refused] == ["observe", "recall", "status"]
-    assert all("fork" in line and "Open the memory after the fork" in line for line in refused)
+    assert [line.split()[0] for line in refused] == ["observe", "recall", "status", "open", "read"]
+    assert all(
+        "its fork" in line and "Close the memory before the fork" in line for line in refused
+    )
     assert (went_on, parent) == ("went on", "[] 2")
+
+
+WORKERS = """
+import os, sys
+from langchain_core.embeddings import DeterministicFakeEmbedding
+from sleepmem import SleepMemory
+embeddings = DeterministicFakeEmbedding(size=8)
+with SleepMemory.open(sys.argv[1], embeddings=embeddings) as memory:
+    memory.observe(("alice",), "Mara moved to Brenport.")
+workers = []
+for name in ("Jon", "Karo"):
+    workers.append(os.fork())
+    if not workers[-1]:
+        with SleepMemory.open(sys.argv[1], embeddings=embeddings) as memory:
+            for number in range(5):
+                memory.observe(("alice",), f"{name} saw whale {number}.")
+        os._exit(0)
+print([os.waitpid(worker, 0)[1] for worker in workers])
+with SleepMemory.open(sys.argv[1], embeddings=embeddings) as memory:
+    print(memory.verify(), len(memory.ledger.episodes.all()))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_forks_of_a_process_that_closed_the_memory_open_it(tmp_path):
+    assert python(WORKERS, tmp_path / "m").split("\n")[:2] == ["[0, 0]", "[] 11"]

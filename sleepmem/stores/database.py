@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from sleepmem.errors import FolderError, LedgerError
+from sleepmem.stores import connections
+from sleepmem.stores.connections import which
 
 if TYPE_CHECKING:
     import sqlite_utils
@@ -38,7 +40,8 @@ class Database:
     """One SQLite file with our tables, opened or created. Safe to share between threads.
 
     Raises:
-        FolderError: the file cannot be read or written.
+        FolderError: the file cannot be read or written, or a process that this one is a fork of
+            has it open.
         LedgerError: it is not a ledger, or a newer sleepmem wrote it.
     """
 
@@ -50,10 +53,12 @@ class Database:
         self.path = path
         self._lock, self._process = threading.RLock(), os.getpid()
         self._hardly_until = 0.0
+        connections.check_not_inherited(path)
         try:
             # SQLite does not wait for a change of its journal mode: one process opens at a time.
             with FileLock(path.with_suffix(".opening"), timeout=OPENING_SECONDS):
                 connection = sqlite3.connect(path, check_same_thread=False, timeout=BUSY_SECONDS)
+                connections.opened(self, path)
                 connection.row_factory = sqlite3.Row
                 self.db = sqlite_utils.Database(connection)
                 self._check_is_ours()
@@ -62,8 +67,11 @@ class Database:
                 if migrations.pending(self.db):
                     migrations.apply(self.db)
                     self.db.execute(f"PRAGMA application_id={APPLICATION_ID}")
-            self._file = path.absolute()
-            self._opened = _which(self._file)
+                # Read once, the log is there, and stays as long as a connection does.
+                self.db.execute("SELECT 1 FROM sqlite_master").fetchone()
+            file = path.absolute()
+            self._files = (file, file.with_name(f"{file.name}-wal"))
+            self._opened = tuple(map(which, self._files))
         except sqlite3.DatabaseError as error:
             raise in_words(path, error) from error
         except OSError as error:
@@ -107,6 +115,7 @@ class Database:
     def close(self) -> None:
         if self._process == os.getpid():
             self.db.close()
+            connections.closed(self)
 
     @contextmanager
     def write(self, *, synced: bool = True) -> Iterator[sqlite_utils.Database]:
@@ -179,29 +188,17 @@ class Database:
 
     def _check_is_there(self) -> None:
         """SQLite goes on writing to a file that was deleted, where nobody finds it again."""
-        if _which(self._file) != self._opened:
-            raise FolderError(
-                f"{self.path} was deleted, moved or replaced while it was open; what is written "
-                "now would be lost. Close the memory, restore the file, and open it again."
-            )
+        for file, opened in zip(self._files, self._opened, strict=True):
+            if which(file) != opened:
+                raise FolderError(
+                    f"{file} was deleted, moved or replaced while it was open; what is written "
+                    "now would be lost. Close the memory, restore the ledger, and open it again."
+                )
 
     def _check_process(self) -> None:
         """A connection that was opened before a fork corrupts, or waits for ever, after it."""
         if self._process != os.getpid():
-            raise FolderError(
-                f"{self.path.parent} was opened by process {self._process} and is used in "
-                f"{os.getpid()}, its fork; SQLite and Chroma break in a fork. Open the memory "
-                "after the fork, in the process that uses it."
-            )
-
-
-def _which(path: Path) -> tuple[int, int] | None:
-    """Which file it is; None when there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
+            raise connections.inherited(self.path, self._process)
 
 
 def in_words(path: Path, error: sqlite3.Error) -> FolderError | LedgerError:

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from urllib.parse import quote
 
 from sleepmem.errors import FolderError
+from sleepmem.stores import connections
 from sleepmem.stores.database import BUSY_SECONDS, Database, in_words
 
 
@@ -22,7 +23,8 @@ class ReadOnlyDatabase(Database):
     """The SQLite file, for `rows` alone.
 
     Raises:
-        FolderError: the file is not there or cannot be read.
+        FolderError: the file is not there or cannot be read, or a process that this one is a fork
+            of has it open.
         LedgerError: it is not a ledger, is damaged, or a newer sleepmem wrote it.
     """
 
@@ -63,6 +65,8 @@ class ReadOnlyDatabase(Database):
 
         self._is_copy = False
         how = "mode=ro" if self._has_log() else "mode=ro&immutable=1"
+        connections.check_not_inherited(self.path)
+        connections.opened(self, self.path)
         try:
             self._seen = self._state()
             self.db = sqlite_utils.Database(self._open(f"{quote(str(self.path.resolve()))}?{how}"))

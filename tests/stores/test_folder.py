@@ -116,6 +116,18 @@ def test_a_deleted_folder_is_closed_and_may_be_made_anew(tmp_path):
         assert again.status() == []
 
 
+def test_a_ledger_whose_log_was_deleted_takes_nothing_more(tmp_path):
+    with opened(tmp_path, HashedWords()) as memory:
+        memory.observe(ALICE, TOLD)
+        (tmp_path / "m" / "ledger.db-wal").unlink()
+        with pytest.raises(FolderError, match=r"ledger.db-wal was deleted, moved or replaced"):
+            memory.observe(ALICE, NEXT)
+    with opened(tmp_path, HashedWords()) as again:
+        assert [episode.text for episode in again.ledger.episodes.all()] == [TOLD]
+        again.observe(ALICE, NEXT)
+        assert again.verify() == []
+
+
 def test_a_program_may_change_its_working_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with SleepMemory.open("m", embeddings=HashedWords()) as memory:
