@@ -381,7 +381,8 @@ def index_words(db: Database, rowid: int, *, namespace: str, text: str, asks: bo
     row = [rowid, "" if asks else words, words if asks else ""]
     db.conn.execute("INSERT INTO episode_words (rowid, words, asked) VALUES (?, ?, ?)", row)
     sql = "INSERT INTO episode_pieces (rowid, text) VALUES (?, ?)"
-    db.conn.execute(sql, [rowid, normalised(text)])
+    # A text ends for SQLite's tokenizer where it has a zero.
+    db.conn.execute(sql, [rowid, normalised(text).replace("\0", " ")])
 
 
 def owned_words(namespace: str, words: Iterable[str]) -> list[str]:

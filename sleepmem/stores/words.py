@@ -125,12 +125,14 @@ class Words:
             if len(word) >= _SHORTEST_PIECE
         ]
         for table, phrases in (("episode_words", words), ("episode_pieces", pieces[:1])):
+            if not phrases:
+                continue
             sql = f"SELECT 1 FROM {table} WHERE {table} MATCH ? AND rowid = ?"
             try:
                 found = self._database.rows(sql, " ".join(map(_quoted, phrases)), row)
             except LedgerError:  # the index is damaged
                 found = []
-            if phrases and not found:
+            if not found:
                 return False
         return True
 

@@ -187,13 +187,27 @@ def test_reindexing_makes_the_full_text_index_anew(folder, statement):
         assert found.text == "Jon owns the red boat."
 
 
-TEXTS = ["😀", "?!", "a", "ab", "\x00", "a\x00bcd", '"quoted" OR *', "田中さんは東京", "Éé ß ﬁ"]
+TEXTS = [
+    "😀",
+    "?!",
+    "a",
+    "ab",
+    "ok",
+    "I am 5.",
+    "你好",
+    "\x00",
+    "a\x00bcd",
+    '"quoted" OR *',
+    "田中さんは東京",
+    "Éé ß ﬁ",
+]
 
 
 def test_any_text_is_found_in_the_full_text_index(tmp_path):
     with opened(tmp_path / "m", append_only=True) as memory:
         for text in [*TEXTS, "word " * 3_000, "x" * 10_000]:
             memory.observe(ALICE, text, speaker="Jon", answers="Who?")
+            memory.observe(BOB, text)
     with opened(tmp_path / "m") as memory:
         assert memory.verify() == []
         memory.reindex()
