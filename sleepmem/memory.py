@@ -230,7 +230,8 @@ class SleepMemory:
         Raises:
             NamespaceError: the namespace names no owner.
             EpisodeError: the text is empty or no text, or `created_at` is no time.
-            FolderError: the disk is full, or the index was made with other embeddings.
+            FolderError: the ledger cannot be written, such as on a full disk; nothing is stored
+                then. What cannot be embedded is stored.
         """
         check_text(text, "episode")
         by_clock = created_at is None or created_at == ""

@@ -129,16 +129,15 @@ def test_memories_stand_after_the_system_messages_that_lead(memory, call):
 
 
 def test_a_turn_goes_on_when_the_memory_fails(memory, call, monkeypatch, caplog):
-    def fail(*texts):
-        raise ConnectionError("no route to the embeddings")
+    def fail(*asked, **how):
+        raise ConnectionError("no route to the ledger")
 
-    monkeypatch.setattr(type(memory.embeddings), "embed_query", fail)
-    monkeypatch.setattr(type(memory.embeddings), "embed_documents", fail)
+    monkeypatch.setattr(memory.ledger.words, "search", fail)
     graph, shown = built(memory, "Well.")
     out = call(graph, turn(ASKED))
     assert out["messages"][-1].text == "Well."
     assert [m.type for m in shown[0]] == ["human"]
-    assert "recalling failed: no route to the embeddings" in caplog.text
+    assert "recalling failed: no route to the ledger" in caplog.text
     assert [e.text for e in memory.ledger.episodes.all()] == [ASKED]
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from langchain_core.messages import BaseMessage, convert_to_messages
 
 from sleepmem.day.capture import Said, answer, done, said, turn_id
+from sleepmem.day.safely import safely
 from sleepmem.day.state import DayContext
 from sleepmem.errors import EpisodeError
 from sleepmem.records import AGENT, USER, Episode, Namespace, check_time, local_now, readable
@@ -57,14 +58,20 @@ def observe(day: DayContext, episode: Episode, *, by_clock: bool) -> Episode:
         by_clock: nobody said when: it is newer than all that came in so before.
 
     Raises:
-        FolderError: the disk is full, or the index was made with other embeddings.
+        FolderError: the ledger cannot be written, such as on a full disk; nothing is stored then.
     """
     last = _same_just_now(day, episode) if episode.message_id is None else None
     if last is not None:
         return last
     episode = _store(day, episode, by_clock=by_clock)
     if not day.folder.append_only:
-        day.folder.catch_up(episode.namespace)
+        owner = episode.namespace
+
+        def catch_up() -> None:
+            day.folder.catch_up(owner)
+
+        # It is stored: what fails from here on is tried again by whoever recalls.
+        safely(day, "embedding what was stored", call=catch_up, otherwise=None, namespace=owner)
     return episode
 
 

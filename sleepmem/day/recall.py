@@ -28,6 +28,7 @@ from sleepmem.text.similarity import cosine
 from sleepmem.text.terms import terms
 
 _NO_LIMIT = 1 << 30
+_BY_WORDS = Choice(View.RETRIEVAL, "the embeddings failed; searched by words alone", 0.0)
 # What follows within this time in the same conversation goes on with what was said.
 _GOES_ON = timedelta(hours=1)
 # As many of the best bring along what was told beside them.
@@ -88,11 +89,15 @@ def recall(
         holds_experts: whether the model that answers is the memory's own. Any other holds none of
             the experts: what the weights would have answered, it reads.
         log: keep the decision.
+
+    Raises:
+        FolderError: the index was made with other embeddings.
     """
-    day.folder.catch_up(namespace)
-    vector = day.embeddings.embed_query(asked.brief)
+    vector = _vector(day, namespace, asked)
     choice = Choice(View.RETRIEVAL, "the model holds no experts of this memory", 0.0)
-    if holds_experts:
+    if vector is None:
+        choice = _BY_WORDS
+    elif holds_experts:
         choice = _choose(day, namespace, asked, vector)
     if choice.view is View.WEIGHTS:
         found = Recall(choice.view, choice.reason, (), choice.similarity, margin=choice.margin)
@@ -106,9 +111,10 @@ def recall(
 
 def look_again(day: DayContext, namespace: Namespace, *, asked: Asked, log: bool = True) -> Recall:
     """Search everything that holds, after an answer from the weights that did not do."""
-    day.folder.catch_up(namespace)
-    vector = day.embeddings.embed_query(asked.brief)
+    vector = _vector(day, namespace, asked)
     choice = Choice(View.RETRIEVAL, "the model was not sure; searched everything", 0.0)
+    if vector is None:
+        choice = _BY_WORDS
     found = _fetch(day, namespace, asked, choice, vector, room=day.most_tokens)
     again = replace(found, reason=choice.reason, look=Look.AGAIN)
     if log:
@@ -161,7 +167,25 @@ def abstention(day: DayContext, namespace: Namespace) -> str:
     return (gate and gate.abstention) or ABSTENTION
 
 
-def _choose(day: DayContext, namespace: Namespace, asked: Asked, vector: Sequence[float]) -> Choice:
+def _vector(day: DayContext, namespace: Namespace, asked: Asked) -> np.ndarray | None:
+    """Of the question, once what was stored before is embedded; None while the embeddings fail.
+
+    What can be neither embedded nor written now is found by its words.
+    """
+    if not day.folder.check_embeddings(namespace):
+        return None
+
+    def catch_up() -> None:
+        day.folder.catch_up(namespace)
+
+    def embed() -> np.ndarray:
+        return day.folder.buffer.embed_question(asked.brief)
+
+    safely(day, "embedding what was stored", call=catch_up, otherwise=None, namespace=namespace)
+    return safely(day, "embedding a question", call=embed, otherwise=None, namespace=namespace)
+
+
+def _choose(day: DayContext, namespace: Namespace, asked: Asked, vector: np.ndarray) -> Choice:
     """What the gate says."""
     ledger, buffer = day.folder.ledger, day.folder.buffer
     known = buffer.near_known(namespace, vector, count=NEIGHBOURS)
@@ -180,7 +204,8 @@ def _choose(day: DayContext, namespace: Namespace, asked: Asked, vector: Sequenc
     ]
 
     def similarity(text: str) -> float:
-        return cosine(vector, day.embed([text])[0])
+        (own,) = day.folder.buffer.embedded([text])
+        return cosine(vector, own)
 
     def stale(taught: str) -> set[str]:
         first = _first_told(ledger.episodes.learned(namespace), taught) if forgotten else ""
@@ -201,7 +226,7 @@ def _fetch(
     namespace: Namespace,
     asked: Asked,
     choice: Choice,
-    vector: Sequence[float],
+    vector: np.ndarray | None,
     *,
     room: int,
 ) -> Recall:
@@ -307,8 +332,9 @@ def _varied(day: DayContext, found: Sequence[Found], most: int) -> list[Found]:
     for one in found:
         if len(chosen) == most:
             break
-        if len(terms(one.text)) <= _ONE_SENTENCE:
-            vector = indexed[one.text] / (np.linalg.norm(indexed[one.text]) or 1.0)
+        vector = indexed.get(one.text)
+        if vector is not None and len(terms(one.text)) <= _ONE_SENTENCE:
+            vector = vector / (np.linalg.norm(vector) or 1.0)
             if any(vector @ other >= day.folder.relatedness.alike for other in vectors):
                 copies.append(one)
                 continue
@@ -318,7 +344,7 @@ def _varied(day: DayContext, found: Sequence[Found], most: int) -> list[Found]:
 
 
 def _in_their_talk(
-    day: DayContext, needed: Sequence[Found], asked: Asked, vector: Sequence[float]
+    day: DayContext, needed: Sequence[Found], asked: Asked, vector: np.ndarray | None
 ) -> list[Episode]:
     """The best with what was told right before and after them: "She" keeps its name and its news.
 
@@ -367,15 +393,17 @@ def _told_at(episode: Episode) -> datetime:
 
 
 def _goes_on(
-    day: DayContext, episode: Episode, follower: Episode, *, vector: Sequence[float]
+    day: DayContext, episode: Episode, follower: Episode, *, vector: np.ndarray | None
 ) -> bool:
     """Whether what was told next may be about the same."""
     if not _has_name(follower):
         return True
     vectors = day.folder.buffer.vectors(episode.namespace, [episode, follower])
-    own, other = vectors[pieces(episode.whole)[0]], vectors[pieces(follower.whole)[0]]
+    own, other = (vectors.get(pieces(one.whole)[0]) for one in (episode, follower))
+    if other is None:
+        return False
     least = day.folder.relatedness.unrelated
-    return cosine(vector, other) >= least or cosine(own, other) >= least
+    return any(cosine(one, other) >= least for one in (vector, own) if one is not None)
 
 
 def _has_name(episode: Episode) -> bool:

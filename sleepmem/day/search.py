@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 from sleepmem.day.ranking import CANDIDATES, Features, Question, features, score
 from sleepmem.day.state import DayContext
-from sleepmem.records import USER, Episode, Namespace
+from sleepmem.records import USER, Episode, Namespace, Neighbour
 from sleepmem.stores.vectors import Place
 from sleepmem.text.dates import Days, days_named
 from sleepmem.text.pieces import pieces
-from sleepmem.text.similarity import cosines, fused
+from sleepmem.text.similarity import Vector, cosines, fused
 from sleepmem.text.terms import terms
 
 # Log-odds from which what means the question is taken for the same question, asked before.
@@ -40,7 +40,7 @@ def search(
     namespace: Namespace,
     *,
     question: str,
-    vector: Sequence[float],
+    vector: Vector | None,
     today: date,
 ) -> list[Found]:
     """Everything that still holds and may be needed, the likeliest first.
@@ -49,13 +49,14 @@ def search(
         day: the open folder.
         namespace: whose memory.
         question: what the user says.
-        vector: its embedding.
+        vector: its embedding; None: words and days alone are searched.
         today: where the user is.
     """
     ledger, buffer = day.folder.ledger, day.folder.buffer
-    near = []
-    for place in (Place.EPISODES, Place.ASKED, Place.ARCHIVE):
-        near += buffer.near(namespace, vector, count=_EACH, place=place)
+    near: list[Neighbour] = []
+    if vector is not None:
+        for place in (Place.EPISODES, Place.ASKED, Place.ARCHIVE):
+            near += buffer.near(namespace, vector, count=_EACH, place=place)
     by_words, by_pieces = ledger.words.search(namespace, question, limit=_EACH)
     near.sort(key=lambda one: -one.similarity)
     similarities = _without_echoes(day, {one.id: one.similarity for one in near})
@@ -103,7 +104,7 @@ def _judged(
     candidates: Sequence[str],
     *,
     asked: Question,
-    vector: Sequence[float],
+    vector: Vector | None,
     similarities: Mapping[str, float],
 ) -> list[Found]:
     """The episodes with what speaks for them, the likeliest first, of equal ones the newest."""
@@ -126,11 +127,20 @@ def _judged(
 
 
 def _missing(
-    day: DayContext, episodes: Sequence[Episode], *, vector: Sequence[float]
+    day: DayContext, episodes: Sequence[Episode], *, vector: Vector | None
 ) -> dict[str, float]:
-    """Cosines of what only the words have found, each of its nearest piece."""
-    if not episodes:
-        return {}
-    vectors = day.folder.buffer.vectors(episodes[0].namespace, episodes)
-    near = dict(zip(vectors, cosines(vector, list(vectors.values())), strict=True))
-    return {one.id: max(near[text] for text in pieces(one.whole)) for one in episodes}
+    """Cosines of what only the words have found, each of its nearest piece.
+
+    Where there is no vector, the cosine speaks neither for it nor against it.
+    """
+    undecided = day.folder.relatedness.undecided
+    near: dict[str, float] = {}
+    if episodes and vector is not None:
+        vectors = day.folder.buffer.vectors(episodes[0].namespace, episodes)
+        if vectors:
+            near = dict(zip(vectors, cosines(vector, list(vectors.values())), strict=True))
+    found = {}
+    for one in episodes:
+        known = [near[text] for text in pieces(one.whole) if text in near]
+        found[one.id] = max(known, default=undecided)
+    return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -33,6 +32,3 @@ class DayContext:
 
     def count_tokens(self, text: str) -> int:
         return count_tokens(self.model, text)
-
-    def embed(self, texts: Sequence[str]) -> list[list[float]]:
-        return self.embeddings.embed_documents(list(texts))

@@ -50,7 +50,7 @@ def from_ledger(ledger: Ledger, namespace: Namespace) -> dict[str, Any]:
 def status(ledger: Ledger) -> list[dict[str, Any]]:
     """Per namespace: episodes, buffered, learned, live experts, nights, share that retrieved.
 
-    The share is None where nobody asked; `failures` counts turns that went on without the memory,
+    The share is None where nobody asked; `failures` counts what turns went on without,
     `unembedded` episodes that wait for the embeddings: until then only their words find them.
     """
     failed = Counter(tuple(event.get("namespace", ())) for event in ledger.turns.events(FAILED))

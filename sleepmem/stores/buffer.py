@@ -23,7 +23,7 @@ from sleepmem.records import Episode, Kind, Namespace, Neighbour, Probe, namespa
 from sleepmem.stores.index import Index, IndexElsewhere, IndexFault
 from sleepmem.stores.ledger import Ledger
 from sleepmem.stores.vectors import Near, Place, Waiting, episode_of, pieces_of
-from sleepmem.text.similarity import cosine
+from sleepmem.text.similarity import Vector
 
 if TYPE_CHECKING:
     from langchain_core.embeddings import Embeddings
@@ -35,8 +35,6 @@ WAITING = 256
 _BATCH, _AT_ONCE = 250, 1_000
 # Of a long text's pieces, as many may be nearest before another text comes.
 _PIECES_READ = 2
-# Two runs of the same embeddings differ by rounding alone.
-_SAME_VECTOR = 0.99
 # Texts that fail one after the other: then the embeddings are out of order, not the texts.
 _OUTAGE = 3
 # Seconds until what failed is tried again: at first at once, then after twice as long each time.
@@ -85,7 +83,7 @@ class Buffer:
             if self._embedding.is_over(episode.id):
                 texts.update(pieces_of(episode))
         embedded: dict[str, dict[str, np.ndarray]] = {}
-        for piece_id, vector in self._embedded(namespace, texts).items():
+        for piece_id, vector in self._embed(namespace, texts).items():
             embedded.setdefault(episode_of(piece_id), {})[piece_id] = vector
         if embedded:
             self._vectors.add(namespace, embedded)
@@ -97,22 +95,22 @@ class Buffer:
         lying = self._vectors.ids(namespace, Place.KNOWN)
         fresh = {one: text for one, text in known.items() if one not in lying}
         fresh = {one: text for one, text in fresh.items() if self._embedding.is_over(one)}
-        vectors = self._embedded(namespace, fresh)
+        vectors = self._embed(namespace, fresh)
         if len(vectors) < len(known.keys() - lying):
             change = 0  # the rest is tried again
         self._vectors.set_known(namespace, vectors, gone=lying - known.keys(), change=change)
 
-    def _embedded(self, namespace: Namespace, texts: Mapping[str, str]) -> dict[str, np.ndarray]:
+    def _embed(self, namespace: Namespace, texts: Mapping[str, str]) -> dict[str, np.ndarray]:
         """Sound vectors by id; where not all texts get one, each is tried alone."""
         with contextlib.suppress(Exception):  # whatever the caller's embeddings raise
-            return dict(zip(texts, self._sound(list(texts.values())), strict=True))
+            return dict(zip(texts, self.embedded(list(texts.values())), strict=True))
         found: dict[str, np.ndarray] = {}
         refused: set[str] = set()
         reason, in_a_row = "", 0
         for one, text in texts.items():
             try:
                 if in_a_row < _OUTAGE:
-                    (found[one],) = self._sound([text])
+                    (found[one],) = self.embedded([text])
                     in_a_row = 0
                     continue
             except Exception as error:  # as above
@@ -120,18 +118,22 @@ class Buffer:
             refused.add(episode_of(one))
         for name in sorted(refused):
             if self._embedding.failed(name):
-                self._tell(namespace, NOT_EMBEDDED, reason, episode=name)
+                self.tell(namespace, NOT_EMBEDDED, reason, episode=name)
         return {one: vector for one, vector in found.items() if episode_of(one) not in refused}
 
-    def _tell(self, namespace: Namespace, kind: str, reason: str, **what: str) -> None:
+    def tell(self, namespace: Namespace, kind: str, reason: str, **what: str) -> None:
+        """Log it, and keep it as an event."""
         log.warning("memory: %s: %s", kind, reason)
-        self._ledger.turns.log_event(kind, namespace=list(namespace), reason=reason, **what)
+        # What cannot be written now is written with what comes next.
+        with contextlib.suppress(FolderError):
+            self._ledger.turns.log_event(kind, namespace=list(namespace), reason=reason, **what)
 
-    def _sound(self, texts: list[str]) -> list[np.ndarray]:
+    def embedded(self, texts: list[str]) -> list[np.ndarray]:
         """Vectors of these texts.
 
         Raises:
             FolderError: the embeddings gave more or fewer, or unsound ones.
+            Exception: whatever they raise themselves.
         """
         if not texts:
             return []
@@ -141,32 +143,42 @@ class Buffer:
                 f"the embeddings gave {len(given)} vectors for {len(texts)} texts. Nothing is "
                 "lost, the ledger has them; they are indexed once the embeddings work again."
             )
-        vectors = [np.asarray(vector, dtype=np.float32) for vector in given]
-        for vector in vectors:
-            self.check(vector)
-        return vectors
+        return [self._checked(vector) for vector in given]
 
-    def check(self, vector: Any) -> None:
-        """Raise FolderError unless it may stand beside the other vectors."""
-        given = np.asarray(vector, dtype=np.float32)
+    def _checked(self, vector: Any) -> np.ndarray:
+        """The vector; FolderError unless it may stand beside the other vectors."""
+        try:
+            with np.errstate(over="ignore"):
+                given = np.asarray(vector, dtype=np.float32)
+        except (ValueError, TypeError, OverflowError):
+            given = np.asarray(np.nan)
         if given.ndim != 1 or not np.isfinite(given).all():
             found = "a vector that holds what is no finite number"
         elif self._width and len(given) != self._width:
             found = f"a vector of {len(given)} numbers where the index has {self._width}"
         else:
             self._width = self._width or len(given)
-            return
+            return given
         raise FolderError(
             f"the embeddings gave {found}. Nothing is lost, the ledger has it, and it is indexed "
             "once the embeddings work again."
         )
+
+    def embed_question(self, question: str) -> np.ndarray:
+        """Its vector.
+
+        Raises:
+            FolderError: the embeddings gave an unsound one.
+            Exception: whatever they raise themselves.
+        """
+        return self._checked(self.embeddings.embed_query(question))
 
     # What lies near
 
     def near(
         self,
         namespace: Namespace,
-        embedding: Sequence[float],
+        embedding: Vector,
         *,
         count: int,
         place: Place = Place.EPISODES,
@@ -179,9 +191,7 @@ class Buffer:
         found = [Neighbour(episode_id, "", value, "") for episode_id, value in best.items()]
         return sorted(found, key=lambda near: -near.similarity)[:count]
 
-    def near_known(
-        self, namespace: Namespace, embedding: Sequence[float], *, count: int
-    ) -> list[Neighbour]:
+    def near_known(self, namespace: Namespace, embedding: Vector, *, count: int) -> list[Neighbour]:
         """Known questions, nearest first, with the texts of what taught their answers."""
         near = self._pieces(Place.KNOWN, namespace, embedding, count)
         questions = self._ledger.nights.taught(one.id for one in near)
@@ -193,11 +203,11 @@ class Buffer:
         return found
 
     def _pieces(
-        self, place: Place, namespace: Namespace, embedding: Sequence[float], count: int
+        self, place: Place, namespace: Namespace, embedding: Vector, count: int
     ) -> list[Near]:
         """The nearest pieces that belong there, of the index and of what waits for it."""
-        vector = np.asarray(embedding, dtype=np.float32)
-        self.check(vector)
+        self._vectors.check_made_with()
+        vector = self._checked(embedding)
         indexed = self._indexed(place, namespace, vector, count)
         waiting = self._vectors.nearest(
             namespace, place, vector=vector, count=count, waiting=indexed is not None
@@ -234,15 +244,17 @@ class Buffer:
     def vectors(self, namespace: Namespace, episodes: Iterable[Episode]) -> dict[str, np.ndarray]:
         """Vectors of the pieces of these episodes, by text: those that are kept, else embedded.
 
-        Raises:
-            FolderError: the embeddings gave no sound vector for what is not kept.
+        What the embeddings refuse is left out.
         """
         wanted: dict[str, str] = {}
         for episode in episodes:
             wanted.update(pieces_of(episode))
         found = self._vectors.of(wanted)
-        left = [one for one in wanted if one not in found]
-        found.update(zip(left, self._sound([wanted[one] for one in left]), strict=True))
+        left = {}
+        for one, text in wanted.items():
+            if one not in found and self._embedding.is_over(episode_of(one)):
+                left[one] = text
+        found.update(self._embed(namespace, left))
         return {wanted[one]: vector for one, vector in found.items()}
 
     # What is where
@@ -314,7 +326,7 @@ class Buffer:
     def _failed(self, namespace: Namespace, error: IndexFault) -> None:
         """It could not be written: what waits goes on to be searched exactly."""
         if self._indexing.failed(""):
-            self._tell(namespace, INDEX_FAILED, str(error))
+            self.tell(namespace, INDEX_FAILED, str(error))
 
     def _broke(self, namespace: Namespace, error: IndexFault) -> None:
         """It could not be read: its files are set aside, and made anew from the ledger."""
@@ -332,25 +344,17 @@ class Buffer:
 
     # Care
 
-    def agrees(self) -> bool:
-        """Whether the embeddings give for a text the vector that is kept of it."""
-        kept = self._vectors.any()
-        if kept is None:
-            return True
-        piece_id, known = kept
-        self._width = len(known)
-        text = self._ledger.texts_of([piece_id]).get(piece_id)
-        if text is None:
-            return True
-        vector = np.asarray(self.embeddings.embed_documents([text])[0], dtype=np.float32)
-        is_same_kind = vector.shape == known.shape and np.isfinite(vector).all()
-        return bool(is_same_kind and cosine(vector, known) > _SAME_VECTOR)
+    def expect(self, width: int) -> None:
+        """What the embeddings give has so many numbers."""
+        self._width = width
 
-    def clear(self) -> None:
-        """Forget every vector; what the index has of them is made anew when it is written."""
+    def clear(self, made_with: str) -> None:
+        """Forget every vector, for embeddings that are known by this.
+
+        What the index has of them is made anew when it is written.
+        """
         with self._lock:
-            self._vectors.clear()
-            self._width = 0
+            self._vectors.clear(made_with)
             if self._index is not None:
                 # Held by another process, it finds nothing that is said to lie there.
                 with contextlib.suppress(IndexElsewhere):

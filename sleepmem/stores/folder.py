@@ -10,7 +10,6 @@ folder/ledger.id      whose folder it is   folder/index.lock held by the process
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
@@ -28,7 +27,9 @@ from sleepmem.stores.index import Index, ServerIndex, check_client
 from sleepmem.stores.index_files import FilesIndex
 from sleepmem.stores.ledger import Ledger
 from sleepmem.stores.reading import read_only as opened_read_only
-from sleepmem.text.relatedness import Relatedness
+from sleepmem.stores.turns import FAILED
+from sleepmem.stores.vectors import of_others
+from sleepmem.text.relatedness import UNMEASURED, Relatedness
 
 if TYPE_CHECKING:
     from langchain_core.embeddings import Embeddings
@@ -63,6 +64,8 @@ class Folder:
     ) -> None:
         self.path, self._embeddings = path, embeddings
         self.append_only, self.read_only = append_only, read_only
+        self._relatedness = UNMEASURED
+        self._measured: Relatedness | None = None  # of embeddings that the ledger knows not yet
         self._process, self._has_server = os.getpid(), chroma_client is not None
         if chroma_client is not None:
             check_client(chroma_client)
@@ -130,34 +133,68 @@ class Folder:
         if self.read_only:
             raise opened_read_only(self.path)
 
-    @functools.cached_property
+    @property
     def relatedness(self) -> Relatedness:
-        """How cosines of the folder's embeddings are read; measured once.
+        """How cosines of the folder's embeddings are read, as far as it is known."""
+        return self._relatedness
+
+    def check_embeddings(self, namespace: Namespace = ()) -> bool:
+        """Whether the embeddings can be asked, and are those of the folder's vectors.
+
+        What is known of them is kept in the ledger, measured by who asks first. Looked at again
+        when another process has made the index anew. An event tells that they fail, and of whom.
 
         Raises:
             FolderError: the index was made with other embeddings.
         """
-        if not self.buffer.agrees():
-            raise FolderError(
-                f"the index in {self.path} was made with other embeddings than those it is opened "
-                "with; they would find the wrong memories. Open it with the same embeddings, or "
-                "make the index anew: memory.reindex(), or `sleepmem reindex`."
-            )
-        known = self.ledger.embeddings
-        if known:
-            return Relatedness.read(known)
-        measured = Relatedness.measure(self._embeddings)
+        kept = self.ledger.embeddings
+        if kept is not None and kept == self.ledger.vectors.made_with:
+            return True
+        known = Relatedness.read(kept) if kept else None
+        try:
+            if known is None:
+                self._measured = self._measured or Relatedness.measure(self._embeddings)
+            is_same = known is None or known.is_of(self._embeddings)
+        except Exception as error:  # whatever the caller's embeddings raise
+            reason = f"{type(error).__name__}: {error}"
+            self.buffer.tell(namespace, FAILED, reason, what="asking the embeddings")
+            self._relatedness = known or self._relatedness
+            return False
+        if not is_same:
+            raise of_others(self.path)
+        if known is not None:
+            self._use(known, kept)
+            return True
+        assert self._measured
+        self._use(self._measured, None)
         if not self.read_only:
-            self.ledger.use_embeddings(measured.as_json())
-        return measured
+            with contextlib.suppress(FolderError):  # kept once the ledger can be written
+                self.ledger.use_embeddings(self._measured.as_json())
+                return self.check_embeddings()
+        return True
+
+    def _use(self, known: Relatedness, kept: str | None) -> None:
+        self._relatedness, self.ledger.vectors.made_with = known, kept
+        self.buffer.expect(len(known.known_by))
 
     def reindex(self) -> None:
-        """Make the index anew with the embeddings and the server that the folder is open with."""
+        """Make the index anew with the embeddings and the server that the folder is open with.
+
+        Raises:
+            FolderError: the embeddings fail; then nothing is changed.
+        """
+        self.check_writable()
+        try:
+            measured = Relatedness.measure(self._embeddings)
+        except Exception as error:  # whatever the caller's embeddings raise
+            raise FolderError(
+                f"the embeddings failed ({error}), so the index in {self.path} is left as it is. "
+                "Try again once they work."
+            ) from error
         if not self._has_server:
             self._on_server.unlink(missing_ok=True)
-        self.buffer.clear()
-        self.ledger.use_embeddings("")
-        self.__dict__.pop("relatedness", None)
+        self.buffer.clear(measured.as_json())
+        self._use(measured, measured.as_json())
         self.ledger.episodes.index_words_anew()
         for namespace in self.ledger.episodes.namespaces():
             self.catch_up(namespace)
@@ -165,11 +202,12 @@ class Folder:
     def catch_up(self, namespace: Namespace) -> None:
         """Embed what was stored since, by this process or others, or before a crash.
 
+        What the embeddings refuse waits, all of it while they fail.
+
         Raises:
-            FolderError: the vectors were made with other embeddings.
+            FolderError: the vectors were made with other embeddings, or cannot be written.
         """
-        _ = self.relatedness
-        if not self.read_only:
+        if self.check_embeddings(namespace) and not self.read_only:
             self.buffer.catch_up(namespace)
 
     def reconcile(self, *, check_experts: bool = True) -> None:
@@ -178,8 +216,8 @@ class Folder:
 
     def reconcile_index(self) -> None:
         """Bring vectors and index to what the ledger says."""
-        _ = self.relatedness
-        self.buffer.reconcile(self.ledger.episodes.namespaces())
+        if self.check_embeddings():
+            self.buffer.reconcile(self.ledger.episodes.namespaces())
 
     def rollback(self, namespace: Namespace, nights: Sequence[str]) -> list[str]:
         """Make exactly the experts of these nights live; returns the ids of what goes back.

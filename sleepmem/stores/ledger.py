@@ -84,8 +84,10 @@ class Ledger:
         return self.database.rows("SELECT embeddings FROM folder")[0]["embeddings"] or None
 
     def use_embeddings(self, known_by: str) -> None:
+        """Unless some are used already."""
         with self.database.write() as db:
-            db.execute("UPDATE folder SET embeddings = ?", [known_by])
+            sql = "UPDATE folder SET embeddings = ? WHERE coalesce(embeddings, '') = ''"
+            db.execute(sql, [known_by])
 
     def verify(self) -> list[str]:
         """What is wrong, one sentence each; empty when it is sound. Re-derives every id."""

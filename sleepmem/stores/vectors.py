@@ -11,10 +11,12 @@ import json
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from sleepmem.errors import FolderError
 from sleepmem.records import Episode, Namespace, namespace_key
 from sleepmem.stores.database import Database
 from sleepmem.stores.schema import place_of
@@ -58,6 +60,18 @@ class Vectors:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        # What the embeddings in use are known by in the ledger; None: nobody has looked.
+        self.made_with: str | None = None
+
+    def check_made_with(self) -> None:
+        """Whoever reads or keeps vectors has those of the embeddings in use.
+
+        Raises:
+            FolderError: since somebody looked, all were made anew with others.
+        """
+        sql = "SELECT 1 FROM folder WHERE embeddings IS NOT ?"
+        if self.made_with is not None and self._database.rows(sql, self.made_with):
+            raise of_others(self._database.path.parent)
 
     def add(self, namespace: Namespace, vectors: Mapping[str, Mapping[str, np.ndarray]]) -> None:
         """Keep the vectors of episodes: per id of one, those of its pieces by their ids."""
@@ -68,6 +82,7 @@ class Vectors:
         )
         key = namespace_key(namespace)
         with self._database.write(synced=False) as db:
+            self.check_made_with()
             for episode_id, own in vectors.items():
                 for piece_id, vector in own.items():
                     db.conn.execute(sql, [piece_id, key, _bytes(vector), episode_id])
@@ -92,6 +107,7 @@ class Vectors:
         key = namespace_key(namespace)
         rows = [[probe_id, key, Place.KNOWN, _bytes(one)] for probe_id, one in fresh.items()]
         with self._database.write(synced=False) as db:
+            self.check_made_with()
             db.conn.executemany(
                 "INSERT INTO pieces (id, namespace, place, vector) VALUES (?, ?, ?, ?) "
                 "ON CONFLICT (id) DO UPDATE SET place = excluded.place, vector = excluded.vector",
@@ -130,7 +146,7 @@ class Vectors:
             matrix = np.frombuffer(b"".join(row[1] for row in rows), dtype=np.float32)
             matrix = matrix.reshape(len(rows), -1)
             if matrix.shape[1] != len(vector):
-                continue  # of other embeddings, which `Folder.relatedness` tells of
+                continue  # of other embeddings, which `Folder.check_embeddings` tells of
             lengths = np.linalg.norm(matrix, axis=1) * length
             cosines = (matrix @ vector) / np.where(lengths, lengths, 1.0)
             first = np.argsort(-cosines)[:count]
@@ -228,22 +244,16 @@ class Vectors:
         with self._database.write(synced=False) as db:
             db.conn.execute("UPDATE pieces SET lies_in = NULL WHERE lies_in IS NOT NULL")
 
-    # Of which embeddings they are
-
-    def any(self) -> tuple[str, np.ndarray] | None:
-        """The id of the piece of some episode, with its vector; None without any."""
-        sql = "SELECT id, vector FROM pieces WHERE episode IS NOT NULL LIMIT 1"
-        rows = self._database.rows(sql)
-        return (rows[0][0], _vector(rows[0][1])) if rows else None
-
-    def clear(self) -> None:
-        """Forget every vector: all is to be embedded anew."""
+    def clear(self, made_with: str) -> None:
+        """Forget every vector: all is to be embedded anew, with what is known by this."""
         with self._database.write() as db:
+            db.conn.execute("UPDATE folder SET embeddings = ?", [made_with])
             db.conn.execute("DELETE FROM pieces")
             db.conn.execute("UPDATE episodes SET indexed = 0")
             db.conn.execute(
                 "INSERT OR REPLACE INTO learned_anew SELECT DISTINCT namespace, 1 FROM episodes"
             )
+        self.made_with = made_with
 
     def put_in_place(self) -> None:
         """Derive every place anew, whatever stands there."""
@@ -267,6 +277,15 @@ class Vectors:
             f"WHERE e.indexed = 1 AND (p.id IS NULL OR p.place IS NOT ({place_of('e')}))"
         )
         return [row[0] for row in rows]
+
+
+def of_others(folder: Path) -> FolderError:
+    """What whoever has other embeddings is told."""
+    return FolderError(
+        f"the index in {folder} was made with other embeddings than those it is opened with; they "
+        "would find the wrong memories. Open it with the same embeddings, or make the index anew: "
+        "memory.reindex(), or `sleepmem reindex`."
+    )
 
 
 def pieces_of(episode: Episode) -> dict[str, str]:

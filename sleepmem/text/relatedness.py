@@ -3,12 +3,12 @@
 Cosines of different embeddings lie in different places, so a threshold typed in for one is wrong
 for the next. Here each is measured on the same questions and answers, of several languages, by the
 two normal distributions of related and unrelated pairs (linear discriminant analysis, Fisher 1936).
+What the embeddings give for one of these texts is kept, to be known by.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -45,6 +45,8 @@ PAIRS = (
     ("Minha filha estuda medicina.", "O que a minha filha estuda?"),
 )
 _FLAT = 1e-3
+# By this text embeddings are known again; two runs of the same ones differ by rounding alone.
+_KNOWN_BY, _ROUNDING = PAIRS[0][0], 0.1
 
 
 @dataclass(frozen=True)
@@ -53,27 +55,46 @@ class Relatedness:
 
     unrelated, related   their means
     spread               their common standard deviation
+    known_by             what the embeddings give for a certain text
     """
 
     unrelated: float
     related: float
     spread: float
+    known_by: tuple[float, ...] = ()
 
     @classmethod
     def measure(cls, embeddings: Embeddings) -> Relatedness:
-        """Of these embeddings, on `PAIRS`."""
-        told = _rows(embeddings.embed_documents([told for told, _ in PAIRS]))
-        asked = _rows(embeddings.embed_documents([asked for _, asked in PAIRS]))
+        """Of these embeddings, on `PAIRS`.
+
+        Raises:
+            ValueError: they gave something else than a vector for each text.
+            Exception: whatever the embeddings themselves raise.
+        """
+        told = _rows(embeddings, [told for told, _ in PAIRS])
+        asked = _rows(embeddings, [asked for _, asked in PAIRS])
         cosines = told @ asked.T
         is_pair = np.eye(len(PAIRS), dtype=bool)
         related, unrelated = cosines[is_pair], cosines[~is_pair]
         spread = float(np.sqrt((related.var() + unrelated.var()) / 2))
-        return cls(float(unrelated.mean()), float(related.mean()), max(spread, _FLAT))
+        known_by = tuple(float(f"{number:.6g}") for number in told[0])
+        return cls(float(unrelated.mean()), float(related.mean()), max(spread, _FLAT), known_by)
 
     @classmethod
     def read(cls, text: str) -> Relatedness:
         """The inverse of `as_json`."""
-        return cls(**json.loads(text))
+        fields = json.loads(text)
+        return cls(**{**fields, "known_by": tuple(fields["known_by"])})
+
+    def is_of(self, embeddings: Embeddings) -> bool:
+        """Whether it was measured of these embeddings.
+
+        Raises:
+            ValueError, Exception: as `measure`.
+        """
+        (vector,) = _rows(embeddings, [_KNOWN_BY])
+        is_as_long = len(vector) == len(self.known_by)
+        return is_as_long and bool(np.linalg.norm(vector - self.known_by) < _ROUNDING)
 
     def as_json(self) -> str:
         return json.dumps(asdict(self))
@@ -83,14 +104,25 @@ class Relatedness:
         """A cosine that hardly a question has with its answer: texts of it mean the same."""
         return self.related + 2 * self.spread
 
+    @property
+    def undecided(self) -> float:
+        """The cosine that tells nothing: also of what has no vector."""
+        return (self.related + self.unrelated) / 2
+
     def evidence(self, cosine: float) -> float:
         """Log-odds that two texts are about the same, given their cosine: 0 is undecided."""
-        middle = (self.related + self.unrelated) / 2
-        return (self.related - self.unrelated) / self.spread**2 * (cosine - middle)
+        return (self.related - self.unrelated) / self.spread**2 * (cosine - self.undecided)
 
 
-def _rows(vectors: Sequence[Sequence[float]]) -> np.ndarray:
-    """The vectors, of length 1."""
-    matrix = np.asarray(vectors, dtype=np.float64)
-    lengths = np.linalg.norm(matrix, axis=1, keepdims=True)
+# Of embeddings that could never be asked: cosines of theirs do not occur.
+UNMEASURED = Relatedness(-1.0, 1.0, 1.0)
+
+
+def _rows(embeddings: Embeddings, texts: list[str]) -> np.ndarray:
+    """The vectors of these texts, of length 1."""
+    matrix = np.asarray(embeddings.embed_documents(texts), dtype=np.float64)
+    is_matrix = matrix.ndim == 2 and len(matrix) == len(texts)
+    lengths = np.linalg.norm(matrix, axis=1, keepdims=True) if is_matrix else np.zeros(1)
+    if not (np.isfinite(lengths).all() and lengths.any()):
+        raise ValueError("the embeddings gave no vector of finite numbers for each text")
     return matrix / np.where(lengths, lengths, 1.0)

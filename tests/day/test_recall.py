@@ -16,6 +16,7 @@ from sleepmem import (
     View,
 )
 from sleepmem.config import MemoryConfig
+from sleepmem.stores.turns import FAILED
 from sleepmem.stores.vectors import Place
 
 ALICE, BOB = ("alice",), ("bob",)
@@ -438,8 +439,8 @@ def test_other_embeddings_than_the_index_was_made_with_are_named(tmp_path, tiny,
     with SleepMemory.open(tmp_path, tiny, embeddings=others()) as memory:
         with pytest.raises(FolderError, match=r"other embeddings .*reindex"):
             memory.recall(ALICE, "Where does Mara live?")
-        with pytest.raises(FolderError, match="reindex"):
-            memory.observe(ALICE, "Mara lives in Rome.")
+        memory.observe(ALICE, "Mara lives in Rome.")
+        assert "reindex" in memory.ledger.turns.events(FAILED)[-1]["reason"]
         memory.reindex()
         assert told in memory.recall(ALICE, "Where does Mara live?").episodes
         assert memory.verify() == []
@@ -448,6 +449,101 @@ def test_other_embeddings_than_the_index_was_made_with_are_named(tmp_path, tiny,
         pytest.raises(FolderError, match="reindex"),
     ):
         memory.recall(ALICE, "Where does Mara live?")
+
+
+def test_who_has_the_old_embeddings_is_refused_once_the_index_is_made_anew(tmp_path, tiny):
+    with (
+        SleepMemory.open(tmp_path, tiny, embeddings=HashedWords()) as agent,
+        SleepMemory.open(tmp_path, tiny, embeddings=Turned()) as other,
+    ):
+        agent.observe(ALICE, "Mara lives in Oslo.")
+        other.reindex()
+        agent.observe(ALICE, "Jon has a boat.")
+        for look in (agent.recall, agent.search):
+            with pytest.raises(FolderError, match=r"other embeddings .*reindex"):
+                look(ALICE, "Where does Mara live?")
+        with pytest.raises(FolderError, match="other embeddings"):
+            agent.buffer.near(ALICE, agent.embeddings.embed_query("Mara"), count=1)
+        other.recall(ALICE, "What does Jon have?")
+        for text in ("Mara lives in Oslo.", "Jon has a boat."):
+            vector = other.embeddings.embed_query(text)
+            assert other.buffer.near(ALICE, vector, count=1)[0].similarity > 0.99
+        assert other.verify() == []
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+def test_what_was_embedded_before_the_index_was_made_anew_is_not_kept(tmp_path, tiny, is_known):
+    class Slow(HashedWords):
+        def embed_documents(self, texts):
+            vectors = super().embed_documents(texts)
+            if texts == ["Jon has a boat."] or (len(texts) > 2 and not is_known):
+                other.reindex()
+            return vectors
+
+    with (
+        SleepMemory.open(tmp_path, tiny, embeddings=Turned()) as other,
+        SleepMemory.open(tmp_path, tiny, embeddings=Slow()) as agent,
+    ):
+        agent.observe(ALICE, "Jon has a boat.")
+        vector = other.embeddings.embed_query("Jon has a boat.")
+        assert other.recall(ALICE, "What does Jon have?").episodes
+        assert other.buffer.near(ALICE, vector, count=1)[0].similarity > 0.99
+        with pytest.raises(FolderError, match="other embeddings"):
+            agent.recall(ALICE, "What does Jon have?")
+
+
+class Broken(HashedWords):
+    """Does what `how` does, while there is one."""
+
+    how = None
+
+    def embed_query(self, text):
+        return self.how(super().embed_query(text)) if self.how else super().embed_query(text)
+
+
+def refuses(vector):
+    raise ConnectionError("503")
+
+
+@pytest.mark.parametrize(
+    "how",
+    [refuses, *(lambda vector, given=given: given for given in (None, "abc", ["a"], [[1.0]]))],
+)
+@pytest.mark.parametrize("is_new", [False, True])
+def test_while_the_embeddings_fail_the_words_are_searched(tmp_path, tiny, how, is_new):
+    embeddings = Broken()
+    memory = SleepMemory.open(tmp_path, tiny, embeddings=embeddings)
+    if not is_new:
+        memory.observe(ALICE, "Jon has a boat.")
+        put_expert(memory, ALICE, [memory.observe(ALICE, "Karo has a cat.").id])
+        assert memory.recall(ALICE, "Is it so that Karo has a cat?").view is View.WEIGHTS
+    embeddings.how = how
+    told = memory.observe(ALICE, "Mara lives in Brenport.")
+    for look in (memory.recall, memory.search):
+        found = look(ALICE, "Where does Mara live?")
+        assert told in found.episodes
+        assert "searched by words alone" in found.reason
+    memory.close()
+    with SleepMemory.open(tmp_path, tiny, embeddings=embeddings) as again:
+        assert told in again.recall(ALICE, "Where does Mara live?").episodes
+        if not is_new:
+            assert again.recall(ALICE, "Is it so that Karo has a cat?").episodes
+        embeddings.how = None
+        found = again.recall(ALICE, "Where does Mara live?")
+        assert told in found.episodes
+        assert "words alone" not in found.reason
+        assert again.status()[0]["unembedded"] == 0
+        assert again.verify() == []
+
+
+def test_an_index_is_not_made_anew_while_the_embeddings_fail(tmp_path, tiny):
+    embeddings = Broken()
+    with SleepMemory.open(tmp_path, tiny, embeddings=embeddings) as memory:
+        memory.observe(ALICE, "Mara lives in Brenport.")
+        embeddings.how = refuses
+        with pytest.raises(FolderError, match=r"503.*left as it is"):
+            memory.reindex()
+        assert memory.status()[0]["unembedded"] == 0
 
 
 def test_an_index_made_anew_holds_what_the_old_one_held(memory):

@@ -245,7 +245,7 @@ def test_a_lost_index_is_made_anew_without_embedding(memory):
             return super().embed_documents(texts)
 
     with SleepMemory.open(memory.folder, embeddings=HashedWords()) as again:
-        _ = again._opened.relatedness
+        assert again._opened.check_embeddings()
         again.buffer.embeddings = Never()
         assert len(near(again)) == 20
         again.buffer.flush(ALICE)

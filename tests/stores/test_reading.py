@@ -108,7 +108,7 @@ def test_everything_is_read_and_nothing_is_written(folder):
         lambda memory: memory.rollback(ALICE, []),
         lambda memory: memory.reindex(),
         lambda memory: memory.reconcile(),
-        lambda memory: memory.ledger.vectors.clear(),
+        lambda memory: memory.ledger.vectors.clear("{}"),
         lambda memory: memory.ledger.nights.start(ALICE),
     ],
 )
