@@ -19,6 +19,7 @@ from sleepmem.day.safely import safely
 from sleepmem.day.search import Found, search
 from sleepmem.day.state import DayContext
 from sleepmem.records import Episode, Look, Namespace, Recall, View
+from sleepmem.stores.database import hurried
 from sleepmem.stores.episodes import in_thread
 from sleepmem.text.heads import needs_no_memory
 from sleepmem.text.pieces import LONGEST, pieces
@@ -72,6 +73,7 @@ class Asked(NamedTuple):
         return is_itself or terms(episode.text) in self.seen
 
 
+@hurried()
 def recall(
     day: DayContext,
     namespace: Namespace,
@@ -81,6 +83,8 @@ def recall(
     log: bool = True,
 ) -> Recall:
     """The gate's decision for a question, and the memories that it needs, if any.
+
+    It writes what it can; where the ledger cannot be written, it reads.
 
     Args:
         day: the open folder.
@@ -109,6 +113,7 @@ def recall(
     return found
 
 
+@hurried()
 def look_again(day: DayContext, namespace: Namespace, *, asked: Asked, log: bool = True) -> Recall:
     """Search everything that holds, after an answer from the weights that did not do."""
     vector = _vector(day, namespace, asked)

@@ -335,7 +335,9 @@ class Buffer:
             return
         with self._lock:
             self._index.set_aside()
-            self._vectors.lost()
+            # What cannot be written now, the next query finds out again.
+            with contextlib.suppress(FolderError):
+                self._vectors.lost()
 
     def _name(self, place: Place, namespace: Namespace) -> str:
         """Of the collection; two folders may share a server."""

@@ -29,11 +29,25 @@ APPLICATION_ID = 0x534C4550
 # How long a change waits for another process that writes. After one that waited in vain the next
 # ones hardly wait for a while: a turn makes many, and must not wait for each.
 BUSY_SECONDS = 30
+# The same for what a recall would write, which can be written later or not at all.
+HURRIED_SECONDS = 1
 # How long the opening of a ledger waits for others that open it.
 OPENING_SECONDS = 60
 _GIVEN_UP_SECONDS = 5
 # It waits so long at a time, and lets other threads read in between.
 _AT_A_TIME, _LETS_READ = 0.1, 0.005
+_waiting = threading.local()
+
+
+@contextmanager
+def hurried() -> Iterator[None]:
+    """What this thread writes meanwhile hardly waits for others."""
+    before = getattr(_waiting, "is_hurried", False)
+    _waiting.is_hurried = True
+    try:
+        yield
+    finally:
+        _waiting.is_hurried = before
 
 
 class Database:
@@ -52,7 +66,7 @@ class Database:
 
         self.path = path
         self._lock, self._process = threading.RLock(), os.getpid()
-        self._hardly_until = 0.0
+        self._hardly_until = dict.fromkeys((False, True), 0.0)  # whoever hurries, and others
         connections.check_not_inherited(path)
         try:
             # SQLite does not wait for a change of its journal mode: one process opens at a time.
@@ -147,8 +161,9 @@ class Database:
         Returns whether this thread has begun a transaction before. What it raises, it raises
         without the lock.
         """
-        now = time.monotonic()
-        waits_until = now if now < self._hardly_until else now + BUSY_SECONDS
+        now, is_hurried = time.monotonic(), getattr(_waiting, "is_hurried", False)
+        seconds = HURRIED_SECONDS if is_hurried else BUSY_SECONDS
+        waits_until = now if now < self._hardly_until[is_hurried] else now + seconds
         while True:
             self._lock.acquire()
             try:
@@ -157,13 +172,13 @@ class Database:
                     self.db.conn.execute(f"PRAGMA synchronous={'FULL' if synced else 'NORMAL'}")
                     self.db.conn.execute(f"PRAGMA busy_timeout={int(1000 * _AT_A_TIME)}")
                     self.db.conn.execute("BEGIN IMMEDIATE")
-                    self._hardly_until = 0.0
+                    self._hardly_until = dict.fromkeys(self._hardly_until, 0.0)
                 return is_nested
             except BaseException as error:
                 self._lock.release()
                 is_busy = isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
                 if is_busy and time.monotonic() >= waits_until:
-                    self._hardly_until = time.monotonic() + _GIVEN_UP_SECONDS
+                    self._hardly_until[is_hurried] = time.monotonic() + _GIVEN_UP_SECONDS
                 if not is_busy or time.monotonic() >= waits_until:
                     raise
             time.sleep(_LETS_READ)

@@ -22,6 +22,7 @@ from sleepmem.errors import ExpertError, FolderError, FolderLocked, ModelError
 from sleepmem.records import Namespace, namespace_key
 from sleepmem.stores import agreement, mark
 from sleepmem.stores.buffer import Buffer
+from sleepmem.stores.database import hurried
 from sleepmem.stores.expert_folder import ExpertFolders
 from sleepmem.stores.index import Index, ServerIndex, check_client
 from sleepmem.stores.index_files import FilesIndex
@@ -91,7 +92,7 @@ class Folder:
         """
         if chroma_client is not None:
             if not self.read_only and not self._on_server.exists():
-                self.ledger.vectors.lost()  # what files of an index had
+                self._lost()  # what files of an index had
                 self._on_server.touch()
             lock = None if self.read_only else self.path / "index.lock"
             return ServerIndex(chroma_client, lock=lock)
@@ -99,8 +100,13 @@ class Folder:
             return None
         chroma = self.path / "chroma"
         if not chroma.exists():
-            self.ledger.vectors.lost()
+            self._lost()
         return FilesIndex(chroma)
+
+    def _lost(self) -> None:
+        """The index has nothing any more; where that cannot be written, a query finds it out."""
+        with contextlib.suppress(FolderError), hurried():
+            self.ledger.vectors.lost()
 
     @property
     def _on_server(self) -> Path:

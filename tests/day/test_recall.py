@@ -1,6 +1,8 @@
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from datetime import date
 
 import pytest
@@ -16,6 +18,7 @@ from sleepmem import (
     View,
 )
 from sleepmem.config import MemoryConfig
+from sleepmem.records import Episode
 from sleepmem.stores.turns import FAILED
 from sleepmem.stores.vectors import Place
 
@@ -490,6 +493,34 @@ def test_what_was_embedded_before_the_index_was_made_anew_is_not_kept(tmp_path, 
         assert other.buffer.near(ALICE, vector, count=1)[0].similarity > 0.99
         with pytest.raises(FolderError, match="other embeddings"):
             agent.recall(ALICE, "What does Jon have?")
+
+
+@pytest.fixture
+def locked(memory, monkeypatch):
+    """The attempts to write into a memory that another program holds."""
+    monkeypatch.setattr("sleepmem.stores.database.HURRIED_SECONDS", 0)
+    monkeypatch.setattr("sleepmem.stores.database.BUSY_SECONDS", 3)
+    memory.observe(ALICE, "Mara lives in Oslo.")
+    memory.recall(ALICE, "Where does Mara live?")
+    memory.ledger.episodes.add(Episode(ALICE, "Jon lives in Rome."))
+    tried = []
+    with closing(sqlite3.connect(memory.ledger.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        memory.ledger.database.db.conn.set_trace_callback(tried.append)
+        yield tried
+        memory.ledger.database.db.conn.set_trace_callback(None)
+
+
+@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize("look", ["recall", "search"])
+def test_a_recall_writes_what_it_can_and_waits_for_nobody(memory, locked, look, log):
+    found = getattr(memory, look)(ALICE, "Where do Mara and Jon live?", log=log)
+    assert {one.text for one in found.episodes} == {"Mara lives in Oslo.", "Jon lives in Rome."}
+    assert 0 < locked.count("BEGIN IMMEDIATE") < 10
+    locked.clear()
+    with pytest.raises(FolderError, match="locked"):
+        memory.observe(ALICE, "Karo lives in Bern.")
+    assert locked.count("BEGIN IMMEDIATE") > 10
 
 
 class Broken(HashedWords):

@@ -3,7 +3,9 @@
 import os
 import shutil
 import signal
+import sqlite3
 import time
+from contextlib import closing
 
 import chromadb
 import numpy as np
@@ -252,6 +254,20 @@ def test_a_lost_index_is_made_anew_without_embedding(memory):
         assert again.ledger.vectors.number_lying(ALICE, Place.EPISODES, most=99) == 20
         assert len(near(again)) == 20
         assert again.verify() == []
+
+
+def test_a_folder_without_its_index_is_opened_while_another_writes(memory, monkeypatch):
+    memory.close()
+    shutil.rmtree(memory.folder / "chroma")
+    monkeypatch.setattr("sleepmem.stores.database.HURRIED_SECONDS", 0)
+    monkeypatch.setattr("sleepmem.stores.database.BUSY_SECONDS", 0)
+    with closing(sqlite3.connect(memory.ledger.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with SleepMemory.open(memory.folder, embeddings=HashedWords()) as again:
+            assert len(near(again)) == 20
+            other.execute("ROLLBACK")
+            assert len(near(again)) == 20
+            assert again.verify() == []
 
 
 # On a server
