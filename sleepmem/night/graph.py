@@ -94,7 +94,7 @@ def _run(
     graph = build(night, saver)
     state = _interrupted(night, namespace, graph, saver)
     # Without a state to go on with, LangGraph begins; with one, None resumes.
-    first = None if state else _first(night, namespace, level)
+    first = None if state else _first(night, namespace, level=level, saver=saver)
     tonight = state or first
     assert tonight is not None
     night_id = night_id_of(tonight)
@@ -128,10 +128,14 @@ def _or_report(following: str) -> Callable[[State], str]:
     return route
 
 
-def _first(night: NightContext, namespace: Namespace, level: str | None) -> State:
+def _first(
+    night: NightContext, namespace: Namespace, *, level: str | None, saver: SqliteSaver
+) -> State:
     """The state that a night begins with; one that never reached a checkpoint begins again."""
     nights = night.ledger.nights
     night_id = nights.unfinished(namespace) or nights.start(namespace)
+    # Those of a night with this id that a restored ledger does not know.
+    checkpoints.forget(saver, night_id)
     tonight: Tonight = {
         "night_id": night_id,
         "number": nights.numbers()[night_id],

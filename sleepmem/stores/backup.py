@@ -54,15 +54,13 @@ def backup(database: Database, to: Path) -> None:
 
 def _copy_experts(folder: Path, copy: Path) -> None:
     """Those that are live by the copied ledger; promoted ones never change."""
-    with closing(Ledger(copy / LEDGER)) as ledger:
+    with closing(Ledger(copy / LEDGER, read_only=True)) as ledger:
         seals = ledger.lineage.seals
         here, there = ExpertFolders(folder, seals), ExpertFolders(copy, seals)
         for expert in ledger.lineage.experts():
             here.check(expert.name)
             shutil.copytree(folder / "experts" / expert.name, copy / "experts" / expert.name)
             there.check(expert.name)
-    # The lock that opening it has left.
-    (copy / LEDGER).with_suffix(".opening").unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

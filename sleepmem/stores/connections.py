@@ -1,6 +1,7 @@
 """Which ledgers this process has open, and which it has from the process that it is a fork of.
 
-SQLite keeps the locks of a file once for a process. A fork inherits the table of them without the
+SQLite keeps the locks of a file once for a process. Whoever closes another handle of the file there
+lets go of all of them. A fork inherits the table of them without the
 locks: what opens the same file there writes as if it held them, and the next one that closes the
 ledger deletes the log (`-wal`) under it, with all that was stored.
 """
@@ -40,6 +41,16 @@ def opened(connection: object, path: Path) -> None:
 def closed(connection: object) -> None:
     with _lock:
         _open.pop(connection, None)
+
+
+def beginning(path: Path, number: int) -> bytes:
+    """The first bytes of a file; none where this process has it open, or where there is none."""
+    file = which(path)
+    with _lock:
+        if file is None or any(opened == file for _, opened in _open.values()):
+            return b""
+        with path.open("rb") as handle:
+            return handle.read(number)
 
 
 def check_not_inherited(path: Path) -> None:

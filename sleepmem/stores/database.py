@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from sleepmem.errors import FolderError, LedgerError
+from sleepmem.records import now
 from sleepmem.stores import connections
 from sleepmem.stores.connections import which
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 # "SLEP", in the header of the file: tells our ledgers from other SQLite files.
 APPLICATION_ID = 0x534C4550
+# The versions in the header of a file: 2 once it has had a log (`-wal`), before there is one.
+_VERSIONS, _WITHOUT_LOG = slice(18, 20), b"\1\1"
 # How long a change waits for another process that writes. After one that waited in vain the next
 # ones hardly wait for a while: a turn makes many, and must not wait for each.
 BUSY_SECONDS = 30
@@ -53,6 +56,8 @@ def hurried() -> Iterator[None]:
 class Database:
     """One SQLite file with our tables, opened or created. Safe to share between threads.
 
+    `set_aside` is the name that the log of a ledger has from now on that was here before this one.
+
     Raises:
         FolderError: the file cannot be read or written, or a process that this one is a fork of
             has it open.
@@ -71,6 +76,7 @@ class Database:
         try:
             # SQLite does not wait for a change of its journal mode: one process opens at a time.
             with FileLock(path.with_suffix(".opening"), timeout=OPENING_SECONDS):
+                self.set_aside = _set_log_aside(path)
                 connection = sqlite3.connect(path, check_same_thread=False, timeout=BUSY_SECONDS)
                 connections.opened(self, path)
                 connection.row_factory = sqlite3.Row
@@ -113,7 +119,10 @@ class Database:
             )
 
     def copy(self, to: Path) -> None:
-        """Copy what is committed at one moment into a new file, while others write."""
+        """Copy what is committed at one moment into a new file, while others write.
+
+        The header of a copy says that no log (`-wal`) belongs to it, until it is opened.
+        """
         self._check_process()
         # Not made anew when it was deleted.
         source = f"{self.path.resolve().as_uri()}?mode=rw"
@@ -123,6 +132,7 @@ class Database:
                 closing(sqlite3.connect(to)) as copy,
             ):
                 ours.backup(copy)
+                copy.execute("PRAGMA journal_mode=DELETE")
         except sqlite3.DatabaseError as error:
             raise in_words(self.path, error) from error
 
@@ -214,6 +224,21 @@ class Database:
         """A connection that was opened before a fork corrupts, or waits for ever, after it."""
         if self._process != os.getpid():
             raise connections.inherited(self.path, self._process)
+
+
+def _set_log_aside(path: Path) -> str | None:
+    """Rename a log that lies beside a copy, since SQLite would write it over the copy.
+
+    The ledger that it belongs to was lost with its process, and the copy put in its place. Returns
+    the new name of the log.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    if not log.exists() or connections.beginning(path, _VERSIONS.stop)[_VERSIONS] != _WITHOUT_LOG:
+        return None
+    new = f"{log.name}.set-aside-{now()[:26].replace(':', '')}"
+    path.with_name(f"{path.name}-shm").unlink(missing_ok=True)
+    log.rename(log.with_name(new))
+    return new
 
 
 def in_words(path: Path, error: sqlite3.Error) -> FolderError | LedgerError:

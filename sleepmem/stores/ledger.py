@@ -44,6 +44,8 @@ class Ledger:
         self.nights = Nights(self.database)
         self.lineage = Lineage(self.database)
         self.gates = Gates(self.database)
+        if self.database.set_aside:
+            self.turns.log_event("log set aside", file=self.database.set_aside)
 
     @property
     def id(self) -> str:

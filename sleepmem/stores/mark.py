@@ -32,8 +32,9 @@ def check_ledger(folder: Path) -> None:
         raise LedgerError(
             f"the ledger of {folder} is gone: {LEDGER} is missing or empty, but "
             f"{', '.join(beside)} of a memory lie beside it. Restore {LEDGER} from a backup "
-            "(`sleepmem backup` makes them); or choose another folder, or delete these, too, to "
-            "begin anew."
+            "(`sleepmem backup` makes them; beside a copy that was made otherwise delete "
+            f"{LEDGER}-wal and {LEDGER}-shm first); or choose another folder, or delete these, too, "
+            "to begin anew."
         )
 
 

@@ -31,7 +31,7 @@ class ReadOnlyDatabase(Database):
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock, self._process = threading.RLock(), os.getpid()
-        self._is_copy = False
+        self._is_copy, self.set_aside = False, None
         if not path.exists():
             raise FolderError(
                 f"there is no memory in {path.parent}, and read_only=True makes none. "

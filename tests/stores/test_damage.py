@@ -3,12 +3,13 @@
 import asyncio
 import shutil
 import sqlite3
+import subprocess
 import threading
 from contextlib import closing
 
 import pytest
 import sqlite_utils
-from _values import HashedWords, put_expert
+from _values import HashedWords, put_expert, python
 from typer.testing import CliRunner
 
 from sleepmem import SleepMemory
@@ -307,6 +308,56 @@ def test_a_lost_ledger_is_restored_from_a_backup(folder):
     with opened(folder) as memory:
         assert memory.verify() == []
         assert len(memory.ledger.episodes.all()) == 4
+
+
+KILLED = """
+import os, signal, sys
+from _values import HashedWords
+from sleepmem import SleepMemory
+memory = SleepMemory.open(sys.argv[1], embeddings=HashedWords())
+for number in range(40):
+    memory.observe(("alice",), f"Karo saw whale {number} and told Jon of it.")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("is_deleted", [False, True])
+def test_the_log_of_a_lost_ledger_is_not_written_over_its_backup(folder, is_deleted):
+    with opened(folder) as memory:
+        memory.backup(folder.parent / "copy")
+    with pytest.raises(subprocess.CalledProcessError):
+        python(KILLED, folder)
+    assert (folder / "ledger.db-wal").stat().st_size > 0
+    if is_deleted:
+        (folder / "ledger.db").unlink()
+        with pytest.raises(LedgerError, match=r"ledger\.db-wal"):
+            opened(folder)
+    shutil.copy(folder.parent / "copy" / "ledger.db", folder)
+    with opened(folder) as memory:
+        assert len(memory.ledger.episodes.all()) == 4
+        assert memory.verify() == []
+        (event,) = memory.ledger.turns.events("log set aside")
+        assert (folder / event["file"]).stat().st_size > 0
+        assert memory.recall(ALICE, "Who owns the boat?").episodes
+    with opened(folder) as memory:
+        assert len(memory.ledger.turns.events("log set aside")) == 1
+
+
+@pytest.mark.parametrize("is_restored", [False, True])
+def test_a_killed_writers_own_log_is_never_set_aside(folder, is_restored):
+    if is_restored:
+        with opened(folder) as memory:
+            memory.backup(folder.parent / "copy")
+        deleted(folder)
+        shutil.copy(folder.parent / "copy" / "ledger.db", folder)
+    with pytest.raises(subprocess.CalledProcessError):
+        python(KILLED, folder)
+    copied = shutil.copytree(folder, folder.parent / "moved")
+    for path in (folder, copied):
+        with opened(path) as memory, opened(path) as again:
+            assert len(memory.ledger.episodes.all()) == 44
+            assert again.verify() == []
+            assert again.ledger.turns.events("log set aside") == []
 
 
 @pytest.mark.parametrize("there", ["a folder", "a file", "a link"])
