@@ -1,6 +1,7 @@
 """Nights that are killed, fail or are stopped leave nothing half done (see `_nights.py`)."""
 
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -236,6 +237,25 @@ def test_a_failed_night_is_followed_by_a_new_one(opened, by_hand):
     sleep_broken(memory, "exam")
     report, taken = watched(memory)
     assert (report.night_id, report.verdict, taken) == ("night-0002", Verdict.PROMOTED, STEPS)
+
+
+@pytest.mark.parametrize("step", ["seed", "prune"])
+def test_a_night_after_a_restore_takes_over_nothing_of_the_lost_one(
+    opened, by_hand, uninterrupted, tmp_path, step
+):
+    memory = opened()
+    tell(memory)
+    memory.backup(tmp_path / "copy")
+    sleep_killed(memory, step)
+    memory.close()
+    for file in memory.folder.glob("ledger.db*"):
+        file.unlink()
+    shutil.copy(tmp_path / "copy" / "ledger.db", memory.folder)
+    memory = opened()
+    report, taken = watched(memory)
+    assert (report.night_id, taken) == ("night-0001", STEPS)
+    assert outcome(memory, report) == uninterrupted
+    assert memory.verify() == []
 
 
 def test_a_failed_night_tells_what_it_cost(opened, by_hand):
