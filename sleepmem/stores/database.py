@@ -10,7 +10,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -207,7 +207,7 @@ class Database:
         self._check_process()
         with self._lock:
             try:
-                return self.db.conn.execute(sql, values).fetchall()
+                return fetched(self.db.conn, sql, values)
             except sqlite3.DatabaseError as error:
                 raise in_words(self.path, error) from error
 
@@ -224,6 +224,23 @@ class Database:
         """A connection that was opened before a fork corrupts, or waits for ever, after it."""
         if self._process != os.getpid():
             raise connections.inherited(self.path, self._process)
+
+
+def fetched(connection: sqlite3.Connection, sql: str, values: Sequence[Any]) -> list[sqlite3.Row]:
+    """The rows; one with bytes that are no text, as a rotten bit makes them, stops no others.
+
+    They are read as "\N{REPLACEMENT CHARACTER}": a hash then tells which row it is.
+    """
+    try:
+        return connection.execute(sql, values).fetchall()
+    except sqlite3.OperationalError as error:
+        if "decode" not in str(error):
+            raise
+    connection.text_factory = lambda written: written.decode(errors="replace")
+    try:
+        return connection.execute(sql, values).fetchall()
+    finally:
+        connection.text_factory = str
 
 
 def _set_log_aside(path: Path) -> str | None:

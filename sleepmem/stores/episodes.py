@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 from collections.abc import Iterable, Mapping
@@ -152,7 +153,7 @@ class Episodes:
             f"WHERE namespace = ? AND indexed = 0 AND {_HOLDS} {OLDEST_FIRST}",
             namespace_key(namespace),
         )
-        return [as_episode(row) for row in rows]
+        return as_episodes(rows)
 
     def buffered(self, namespace: Namespace) -> list[Episode]:
         """Those that are not in the weights, oldest first; of equal ones the newest."""
@@ -177,7 +178,7 @@ class Episodes:
             namespace_key(namespace),
             source,
         )
-        return as_episode(rows[0]) if rows else None
+        return next(iter(as_episodes(rows)), None)
 
     def owner(self, thread: str, message_id: str) -> Namespace | None:
         """Whose a message of a conversation is, stored or known to have begun a turn."""
@@ -253,7 +254,11 @@ class Episodes:
             f"WHERE id IN (SELECT value FROM json_each(?)) AND {holds}",
             json.dumps(list(episode_ids)),
         )
-        return {row["id"]: (as_episode(row), row["asks"] or 0.0) for row in rows}
+        found = {}
+        for row in rows:
+            for episode in as_episodes([row]):
+                found[row["id"]] = (episode, row["asks"] or 0.0)
+        return found
 
     def stored(self, episode_ids: Iterable[str]) -> list[Episode]:
         """Those of these that were ever stored, in any order."""
@@ -299,7 +304,7 @@ class Episodes:
             last,
             limit,
         )
-        return [as_episode(row) for row in rows]
+        return as_episodes(rows)
 
     def beside(self, episode: Episode) -> list[Episode]:
         """What holds and was told right before and right after it in the same conversation."""
@@ -316,7 +321,7 @@ class Episodes:
                 episode.created_at,
                 episode.id,
             )
-        return [as_episode(row) for row in found]
+        return as_episodes(found)
 
     def take_back(self, episode_ids: Iterable[str]) -> None:
         """The weights do not hold them any more: they belong to the buffer again.
@@ -330,9 +335,13 @@ class Episodes:
                 db.execute("UPDATE probes SET passed = 0 WHERE episode_id = ?", [episode_id])
 
     def namespaces(self) -> list[Namespace]:
-        """Every owner to whom something was ever said."""
+        """Every owner to whom something was ever said; a name that is damaged is left out."""
         rows = self._database.rows("SELECT DISTINCT namespace FROM episodes ORDER BY namespace")
-        return [tuple(json.loads(row["namespace"])) for row in rows]
+        owners: list[Namespace] = []
+        for row in rows:
+            with contextlib.suppress(ValueError, TypeError):
+                owners.append(tuple(json.loads(row["namespace"])))
+        return owners
 
     def faults(self) -> list[str]:
         """Those that are gone, do not match their hash or claim an expert that is not live."""
@@ -355,14 +364,14 @@ class Episodes:
         return faults
 
     def index_words_anew(self) -> None:
-        """Make the full-text index anew."""
+        """Make the full-text index anew, of all that can be read."""
         with self._database.write() as db:
             for table in ("episode_words", "episode_pieces"):
                 db.execute(f"INSERT INTO {table} ({table}) VALUES ('delete-all')")
-            for row in db.execute("SELECT rowid, * FROM episodes").fetchall():
-                asking = (row["asks"] or 0.0) >= SURELY_ASKS
-                text = as_episode(row).whole
-                index_words(db, row["rowid"], namespace=row["namespace"], text=text, asks=asking)
+            for row in self._database.rows("SELECT rowid, * FROM episodes"):
+                for episode in as_episodes([row]):
+                    asking, key = (row["asks"] or 0.0) >= SURELY_ASKS, row["namespace"]
+                    index_words(db, row["rowid"], namespace=key, text=episode.whole, asks=asking)
 
     def _tallies(self) -> dict[str, tuple[int, int]]:
         rows = self._database.rows("SELECT namespace, episodes, digests FROM tallies")
@@ -372,7 +381,7 @@ class Episodes:
         rows = self._database.rows(
             f"SELECT rowid, * FROM episodes WHERE {condition} {OLDEST_FIRST}", *values
         )
-        return [as_episode(row) for row in rows]
+        return as_episodes(rows)
 
 
 def matches(row: Any) -> bool:
@@ -446,6 +455,15 @@ _READ = itemgetter(
     "thread",
     "answers",
 )
+
+
+def as_episodes(rows: Iterable[Any]) -> list[Episode]:
+    """Those that can be read; `Episodes.faults` names the others."""
+    found = []
+    for row in rows:
+        with contextlib.suppress(ValueError, TypeError):
+            found.append(as_episode(row))
+    return found
 
 
 def as_episode(row: Any) -> Episode:

@@ -33,8 +33,8 @@ def check_ledger(folder: Path) -> None:
             f"the ledger of {folder} is gone: {LEDGER} is missing or empty, but "
             f"{', '.join(beside)} of a memory lie beside it. Restore {LEDGER} from a backup "
             "(`sleepmem backup` makes them; beside a copy that was made otherwise delete "
-            f"{LEDGER}-wal and {LEDGER}-shm first); or choose another folder, or delete these, too, "
-            "to begin anew."
+            f"{LEDGER}-wal and {LEDGER}-shm first); or choose another folder, or delete these, "
+            "too, to begin anew."
         )
 
 

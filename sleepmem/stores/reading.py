@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from sleepmem.errors import FolderError
 from sleepmem.stores import connections
-from sleepmem.stores.database import BUSY_SECONDS, Database, in_words
+from sleepmem.stores.database import BUSY_SECONDS, Database, fetched, in_words
 
 
 class ReadOnlyDatabase(Database):
@@ -50,7 +50,7 @@ class ReadOnlyDatabase(Database):
                     self.db.close()
                     self._connect()
                 try:
-                    found = self.db.conn.execute(sql, values).fetchall()
+                    found = fetched(self.db.conn, sql, values)
                 except sqlite3.DatabaseError as error:
                     if self._state() == self._seen:
                         raise in_words(self.path, error) from error

@@ -157,6 +157,23 @@ def test_verify_finds_what_is_gone(folder, statement, told):
         assert any(told in fault for fault in memory.verify())
 
 
+@pytest.mark.parametrize("how", [{}, {"read_only": True}])
+@pytest.mark.parametrize("column", ["text", "namespace", "source", "created_at"])
+@pytest.mark.parametrize("value", ["CAST(x'4d617261fe' AS TEXT)", "'[7'"])
+def test_a_rotten_row_is_named_and_stops_nobody_else(folder, column, value, how):
+    by_hand(folder, f"UPDATE episodes SET {column} = {value} WHERE rowid = 1")
+    with opened(folder, **how) as memory:
+        (rotten,) = memory.ledger.database.rows("SELECT id FROM episodes WHERE rowid = 1")
+        assert any(fault.startswith(f"episode {rotten[0]} does not") for fault in memory.verify())
+        assert memory.recall(BOB, "Who owns the boat?").episodes
+        assert {"bob"} <= {row["namespace"][0] for row in memory.status()}
+        if not how:
+            told = memory.observe(BOB, "Karo owns a green kite.")
+            memory.reindex()
+            assert told in memory.recall(BOB, "Who owns the kite?").episodes
+            assert memory.ledger.search(ALICE, "Who owns a boat?", limit=1)
+
+
 def test_a_row_put_in_the_place_of_another_is_found(folder):
     with opened(folder.parent / "other", append_only=True) as memory:
         memory.observe(ALICE, "Mara never moved.")
