@@ -75,9 +75,14 @@ PLOTS = ("matplotlib",)
 
 def fail(sentence: str) -> NoReturn:
     """End the command with one sentence on stderr and exit code 1."""
+    complain(sentence)
+    raise typer.Exit(1) from None
+
+
+def complain(sentence: str) -> None:
+    """One sentence on stderr."""
     err.print("error:", style="red", end=" ")
     err.say(sentence)
-    raise typer.Exit(1) from None
 
 
 @contextmanager

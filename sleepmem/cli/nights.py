@@ -17,6 +17,7 @@ from sleepmem.cli.app import (
     Model,
     Owner,
     as_path,
+    complain,
     err,
     fail,
     known_namespace,
@@ -26,6 +27,7 @@ from sleepmem.cli.app import (
     progress,
     ready,
 )
+from sleepmem.errors import ModelError, SleepmemError
 from sleepmem.memory import SleepMemory
 from sleepmem.records import Namespace, NightReport, Verdict
 
@@ -54,19 +56,28 @@ def sleep(
     as_json: Json = False,
 ) -> None:
     """Consolidate the buffer into the weights; goes on with an interrupted night.
-    JSON: a list of reports."""
+    An owner whose night cannot be run holds up no other. JSON: a list of reports."""
     with opened(folder, NIGHT, model=model, config=config) as memory:
         owners = _waiting(memory) if namespace is None else [known_namespace(memory, namespace)]
-        reports = [one_night(memory, owner) for owner in owners]
+        reports: list[NightReport] = []
+        has_faults = False
+        for owner in owners:
+            try:
+                reports.append(one_night(memory, owner))
+            except ModelError:  # everybody's
+                raise
+            except SleepmemError as error:
+                has_faults = True
+                complain(str(error))
     if as_json:
         print_json([report.as_dict() for report in reports])
     else:
         for report in reports:
             print_night(report)
-        if not reports:
+        if not owners:
             out.say("nothing is buffered")
     codes = [_EXIT_CODES[report.verdict] for report in reports]
-    raise typer.Exit(max(codes, default=0))
+    raise typer.Exit(1 if has_faults else max(codes, default=0))
 
 
 def rollback(

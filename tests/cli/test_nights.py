@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from sleepmem import ConfigError, NightReport, SleepMemory, Verdict
+from sleepmem import ConfigError, ModelError, NightReport, SleepMemory, Verdict
 from sleepmem.cli import app
 from sleepmem.cli.nights import print_night
 
@@ -72,6 +72,37 @@ def test_the_exit_code_is_that_of_the_worst_night(
     run(app, ["observe", folder, "Jon owns the red boat.", "-n", "bob"])
     monkeypatch.setattr(SleepMemory, "sleep", sleep)
     assert run(app, ["sleep", folder]).exit_code == code
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_an_owner_whose_night_runs_elsewhere_holds_up_no_other(
+    folder: str, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    def sleep(memory: SleepMemory, owner: tuple[str, ...], **more: Any) -> NightReport:
+        with memory._opened.night(owner):
+            return NightReport("night-0001", owner, Verdict.REJECTED, "r")
+
+    run(app, ["observe", folder, "Jon owns the red boat.", "-n", "bob"])
+    monkeypatch.setattr(SleepMemory, "sleep", sleep)
+    with SleepMemory.open(folder) as memory, memory._opened.night(ALICE):
+        done = run(app, ["sleep", folder, *options])
+    assert done.exit_code == 1
+    assert "running already" in " ".join(done.stderr.split())
+    assert "bob" in done.stdout
+    assert "alice" not in done.stdout
+    assert "nothing is buffered" not in done.stdout
+
+
+def test_a_model_that_cannot_be_loaded_is_told_once(
+    folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sleep(memory: SleepMemory, owner: tuple[str, ...], **more: Any) -> NightReport:
+        raise ModelError("it cannot be loaded")
+
+    run(app, ["observe", folder, "Jon owns the red boat.", "-n", "bob"])
+    monkeypatch.setattr(SleepMemory, "sleep", sleep)
+    done = run(app, ["sleep", folder])
+    assert (done.exit_code, done.stderr.count("cannot be loaded")) == (1, 1)
 
 
 def test_an_interrupted_night_says_how_it_goes_on(
