@@ -118,10 +118,10 @@ class Buffer:
             refused.add(episode_of(one))
         for name in sorted(refused):
             if self._embedding.failed(name):
-                self.tell(namespace, NOT_EMBEDDED, reason, episode=name)
+                self.tell(namespace, NOT_EMBEDDED, reason=reason, episode=name)
         return {one: vector for one, vector in found.items() if episode_of(one) not in refused}
 
-    def tell(self, namespace: Namespace, kind: str, reason: str, **what: str) -> None:
+    def tell(self, namespace: Namespace, kind: str, *, reason: str, **what: str) -> None:
         """Log it, and keep it as an event."""
         log.warning("memory: %s: %s", kind, reason)
         # What cannot be written now is written with what comes next.
@@ -326,7 +326,7 @@ class Buffer:
     def _failed(self, namespace: Namespace, error: IndexFault) -> None:
         """It could not be written: what waits goes on to be searched exactly."""
         if self._indexing.failed(""):
-            self.tell(namespace, INDEX_FAILED, str(error))
+            self.tell(namespace, INDEX_FAILED, reason=str(error))
 
     def _broke(self, namespace: Namespace, error: IndexFault) -> None:
         """It could not be read: its files are set aside, and made anew from the ledger."""

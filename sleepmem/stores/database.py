@@ -207,7 +207,7 @@ class Database:
         self._check_process()
         with self._lock:
             try:
-                return fetched(self.db.conn, sql, values)
+                return fetched(self.db.conn, sql, values=values)
             except sqlite3.DatabaseError as error:
                 raise in_words(self.path, error) from error
 
@@ -226,7 +226,9 @@ class Database:
             raise connections.inherited(self.path, self._process)
 
 
-def fetched(connection: sqlite3.Connection, sql: str, values: Sequence[Any]) -> list[sqlite3.Row]:
+def fetched(
+    connection: sqlite3.Connection, sql: str, *, values: Sequence[Any]
+) -> list[sqlite3.Row]:
     """The rows; one with bytes that are no text, as a rotten bit makes them, stops no others.
 
     They are read as "\N{REPLACEMENT CHARACTER}": a hash then tells which row it is.

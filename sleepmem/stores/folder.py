@@ -163,7 +163,7 @@ class Folder:
             is_same = known is None or known.is_of(self._embeddings)
         except Exception as error:  # whatever the caller's embeddings raise
             reason = f"{type(error).__name__}: {error}"
-            self.buffer.tell(namespace, FAILED, reason, what="asking the embeddings")
+            self.buffer.tell(namespace, FAILED, reason=reason, what="asking the embeddings")
             self._relatedness = known or self._relatedness
             return False
         if not is_same:

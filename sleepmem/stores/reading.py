@@ -50,7 +50,7 @@ class ReadOnlyDatabase(Database):
                     self.db.close()
                     self._connect()
                 try:
-                    found = fetched(self.db.conn, sql, values)
+                    found = fetched(self.db.conn, sql, values=values)
                 except sqlite3.DatabaseError as error:
                     if self._state() == self._seen:
                         raise in_words(self.path, error) from error
