@@ -201,7 +201,7 @@ def _choose(day: DayContext, namespace: Namespace, asked: Asked, vector: np.ndar
     forgotten = ledger.episodes.forgotten(namespace)
     near = buffer.near(namespace, vector, count=NEIGHBOURS + len(forgotten))
     texts = {}
-    for episode in ledger.episodes.get(one.id for one in near):
+    for episode in ledger.episodes.get(namespace, (one.id for one in near)):
         if not asked.has(episode):
             texts[episode.id] = episode.whole
     buffered = [

@@ -63,12 +63,14 @@ def search(
     days = days_named(question, today)
     dated = _on_days(day, namespace, days)
     candidates = fused([list(similarities), by_words, by_pieces, dated])[:CANDIDATES]
-    if not all(one.trusted for one in ledger.episodes.get(candidates)):
+    if not all(one.trusted for one in ledger.episodes.get(namespace, candidates)):
         # However much others told, it crowds out nothing of what the user did.
         own = ledger.words.search(namespace, question, limit=CANDIDATES, source=USER)
         candidates = list(dict.fromkeys([*candidates, *fused(own)[:CANDIDATES]]))
     asked = Question(ledger.words.rarity(namespace, terms(question)), days)
-    return _judged(day, candidates, asked=asked, vector=vector, similarities=similarities)
+    # What was said again later is found by its own day alone.
+    holding = ledger.episodes.holding(namespace, candidates, repeated=bool(days))
+    return _judged(day, holding, asked=asked, vector=vector, similarities=similarities)
 
 
 def _without_echoes(day: DayContext, similarities: Mapping[str, float]) -> dict[str, float]:
@@ -101,15 +103,13 @@ def _on_days(day: DayContext, namespace: Namespace, days: Sequence[Days]) -> lis
 
 def _judged(
     day: DayContext,
-    candidates: Sequence[str],
+    holding: Mapping[str, tuple[Episode, float]],
     *,
     asked: Question,
     vector: Vector | None,
     similarities: Mapping[str, float],
 ) -> list[Found]:
     """The episodes with what speaks for them, the likeliest first, of equal ones the newest."""
-    # What was said again later is found by its own day alone.
-    holding = day.folder.ledger.episodes.holding(candidates, repeated=bool(asked.days))
     texts = {episode_id: pieces(episode.whole) for episode_id, (episode, _) in holding.items()}
     lacking = [episode for one, (episode, _) in holding.items() if one not in similarities]
     similarities = {**similarities, **_missing(day, lacking, vector=vector)}

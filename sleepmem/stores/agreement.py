@@ -5,7 +5,9 @@ What a crash left between them is mended here.
 
 from __future__ import annotations
 
-from sleepmem.errors import ExpertError
+from contextlib import suppress
+
+from sleepmem.errors import ExpertError, LedgerError
 from sleepmem.stores.expert_folder import ExpertFolders
 from sleepmem.stores.ledger import Ledger
 
@@ -15,10 +17,10 @@ def reconcile(ledger: Ledger, *, experts: ExpertFolders, check_experts: bool = T
 
     Raises:
         ExpertError: an expert that should be live is missing or damaged.
+        LedgerError: its row is, or is said to be another owner's.
     """
     # In this order: a night of another process may end in between.
-    finished = {night.id for night in ledger.nights.finished()}
-    promoted = {expert.name for expert in ledger.lineage.experts(live=False)}
+    finished, promoted = ledger.nights.finished_ids(), ledger.lineage.names()
     for removed in experts.sweep(promoted, finished):
         ledger.turns.log_event("reconcile", removed=removed)
     if not check_experts:
@@ -34,9 +36,10 @@ def reconcile(ledger: Ledger, *, experts: ExpertFolders, check_experts: bool = T
 def faults(ledger: Ledger, *, experts: ExpertFolders) -> list[str]:
     """What does not agree, one sentence each."""
     found = ledger.verify()
-    for expert in ledger.lineage.experts():
-        try:
-            experts.check(expert.name)
-        except ExpertError as error:
-            found.append(str(error))
+    with suppress(LedgerError):  # a row that cannot be read: the ledger tells of it
+        for expert in ledger.lineage.experts():
+            try:
+                experts.check(expert.name)
+            except ExpertError as error:
+                found.append(str(error))
     return found

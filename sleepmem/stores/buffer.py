@@ -194,7 +194,7 @@ class Buffer:
     def near_known(self, namespace: Namespace, embedding: Vector, *, count: int) -> list[Neighbour]:
         """Known questions, nearest first, with the texts of what taught their answers."""
         near = self._pieces(Place.KNOWN, namespace, embedding, count)
-        questions = self._ledger.nights.taught(one.id for one in near)
+        questions = self._ledger.nights.taught(namespace, (one.id for one in near))
         found = []
         for one in near:
             if one.id in questions:

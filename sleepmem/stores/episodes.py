@@ -13,7 +13,15 @@ from typing import Any, NamedTuple
 
 from sleepmem.records import USER, Episode, Namespace, namespace_key
 from sleepmem.stores.database import Database
-from sleepmem.stores.schema import MOST_DIGEST, digest, index_words, same_key, tally
+from sleepmem.stores.rows import RESTORE, intact, namespace_of
+from sleepmem.stores.schema import (
+    MOST_DIGEST,
+    digest,
+    index_words,
+    same_key,
+    stored_of,
+    tally,
+)
 from sleepmem.text.heads import SURELY_ASKS, asks
 from sleepmem.text.terms import terms
 
@@ -36,6 +44,31 @@ _SAID_AGAIN = (
     "UPDATE episodes SET said_again = ? WHERE namespace = ? AND same = ? AND source = ? "
     "AND speaker IS ? AND answers IS ? AND +created_at <= ? AND rowid != ? AND learned_in IS NULL "
     "AND said_again IS NULL RETURNING id"
+)
+# What a state of an episode must rest on; ids of those where it does not, and what they claim.
+_CLAIMS = (
+    (
+        "SELECT id FROM episodes e WHERE superseded = 1 AND NOT EXISTS (SELECT 1 FROM corrected c "
+        "WHERE c.episode_id = e.id AND c.night_id = e.learned_in)",
+        "outdated, which no night found",
+    ),
+    (
+        "SELECT e.id FROM episodes e JOIN corrected c ON c.episode_id = e.id "
+        "JOIN experts x ON x.night_id = c.night_id AND x.live = 1 WHERE e.superseded = 0",
+        "true, which a night found outdated",
+    ),
+    (
+        "SELECT e.id FROM episodes e JOIN experts x ON x.night_id = e.learned_in AND x.live = 1 "
+        "WHERE superseded = 0 AND NOT EXISTS "
+        "(SELECT 1 FROM probes p WHERE p.episode_id = e.id AND p.night_id = e.learned_in)",
+        "in the weights, which no question of that night was about",
+    ),
+    (
+        "SELECT id FROM episodes e WHERE said_again IS NOT NULL AND NOT EXISTS (SELECT 1 "
+        "FROM episodes newer WHERE newer.id = e.said_again AND newer.id != e.id "
+        "AND newer.namespace = e.namespace AND newer.same = e.same AND newer.source = e.source)",
+        "said again, which it was not",
+    ),
 )
 
 
@@ -104,7 +137,7 @@ class Episodes:
             )
             if not added.rowcount:
                 return []
-            tally(db, key, episode_id=episode.id)
+            tally(db, key, stored=stored_of(row))
             rowid = added.lastrowid or 0
             is_asked = (asking or 0.0) >= SURELY_ASKS
             index_words(db, rowid, namespace=key, text=episode.whole, asks=is_asked)
@@ -191,7 +224,10 @@ class Episodes:
                 "AND json_extract(detail, '$.message_id') = ?"
             )
             rows = self._database.rows(sql, BEGAN, thread, message_id)
-        return tuple(json.loads(rows[0]["namespace"])) if len(rows) == 1 else None
+        if len(rows) != 1:
+            return None
+        with intact(f"the owner of message {message_id}"):
+            return namespace_of(rows[0]["namespace"])
 
     def waiting(self, namespace: Namespace, *, untrusted: bool) -> int:
         """How many that may teach the weights came in since the last night began."""
@@ -237,22 +273,26 @@ class Episodes:
         )
         return bool(rows)
 
-    def get(self, episode_ids: Iterable[str]) -> list[Episode]:
-        """Those of these that still hold, in any order: not outdated, not said again since."""
-        return [episode for episode, _ in self.holding(episode_ids).values()]
+    def get(self, namespace: Namespace, episode_ids: Iterable[str]) -> list[Episode]:
+        """The owner's of these that still hold, in any order: not outdated, not said again."""
+        return [episode for episode, _ in self.holding(namespace, episode_ids).values()]
 
     def holding(
-        self, episode_ids: Iterable[str], *, repeated: bool = False
+        self, namespace: Namespace, episode_ids: Iterable[str], *, repeated: bool = False
     ) -> dict[str, tuple[Episode, float]]:
-        """Those of these that still hold, by id, with the log-odds that they ask.
+        """The owner's of these that still hold, by id, with the log-odds that they ask.
+
+        Whatever an index says, nobody else's are read. The plus keeps SQLite from walking all of
+        the owner's instead.
 
         `repeated`: also what was said again since.
         """
         holds = _IS_TRUE if repeated else _HOLDS
         rows = self._database.rows(
             "SELECT rowid, * FROM episodes "
-            f"WHERE id IN (SELECT value FROM json_each(?)) AND {holds}",
+            f"WHERE id IN (SELECT value FROM json_each(?)) AND +namespace = ? AND {holds}",
             json.dumps(list(episode_ids)),
+            namespace_key(namespace),
         )
         found = {}
         for row in rows:
@@ -340,11 +380,11 @@ class Episodes:
         owners: list[Namespace] = []
         for row in rows:
             with contextlib.suppress(ValueError, TypeError):
-                owners.append(tuple(json.loads(row["namespace"])))
+                owners.append(namespace_of(row["namespace"]))
         return owners
 
     def faults(self) -> list[str]:
-        """Those that are gone, do not match their hash or claim an expert that is not live."""
+        """Those that are gone, changed, or in a state that no night and no word brought about."""
         faults = []
         stored = self._tallies()
         rows = self._database.rows("SELECT rowid, * FROM episodes")
@@ -352,6 +392,11 @@ class Episodes:
             if not matches(row):
                 faults.append(f"episode {row['id']} does not match its content")
         faults += _miscounted(rows, stored, since=self._tallies())
+        return faults + self._unfounded()
+
+    def _unfounded(self) -> list[str]:
+        """Those that claim what nothing bears out: an expert, a correction, a repetition."""
+        faults = []
         homeless = self._database.rows(
             "SELECT id, learned_in FROM episodes WHERE learned_in IS NOT NULL "
             "AND learned_in NOT IN (SELECT night_id FROM experts WHERE live = 1)"
@@ -361,6 +406,9 @@ class Episodes:
                 f"episode {row['id']} is said to be in the expert of {row['learned_in']}, "
                 "which is not live"
             )
+        for sql, claim in _CLAIMS:
+            for (episode_id,) in self._database.rows(sql):
+                faults.append(f"episode {episode_id} is said to be {claim}. {RESTORE}")
         return faults
 
     def index_words_anew(self) -> None:
@@ -405,14 +453,14 @@ def _miscounted(
     found: dict[str, tuple[int, int]] = {}
     for row in rows:
         number, digests = found.get(row["namespace"], (0, 0))
-        found[row["namespace"]] = number + 1, (digests + digest(row["id"])) & MOST_DIGEST
+        found[row["namespace"]] = number + 1, (digests + digest(stored_of(row))) & MOST_DIGEST
     faults = []
     for key in sorted({*stored, *found}):
         if stored.get(key) == since.get(key) and stored.get(key) != found.get(key, (0, 0)):
             there, were = found.get(key, (0, 0))[0], stored.get(key, (0, 0))[0]
             faults.append(
                 f"of {key} {there} episodes are in the ledger and {were} were stored; rows were "
-                "deleted or put there by hand. Restore the ledger from a backup"
+                f"changed, deleted or put there by hand. {RESTORE}"
             )
     return faults
 
@@ -475,4 +523,5 @@ def _as_episode(read: tuple[Any, ...]) -> Episode:
     """Checked once, however often one recall and the next ones read it."""
     key, day, sequence, *said = read
     values = (*said, day or "", sequence)
-    return Episode(tuple(json.loads(key)), *values)
+    with intact(f"episode {sequence} of {key}"):
+        return Episode(namespace_of(key), *values)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from sleepmem.errors import LedgerError
 from sleepmem.records import Episode, Namespace
 from sleepmem.stores.database import Database
 from sleepmem.stores.episodes import Episodes
@@ -69,13 +70,13 @@ class Ledger:
     ) -> list[Episode]:
         """Full-text search over what holds, best first; of one source where it is named."""
         found = fused(self.words.search(namespace, question, limit=limit, source=source))[:limit]
-        by_id = {episode.id: episode for episode in self.episodes.get(found)}
+        by_id = {episode.id: episode for episode in self.episodes.get(namespace, found)}
         return [by_id[episode_id] for episode_id in found if episode_id in by_id]
 
     def texts_of(self, piece_ids: Iterable[str]) -> dict[str, str]:
         """The texts of pieces and known questions, by id."""
         wanted = set(piece_ids)
-        found = {probe_id: text for probe_id, (text, _) in self.nights.taught(wanted).items()}
+        found = self.nights.questions(wanted)
         for episode in self.episodes.stored(set(map(episode_of, wanted))):
             found.update(pieces_of(episode))
         return {one: text for one, text in found.items() if one in wanted}
@@ -92,10 +93,19 @@ class Ledger:
             db.execute(sql, [known_by])
 
     def verify(self) -> list[str]:
-        """What is wrong, one sentence each; empty when it is sound. Re-derives every id."""
+        """What is wrong, one sentence each; empty when it is sound. Re-derives every id.
+
+        What it covers: `docs/promises.md`.
+        """
         report = self.database.rows("PRAGMA integrity_check")
         faults = [f"SQLite reports: {row[0]}" for row in report if row[0] != "ok"]
-        return [*faults, *self.episodes.faults(), *self.words.faults(), *self.nights.faults()]
+        looks = [self.episodes.faults, self.words.faults, self.vectors.faults]
+        for look in [*looks, self.nights.faults, self.lineage.faults]:
+            try:
+                faults += look()
+            except LedgerError as error:  # a row that cannot be read
+                faults.append(str(error))
+        return faults
 
     def close(self) -> None:
         self.database.close()

@@ -9,9 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from sleepmem.records import Expert, Kind, Namespace, Role, namespace_key
 from sleepmem.stores.database import Database
+from sleepmem.stores.rows import intact, namespace_of, unreadable, value_of
 
 if TYPE_CHECKING:
     import sqlite_utils
+
+
+# An expert, and whose night it was born in.
+_WITH_LEARNER = (
+    "SELECT x.*, n.namespace AS learner FROM experts x LEFT JOIN nights n ON n.id = x.night_id"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +66,11 @@ class Lineage:
         self.seals = Seals(database)
 
     def experts(self, namespace: Namespace | None = None, *, live: bool = True) -> list[Expert]:
-        """Experts in the order of their nights; only the live ones unless asked otherwise."""
+        """Experts in the order of their nights; only the live ones unless asked otherwise.
+
+        Raises:
+            LedgerError: one's row cannot be read, or its night was another owner's.
+        """
         condition, values = "1", []
         if live:
             condition += " AND live = 1"
@@ -67,11 +78,17 @@ class Lineage:
             condition += " AND x.namespace = ?"
             values = [namespace_key(namespace)]
         rows = self._database.rows(
-            "SELECT x.* FROM experts x LEFT JOIN nights n ON n.id = x.night_id "
-            f"WHERE {condition} ORDER BY n.number, x.created_at",
-            *values,
+            f"{_WITH_LEARNER} WHERE {condition} ORDER BY n.number, x.created_at", *values
         )
         return [_as_expert(row) for row in rows]
+
+    def names(self) -> set[str]:
+        """Of every expert that was ever promoted."""
+        return {row["name"] for row in self._database.rows("SELECT name FROM experts")}
+
+    def faults(self) -> list[str]:
+        """Experts that cannot be read, or are said to be another owner's."""
+        return unreadable(self._database.rows(_WITH_LEARNER), _as_expert)
 
     def promote(self, expert: Expert, proof: Proof, *, absorbed: Iterable[str] = ()) -> None:
         """Make the expert live: its proven episodes belong to the weights from here on.
@@ -190,13 +207,16 @@ def _expert_row(expert: Expert) -> dict[str, Any]:
 
 
 def _as_expert(row: Any) -> Expert:
-    return Expert(
-        name=row["name"],
-        namespace=tuple(json.loads(row["namespace"])),
-        night_id=row["night_id"],
-        level=row["level"],
-        rank=row["rank"],
-        created_at=row["created_at"],
-        lineage=tuple(json.loads(row["lineage"])),
-        live=bool(row["live"]),
-    )
+    with intact(f"expert {row['name']}"):
+        if row["learner"] not in (None, row["namespace"]):
+            raise ValueError(f"{row['learner']} learned it, not {row['namespace']}")
+        return Expert(
+            name=row["name"],
+            namespace=namespace_of(row["namespace"]),
+            night_id=row["night_id"],
+            level=row["level"],
+            rank=row["rank"],
+            created_at=row["created_at"],
+            lineage=tuple(value_of(row["lineage"], list)),
+            live=bool(row["live"]),
+        )

@@ -19,6 +19,8 @@ from sleepmem.records import (
     now,
 )
 from sleepmem.stores.database import Database
+from sleepmem.stores.rows import RESTORE
+from sleepmem.stores.schema import tally_nights
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class Nights:
                 "started_at": now(),
             }
             db.table("nights").insert(row)
+            tally_nights(db, row["namespace"])
         return str(row["id"])
 
     def unfinished(self, namespace: Namespace) -> str | None:
@@ -87,6 +90,11 @@ class Nights:
             nights.append(FinishedNight(row["id"], row["number"], row["finished_at"], report))
         return nights
 
+    def finished_ids(self) -> set[str]:
+        """Of all finished nights."""
+        rows = self._database.rows("SELECT id FROM nights WHERE verdict IS NOT NULL")
+        return {row["id"] for row in rows}
+
     def numbers(self) -> dict[str, int]:
         """The number of every night, by id."""
         rows = self._database.rows("SELECT id, number FROM nights ORDER BY number")
@@ -95,12 +103,16 @@ class Nights:
     def faults(self) -> list[str]:
         """Nights that are gone, and promoted ones whose expert is."""
         faults = []
-        numbers = set(self.numbers().values())
-        gone = sorted(set(range(1, max(numbers, default=0) + 1)) - numbers)
-        if gone:
-            faults.append(
-                f"{len(gone)} nights are not in the ledger any more, number {gone[0]} first"
-            )
+        for key, began, there in self._database.rows(
+            "SELECT namespace, sum(began), sum(there) FROM ("
+            "SELECT namespace, nights AS began, 0 AS there FROM tallies UNION ALL "
+            "SELECT namespace, 0, 1 FROM nights) GROUP BY namespace ORDER BY namespace"
+        ):
+            if began != there:
+                faults.append(
+                    f"of {key} {there} nights are in the ledger and {began} have begun; rows were "
+                    f"changed, deleted or put there by hand. {RESTORE}"
+                )
         experts = {row["name"] for row in self._database.rows("SELECT name FROM experts")}
         for night in self.finished():
             expert = night.report.get("expert")
@@ -139,7 +151,8 @@ class Nights:
             "SELECT p.* FROM probes p "
             "JOIN episodes e ON e.id = p.episode_id AND e.learned_in = p.night_id "
             "LEFT JOIN nights n ON n.id = p.night_id "
-            "WHERE p.namespace = ? AND e.superseded = 0 AND coalesce(p.passed, 0) >= ? "
+            "WHERE p.namespace = ? AND +e.namespace = p.namespace "
+            "AND e.superseded = 0 AND coalesce(p.passed, 0) >= ? "
             # A dream holds as long as all that it was dreamt about does.
             "AND NOT EXISTS (SELECT 1 FROM json_each(p.sources) s JOIN episodes x "
             "ON x.id = s.value WHERE x.superseded = 1 OR x.learned_in IS NULL) "
@@ -149,15 +162,26 @@ class Nights:
         )
         return [_as_probe(row) for row in rows]
 
-    def taught(self, probe_ids: Iterable[str]) -> dict[str, tuple[str, str]]:
-        """Per id, the question, and the texts of what taught its answer, a line each."""
+    def questions(self, probe_ids: Iterable[str]) -> dict[str, str]:
+        """Of these, by id."""
+        rows = self._database.rows(
+            "SELECT id, question FROM probes WHERE id IN (SELECT value FROM json_each(?))",
+            json.dumps(list(probe_ids)),
+        )
+        return {row["id"]: row["question"] for row in rows}
+
+    def taught(self, namespace: Namespace, probe_ids: Iterable[str]) -> dict[str, tuple[str, str]]:
+        """Per id of the owner's, the question, and the texts of what taught its answer, a line
+        each.
+        """
         rows = self._database.rows(
             "SELECT p.id, p.question, group_concat(e.text, char(10)) AS taught FROM probes p "
             "JOIN json_each(CASE WHEN coalesce(p.sources, '[]') = '[]' "
             "THEN json_array(p.episode_id) ELSE p.sources END) s "
-            "JOIN episodes e ON e.id = s.value "
-            "WHERE p.id IN (SELECT value FROM json_each(?)) GROUP BY p.id",
+            "JOIN episodes e ON e.id = s.value AND +e.namespace = p.namespace "
+            "WHERE p.id IN (SELECT value FROM json_each(?)) AND +p.namespace = ? GROUP BY p.id",
             json.dumps(list(probe_ids)),
+            namespace_key(namespace),
         )
         return {row["id"]: (row["question"], row["taught"]) for row in rows}
 

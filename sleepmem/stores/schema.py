@@ -16,6 +16,19 @@ from sleepmem.text.terms import normalised, terms
 
 migrations = Migrations("sleepmem")
 MOST_DIGEST = 2**60 - 1
+# What is an episode's from when it is stored, beside what its id is the hash of.
+_STORED = (
+    "id",
+    "created_at",
+    "day",
+    "message_id",
+    "speaker",
+    "thread",
+    "answers",
+    "by_clock",
+    "same",
+    "asks",
+)
 
 
 @migrations()
@@ -336,7 +349,7 @@ def count_episodes(db: Database) -> None:
     # deletes or adds by hand do not agree with it.
     db.table("tallies").create({"namespace": str, "episodes": int, "digests": int}, pk="namespace")
     for namespace, episode_id in db.execute("SELECT namespace, id FROM episodes").fetchall():
-        tally(db, namespace, episode_id=episode_id)
+        tally(db, namespace, stored=episode_id)
 
 
 @migrations()
@@ -348,18 +361,48 @@ def find_astray(db: Database) -> None:
     )
 
 
-def tally(db: Database, namespace: str, *, episode_id: str) -> None:
-    """Count an episode that is stored."""
+@migrations()
+def count_what_was_told(db: Database) -> None:
+    # The digests are of all that was stored of an episode, no more of its id alone; and nights are
+    # counted, too. What was gone before stays missed.
+    db.table("tallies").add_column("nights", int, not_null_default=0)
+    for row in list(db.query(f"SELECT namespace, {', '.join(_STORED)} FROM episodes")):
+        more = digest(stored_of(row)) - digest(row["id"])
+        sql = f"UPDATE tallies SET digests = (digests + ?) & {MOST_DIGEST} WHERE namespace = ?"
+        db.conn.execute(sql, [more, row["namespace"]])
+    for namespace, number in db.execute(
+        "SELECT namespace, count(*) FROM nights GROUP BY namespace"
+    ).fetchall():
+        tally_nights(db, namespace, number=number)
+
+
+def tally(db: Database, namespace: str, *, stored: str) -> None:
+    """Count an episode that is stored: what `stored_of` gives for its row."""
     db.conn.execute(
-        "INSERT INTO tallies VALUES (?, 1, ?) ON CONFLICT (namespace) DO UPDATE SET "
+        "INSERT INTO tallies (namespace, episodes, digests) VALUES (?, 1, ?) "
+        "ON CONFLICT (namespace) DO UPDATE SET "
         f"episodes = episodes + 1, digests = (digests + excluded.digests) & {MOST_DIGEST}",
-        [namespace, digest(episode_id)],
+        [namespace, digest(stored)],
     )
 
 
-def digest(episode_id: str) -> int:
-    """60 bits that tell an id: the sum of two is a number of SQLite's still."""
-    return int.from_bytes(hashlib.sha256(str(episode_id).encode()).digest()) & MOST_DIGEST
+def tally_nights(db: Database, namespace: str, *, number: int = 1) -> None:
+    """Count nights that have begun."""
+    db.conn.execute(
+        "INSERT INTO tallies (namespace, episodes, digests, nights) VALUES (?, 0, 0, ?) "
+        "ON CONFLICT (namespace) DO UPDATE SET nights = nights + excluded.nights",
+        [namespace, number],
+    )
+
+
+def stored_of(row: Any) -> str:
+    """What is digested of an episode's row: all that no night and nobody later changes."""
+    return json.dumps([row[column] for column in _STORED], default=repr)
+
+
+def digest(stored: str) -> int:
+    """60 bits that tell it: the sum of two is a number of SQLite's still."""
+    return int.from_bytes(hashlib.sha256(stored.encode()).digest()) & MOST_DIGEST
 
 
 def place_of(row: str) -> str:

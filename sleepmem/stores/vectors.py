@@ -24,10 +24,16 @@ from sleepmem.text.pieces import pieces
 
 # Separates an episode's id from the number of its piece.
 _OF_PIECE = "#"
+_REMEDY = "`sleepmem reindex` or memory.reindex() makes all vectors anew"
 # Vectors that are read at a time, so that memory stays flat however many there are.
 _CHUNK = 4096
 # Of an owner. Named, or SQLite walks all that the owner has by another index, for these few.
 _WAITING = "pieces INDEXED BY pieces_waiting WHERE namespace = ? AND lies_in IS NOT place"
+# Of a piece that is there already.
+_ANEW = (
+    "ON CONFLICT (id) DO UPDATE SET place = excluded.place, vector = excluded.vector, "
+    "namespace = excluded.namespace"
+)
 
 
 class Place(StrEnum):
@@ -78,7 +84,7 @@ class Vectors:
         sql = (
             "INSERT INTO pieces (id, namespace, episode, place, vector) "
             f"SELECT ?, ?, e.id, {place_of('e')}, ? FROM episodes e WHERE e.id = ? "
-            "ON CONFLICT (id) DO UPDATE SET place = excluded.place, vector = excluded.vector"
+            f"{_ANEW}"
         )
         key = namespace_key(namespace)
         with self._database.write(synced=False) as db:
@@ -109,8 +115,7 @@ class Vectors:
         with self._database.write(synced=False) as db:
             self.check_made_with()
             db.conn.executemany(
-                "INSERT INTO pieces (id, namespace, place, vector) VALUES (?, ?, ?, ?) "
-                "ON CONFLICT (id) DO UPDATE SET place = excluded.place, vector = excluded.vector",
+                f"INSERT INTO pieces (id, namespace, place, vector) VALUES (?, ?, ?, ?) {_ANEW}",
                 rows,
             )
             db.conn.execute(
@@ -260,7 +265,9 @@ class Vectors:
         with self._database.write() as db:
             db.conn.execute(
                 f"UPDATE pieces SET place = (SELECT {place_of('e')} FROM episodes e "
-                "WHERE e.id = pieces.episode) WHERE episode IS NOT NULL"
+                "WHERE e.id = pieces.episode), namespace = coalesce((SELECT e.namespace "
+                "FROM episodes e WHERE e.id = pieces.episode), namespace) "
+                "WHERE episode IS NOT NULL"
             )
             db.conn.execute(
                 "UPDATE episodes SET indexed = 0 WHERE indexed = 1 "
@@ -270,11 +277,20 @@ class Vectors:
                 "INSERT OR IGNORE INTO learned_anew SELECT DISTINCT namespace, 1 FROM episodes"
             )
 
+    def faults(self) -> list[str]:
+        """Vectors that are none, or not as long as most are."""
+        rows = self._database.rows(
+            "SELECT id FROM pieces WHERE typeof(vector) != 'blob' OR length(vector) != ("
+            "SELECT length(vector) FROM pieces GROUP BY 1 ORDER BY count(*) DESC LIMIT 1)"
+        )
+        return [f"the vector of {row[0]} is damaged. {_REMEDY}" for row in rows]
+
     def misplaced(self) -> list[str]:
         """Ids of episodes whose pieces do not stand where they belong, or are gone."""
         rows = self._database.rows(
             "SELECT DISTINCT e.id FROM episodes e LEFT JOIN pieces p ON p.episode = e.id "
-            f"WHERE e.indexed = 1 AND (p.id IS NULL OR p.place IS NOT ({place_of('e')}))"
+            "WHERE e.indexed = 1 AND (p.id IS NULL OR p.namespace != e.namespace "
+            f"OR p.place IS NOT ({place_of('e')}))"
         )
         return [row[0] for row in rows]
 

@@ -161,7 +161,7 @@ def test_a_newer_false_result_of_a_tool_neither_outdates_nor_teaches(opened, mon
         memory.observe(ALICE, lie, source=["tool:search", "agent"][number % 2])
     memory.sleep(ALICE)
     assert [one.id for one in archives[0]("Where did Mara move?")] == told[:1]
-    assert {one.id for one in memory.ledger.episodes.get(told)} == set(told)
+    assert {one.id for one in memory.ledger.episodes.get(ALICE, told)} == set(told)
     assert "Evilton" not in str(memory.ledger.nights.probes("night-0001"))
 
 

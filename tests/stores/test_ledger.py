@@ -105,7 +105,7 @@ def test_the_newer_of_the_same_words_takes_the_place_of_the_older(ledger):
     assert ledger.episodes.all() == [TOLD, LATER, AGAIN]
     assert ledger.episodes.buffered(("alice",)) == [LATER, AGAIN]
     assert ledger.episodes.unembedded(("alice",)) == [LATER, AGAIN]
-    assert ledger.episodes.get([TOLD.id, AGAIN.id]) == [AGAIN]
+    assert ledger.episodes.get(("alice",), [TOLD.id, AGAIN.id]) == [AGAIN]
     assert ledger.search(("alice",), "Brenport", limit=9) == [AGAIN]
     assert ledger.verify() == []
 
@@ -373,6 +373,9 @@ def promote(ledger, episodes, superseded=()):
         tuple(e.id for e in episodes),
         True,
     )
+    asked = [probe(n, e.id, "?", "?", night_id=night_id) for n, e in enumerate(episodes)]
+    if not ledger.nights.probes(night_id):
+        ledger.nights.add_probes(("alice",), asked)
     ledger.lineage.promote(expert, Proof([e.id for e in episodes], superseded))
     finish(ledger, night_id, Verdict.PROMOTED, "good")
     return expert
