@@ -486,7 +486,7 @@ class SleepMemory:
 
     def verify(self) -> list[str]:
         """What does not agree, one sentence each; empty when all is sound."""
-        return self._opened.verify()
+        return [*self._opened.verify(), *recalling.faults(self._day)]
 
     def status(self) -> list[dict[str, Any]]:
         """Per namespace: episodes, buffered, learned, experts, nights, share that retrieved."""

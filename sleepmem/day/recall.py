@@ -21,6 +21,7 @@ from sleepmem.day.state import DayContext
 from sleepmem.records import Episode, Look, Namespace, Recall, View
 from sleepmem.stores.database import hurried
 from sleepmem.stores.episodes import in_thread
+from sleepmem.stores.rows import intact, unreadable
 from sleepmem.text.heads import needs_no_memory
 from sleepmem.text.pieces import LONGEST, pieces
 from sleepmem.text.prompts import ABSTENTION, line_of, memory_prompt
@@ -161,9 +162,20 @@ def log_recall(day: DayContext, namespace: Namespace, *, question: str, recalled
 
 
 def calibrated(day: DayContext, namespace: Namespace) -> Gate | None:
-    """The gate that the newest live night fitted; None before the first."""
+    """The gate that the newest live night fitted; None before the first.
+
+    Raises:
+        LedgerError: it cannot be read.
+    """
     written = day.folder.ledger.gates.read(namespace)
-    return Gate.parse(written) if written else None
+    with intact(f"the gate of {namespace}"):
+        return Gate.parse(written) if written else None
+
+
+def faults(day: DayContext) -> list[str]:
+    """Gates that cannot be read."""
+    owners = day.folder.ledger.gates.owners()
+    return unreadable(owners, lambda owner: calibrated(day, owner))
 
 
 def abstention(day: DayContext, namespace: Namespace) -> str:

@@ -37,6 +37,8 @@ HURRIED_SECONDS = 1
 # How long the opening of a ledger waits for others that open it.
 OPENING_SECONDS = 60
 _GIVEN_UP_SECONDS = 5
+# What SQLite says of a file that is damaged, or none of ours.
+_DAMAGE = ("not a database", "malformed", "Could not decode", "no such table")
 # It waits so long at a time, and lets other threads read in between.
 _AT_A_TIME, _LETS_READ = 0.1, 0.005
 _waiting = threading.local()
@@ -273,7 +275,7 @@ def in_words(path: Path, error: sqlite3.Error) -> FolderError | LedgerError:
             f"the disk that holds {path} is full or failing ({text}); "
             "the last change was taken back. Free some space and try again."
         )
-    if "not a database" in text or "malformed" in text:
+    if any(damage in text for damage in _DAMAGE):
         return LedgerError(
             f"{path} is not a ledger or is damaged ({text}); sleepmem will not change it. "
             "Restore it or choose another folder."

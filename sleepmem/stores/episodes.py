@@ -282,8 +282,8 @@ class Episodes:
     ) -> dict[str, tuple[Episode, float]]:
         """The owner's of these that still hold, by id, with the log-odds that they ask.
 
-        Whatever an index says, nobody else's are read. The plus keeps SQLite from walking all of
-        the owner's instead.
+        Whatever an index says, nobody else's are read, nor what was changed. The plus keeps SQLite
+        from walking all of the owner's instead.
 
         `repeated`: also what was said again since.
         """
@@ -297,7 +297,7 @@ class Episodes:
         found = {}
         for row in rows:
             for episode in as_episodes([row]):
-                found[row["id"]] = (episode, row["asks"] or 0.0)
+                found[row["id"]] = (episode, _asking(row))
         return found
 
     def stored(self, episode_ids: Iterable[str]) -> list[Episode]:
@@ -311,7 +311,7 @@ class Episodes:
             "SELECT id, asks FROM episodes WHERE id IN (SELECT value FROM json_each(?))",
             json.dumps(list(episode_ids)),
         )
-        return {row["id"]: row["asks"] or 0.0 for row in rows}
+        return {row["id"]: _asking(row) for row in rows}
 
     def count(self, namespace: Namespace) -> int:
         """How many an owner has.
@@ -418,7 +418,7 @@ class Episodes:
                 db.execute(f"INSERT INTO {table} ({table}) VALUES ('delete-all')")
             for row in self._database.rows("SELECT rowid, * FROM episodes"):
                 for episode in as_episodes([row]):
-                    asking, key = (row["asks"] or 0.0) >= SURELY_ASKS, row["namespace"]
+                    asking, key = _asking(row) >= SURELY_ASKS, row["namespace"]
                     index_words(db, row["rowid"], namespace=key, text=episode.whole, asks=asking)
 
     def _tallies(self) -> dict[str, tuple[int, int]]:
@@ -438,6 +438,21 @@ def matches(row: Any) -> bool:
         return bool(as_episode(row).id == row["id"])
     except (ValueError, TypeError):
         return False
+
+
+def _as_stored(row: Any) -> Episode:
+    """As `as_episode`; a LedgerError where the row has another id than its content gives."""
+    episode = as_episode(row)
+    with intact(f"episode {row['id']}"):
+        if episode.id != row["id"]:
+            raise ValueError("it does not match its content")
+    return episode
+
+
+def _asking(row: Any) -> float:
+    """Log-odds that it asks, and tells nothing; 0 where nobody could tell."""
+    with intact(f"whether episode {row['id']} asks"):
+        return float(row["asks"] or 0.0)
 
 
 def _miscounted(

@@ -193,7 +193,7 @@ def check_expert(folder: Path) -> None:
     """Raise ExpertError unless the folder's files are those that its checksums name."""
     try:
         written = json.loads((folder / CHECKSUMS).read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         missing = f"the expert folder {folder} is missing or incomplete."
         raise ExpertError(f"{missing} {_REMEDY}") from None
     if _checksums(folder) != written:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from sleepmem.errors import ExpertError, FolderError, FolderLocked, ModelError
+from sleepmem.errors import ExpertError, FolderError, FolderLocked, LedgerError, ModelError
 from sleepmem.records import Namespace, namespace_key
 from sleepmem.stores import agreement, mark
 from sleepmem.stores.buffer import Buffer
@@ -28,7 +28,9 @@ from sleepmem.stores.index import Index, ServerIndex, check_client
 from sleepmem.stores.index_files import FilesIndex
 from sleepmem.stores.ledger import Ledger
 from sleepmem.stores.reading import read_only as opened_read_only
+from sleepmem.stores.rows import intact, unreadable
 from sleepmem.stores.turns import FAILED
+from sleepmem.stores.vectors import REMEDY as REINDEX
 from sleepmem.stores.vectors import of_others
 from sleepmem.text.relatedness import UNMEASURED, Relatedness
 
@@ -156,7 +158,7 @@ class Folder:
         kept = self.ledger.embeddings
         if kept is not None and kept == self.ledger.vectors.made_with:
             return True
-        known = Relatedness.read(kept) if kept else None
+        known = self._known_relatedness()
         try:
             if known is None:
                 self._measured = self._measured or Relatedness.measure(self._embeddings)
@@ -182,6 +184,11 @@ class Folder:
     def _use(self, known: Relatedness, kept: str | None) -> None:
         self._relatedness, self.ledger.vectors.made_with = known, kept
         self.buffer.expect(len(known.known_by))
+
+    def _known_relatedness(self) -> Relatedness | None:
+        known = self.ledger.embeddings
+        with intact("what the embeddings are known by", REINDEX):
+            return Relatedness.read(known) if known else None
 
     def reindex(self) -> None:
         """Make the index anew with the embeddings and the server that the folder is open with.
@@ -256,9 +263,9 @@ class Folder:
         faults = agreement.faults(self.ledger, experts=self.experts)
         try:
             faults += self.buffer.faults(self.ledger.episodes.namespaces())
-        except (ValueError, TypeError) as error:  # rows that were changed by hand
-            faults.append(f"the index cannot be compared with what the ledger holds ({error})")
-        return faults
+        except LedgerError as error:
+            faults.append(f"the index cannot be compared with what the ledger holds: {error}")
+        return faults + unreadable([self], Folder._known_relatedness)
 
     def close(self) -> None:
         """Close ledger and index; in a fork, nothing."""

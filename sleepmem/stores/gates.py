@@ -8,6 +8,7 @@ from typing import Any
 
 from sleepmem.records import Namespace, namespace_key
 from sleepmem.stores.database import Database
+from sleepmem.stores.rows import intact, namespace_of, unreadable, value_of
 
 
 class Gates:
@@ -32,6 +33,11 @@ class Gates:
             rows = [{**owner, "example": json.dumps(example)} for example in examples]
             db.table("gate_examples").insert_all(rows)
 
+    def owners(self) -> list[Namespace]:
+        """Of all gates."""
+        rows = self._database.rows("SELECT DISTINCT namespace FROM gates ORDER BY namespace")
+        return [namespace_of(row["namespace"]) for row in rows]
+
     def read(self, namespace: Namespace) -> str | None:
         """The gate of the newest live night that fitted one, as it was written."""
         rows = self._database.rows(
@@ -45,14 +51,18 @@ class Gates:
     def examples(self, namespace: Namespace, *, without: str, limit: int) -> list[dict[str, Any]]:
         """Examples of live nights, newest first; those of the night `without` left out."""
         rows = self._database.rows(
-            "SELECT e.example FROM gate_examples e JOIN experts x ON x.night_id = e.night_id "
+            "SELECT e.id, e.example FROM gate_examples e JOIN experts x ON x.night_id = e.night_id "
             "WHERE x.namespace = ? AND x.live = 1 AND e.night_id != ? "
             "ORDER BY e.id DESC LIMIT ?",
             namespace_key(namespace),
             without,
             limit,
         )
-        return [json.loads(row["example"]) for row in rows]
+        return [_as_example(row) for row in rows]
+
+    def faults(self) -> list[str]:
+        """Examples that cannot be read; a gate is read by the day."""
+        return unreadable(self._database.rows("SELECT * FROM gate_examples"), _as_example)
 
     def facts(self, probe_ids: Iterable[str]) -> dict[str, tuple[str, tuple[str, ...]]]:
         """Per known question, a key of its fact, and all wordings of that which were passed."""
@@ -69,3 +79,8 @@ class Gates:
             key = json.dumps([row["episode_id"], row["answer"]])
             facts[row["id"]] = (key, tuple(sorted(json.loads(row["wordings"]))))
         return facts
+
+
+def _as_example(row: Any) -> dict[str, Any]:
+    with intact(f"example {row['id']} of the gate"):
+        return value_of(row["example"], dict)

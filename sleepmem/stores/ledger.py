@@ -16,6 +16,7 @@ from sleepmem.stores.gates import Gates
 from sleepmem.stores.lineage import Lineage
 from sleepmem.stores.nights import Nights
 from sleepmem.stores.reading import ReadOnlyDatabase
+from sleepmem.stores.rows import intact
 from sleepmem.stores.turns import Turns
 from sleepmem.stores.vectors import Vectors, episode_of, pieces_of
 from sleepmem.stores.words import Words
@@ -51,7 +52,7 @@ class Ledger:
     @property
     def id(self) -> str:
         """Of this folder, made once, the same for ever."""
-        return str(self.database.rows("SELECT id FROM folder")[0]["id"])
+        return str(self._of_folder("id"))
 
     @property
     def model(self) -> str | None:
@@ -59,7 +60,7 @@ class Ledger:
 
         A hub id, a folder, or "embedded".
         """
-        return self.database.rows("SELECT model FROM folder")[0]["model"] or None
+        return self._of_folder("model")
 
     def use_model(self, model: str) -> None:
         with self.database.write() as db:
@@ -84,7 +85,13 @@ class Ledger:
     @property
     def embeddings(self) -> str | None:
         """What the embeddings of the index are known by, JSON; None before the first."""
-        return self.database.rows("SELECT embeddings FROM folder")[0]["embeddings"] or None
+        return self._of_folder("embeddings")
+
+    def _of_folder(self, column: str) -> str | None:
+        rows = self.database.rows(f"SELECT {column} FROM folder")
+        with intact(f"what is known of the folder, its {column},"):
+            (row,) = rows
+            return row[column] or None
 
     def use_embeddings(self, known_by: str) -> None:
         """Unless some are used already."""
@@ -100,7 +107,8 @@ class Ledger:
         report = self.database.rows("PRAGMA integrity_check")
         faults = [f"SQLite reports: {row[0]}" for row in report if row[0] != "ok"]
         looks = [self.episodes.faults, self.words.faults, self.vectors.faults]
-        for look in [*looks, self.nights.faults, self.lineage.faults]:
+        looks += [self.nights.faults, self.lineage.faults, self.gates.faults, self.turns.faults]
+        for look in looks:
             try:
                 faults += look()
             except LedgerError as error:  # a row that cannot be read

@@ -19,7 +19,7 @@ from sleepmem.records import (
     now,
 )
 from sleepmem.stores.database import Database
-from sleepmem.stores.rows import RESTORE
+from sleepmem.stores.rows import RESTORE, intact, unreadable, value_of
 from sleepmem.stores.schema import tally_nights
 
 
@@ -76,7 +76,11 @@ class Nights:
             db.table("nights").update(report.night_id, changes)
 
     def finished(self, namespace: Namespace | None = None) -> list[FinishedNight]:
-        """All finished nights, oldest first."""
+        """All finished nights, oldest first.
+
+        Raises:
+            LedgerError: the row of one is damaged.
+        """
         condition, values = "verdict IS NOT NULL", []
         if namespace is not None:
             condition += " AND namespace = ?"
@@ -84,11 +88,7 @@ class Nights:
         rows = self._database.rows(
             f"SELECT * FROM nights WHERE {condition} ORDER BY number", *values
         )
-        nights = []
-        for row in rows:
-            report = json.loads(row["report"] or "{}")
-            nights.append(FinishedNight(row["id"], row["number"], row["finished_at"], report))
-        return nights
+        return [_as_night(row) for row in rows]
 
     def finished_ids(self) -> set[str]:
         """Of all finished nights."""
@@ -114,11 +114,16 @@ class Nights:
                     f"changed, deleted or put there by hand. {RESTORE}"
                 )
         experts = {row["name"] for row in self._database.rows("SELECT name FROM experts")}
-        for night in self.finished():
-            expert = night.report.get("expert")
+
+        def look(row: Any) -> None:
+            expert = _as_night(row).report.get("expert")
             if expert and expert not in experts:
-                faults.append(f"expert {expert} of {night.id} is not in the ledger any more")
-        return faults
+                faults.append(f"expert {expert} of {row['id']} is not in the ledger any more")
+
+        nights = self._database.rows("SELECT * FROM nights WHERE verdict IS NOT NULL")
+        faults += unreadable(nights, look)
+        faults += unreadable(self._database.rows("SELECT * FROM probes"), _as_probe)
+        return faults + unreadable(self._database.rows("SELECT * FROM dreams"), _as_dream)
 
     def last_promotion(self, namespace: Namespace) -> str:
         """When the last promoted night finished, or "" when none did."""
@@ -212,7 +217,7 @@ class Nights:
 
     def dreams(self, night_id: str) -> list[dict[str, Any]]:
         rows = self._database.rows("SELECT * FROM dreams WHERE night_id = ? ORDER BY id", night_id)
-        return [{**dict(row), "episodes": json.loads(row["episodes"])} for row in rows]
+        return [_as_dream(row) for row in rows]
 
 
 def _probe_row(namespace: Namespace, probe: Probe) -> dict[str, Any]:
@@ -233,16 +238,28 @@ def _probe_row(namespace: Namespace, probe: Probe) -> dict[str, Any]:
 
 
 def _as_probe(row: Any) -> Probe:
-    return Probe(
-        id=row["id"],
-        episode_id=row["episode_id"],
-        night_id=row["night_id"],
-        kind=Kind(row["kind"]),
-        role=Role(row["role"]),
-        question=row["question"],
-        answer=row["answer"],
-        stale=row["stale"] or "",
-        context=tuple(json.loads(row["context"] or "[]")),
-        sources=tuple(json.loads(row["sources"] or "[]")),
-        taken_over=bool(row["taken_over"]),
-    )
+    with intact(f"question {row['id']}"):
+        return Probe(
+            id=row["id"],
+            episode_id=row["episode_id"],
+            night_id=row["night_id"],
+            kind=Kind(row["kind"]),
+            role=Role(row["role"]),
+            question=row["question"],
+            answer=row["answer"],
+            stale=row["stale"] or "",
+            context=tuple(value_of(row["context"] or "[]", list)),
+            sources=tuple(value_of(row["sources"] or "[]", list)),
+            taken_over=bool(row["taken_over"]),
+        )
+
+
+def _as_night(row: Any) -> FinishedNight:
+    with intact(f"night {row['id']}"):
+        report = value_of(row["report"] or "{}", dict)
+        return FinishedNight(row["id"], int(row["number"]), row["finished_at"], report)
+
+
+def _as_dream(row: Any) -> dict[str, Any]:
+    with intact(f"dream {row['id']}"):
+        return {**dict(row), "episodes": value_of(row["episodes"], list)}

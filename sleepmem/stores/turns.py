@@ -8,9 +8,11 @@ from typing import Any
 
 from sleepmem.records import Look, Namespace, Recall, View, namespace_key, now
 from sleepmem.stores.database import Database
+from sleepmem.stores.rows import intact, unreadable, value_of
 
 # The kind of event that a failure of the memory within a turn is.
 FAILED = "memory failed"
+_REMEDY = "Restore the ledger from a backup, or delete the row: it is a log"
 # Events that are kept in memory while the ledger cannot be written.
 _MOST_UNWRITTEN = 1_000
 
@@ -60,7 +62,7 @@ class Turns:
             namespace_key(namespace),
             since,
         )
-        return [{**dict(row), "episodes": json.loads(row["episodes"])} for row in rows]
+        return [_as_decision(row) for row in rows]
 
     def last_look(self, namespace: Namespace, question: str) -> Recall | None:
         """The newest decision about this question, without its memories; None without one."""
@@ -72,9 +74,10 @@ class Turns:
         )
         if not rows:
             return None
-        last = rows[0]
-        margin, look = last["margin"] or 0.0, Look(last["look"])
-        return Recall(View(last["view"]), last["reason"], look=look, margin=margin)
+        with intact(f"the last decision of the gate about {question!r}", _REMEDY):
+            last = rows[0]
+            margin, look = last["margin"] or 0.0, Look(last["look"])
+            return Recall(View(last["view"]), last["reason"], look=look, margin=margin)
 
     def all(self, namespace: Namespace) -> list[Turn]:
         """The questions, oldest first; a second look belongs to the question before it."""
@@ -102,9 +105,25 @@ class Turns:
         """What happened of this kind, oldest first."""
         rows = self._database.rows("SELECT * FROM events WHERE kind = ? ORDER BY id", kind)
         events = [*map(dict, rows), *(one for one in self._unwritten if one["kind"] == kind)]
-        return [{"at": event["at"], **json.loads(event["detail"])} for event in events]
+        return [_as_event(event) for event in events]
+
+    def faults(self) -> list[str]:
+        """Decisions and events that cannot be read."""
+        faults = unreadable(self._database.rows("SELECT * FROM retrievals"), _as_decision)
+        return faults + unreadable(self._database.rows("SELECT * FROM events"), _as_event)
 
     def _write_events(self) -> None:
         with self._database.write(synced=False) as db:
             db.table("events").insert_all(self._unwritten)
         self._unwritten = []
+
+
+def _as_decision(row: Any) -> dict[str, Any]:
+    with intact(f"decision {row['id']} of the gate", _REMEDY):
+        decision = {**dict(row), "episodes": value_of(row["episodes"], list)}
+        return {**decision, "view": View(row["view"]), "look": Look(row["look"])}
+
+
+def _as_event(event: Any) -> dict[str, Any]:
+    with intact(f"the event of {event['at']}", _REMEDY):
+        return {"at": event["at"], **value_of(event["detail"], dict)}

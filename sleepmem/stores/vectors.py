@@ -19,12 +19,13 @@ import numpy as np
 from sleepmem.errors import FolderError
 from sleepmem.records import Episode, Namespace, namespace_key
 from sleepmem.stores.database import Database
+from sleepmem.stores.rows import intact
 from sleepmem.stores.schema import place_of
 from sleepmem.text.pieces import pieces
 
 # Separates an episode's id from the number of its piece.
 _OF_PIECE = "#"
-_REMEDY = "`sleepmem reindex` or memory.reindex() makes all vectors anew"
+REMEDY = "`sleepmem reindex` or memory.reindex() makes all vectors anew"
 # Vectors that are read at a time, so that memory stays flat however many there are.
 _CHUNK = 4096
 # Of an owner. Named, or SQLite walks all that the owner has by another index, for these few.
@@ -132,7 +133,7 @@ class Vectors:
             "SELECT id, vector FROM pieces WHERE id IN (SELECT value FROM json_each(?))",
             json.dumps(list(piece_ids)),
         )
-        return {row[0]: _vector(row[1]) for row in rows}
+        return {row[0]: _vector(row[0], row[1]) for row in rows}
 
     def nearest(
         self,
@@ -143,15 +144,16 @@ class Vectors:
         count: int,
         waiting: bool = False,
     ) -> list[Near]:
-        """Exact search over what belongs there, nearest first; of it only what waits, if asked."""
+        """Exact search over what belongs there, nearest first; of it only what waits, if asked.
+
+        Raises:
+            LedgerError: a vector is damaged, or of other embeddings than the one given.
+        """
         source = f"{_WAITING if waiting else 'pieces WHERE namespace = ?'} AND place = ?"
         best: list[Near] = []
         length = float(np.linalg.norm(vector)) or 1.0
         for rows in self._chunks(source, namespace_key(namespace), place):
-            matrix = np.frombuffer(b"".join(row[1] for row in rows), dtype=np.float32)
-            matrix = matrix.reshape(len(rows), -1)
-            if matrix.shape[1] != len(vector):
-                continue  # of other embeddings, which `Folder.check_embeddings` tells of
+            matrix = _matrix(rows, len(vector))
             lengths = np.linalg.norm(matrix, axis=1) * length
             cosines = (matrix @ vector) / np.where(lengths, lengths, 1.0)
             first = np.argsort(-cosines)[:count]
@@ -232,7 +234,7 @@ class Vectors:
             namespace_key(namespace),
             limit,
         )
-        return [Waiting(row[0], row[1], row[2], _vector(row[3])) for row in rows]
+        return [Waiting(row[0], row[1], row[2], _vector(row[0], row[3])) for row in rows]
 
     def laid(self, piece_ids: Iterable[str], place: str | None) -> None:
         """The index has them there now; None: nowhere."""
@@ -280,10 +282,11 @@ class Vectors:
     def faults(self) -> list[str]:
         """Vectors that are none, or not as long as most are."""
         rows = self._database.rows(
-            "SELECT id FROM pieces WHERE typeof(vector) != 'blob' OR length(vector) != ("
-            "SELECT length(vector) FROM pieces GROUP BY 1 ORDER BY count(*) DESC LIMIT 1)"
+            "SELECT id FROM pieces WHERE typeof(vector) != 'blob' OR length(vector) % 4 "
+            "OR length(vector) != (SELECT length(vector) FROM pieces GROUP BY 1 "
+            "ORDER BY count(*) DESC LIMIT 1)"
         )
-        return [f"the vector of {row[0]} is damaged. {_REMEDY}" for row in rows]
+        return [f"the vector of {row[0]} is damaged. {REMEDY}" for row in rows]
 
     def misplaced(self) -> list[str]:
         """Ids of episodes whose pieces do not stand where they belong, or are gone."""
@@ -320,5 +323,20 @@ def _bytes(vector: np.ndarray | Sequence[float]) -> bytes:
     return np.asarray(vector, dtype=np.float32).tobytes()
 
 
-def _vector(written: bytes) -> np.ndarray:
-    return np.frombuffer(written, dtype=np.float32)
+def _matrix(rows: Sequence[Any], width: int) -> np.ndarray:
+    """The vectors of these rows, of so many numbers."""
+    size = width * np.dtype(np.float32).itemsize
+    for piece_id, written, *_ in rows:
+        if type(written) is not bytes or len(written) != size:
+            _vector(piece_id, written, width)
+    matrix = np.frombuffer(b"".join(row[1] for row in rows), dtype=np.float32)
+    return matrix.reshape(len(rows), width)
+
+
+def _vector(piece_id: str, written: bytes, width: int = 0) -> np.ndarray:
+    """The vector of a piece; of so many numbers, when that is known."""
+    with intact(f"the vector of {piece_id}", REMEDY):
+        vector = np.frombuffer(written, dtype=np.float32)
+        if width and len(vector) != width:
+            raise ValueError(f"{len(vector)} numbers instead of {width}")
+        return vector

@@ -84,7 +84,8 @@ class Relatedness:
     def read(cls, text: str) -> Relatedness:
         """The inverse of `as_json`."""
         fields = json.loads(text)
-        return cls(**{**fields, "known_by": tuple(fields["known_by"])})
+        known_by = tuple(map(float, fields.pop("known_by")))
+        return cls(**{name: float(value) for name, value in fields.items()}, known_by=known_by)
 
     def is_of(self, embeddings: Embeddings) -> bool:
         """Whether it was measured of these embeddings.

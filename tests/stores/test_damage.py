@@ -5,7 +5,7 @@ import shutil
 import sqlite3
 import subprocess
 import threading
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 import sqlite_utils
@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from sleepmem import SleepMemory
 from sleepmem.cli import app
-from sleepmem.errors import ExpertError, FolderError, LedgerError
+from sleepmem.errors import ExpertError, FolderError, LedgerError, SleepmemError
 from sleepmem.stores.schema import migrations
 
 ALICE, BOB = ("alice",), ("bob",)
@@ -319,6 +319,87 @@ def test_what_was_gone_before_it_was_counted_so_stays_missed(folder):
     by_hand(folder, "DELETE FROM episodes WHERE rowid = 4")
     with opened(folder, reconcile=False) as memory:
         assert any('["bob"] 1 episodes' in fault for fault in memory.verify())
+
+
+# Rows that cannot be read
+
+
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        ("UPDATE nights SET report = 'garbage' WHERE number = 1", "night night-0001"),
+        ("UPDATE nights SET report = '[]' WHERE number = 1", "night night-0001"),
+        ("UPDATE nights SET number = NULL WHERE number = 1", "night night-0001"),
+        ("UPDATE experts SET lineage = 'x' WHERE rowid = 1", "expert night-0001-made"),
+        ("UPDATE experts SET namespace = 'x' WHERE rowid = 1", "expert night-0001-made"),
+        ("UPDATE probes SET kind = 'x' WHERE rowid = 1", "question night-0001-00000"),
+        ("UPDATE probes SET sources = 'x' WHERE rowid = 1", "question night-0001-00000"),
+        ("UPDATE gates SET gate = 'x' WHERE rowid = 1", "the gate of ('alice',)"),
+        ("UPDATE gates SET gate = '{}' WHERE rowid = 1", "the gate of ('alice',)"),
+        ("UPDATE folder SET embeddings = 'x'", "what the embeddings are known by"),
+        ("UPDATE folder SET embeddings = '[]'", "what the embeddings are known by"),
+        ("UPDATE retrievals SET episodes = 'x', view = 'x'", "decision 1 of the gate"),
+        ("INSERT INTO events VALUES (99, '2030', 'memory failed', 'x')", "the event of 2030"),
+        ("UPDATE pieces SET vector = x'0000' WHERE rowid = 2", "the vector of"),
+        ("UPDATE pieces SET vector = x'00000000' WHERE rowid = 2", "the vector of"),
+        ("UPDATE pieces SET vector = x'000000'", "the vector of"),
+        ("UPDATE episodes SET namespace = '5' WHERE rowid = 2", "the owner '5' of an episode"),
+        ("UPDATE episodes SET created_at = 'x' WHERE rowid = 2", "does not match its content"),
+        ("UPDATE episodes SET asks = 'x' WHERE rowid = 2", "rows were changed"),
+        ("UPDATE episodes SET text = CAST(x'ff' AS TEXT) WHERE rowid = 2", "is damaged"),
+        ("DROP TABLE events", "is damaged"),
+    ],
+)
+def test_a_row_that_cannot_be_read_is_told_in_a_sentence(folder, statement, told):
+    with opened(folder) as memory:
+        memory.recall(ALICE, "Who owns a boat?")
+    by_hand(folder, statement)
+    with suppress(LedgerError):
+        opened(folder).close()
+    with opened(folder, reconcile=False) as memory:
+        assert any(told in fault for fault in memory.verify())
+        for call in (
+            lambda: memory.recall(ALICE, "Who owns a boat?"),
+            lambda: memory.search(ALICE, "Where did Mara move?"),
+            lambda: memory.observe(ALICE, "Karo lives in Rome."),
+            memory.status,
+            memory.reconcile,
+            memory.reindex,
+        ):
+            with suppress(SleepmemError):
+                call()
+
+
+def test_reindexing_mends_what_is_searched_by_meaning(folder):
+    by_hand(folder, "UPDATE pieces SET vector = x'00'", "UPDATE folder SET embeddings = 'x'")
+    with opened(folder) as memory:
+        with pytest.raises(LedgerError, match="reindex"):
+            memory.recall(ALICE, "Who owns a boat?")
+        memory.reindex()
+        assert memory.verify() == []
+        assert memory.recall(ALICE, "Who owns a boat?").episodes
+
+
+def test_what_was_changed_is_not_recalled(folder):
+    by_hand(folder, "UPDATE episodes SET text = 'Eve owns the red boat.' WHERE rowid = 2")
+    for how in ({}, {"read_only": True}):
+        changed = pytest.raises(LedgerError, match="does not match its content")
+        with opened(folder, **how) as memory, changed:
+            memory.recall(ALICE, "Who owns the boat?")
+
+
+def test_a_ledger_that_knows_nothing_of_its_folder_is_damaged(folder):
+    by_hand(folder, "DELETE FROM folder")
+    for how in ({}, {"read_only": True}):
+        with pytest.raises(LedgerError, match="Restore"):
+            opened(folder, **how)
+
+
+def test_checksums_that_are_nested_too_deep_are_damage(folder):
+    for checksums in folder.glob("experts/*/sha256.json"):
+        checksums.write_text("[" * 100_000)
+    with pytest.raises(ExpertError, match="incomplete"):
+        opened(folder)
 
 
 # An expert of somebody else
