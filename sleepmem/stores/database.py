@@ -87,8 +87,9 @@ class Database:
                 self.db.execute("PRAGMA journal_mode=WAL")
                 self.db.execute("PRAGMA synchronous=FULL")
                 if migrations.pending(self.db):
-                    migrations.apply(self.db)
+                    # First: whoever is killed in between leaves a file that is known as ours.
                     self.db.execute(f"PRAGMA application_id={APPLICATION_ID}")
+                    migrations.apply(self.db)
                 # Read once, the log is there, and stays as long as a connection does.
                 self.db.execute("SELECT 1 FROM sqlite_master").fetchone()
             file = path.absolute()

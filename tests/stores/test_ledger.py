@@ -53,6 +53,26 @@ def test_episodes_are_on_the_disk_before_close(ledger, path):
     assert ledger.database.db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
 
 
+def test_whoever_is_killed_in_the_first_opening_leaves_no_foreign_file(path):
+    code = """
+import os, sys
+from pathlib import Path
+from sqlite_utils import Migrations
+made = Migrations.ensure_migrations_table
+def dies(self, db):
+    made(self, db)
+    os._exit(9)
+Migrations.ensure_migrations_table = dies
+from sleepmem.stores.ledger import Ledger
+Ledger(Path(sys.argv[1]))
+"""
+    killed = subprocess.run([sys.executable, "-c", code, path], check=False)
+    assert killed.returncode == 9
+    with closing(Ledger(path)) as ledger:
+        ledger.episodes.add(TOLD)
+        assert ledger.verify() == []
+
+
 def test_the_same_episode_is_stored_once(ledger):
     for _ in range(2):
         assert ledger.episodes.add(TOLD) == []
