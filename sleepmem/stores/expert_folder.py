@@ -186,17 +186,20 @@ def write_expert(
 
 
 def write_checksums(folder: Path) -> None:
-    (folder / CHECKSUMS).write_text(json.dumps(_checksums(folder)))
+    """Of all files that lie there now; what comes to lie beside them later is no part of it."""
+    files = [file.name for file in sorted(folder.iterdir()) if file.is_file()]
+    written = _checksums(folder, [name for name in files if name != CHECKSUMS])
+    (folder / CHECKSUMS).write_text(json.dumps(written))
 
 
 def check_expert(folder: Path) -> None:
-    """Raise ExpertError unless the folder's files are those that its checksums name."""
+    """Raise ExpertError unless the files that its checksums name are there, and as written."""
+    written = _written(folder)
     try:
-        written = json.loads((folder / CHECKSUMS).read_text())
-    except (OSError, ValueError, RecursionError):
-        missing = f"the expert folder {folder} is missing or incomplete."
-        raise ExpertError(f"{missing} {_REMEDY}") from None
-    if _checksums(folder) != written:
+        is_sound = _checksums(folder, written) == written
+    except OSError:
+        is_sound = False
+    if not is_sound:
         raise ExpertError(
             f"the expert folder {folder} is damaged: its files are not the ones that were "
             f"written. {_REMEDY}"
@@ -204,15 +207,28 @@ def check_expert(folder: Path) -> None:
 
 
 def seal_of(folder: Path) -> str:
-    """One hash of the names and contents of an expert's files."""
-    return hashlib.sha256(json.dumps(_checksums(folder)).encode()).hexdigest()
+    """One hash of the names and contents of an expert's files, which are sound."""
+    return hashlib.sha256(json.dumps(_written(folder)).encode()).hexdigest()
 
 
-def _checksums(folder: Path) -> dict[str, str]:
+def _written(folder: Path) -> dict[str, str]:
+    """The checksums beside the files, by name.
+
+    Raises:
+        ExpertError: there are none that can be read.
+    """
+    try:
+        return dict(json.loads((folder / CHECKSUMS).read_text()).items())
+    except (OSError, ValueError, AttributeError, RecursionError):
+        missing = f"the expert folder {folder} is missing or incomplete."
+        raise ExpertError(f"{missing} {_REMEDY}") from None
+
+
+def _checksums(folder: Path, names: Iterable[str]) -> dict[str, str]:
     checksums = {}
-    for file in sorted(folder.iterdir()):
-        if file.is_file() and file.name != CHECKSUMS:
-            checksums[file.name] = hashlib.sha256(file.read_bytes()).hexdigest()
+    for name in names:
+        content = _inside(folder, name).read_bytes()
+        checksums[name] = hashlib.sha256(content).hexdigest()
     return checksums
 
 

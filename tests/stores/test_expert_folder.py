@@ -129,6 +129,30 @@ def test_the_files_of_another_expert_are_refused(tmp_path, folders):
     folders.check(SECOND)
 
 
+def test_what_lies_beside_the_files_of_an_expert_is_no_part_of_it(tmp_path, folders):
+    folders.write(FIRST, save)
+    folders.promote(FIRST)
+    folder = tmp_path / "experts" / FIRST
+    (folder / ".DS_Store").write_bytes(b"Bud1")
+    (folder / "thumbs").mkdir()
+    folders.check(FIRST)
+    (folder / "weights").write_bytes(b"1234567x")
+    with pytest.raises(ExpertError, match="damaged"):
+        folders.check(FIRST)
+    (folder / "weights").unlink()
+    with pytest.raises(ExpertError, match="damaged"):
+        folders.check(FIRST)
+
+
+@pytest.mark.parametrize("written", ["{}", "[]", "5", '{"../x": "1"}', '{"settings": "1"}'])
+def test_checksums_that_name_other_files_are_refused(tmp_path, folders, written):
+    folders.write(FIRST, save)
+    folders.promote(FIRST)
+    (tmp_path / "experts" / FIRST / "sha256.json").write_text(written)
+    with pytest.raises(ExpertError):
+        folders.check(FIRST)
+
+
 def test_what_nobody_wrote_here_is_no_expert(tmp_path, folders):
     write_expert(tmp_path / "experts" / FIRST, save)
     with pytest.raises(ExpertError, match="another expert's files"):
