@@ -79,8 +79,8 @@ class Folder:
         seals = self.ledger.lineage.seals
         self.experts = ExpertFolders(path, seals)
         try:
+            mark.check_mark(path, self.ledger.id, read_only=read_only)
             if not read_only:
-                mark.check_mark(path, self.ledger.id)
                 self.experts.seal_old(seals.open())
             self.buffer = Buffer(self.ledger, embeddings, self._index(chroma_client))
         except BaseException:

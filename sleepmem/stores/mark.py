@@ -38,8 +38,8 @@ def check_ledger(folder: Path) -> None:
         )
 
 
-def check_mark(folder: Path, ledger_id: str) -> None:
-    """Mark the folder as this ledger's, once.
+def check_mark(folder: Path, ledger_id: str, *, read_only: bool = False) -> None:
+    """Mark the folder as this ledger's, once; with `read_only` look alone.
 
     Raises:
         LedgerError: it is another ledger's.
@@ -55,6 +55,8 @@ def check_mark(folder: Path, ledger_id: str) -> None:
                 f"{LEDGER} was replaced by another memory's, or by a new one. Restore the own one "
                 f"from a backup; or, to go on with this one, delete {', '.join(_BESIDE)} beside it."
             )
+    if read_only:
+        return
     # A folder that cannot be written now is marked when it can be.
     with suppress(OSError):
         new = mark.with_name(f"{MARK}.tmp")

@@ -88,6 +88,19 @@ def test_a_ledger_that_is_gone_is_no_new_memory(folder, damage, how):
         assert memory.verify() == []
 
 
+@pytest.mark.parametrize("command", ["status", "report"])
+def test_a_ledger_that_was_replaced_is_not_read_either(folder, command):
+    new(folder)
+    with pytest.raises(LedgerError, match="replaced"):
+        opened(folder, read_only=True)
+    done = run(app, [command, str(folder), *(["-n", "alice"] if command == "report" else [])])
+    assert done.exit_code == 1
+    assert "replaced" in done.output
+    (folder / "ledger.id").unlink()
+    opened(folder, read_only=True).close()
+    assert not (folder / "ledger.id").exists()
+
+
 @pytest.mark.parametrize("left", ["nights.db", "chroma", "experts", "ledger.id"])
 def test_whatever_lies_beside_it_tells_that_there_was_one(folder, left):
     (folder / "chroma").mkdir()
