@@ -82,8 +82,6 @@ class Episodes:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._counts: dict[Namespace, int] = {}
-        self._counted_at = 0
 
     def tell(self, episode: Episode) -> Episode:
         """Store what the clock has dated, and return it as it is stored.
@@ -145,8 +143,6 @@ class Episodes:
             replaced = db.conn.execute(
                 _SAID_AGAIN, [episode.id, key, *told, episode.created_at, rowid]
             ).fetchall()
-        if episode.namespace in self._counts:
-            self._counts[episode.namespace] += 1
         return [gone[0] for gone in replaced]
 
     def complete(
@@ -314,21 +310,11 @@ class Episodes:
         return {row["id"]: _asking(row) for row in rows}
 
     def count(self, namespace: Namespace) -> int:
-        """How many an owner has.
-
-        What other processes add is counted when the folder has grown to twice its size.
-        """
-        newest = self._database.rows("SELECT coalesce(max(rowid), 0) FROM episodes")[0][0]
-        if newest > 2 * self._counted_at:
-            self._counts.clear()
-            self._counted_at = newest
-        if namespace not in self._counts:
-            rows = self._database.rows(
-                "SELECT count(*) AS number FROM episodes WHERE namespace = ?",
-                namespace_key(namespace),
-            )
-            self._counts[namespace] = int(rows[0]["number"])
-        return self._counts[namespace]
+        """How many an owner has, by the tally that is kept of them."""
+        rows = self._database.rows(
+            "SELECT episodes FROM tallies WHERE namespace = ?", namespace_key(namespace)
+        )
+        return int(rows[0][0] or 0) if rows else 0
 
     def on_days(self, namespace: Namespace, first: str, *, last: str, limit: int) -> list[Episode]:
         """What happened from one day to another, newest first; ISO dates, both included.

@@ -1,6 +1,7 @@
 """Full-text search: it stays with one owner, in any script, and knows what is rare."""
 
 import dataclasses
+from contextlib import suppress
 
 import pytest
 from _values import LATER, TOLD
@@ -80,6 +81,15 @@ def test_words_that_another_process_told_are_found_and_counted(ledger):
     other.close()
     assert ledger.search(("alice",), "orla bee7", limit=1)[0].text == "Orla keeps bee7."
     assert ledger.episodes.count(("alice",)) == 10
+
+
+def test_what_was_taken_back_is_not_counted(ledger):
+    ledger.episodes.add(TOLD)
+    assert ledger.episodes.count(("alice",)) == 1
+    with suppress(ZeroDivisionError), ledger.database.write():
+        ledger.episodes.tell(dataclasses.replace(TOLD, text="Jon has a boat.", message_id="m9"))
+        _ = 1 / 0
+    assert ledger.episodes.count(("alice",)) == len(ledger.episodes.all()) == 1
 
 
 def test_what_is_rare_and_found_is_of_one_owner(ledger):
