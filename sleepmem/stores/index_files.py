@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import weakref
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
@@ -89,6 +90,8 @@ class FilesIndex:
             self._owned.release()
 
     def _own(self) -> None:
+        if self._owned.is_locked:  # by this one, for a child that has ended since
+            return
         try:
             self._owned.acquire(timeout=0)
         except Timeout:
@@ -133,6 +136,7 @@ class _Child:
             # Ctrl-C ends the agent, which ends this one when nothing more is to be written.
             start_new_session=True,
         )
+        _CHILDREN.add(self)
         self._answers: queue.Queue[str] = queue.Queue()
         threading.Thread(target=self._listen, daemon=True).start()
 
@@ -155,6 +159,14 @@ class _Child:
         answer: dict[str, Any] = json.loads(line)
         return answer
 
+    def forget(self) -> None:
+        """In a fork of its parent: hold no end of its pipes, or it would outlive its parent."""
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe and not pipe.closed:
+                os.dup2(nowhere, pipe.fileno())
+        os.close(nowhere)
+
     def stop(self, *, kill: bool) -> None:
         """End it: by itself, else by force."""
         with contextlib.suppress(OSError):
@@ -174,6 +186,16 @@ class _Child:
             self._answers.put(line)
         self._answers.put("")
         self._process.stdout.close()
+
+
+def _forget_all() -> None:
+    for child in list(_CHILDREN):
+        child.forget()
+
+
+_CHILDREN: weakref.WeakSet[_Child] = weakref.WeakSet()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)
 
 
 def _as_text(vectors: np.ndarray) -> str:

@@ -4,11 +4,14 @@ import os
 import shutil
 import signal
 import sqlite3
+import subprocess
+import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 
 import chromadb
 import numpy as np
+import psutil
 import pytest
 from _values import HashedWords, put_expert
 from filelock import FileLock
@@ -35,6 +38,56 @@ def memory(tmp_path, monkeypatch):
             memory.observe(ALICE, text)
         assert memory.ledger.vectors.number_lying(ALICE, Place.EPISODES, most=99) == 16
         yield memory
+
+
+def test_the_index_is_let_go_however_often_its_process_died(memory):
+    for _ in range(2):
+        index_of(memory)._child._process.kill()
+        index_of(memory)._child._process.wait()
+        with suppress(IndexFault):
+            index_of(memory).ids("any")
+        index_of(memory).ids("any")
+    memory.close()
+    with FileLock(memory.folder / "index.lock", timeout=0):
+        assert True
+
+
+PARENT = """
+import os, signal, sys, time
+from _values import HashedWords
+from sleepmem import SleepMemory
+import sleepmem.stores.buffer as buffer
+buffer.WAITING = 4
+memory = SleepMemory.open(sys.argv[1], embeddings=HashedWords())
+for n in range(9):
+    memory.observe(("alice",), f"Mara saw whale {n}.")
+fork = os.fork()
+if not fork:
+    os.close(1)
+    os.close(2)
+    time.sleep(60)
+    os._exit(0)
+print(memory.buffer._index._child._process.pid, fork, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_the_index_process_ends_with_its_parent_whatever_forks_live(tmp_path):
+    start = [sys.executable, "-c", PARENT, tmp_path / "m"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    told = subprocess.run(start, stdout=subprocess.PIPE, env=environment, check=False).stdout
+    child, fork = map(int, told.split())
+    try:
+        for _ in range(200):
+            if not psutil.pid_exists(child) or psutil.Process(child).status() == "zombie":
+                break
+            time.sleep(0.05)
+        else:
+            pytest.fail("the index's process lives on")
+        assert psutil.pid_exists(fork)
+    finally:
+        os.kill(fork, signal.SIGKILL)
 
 
 def near(memory, count=20):
