@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -29,27 +30,28 @@ def backup(database: Database, to: Path) -> None:
         raise FolderError(
             f"{to} exists; a backup overwrites nothing. Choose a folder that is not there yet."
         )
-    temporary = to.with_name(f".{to.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    beside: Path | None = None
     try:
-        temporary.mkdir(parents=True)
-        database.copy(temporary / LEDGER)
-        _copy_experts(database.path.parent, temporary)
-        for path in sorted(temporary.rglob("*"), reverse=True):
+        to.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=".backup-", dir=to.parent))
+        copy = beside / "copy"
+        copy.mkdir()
+        database.copy(copy / LEDGER)
+        _copy_experts(database.path.parent, copy)
+        for path in (*sorted(copy.rglob("*"), reverse=True), copy):
             _sync(path)
-        temporary.rename(to)
+        copy.rename(to)
         _sync(to.parent)
     except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
         if isinstance(error, FolderError):
             raise
         raise FolderError(
             f"the backup {to} could not be written ({error.strerror or error}); make room or "
             "choose another place."
         ) from error
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    finally:
+        if beside is not None:
+            shutil.rmtree(beside, ignore_errors=True)
 
 
 def _copy_experts(folder: Path, copy: Path) -> None:

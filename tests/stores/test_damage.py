@@ -559,8 +559,7 @@ def test_a_backup_overwrites_nothing(folder, there):
 
 def test_a_backup_is_whole_or_none(folder, monkeypatch):
     to = folder.parent / "copy"
-    (folder.parent / ".copy.tmp").mkdir()
-    (folder.parent / ".copy.tmp" / "left").touch()  # by one that was killed
+    beside = sorted(folder.parent.iterdir())
 
     def full(*given, **named):
         raise OSError(28, "No space left on device")
@@ -570,12 +569,23 @@ def test_a_backup_is_whole_or_none(folder, monkeypatch):
             patched.setattr(shutil, "copytree", full)
             with pytest.raises(FolderError, match=r"copy could not be written \(No space left"):
                 memory.backup(to)
-        assert not list(folder.parent.glob("*copy*")) + list(folder.parent.glob(".copy*"))
+        assert sorted(folder.parent.iterdir()) == beside
         (expert,) = memory.ledger.lineage.experts(ALICE)
         (folder / "experts" / expert.name / "adapter_config.json").write_text("?")
         with pytest.raises(ExpertError, match="damaged"):
             memory.backup(to)
-        assert not list(folder.parent.glob("*copy*")) + list(folder.parent.glob(".copy*"))
+        assert sorted(folder.parent.iterdir()) == beside
+
+
+def test_a_backup_touches_nothing_beside_it(folder):
+    others = folder.parent / ".copy.tmp"
+    others.mkdir()
+    (others / "mine").touch()
+    with opened(folder) as memory:
+        memory.backup(folder.parent / "copy")
+    assert (others / "mine").exists()
+    assert sorted(path.name for path in folder.parent.iterdir()) == [".copy.tmp", "copy", "m"]
+    assert (folder.parent / "copy").stat().st_mode == folder.stat().st_mode
 
 
 def test_no_backup_is_made_of_a_ledger_that_is_gone(folder):
