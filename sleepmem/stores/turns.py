@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +35,8 @@ class Turns:
         self._database = database
         # Events that could not be written yet: the disk may be full, or the ledger locked.
         self._unwritten: list[dict[str, str]] = []
+        # Never held while the ledger is waited for.
+        self._lock = threading.Lock()
 
     def log(self, namespace: Namespace, question: str, *, recall: Recall, tokens: int) -> None:
         """Keep one decision of the gate, and the memory tokens that it put into the prompt."""
@@ -98,7 +101,8 @@ class Turns:
             FolderError: the ledger cannot be written.
         """
         event = {"at": now(), "kind": kind, "detail": json.dumps(detail)}
-        self._unwritten = [*self._unwritten, event][-_MOST_UNWRITTEN:]
+        with self._lock:
+            self._unwritten = [*self._unwritten, event][-_MOST_UNWRITTEN:]
         self._write_events()
 
     def events(self, kind: str) -> list[dict[str, Any]]:
@@ -113,9 +117,16 @@ class Turns:
         return faults + unreadable(self._database.rows("SELECT * FROM events"), _as_event)
 
     def _write_events(self) -> None:
-        with self._database.write(synced=False) as db:
-            db.table("events").insert_all(self._unwritten)
-        self._unwritten = []
+        events: list[dict[str, str]] = []
+        try:
+            with self._database.write(synced=False) as db:
+                with self._lock:
+                    events, self._unwritten = self._unwritten, []
+                db.table("events").insert_all(events)
+        except BaseException:
+            with self._lock:
+                self._unwritten = [*events, *self._unwritten][-_MOST_UNWRITTEN:]
+            raise
 
 
 def _as_decision(row: Any) -> dict[str, Any]:

@@ -73,6 +73,20 @@ Ledger(Path(sys.argv[1]))
         assert ledger.verify() == []
 
 
+def test_no_event_is_lost_between_threads(ledger):
+    def tell(thread):
+        for number in range(20):
+            ledger.turns.log_event("told", what=f"{thread} {number}")
+
+    threads = [threading.Thread(target=tell, args=(thread,)) for thread in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({event["what"] for event in ledger.turns.events("told")}) == 160
+    assert len(ledger.turns.events("told")) == 160
+
+
 def test_the_same_episode_is_stored_once(ledger):
     for _ in range(2):
         assert ledger.episodes.add(TOLD) == []
