@@ -5,7 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from contextlib import closing
+from contextlib import closing, contextmanager
 
 import numpy as np
 import pytest
@@ -73,18 +73,27 @@ Ledger(Path(sys.argv[1]))
         assert ledger.verify() == []
 
 
-def test_no_event_is_lost_between_threads(ledger):
-    def tell(thread):
-        for number in range(20):
-            ledger.turns.log_event("told", what=f"{thread} {number}")
+def test_no_event_is_lost_between_threads(ledger, monkeypatch):
+    """One comes in another thread right when those before it are written."""
+    write, has_come, is_over = ledger.database.write, threading.Event(), threading.Event()
+    other = threading.Thread(target=lambda: ledger.turns.log_event("told", what="meanwhile"))
 
-    threads = [threading.Thread(target=tell, args=(thread,)) for thread in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len({event["what"] for event in ledger.turns.events("told")}) == 160
-    assert len(ledger.turns.events("told")) == 160
+    @contextmanager
+    def watched(**how):
+        if threading.current_thread() is other:
+            has_come.set()
+            is_over.wait(10)
+        with write(**how) as db:
+            yield db
+        if threading.current_thread() is not other:
+            other.start()
+            has_come.wait(10)
+
+    monkeypatch.setattr(ledger.database, "write", watched)
+    ledger.turns.log_event("told", what="first")
+    is_over.set()
+    other.join()
+    assert [event["what"] for event in ledger.turns.events("told")] == ["first", "meanwhile"]
 
 
 def test_the_same_episode_is_stored_once(ledger):
