@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -41,6 +43,22 @@ def check_setting(value: object, kinds: Any, *, what: str, expected: str) -> Non
     check(value, kinds, what=what, expected=expected, error=ConfigError)
 
 
+def check_path(value: object, *, what: str, expected: str) -> None:
+    """Of what may name a file or a folder: that this system could have one of that name."""
+    check_setting(value, (str, Path), what=what, expected=expected)
+    try:
+        os.lstat(str(value))
+    except ValueError as error:  # a null, or half a surrogate pair
+        reason = str(error)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            return
+        reason = str(error.strerror)
+    else:
+        return
+    raise ConfigError(f"{what} is {str(value)!r:.{_SHOWN}} ({reason}); pass {expected}.")
+
+
 def texts(
     values: Iterable[str], what: str, *, error: type[SleepmemError] = EpisodeError
 ) -> tuple[str, ...]:
@@ -63,9 +81,9 @@ def check_has(value: Any, attribute: str, *, what: str, expected: str) -> None:
 
 def check_opening(folder: Any, model: Any, *, embeddings: Any, semantic: Any) -> None:
     """That they are what a memory is opened with."""
-    check_setting(folder, (str, Path), what="folder", expected="the path of the memory folder")
-    named = (str, Path, type(None))
-    check_setting(model, named, what="model", expected="a hub id or a folder, or nothing")
+    check_path(folder, what="folder", expected="the path of the memory folder")
+    if model is not None:
+        check_path(model, what="model", expected="a hub id or a folder, or nothing")
     check_setting(semantic, (Callable, type(None)), what="semantic", expected="a function")
     if embeddings is not None and not hasattr(embeddings, "embed_documents"):
         check_setting(embeddings, (), what="embeddings", expected="LangChain embeddings")

@@ -504,8 +504,8 @@ def read_config(path: Path) -> MemoryConfig:
         ConfigError: the file is not TOML, names what there is not, or holds a value that cannot be.
         OSError: the file cannot be read.
     """
-    text = path.read_text("utf-8-sig")
     try:
+        text = path.read_text("utf-8-sig")
         settings = json.dumps(tomllib.loads(text), default=str)
         return TypeAdapter(MemoryConfig).validate_json(settings, strict=True)
     except ValidationError as error:

@@ -15,6 +15,7 @@ from sleepmem.arguments import (
     check_has,
     check_id,
     check_opening,
+    check_path,
     check_setting,
     texts,
 )
@@ -281,6 +282,7 @@ class SleepMemory:
         if isinstance(messages, str | bytes) or not isinstance(messages, Sequence):
             check(messages, (), what="messages", expected="a list of LangChain messages")
         check_id(thread, "thread")
+        check(zone, (tzinfo, type(None)), what="zone", expected="a tzinfo, or nothing")
         if tools is not None:
             texts(tools, "tools")
         when = None if said_at == "" else said_at
@@ -403,7 +405,7 @@ class SleepMemory:
         A failure is logged, as an event of the ledger, too, and counted in `status`. That a run
         does not say whose memory it means is no failure of the memory: it raises.
         """
-        owner = tuple(namespace)
+        owner = check_namespace(namespace) if namespace else ()
         return safely(self._day, what, call=call, otherwise=otherwise, namespace=owner)
 
     def is_tired(self, namespace: Iterable[str]) -> bool:
@@ -481,7 +483,7 @@ class SleepMemory:
             FolderError: `path` exists or cannot be written.
             ExpertError: a live expert is missing or damaged.
         """
-        check_setting(path, (str, Path), what="path", expected="the path of a new folder")
+        check_path(path, what="path", expected="the path of a new folder")
         backup(self.ledger.database, Path(path))
 
     def verify(self) -> list[str]:

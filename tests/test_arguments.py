@@ -22,6 +22,7 @@ NOBODY = (None, 5, 1.5, {"alice"}, {"alice": 1}, object(), b"alice", [None], (("
 NO_TEXT = (5, 1.5, b"text", ["text"], {"a": 1}, object(), True)
 NO_ID = (1.5, b"m1", ["m1"], {"a": 1}, object(), True)
 NO_DATE = ("yesterday", 5, 1.5, object(), True)
+NO_PATHS = ("a\0b", "\ud800", "x" * 300, "/".join(["x" * 200] * 50))
 WRONG = {
     "observe": {
         "namespace": NOBODY,
@@ -38,6 +39,7 @@ WRONG = {
         "messages": (None, 5, "text", [5], [{"role": "user"}], [None], object()),
         "thread": NO_ID,
         "tools": ("search", 5, [5], [None], object()),
+        "zone": ("Asia/Tokyo", 5, object()),
     },
     "recall": {
         "namespace": NOBODY,
@@ -69,7 +71,8 @@ WRONG = {
     "live_experts": {"namespace": NOBODY},
     "sleep": {"namespace": NOBODY, "on_event": (5, "text"), "stop": (5, "text", True)},
     "rollback": {"namespace": NOBODY, "nights": (None, 5, "night-0001", [5], [None], object())},
-    "backup": {"path": (None, 5, b"b", ["b"], object())},
+    "backup": {"path": (None, 5, b"b", ["b"], object(), *NO_PATHS)},
+    "safely": {"namespace": (5, "alice", (b"x",), [None], object())},
 }
 
 
@@ -88,6 +91,9 @@ def test_a_wrong_type_is_refused_in_a_sentence_and_nothing_is_written(memory, ve
         "reply": AIMessage("I do not know."),
         "nights": [],
         "path": memory.folder / "copy",
+        "what": "dividing",
+        "call": lambda: 1 / 0,
+        "otherwise": None,
     }
     call = getattr(memory, verb)
     names = inspect.signature(call).parameters
@@ -114,6 +120,16 @@ def test_a_folder_is_named_by_a_path(folder):
 def test_what_it_is_opened_with_is_checked_before_anything_is_made(tmp_path, argument, value):
     with pytest.raises(ConfigError, match=f"{argument} is a"):
         SleepMemory.open(tmp_path / "m", **{argument: value})
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize("name", NO_PATHS)
+@pytest.mark.parametrize("how", [{}, {"read_only": True}])
+def test_what_no_file_can_be_named_is_no_folder_and_no_model(tmp_path, name, how):
+    with pytest.raises(ConfigError, match="folder is"):
+        SleepMemory.open(name, **how)
+    with pytest.raises(ConfigError, match="model is"):
+        SleepMemory.open(tmp_path / "m", name, **how)
     assert not (tmp_path / "m").exists()
 
 

@@ -149,6 +149,7 @@ def test_a_file_gives_the_settings_that_differ(tmp_path):
         ("[gate]\nepsilon = 2026-01-01", "gate.epsilon: Input should be a valid number"),
         ("[sleep]\nlevels = 3", "sleep.levels: Input should be a valid"),
         ("rounds =", "is not TOML"),
+        ("# \udcff", "is not TOML"),
         ("max_new_tokens = " + 5000 * "9", "is not TOML"),
         ("a = " + 3000 * "[", "is not TOML"),
         ("[sleep.seeding]\nseed = -1", "SeedingConfig.seed is -1"),
@@ -156,7 +157,7 @@ def test_a_file_gives_the_settings_that_differ(tmp_path):
 )
 def test_a_fault_in_the_file_is_named_with_its_place(tmp_path, text, sentence):
     file = tmp_path / "settings.toml"
-    file.write_text(text)
+    file.write_text(text, "utf-8", "surrogateescape")
     with pytest.raises(ConfigError, match=re.escape(sentence)) as raised:
         read_config(file)
     assert "settings.toml" in str(raised.value)

@@ -26,12 +26,12 @@ def backup(database: Database, to: Path) -> None:
         FolderError: `to` exists or cannot be written.
         ExpertError: an expert is missing or damaged.
     """
-    if to.exists() or to.is_symlink():
-        raise FolderError(
-            f"{to} exists; a backup overwrites nothing. Choose a folder that is not there yet."
-        )
     beside: Path | None = None
     try:
+        if to.exists() or to.is_symlink():
+            raise FolderError(
+                f"{to} exists; a backup overwrites nothing. Choose a folder that is not there yet."
+            )
         to.parent.mkdir(parents=True, exist_ok=True)
         beside = Path(tempfile.mkdtemp(prefix=".backup-", dir=to.parent))
         copy = beside / "copy"

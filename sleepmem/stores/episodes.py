@@ -7,7 +7,7 @@ import functools
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -32,7 +32,7 @@ OLDEST_FIRST, NEWEST_FIRST = (
     "ORDER BY created_at, rowid",
     "ORDER BY created_at DESC, rowid DESC",
 )
-_TICK = timedelta(microseconds=1)
+_TICK, _LAST = timedelta(microseconds=1), datetime.max.replace(tzinfo=UTC)
 _BUFFERED = "learned_in IS NULL AND said_again IS NULL"
 _IS_TRUE = "superseded = 0"
 _HOLDS = f"{_IS_TRUE} AND said_again IS NULL"
@@ -98,7 +98,8 @@ class Episodes:
                 episode.created_at,
             )
             if last is not None:
-                after = datetime.fromisoformat(last) + _TICK
+                # At the end of time the later one stands in a later row.
+                after = min(datetime.fromisoformat(last), _LAST - _TICK) + _TICK
                 episode = replace(episode, created_at=after.isoformat())
             self._add(episode, judged, by_clock=True)
         return episode

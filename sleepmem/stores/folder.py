@@ -125,16 +125,25 @@ class Folder:
         """
         self.check_writable()
         locks = self.path / "nights"
-        locks.mkdir(exist_ok=True)
         name = hashlib.sha256(namespace_key(namespace).encode()).hexdigest()[:32]
+        lock = FileLock(locks / f"{name}.lock", timeout=0)
         try:
-            with FileLock(locks / f"{name}.lock", timeout=0):
-                yield
+            locks.mkdir(exist_ok=True)
+            lock.acquire()
         except Timeout:
             raise FolderLocked(
                 f"a night of {namespace} is running already in {self.path}, in another process "
                 "or thread. Wait until it has ended."
             ) from None
+        except OSError as error:
+            raise FolderError(
+                f"{error.filename or locks} cannot be locked for a night ({error.strerror or error}"
+                "). Make the folder writable, and remove what stands in its place."
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     def check_writable(self) -> None:
         """Raise FolderError when the folder was opened read only."""

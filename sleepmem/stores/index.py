@@ -157,6 +157,8 @@ class ServerIndex:
             self._writing.acquire()
         except Timeout:
             raise IndexElsewhere("another process brings the server what is new") from None
+        except OSError as error:
+            raise IndexElsewhere(f"{error.filename} cannot be locked ({error})") from error
         try:
             yield
         finally:

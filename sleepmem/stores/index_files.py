@@ -96,6 +96,8 @@ class FilesIndex:
             self._owned.acquire(timeout=0)
         except Timeout:
             raise IndexElsewhere(f"another process has {self.folder} open") from None
+        except OSError as error:
+            raise IndexElsewhere(f"{error.filename} cannot be locked ({error})") from error
 
     def _stop(self, *, kill: bool = False) -> None:
         child, self._child = self._child, None

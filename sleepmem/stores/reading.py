@@ -32,11 +32,17 @@ class ReadOnlyDatabase(Database):
         self.path = path
         self._lock, self._process = threading.RLock(), os.getpid()
         self._is_copy, self.set_aside = False, None
-        if not path.exists():
+        try:
+            path.stat()
+        except (FileNotFoundError, NotADirectoryError):
             raise FolderError(
                 f"there is no memory in {path.parent}, and read_only=True makes none. "
                 "Choose the folder of a memory."
-            )
+            ) from None
+        except OSError as error:
+            raise FolderError(
+                f"{path} cannot be read ({error.strerror}). Make it and its folder readable."
+            ) from error
         self._connect()
 
     def write(self, *, synced: bool = True) -> NoReturn:

@@ -106,6 +106,30 @@ def test_closing_lets_the_folder_go_whatever_fails(tmp_path, monkeypatch):
         assert TOLD in texts(again, ALICE, ASKED)
 
 
+@pytest.mark.parametrize("what", ["nights", "lock"])
+def test_a_night_that_cannot_be_locked_is_told_in_a_sentence(tmp_path, what):
+    with opened(tmp_path, HashedWords()) as memory:
+        with memory._opened.night(ALICE):
+            pass
+        (lock,) = (memory.folder / "nights").glob("*.lock")
+        lock.unlink()
+        if what == "lock":
+            lock.mkdir()
+        else:
+            (memory.folder / "nights").rmdir()
+            (memory.folder / "nights").touch()
+        cannot = pytest.raises(FolderError, match="cannot be locked for a night")
+        with cannot, memory._opened.night(ALICE):
+            pytest.fail("it runs")
+
+
+def test_an_error_within_a_night_is_its_own(tmp_path):
+    with opened(tmp_path, HashedWords()) as memory:
+        for _ in range(2):
+            with pytest.raises(OSError, match="own"), memory._opened.night(ALICE):
+                raise OSError("its own")
+
+
 def test_a_deleted_folder_is_closed_and_may_be_made_anew(tmp_path):
     memory = opened(tmp_path, HashedWords())
     memory.observe(ALICE, TOLD)

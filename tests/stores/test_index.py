@@ -52,6 +52,18 @@ def test_the_index_is_let_go_however_often_its_process_died(memory):
         assert True
 
 
+def test_an_index_that_cannot_be_locked_is_done_without(memory):
+    found = near(memory)
+    memory.close()
+    (memory.folder / "index.lock").unlink(missing_ok=True)
+    (memory.folder / "index.lock").mkdir()
+    with SleepMemory.open(memory.folder, embeddings=HashedWords()) as again:
+        assert near(again) == found
+        again.buffer.flush(ALICE)
+        assert again.recall(ALICE, ASKED).episodes
+        assert failures(again) == []
+
+
 PARENT = """
 import os, signal, sys, time
 from _values import HashedWords

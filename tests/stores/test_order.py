@@ -258,3 +258,12 @@ def test_the_last_promotion_is_that_of_the_last_night(memory, clock):
         clock.shown -= 5 * SECOND
     last = datetime.fromisoformat(memory.ledger.nights.last_promotion(ALICE))
     assert last == NOON - 5 * SECOND
+
+
+def test_at_the_end_of_time_the_later_is_the_newer_still(tmp_path, clock):
+    clock.shown = datetime.max.replace(tzinfo=UTC)
+    with SleepMemory.open(tmp_path / "m", embeddings=HashedWords()) as memory:
+        told = [memory.observe(ALICE, f"Mara saw whale {n}.") for n in range(2)]
+        assert told[0].created_at == told[1].created_at
+        assert memory.ledger.episodes.all() == told
+        assert memory.verify() == []

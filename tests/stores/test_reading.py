@@ -178,6 +178,19 @@ def test_a_disk_that_cannot_be_written_is_read(folder):
         assert files(copy) == before
 
 
+def test_a_folder_that_may_not_be_entered_is_one_sentence(folder, monkeypatch):
+    stat = Path.stat
+
+    def refused(path, **how):
+        if path.parent == folder:
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, **how)
+
+    monkeypatch.setattr(Path, "stat", refused)
+    with pytest.raises(FolderError, match=r"cannot be read \(Permission denied"):
+        reader(folder)
+
+
 @contextmanager
 def told_and_unwritable(memory):
     """What it is told stands in the log of SQLite alone."""
