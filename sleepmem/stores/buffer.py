@@ -350,13 +350,14 @@ class Buffer:
         """What the embeddings give has so many numbers."""
         self._width = width
 
-    def clear(self, made_with: str) -> None:
-        """Forget every vector, for embeddings that are known by this.
+    def clear(self, known_by: str) -> None:
+        """Forget every vector; what the index has of them is made anew when it is written.
 
-        What the index has of them is made anew when it is written.
+        Args:
+            known_by: what the embeddings of those to come are known by.
         """
         with self._lock:
-            self._vectors.clear(made_with)
+            self._ledger.begin_index_anew(known_by)
             if self._index is not None:
                 # Held by another process, it finds nothing that is said to lie there.
                 with contextlib.suppress(IndexElsewhere):

@@ -203,7 +203,8 @@ class Folder:
         """Make the index anew with the embeddings and the server that the folder is open with.
 
         Raises:
-            FolderError: the embeddings fail; then nothing is changed.
+            FolderError: the embeddings fail, or the disk is full. Then all is as it was, or what has
+                no vector yet is found by its words until it gets one.
         """
         self.check_writable()
         try:
@@ -213,13 +214,12 @@ class Folder:
                 f"the embeddings failed ({error}), so the index in {self.path} is left as it is. "
                 "Try again once they work."
             ) from error
+        self.buffer.clear(measured.as_json())
         if not self._has_server:
             self._on_server.unlink(missing_ok=True)
-        self.buffer.clear(measured.as_json())
         self._use(measured, measured.as_json())
-        self.ledger.episodes.index_words_anew()
         for namespace in self.ledger.episodes.namespaces():
-            self.catch_up(namespace)
+            self.buffer.catch_up(namespace)
 
     def catch_up(self, namespace: Namespace) -> None:
         """Embed what was stored since, by this process or others, or before a crash.

@@ -99,6 +99,12 @@ class Ledger:
             sql = "UPDATE folder SET embeddings = ? WHERE coalesce(embeddings, '') = ''"
             db.execute(sql, [known_by])
 
+    def begin_index_anew(self, known_by: str) -> None:
+        """Forget all vectors, for other embeddings, and index all words anew; or nothing of it."""
+        with self.database.write():
+            self.vectors.clear(known_by)
+            self.episodes.index_words_anew()
+
     def verify(self) -> list[str]:
         """What is wrong, one sentence each; empty when it is sound. Re-derives every id.
 

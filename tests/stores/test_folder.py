@@ -95,6 +95,40 @@ def test_too_few_vectors_are_told(tmp_path):
         del embeddings.embed_documents
 
 
+def test_reindexing_on_a_full_disk_loses_nothing(tmp_path, monkeypatch):
+    with opened(tmp_path, HashedWords()) as memory:
+        memory.observe(ALICE, TOLD)
+        kept, measured = memory.ledger.vectors.any(), memory.ledger.embeddings
+        with monkeypatch.context() as patched:
+            patched.setattr(memory.ledger.episodes, "index_words_anew", refuse)
+            with pytest.raises(FolderError, match="full"):
+                memory.reindex()
+        assert memory.ledger.vectors.any()[0] == kept[0]
+        assert (memory.ledger.embeddings, memory.verify()) == (measured, [])
+        with monkeypatch.context() as patched:
+            patched.setattr(memory.ledger.vectors, "add", refuse)
+            with pytest.raises(FolderError, match="full"):
+                memory.reindex()
+            assert TOLD in texts(memory, ALICE, ASKED)
+            assert [row["unembedded"] for row in memory.status()] == [1]
+        assert TOLD in texts(memory, ALICE, ASKED)
+        assert [row["unembedded"] for row in memory.status()] == [0]
+        assert memory.verify() == []
+
+
+def test_recalling_on_a_full_disk_writes_nothing(tmp_path, monkeypatch):
+    with opened(tmp_path, HashedWords()) as memory:
+        memory.ledger.episodes.add(Episode(ALICE, TOLD))
+        monkeypatch.setattr(memory.ledger.vectors, "add", refuse)
+        monkeypatch.setattr(memory.ledger, "use_embeddings", refuse)
+        assert TOLD in texts(memory, ALICE, ASKED)
+        assert TOLD in [one.text for one in memory.search(ALICE, ASKED).episodes]
+
+
+def refuse(*given, **named):
+    raise FolderError("the disk is full")
+
+
 def test_closing_lets_the_folder_go_whatever_fails(tmp_path, monkeypatch):
     memory = opened(tmp_path, HashedWords())
     memory.observe(ALICE, TOLD)
