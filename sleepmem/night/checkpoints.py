@@ -1,8 +1,8 @@
 """The checkpoints of nights: read as plain data, set aside where they are anything else.
 
 A night writes dicts, lists, texts and numbers, so nothing else is read: no pickle, no constructor,
-nothing that would import a module or make an object. Whoever can write the file can make a night
-begin anew, and no more.
+nothing that would import a module or make an object. What it reads it believes: whoever can write
+the file can decide how a night that was interrupted ends, its verdict included.
 """
 
 from __future__ import annotations
