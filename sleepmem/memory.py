@@ -487,7 +487,11 @@ class SleepMemory:
         backup(self.ledger.database, Path(path))
 
     def verify(self) -> list[str]:
-        """What does not agree, one sentence each; empty when all is sound."""
+        """What does not agree, one sentence each; empty when all is sound.
+
+        Beside the process that has the index, and read only, it is not looked at:
+        `memory.buffer.sees_index()` tells.
+        """
         return [*self._opened.verify(), *recalling.faults(self._day)]
 
     def status(self) -> list[dict[str, Any]]:

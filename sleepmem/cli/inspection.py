@@ -23,7 +23,7 @@ from sleepmem.cli.app import (
 _SOUND = "sound: every episode is there and matches its hash, every expert, the index the ledger"
 _SOUND_BUT_INDEX = (
     "sound: every episode is there and matches its hash, every expert; not looked at: the index, "
-    "because the folder cannot be written"
+    "because another process has it, or the folder cannot be written"
 )
 
 
@@ -77,11 +77,12 @@ def report(
 def verify(folder: Folder, as_json: Json = False) -> None:
     """Prove that ledger, index and experts agree; exit code 1 when they do not."""
     with opened(folder, reconcile=False, or_read=True) as memory:
-        faults, sound = memory.verify(), _SOUND_BUT_INDEX if memory.read_only else _SOUND
+        faults = memory.verify()
+        is_seen = not faults and memory.buffer.sees_index()
     if as_json:
-        print_json({"sound": not faults, "faults": faults})
+        print_json({"sound": not faults, "faults": faults, "index_looked_at": is_seen})
     else:
-        for sentence in faults or [sound]:
+        for sentence in faults or [_SOUND if is_seen else _SOUND_BUT_INDEX]:
             out.say(sentence)
     raise typer.Exit(1 if faults else 0)
 

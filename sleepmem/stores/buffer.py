@@ -383,6 +383,20 @@ class Buffer:
                 return
             self._flush_if_many(namespace)
 
+    def sees_index(self) -> bool:
+        """Whether `faults` can look at the index: no other process has it, and it is in use here.
+
+        One that has nothing is seen.
+        """
+        lying = self._vectors.any_lying()
+        if lying is None:
+            return True
+        namespace, place = lying
+        try:
+            return self._index is not None and bool(self._index.ids(self._name(place, namespace)))
+        except IndexFault:
+            return False
+
     def faults(self, namespaces: Iterable[Namespace]) -> list[str]:
         """What does not agree, one sentence each."""
         faults = []

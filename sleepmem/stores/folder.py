@@ -267,7 +267,8 @@ class Folder:
     def verify(self) -> list[str]:
         """What does not agree, one sentence each; empty when all is sound.
 
-        A folder that is opened read only is looked at without its index.
+        The index is looked at when it can be (`Buffer.sees_index`): not in a folder that is opened
+        read only, nor beside the process that has it.
         """
         faults = agreement.faults(self.ledger, experts=self.experts)
         try:

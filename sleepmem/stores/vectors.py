@@ -19,7 +19,7 @@ import numpy as np
 from sleepmem.errors import FolderError
 from sleepmem.records import Episode, Namespace, namespace_key
 from sleepmem.stores.database import Database
-from sleepmem.stores.rows import intact
+from sleepmem.stores.rows import intact, namespace_of
 from sleepmem.stores.schema import place_of
 from sleepmem.text.pieces import pieces
 
@@ -243,6 +243,16 @@ class Vectors:
                 "UPDATE pieces SET lies_in = ? WHERE id IN (SELECT value FROM json_each(?))",
                 [place, json.dumps(list(piece_ids))],
             )
+
+    def any_lying(self) -> tuple[Namespace, Place] | None:
+        """An owner and a place of which the index has something; None when it has nothing."""
+        rows = self._database.rows(
+            "SELECT namespace, lies_in FROM pieces WHERE lies_in IS NOT NULL LIMIT 1"
+        )
+        if not rows:
+            return None
+        with intact("where a vector lies", REMEDY):
+            return namespace_of(rows[0][0]), Place(rows[0][1])
 
     def lost(self) -> None:
         """The index has nothing any more."""

@@ -1,5 +1,6 @@
 """The index: found is the same with it, without it, and whatever happens to it."""
 
+import json
 import os
 import shutil
 import signal
@@ -15,8 +16,10 @@ import psutil
 import pytest
 from _values import HashedWords, put_expert
 from filelock import FileLock
+from typer.testing import CliRunner
 
 from sleepmem import SleepMemory
+from sleepmem.cli import app
 from sleepmem.errors import FolderError
 from sleepmem.records import Episode
 from sleepmem.stores.buffer import INDEX_FAILED
@@ -25,6 +28,7 @@ from sleepmem.stores.index_files import FilesIndex
 from sleepmem.stores.vectors import Place
 
 ALICE = ("alice",)
+run = CliRunner().invoke
 ASKED = "Did Mara see whale 7?"
 WHALES = [f"Mara saw whale {n}." for n in range(20)]
 
@@ -62,6 +66,19 @@ def test_an_index_that_cannot_be_locked_is_done_without(memory):
         again.buffer.flush(ALICE)
         assert again.recall(ALICE, ASKED).episodes
         assert failures(again) == []
+
+
+def test_verify_says_when_it_did_not_look_at_the_index(memory):
+    assert memory.buffer.sees_index()
+    folder = str(memory.folder)
+    with SleepMemory.open(folder, embeddings=HashedWords(), reconcile=False) as beside:
+        assert not beside.buffer.sees_index()
+        assert "not looked at: the index" in run(app, ["verify", folder]).stdout
+        told = json.loads(run(app, ["verify", folder, "--json"]).stdout)
+        assert told == {"sound": True, "faults": [], "index_looked_at": False}
+    memory.close()
+    assert json.loads(run(app, ["verify", folder, "--json"]).stdout)["index_looked_at"]
+    assert "the index the ledger" in run(app, ["verify", folder]).stdout
 
 
 PARENT = """
