@@ -203,8 +203,8 @@ class Folder:
         """Make the index anew with the embeddings and the server that the folder is open with.
 
         Raises:
-            FolderError: the embeddings fail, or the disk is full. Then all is as it was, or what has
-                no vector yet is found by its words until it gets one.
+            FolderError: the embeddings fail, or the disk is full. Then all is as it was, or what
+                has no vector yet is found by its words until it gets one.
         """
         self.check_writable()
         try:
