@@ -376,6 +376,12 @@ def count_what_was_told(db: Database) -> None:
         tally_nights(db, namespace, number=number)
 
 
+@migrations()
+def know_embeddings_again(db: Database) -> None:
+    # What they give for a certain text is kept beside how their cosines are read: measured anew.
+    db.execute("UPDATE folder SET embeddings = NULL")
+
+
 def tally(db: Database, namespace: str, *, stored: str) -> None:
     """Count an episode that is stored: what `stored_of` gives for its row."""
     db.conn.execute(

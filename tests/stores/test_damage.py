@@ -415,6 +415,18 @@ def test_checksums_that_are_nested_too_deep_are_damage(folder):
         opened(folder)
 
 
+def test_a_ledger_from_before_gets_what_its_embeddings_are_known_by(folder):
+    by_hand(
+        folder,
+        """UPDATE folder SET embeddings = '{"unrelated": 0.1, "related": 0.4, "spread": 0.1}'""",
+        "DELETE FROM _sqlite_migrations WHERE name = 'know_embeddings_again'",
+    )
+    with opened(folder) as memory:
+        assert memory.recall(BOB, "Who owns the boat?").episodes
+        assert "known_by" in memory.ledger.embeddings
+        assert memory.verify() == []
+
+
 # An expert of somebody else
 
 
