@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+from sleepmem.errors import LedgerError
 from sleepmem.records import USER, Episode, Namespace, namespace_key
 from sleepmem.stores.database import Database
 from sleepmem.stores.rows import RESTORE, intact, namespace_of
@@ -99,7 +100,8 @@ class Episodes:
             )
             if last is not None:
                 # At the end of time the later one stands in a later row.
-                after = min(datetime.fromisoformat(last), _LAST - _TICK) + _TICK
+                with intact(f"the time of an episode of {episode.namespace}"):
+                    after = min(datetime.fromisoformat(last), _LAST - _TICK) + _TICK
                 episode = replace(episode, created_at=after.isoformat())
             self._add(episode, judged, by_clock=True)
         return episode
@@ -293,8 +295,8 @@ class Episodes:
         )
         found = {}
         for row in rows:
-            for episode in as_episodes([row]):
-                found[row["id"]] = (episode, _asking(row))
+            with contextlib.suppress(LedgerError):  # `faults` names it; the others are found
+                found[row["id"]] = (_as_stored(row), _asking(row))
         return found
 
     def stored(self, episode_ids: Iterable[str]) -> list[Episode]:

@@ -133,7 +133,7 @@ def test_the_lines_of_a_night(evil: str, monkeypatch: pytest.MonkeyPatch) -> Non
     assert f"night-0001 of {TAME.replace('/', '%2F')}: skipped, {TAME}" in printed
     assert json.loads(run(app, ["sleep", evil, "--json"]).stdout)[0]["reason"] == EVIL
     monkeypatch.setattr(SleepMemory, "sleep", fails)
-    assert tame(run(app, ["sleep", evil])) == f"error: {TAME}"
+    assert tame(run(app, ["sleep", evil])).split("error: ")[1:] == [TAME + " ", TAME]
 
 
 @pytest.mark.parametrize(

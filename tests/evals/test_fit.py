@@ -51,7 +51,7 @@ def test_every_message_tells_its_facts_and_no_unknown(template):
 
 def test_the_cases_are_the_same_for_every_model_and_differ():
     def cases(kind):
-        return people.drawn(random.Random("x"), 500, kind)
+        return people.drawn(random.Random("x"), 500, make=kind)
 
     assert cases(people.newest) == cases(people.newest)
     assert len(set(cases(people.newest))) == 500

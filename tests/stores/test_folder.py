@@ -98,12 +98,13 @@ def test_too_few_vectors_are_told(tmp_path):
 def test_reindexing_on_a_full_disk_loses_nothing(tmp_path, monkeypatch):
     with opened(tmp_path, HashedWords()) as memory:
         memory.observe(ALICE, TOLD)
-        kept, measured = memory.ledger.vectors.any(), memory.ledger.embeddings
+        pieces = "SELECT id, vector FROM pieces ORDER BY id"
+        kept, measured = memory.ledger.database.rows(pieces), memory.ledger.embeddings
         with monkeypatch.context() as patched:
             patched.setattr(memory.ledger.episodes, "index_words_anew", refuse)
             with pytest.raises(FolderError, match="full"):
                 memory.reindex()
-        assert memory.ledger.vectors.any()[0] == kept[0]
+        assert list(map(tuple, memory.ledger.database.rows(pieces))) == list(map(tuple, kept))
         assert (memory.ledger.embeddings, memory.verify()) == (measured, [])
         with monkeypatch.context() as patched:
             patched.setattr(memory.ledger.vectors, "add", refuse)

@@ -201,7 +201,7 @@ def test_what_came_of_a_message_is_kept_beside_it(ledger):
     ledger.episodes.add(TOLD)
     ledger.episodes.add(OTHERS)
     assert ledger.episodes.outcome(TOLD.id) is None
-    ledger.episodes.complete(("alice",), "m1", outcome="Noted.")
+    ledger.episodes.complete(("alice",), "m1", thread=None, outcome="Noted.")
     assert ledger.episodes.outcome(TOLD.id) == "Noted."
     assert ledger.episodes.outcome(OTHERS.id) is ledger.episodes.outcome("nobody's") is None
     assert ledger.episodes.all(("alice",)) == [TOLD]

@@ -64,14 +64,14 @@ def read(local: LocalModel, count: int) -> Iterator[Measure]:
     """Memories in the context: one to eight of them, the newest of two, and none that tells."""
     for memories in _READ:
         cases = people.drawn(
-            _rng("read", memories), count, partial(people.reading, memories=memories)
+            _rng("read", memories), count, make=partial(people.reading, memories=memories)
         )
         name = f"reads {memories} memor{'ies' if memories > 1 else 'y'}"
         advice = f"recall fewer memories (GateConfig.memories_per_question), or {_LARGER}"
         yield Measure(name, _right(local, cases), 0.8, advice)
-    cases = people.drawn(_rng("newest"), count, people.newest)
+    cases = people.drawn(_rng("newest"), count, make=people.newest)
     yield Measure("the newest of two wins", _right(local, cases), 0.8, _LARGER)
-    cases = people.drawn(_rng("unknown"), count, partial(people.unknown, memories=4))
+    cases = people.drawn(_rng("unknown"), count, make=partial(people.unknown, memories=4))
     advice = f"{_LARGER}: it would make up what it does not know, and exams reject such nights"
     yield Measure("abstains over 4 memories", _abstains(local, cases), 0.8, advice)
     alone = [case._replace(texts=()) for case in cases]
@@ -105,7 +105,7 @@ def learn(local: LocalModel, settings: SeedingConfig | None = None) -> Iterator[
         # What is asked of nobody in particular has several answers among twenty.
         if any(name in fact.asks[0] and name in fact.asks[1] for name in message.names):
             facts.append(fact)
-    strangers = [case.question for case in people.drawn(rng, 2 * _FACTS, _about_somebody)]
+    strangers = [case.question for case in people.drawn(rng, 2 * _FACTS, make=_about_somebody)]
     rows = []
     for fact in facts:
         rows.append(_row(RowKind.FACT, fact.asks[0], fact.answer))

@@ -89,7 +89,7 @@ def unknown(rng: random.Random, memories: int) -> Case:
     return Case(tuple(texts), rng.choice(own.unknown), "")
 
 
-def drawn(rng: random.Random, count: int, make: Callable[[random.Random], Case]) -> list[Case]:
+def drawn(rng: random.Random, count: int, *, make: Callable[[random.Random], Case]) -> list[Case]:
     """So many different cases."""
     cases: dict[Case, None] = {}
     while len(cases) < count:
