@@ -71,7 +71,7 @@ class LocalModel:
         cache: Path | None = None,
     ) -> None:
         loaded = load_base(str(name), config, cache=cache)
-        self._set_up(str(name), loaded, experts_per_token=experts_per_token)
+        self._set_up(str(name), loaded, experts_per_token)
 
     def twin(self) -> LocalModel:
         """Another model on the same frozen weights in memory, without any expert.
@@ -79,10 +79,12 @@ class LocalModel:
         What is put on one, or trained in it, the other does not see.
         """
         other = LocalModel.__new__(LocalModel)
-        other._set_up(self.name, self._loaded, experts_per_token=self.experts_per_token)
+        # How a tokenizer takes control tokens is a state of its own, so each has one.
+        loaded = self._loaded._replace(tokenizer=copy.deepcopy(self.tokenizer))
+        other._set_up(self.name, loaded, self.experts_per_token)
         return other
 
-    def _set_up(self, name: str, loaded: Base, *, experts_per_token: int) -> None:
+    def _set_up(self, name: str, loaded: Base, experts_per_token: int) -> None:
         self.name, self.experts_per_token, self._loaded = name, experts_per_token, loaded
         # PEFT puts its layers into a model; that which was loaded stays as it was.
         self.base = _on_the_same_weights(loaded.model)

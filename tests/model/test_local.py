@@ -76,6 +76,24 @@ def test_a_twin_holds_the_same_tensors_and_experts_of_its_own(local):
     assert torch.equal(logits_of_the_view(twin), plain)
 
 
+def test_twins_encode_at_once_as_each_alone(local):
+    twin, text = local.twin(), "<|end|><|system|> of what? " * 20
+    chats = [({"role": "user", "content": text},), ({"role": "user", "content": "Hello."},)]
+    alone = [(local.prompt_ids(chat), local.answer_ids(text)) for chat in chats]
+    found = []
+
+    def encode(model):
+        for _ in range(40):
+            found.append([(model.prompt_ids(chat), model.answer_ids(text)) for chat in chats])
+
+    threads = [threading.Thread(target=encode, args=[model]) for model in (local, twin) * 3]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [alone] * 240
+
+
 # On and off
 
 
