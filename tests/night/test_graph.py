@@ -318,6 +318,22 @@ def test_the_day_goes_on_during_the_night(opened, by_hand):
     assert memory.verify() == []
 
 
+def test_the_night_trains_on_the_days_weights_and_the_day_does_not_notice(opened, by_hand):
+    memory = opened()
+    tell(memory)
+    day = memory.chat_model(ALICE)
+    before, said = day.invoke("Hello.").text, []
+
+    def at_night(event):
+        if event.get("step") in ("seed", "exam"):
+            said.append(day.invoke("Hello.").text)
+
+    assert memory.sleep(ALICE, at_night).verdict is Verdict.PROMOTED
+    assert len(said) > 2
+    assert set(said) == {before}
+    assert memory.live_experts(ALICE) == memory.local.experts != ()
+
+
 def test_a_promoted_night_calibrates_the_gate_and_reports_it(opened, by_hand):
     memory = opened()
     tell(memory)
