@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from sleepmem.cli import app
 from sleepmem.evals.fit import measures, people, verdict
 from sleepmem.model.local import LocalModel
+from sleepmem.records import Score
 from sleepmem.stores.folder import EMBEDDED
 from sleepmem.text.language import matches
 from sleepmem.text.prompts import ABSTENTION, format_pair
@@ -116,7 +117,7 @@ def test_the_embedded_model_knows_its_world_and_no_other():
 def test_the_command_says_what_to_do_and_ends_with_a_code(monkeypatch):
     made = verdict.Fit(
         "m",
-        (measures.Measure("reads", people_score(3, 10), 0.8, "use another"),),
+        (measures.Measure("reads", Score(3, 10), 0.8, "use another"),),
         measures.Speeds(100.0, 10.0, 20.0),
         1.0,
     )
@@ -129,10 +130,6 @@ def test_the_command_says_what_to_do_and_ends_with_a_code(monkeypatch):
     read = json.loads(CliRunner().invoke(app, ["fit", "m", "--json"]).stdout)
     assert read["measures"][0]["advice"] == "use another"
     assert read["night_seconds"].keys() == {"20", "100"}
-
-
-def people_score(right, total):
-    return verdict.measures.Score(right, total)
 
 
 def test_a_model_that_is_not_there_is_one_sentence(tmp_path):

@@ -36,6 +36,8 @@ _LARGER = "use a larger instruct model"
 _DAY = "2026-05-04"
 _READ = (1, 2, 4, 8)
 _EXPERT = "fit"
+# Tokens of a memory with its question, about.
+_LINE = 60
 # Of the short seeding.
 _FACTS, _STEPS, _BATCH, _RANK = 20, 40, 12, 16
 
@@ -98,13 +100,14 @@ def write(local: LocalModel, count: int) -> Iterator[Measure]:
 def learn(local: LocalModel, settings: SeedingConfig | None = None) -> Iterator[Measure]:
     """Closed-book after a short seeding of twenty facts: another wording, and strangers."""
     rng = _rng("learn")
-    facts: list[people.Fact] = []
-    while len(facts) < _FACTS:
+    different: dict[tuple[str, ...], people.Fact] = {}
+    while len(different) < _FACTS:
         [message] = people.messages(rng, 1)
         fact = rng.choice(message.facts)
         # What is asked of nobody in particular has several answers among twenty.
         if any(name in fact.asks[0] and name in fact.asks[1] for name in message.names):
-            facts.append(fact)
+            different.setdefault(fact.asks, fact)
+    facts = list(different.values())
     strangers = [case.question for case in people.drawn(rng, 2 * _FACTS, make=_about_somebody)]
     rows = []
     for fact in facts:
@@ -152,10 +155,6 @@ class Speeds:
             + written / self.writing
             + steps * config.batch * _LINE / self.training
         )
-
-
-# Tokens of a memory with its question, about.
-_LINE = 60
 
 
 def speeds(local: LocalModel) -> Speeds:
