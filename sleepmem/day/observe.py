@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ast
-import contextlib
 import json
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime, tzinfo
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from langchain_core.messages import BaseMessage, convert_to_messages
 
@@ -24,6 +23,7 @@ from sleepmem.text.terms import normalised, terms
 _SEARCHED, _COMPARED = 2_000, 8
 # Fewer words than these are in many texts by chance.
 _FEWEST_WORDS = 3
+_QUOTED = re.compile(r"""(?:'[^'\n]*'|"[^"\n]*")""")
 # A memory's own output is for so large a share of its words what was told.
 _RECALLED = 0.5
 
@@ -177,13 +177,13 @@ def _is_recalled(day: DayContext, owner: Namespace, result: Said, asked: str) ->
 
 
 def _texts_in(result: str) -> list[str]:
-    """What a person may read of it: of JSON or a literal of Python, texts of several words."""
-    value: Any = result
-    for parse in (json.loads, ast.literal_eval):
-        with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError):
-            value = parse(result)
-            break
-    found, left = [], [value]
+    """What a person may read of it: of data, its texts of several words."""
+    try:
+        found, left = [], [json.loads(result)]
+    except (ValueError, RecursionError):
+        # As Python writes data it is not evaluated: whoever wrote it is not trusted.
+        is_data = result.lstrip()[:1] in ("[", "{")
+        found, left = _QUOTED.findall(result) if is_data else [], []
     while left:
         one = left.pop()
         if isinstance(one, str):
