@@ -167,6 +167,7 @@ class ProbeConfig(_Settings):
     ] = 4
     reading_examined: Annotated[Count, Doc("Every how manieth reading is kept for the exam.")] = 3
     pair_tokens: Annotated[Count, Doc("Most tokens of a written pair.")] = 64
+    note_tokens: Annotated[Count, Doc("Most tokens of the notes of one sentence.")] = 96
     text_tokens: Annotated[Count, Doc("Most tokens of a written question or memory.")] = 48
 
 
@@ -479,6 +480,18 @@ class ModelConfig(_Settings):
         Literal[4, 8] | None,
         Doc("Base weights in so many bits, by bitsandbytes; experts stay in full."),
     ] = None
+    habits: Annotated[
+        str,
+        Doc("A folder of `sleepmem school`; 'auto': those that ship for this very model; 'none'."),
+    ] = AUTO
+    memories: Annotated[
+        Literal["auto", "system", "user"],
+        Doc("The turn that carries memories; 'auto': as the model's profile says."),
+    ] = AUTO
+    notes: Annotated[
+        Literal["auto", "drawn", "sentences", "whole"],
+        Doc("What is taught of an episode; 'auto': as the model's profile says."),
+    ] = AUTO
 
 
 @dataclass(frozen=True)

@@ -267,6 +267,25 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Note:
+    """One statement that the teacher drew from an episode, clear without the rest of it.
+
+    `part` is the sentence of the episode that tells it. No text says that the part tells something
+    that could not be drawn. `replaced_by` is the id of the newer note that says otherwise.
+    """
+
+    episode_id: str
+    text: str
+    part: str
+    replaced_by: str = ""
+
+    @property
+    def id(self) -> str:
+        content = f"{self.episode_id}\n{self.text}"
+        return hashlib.sha256(content.encode()).hexdigest()[:24]
+
+
+@dataclass(frozen=True, slots=True)
 class Probe:
     """A question with its reference answer about an episode, written and answered by the teacher.
 
@@ -275,7 +294,8 @@ class Probe:
     it was dreamt about: when one of them no longer holds, the dream does not.
 
     `stale` is the value that this answer replaced, when it did. `taken_over` says that an earlier
-    night asked it, about what tonight's expert takes over from others.
+    night asked it, about what tonight's expert takes over from others. `note_id` is the note that a
+    fact is about, where the teacher drew notes.
     """
 
     id: str
@@ -289,6 +309,7 @@ class Probe:
     context: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     taken_over: bool = False
+    note_id: str = ""
 
 
 class View(StrEnum):

@@ -37,7 +37,7 @@ def config(exam=LOOSE, **changed):
     )
 
 
-def hand_made(teacher, episodes, *, archive, asked, ids):
+def hand_made(teacher, episodes, *, archive, asked, ids, source=None):
     """Per episode: two wordings that teach, one for the exam, one thing never said.
 
     Episodes that say "hard" cannot be proven.

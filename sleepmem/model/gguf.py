@@ -6,6 +6,7 @@ import hashlib
 import shutil
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from huggingface_hub.constants import HF_HOME
@@ -19,8 +20,15 @@ SUFFIX = ".gguf"
 _KEPT_AS = torch.float16
 
 
-def unpacked(file: Path, cache: Path | None = None) -> Path:
-    """The folder that holds the file's weights as safetensors, and its tokenizer.
+class Unpacked(NamedTuple):
+    """The folder of a file's weights as safetensors, with its tokenizer; and the file's hash."""
+
+    folder: Path
+    sha256: str
+
+
+def unpacked(file: Path, cache: Path | None = None) -> Unpacked:
+    """The file as a model folder.
 
     It is named by the file's hash, so another file of the same name is unpacked anew; half of one
     never lies there.
@@ -39,7 +47,7 @@ def unpacked(file: Path, cache: Path | None = None) -> Path:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
     folder = cache / f"{file.stem}-{digest[:16]}"
     if folder.exists():
-        return folder
+        return Unpacked(folder, digest)
 
     cache.mkdir(parents=True, exist_ok=True)
     half = Path(tempfile.mkdtemp(prefix=f".{file.stem}-", dir=cache))
@@ -53,7 +61,7 @@ def unpacked(file: Path, cache: Path | None = None) -> Path:
                 raise
     finally:
         shutil.rmtree(half, ignore_errors=True)
-    return folder
+    return Unpacked(folder, digest)
 
 
 def _unpack(file: Path, folder: Path) -> None:

@@ -18,6 +18,8 @@ from sleepmem._extras import from_extra
 from sleepmem.config import AUTO, ModelConfig
 from sleepmem.errors import ModelError, SleepmemError
 from sleepmem.model import gguf
+from sleepmem.model.habits import chosen
+from sleepmem.model.profiles import Profile
 
 # What the MLP blocks of a model are called, by its family.
 _MLP = ("mlp", "feed_forward", "ffn", "block_sparse_moe")
@@ -32,6 +34,7 @@ class Base(NamedTuple):
     `mlp_layers`: names of the linear layers that experts change, as PEFT wants them.
     `context_length`: the most tokens that it takes.
     `vocabulary`: the width of its logits.
+    `profile`: how it is asked.
     """
 
     model: Any
@@ -41,6 +44,7 @@ class Base(NamedTuple):
     mlp_layers: list[str] | str
     context_length: int
     vocabulary: int
+    profile: Profile
 
 
 def load_base(name: str, config: ModelConfig | None = None, *, cache: Path | None = None) -> Base:
@@ -57,7 +61,9 @@ def load_base(name: str, config: ModelConfig | None = None, *, cache: Path | Non
     """
     config = config or ModelConfig()
     device = _device() if config.device == AUTO else config.device
-    model, tokenizer = _load(name, config, device=device, cache=cache)
+    model, tokenizer, base = _load(name, config, device=device, cache=cache)
+    habits = chosen(config.habits, base)
+    profile = habits.profile if habits else Profile.read(Path(name))
     if not tokenizer.chat_template:
         raise ModelError(
             f"model {name!r} has no chat template, so it cannot be talked to. "
@@ -67,6 +73,8 @@ def load_base(name: str, config: ModelConfig | None = None, *, cache: Path | Non
         tokenizer.pad_token = tokenizer.eos_token
     if config.bits is None:
         model = model.to(device, _dtype(model, config, device))
+    if habits:
+        model = habits.put_on(model)
     model = model.eval().requires_grad_(False)
 
     # A model may name no end, one or several; the tokenizer's own always count.
@@ -82,11 +90,15 @@ def load_base(name: str, config: ModelConfig | None = None, *, cache: Path | Non
         mlp_layers=_mlp_layers(model),
         context_length=int(length or tokenizer.model_max_length),
         vocabulary=int(model.get_output_embeddings().weight.shape[0]),
+        profile=profile.set_by(config),
     )
 
 
-def _load(name: str, config: ModelConfig, *, device: str, cache: Path | None) -> tuple[Any, Any]:
-    """Model and tokenizer, without running code that came with them."""
+def _load(
+    name: str, config: ModelConfig, *, device: str, cache: Path | None
+) -> tuple[Any, Any, str]:
+    """Model, tokenizer, and what it is known by; no code that came with them is run."""
+    base = name
     options: dict[str, Any] = {"trust_remote_code": False}
     try:
         if Path(name).is_file():
@@ -95,7 +107,8 @@ def _load(name: str, config: ModelConfig, *, device: str, cache: Path | None) ->
                     f"{name} is a file, and no GGUF. Pass a hub id, a folder made by "
                     "save_pretrained, or a file that ends in .gguf."
                 )
-            source = str(gguf.unpacked(Path(name), cache))
+            folder, base = gguf.unpacked(Path(name), cache)
+            source = str(folder)
         else:
             source = name
             options["local_files_only"] = Path(name).exists() or not _is_online(name)
@@ -113,7 +126,7 @@ def _load(name: str, config: ModelConfig, *, device: str, cache: Path | None) ->
             "Pass a hub id, a folder made by save_pretrained that holds safetensors weights and a "
             "tokenizer, or a GGUF file."
         ) from error
-    return model, tokenizer
+    return model, tokenizer, base
 
 
 def _is_online(name: str) -> bool:

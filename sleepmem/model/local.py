@@ -34,6 +34,7 @@ from sleepmem.model.adapters import Copies, Saved, Sums, delete_adapter, layers_
 from sleepmem.model.encoding import Encoding, Messages
 from sleepmem.model.generation import Reply, Sampling
 from sleepmem.model.loading import Base, load_base
+from sleepmem.text.prompts import beside_question
 
 
 class _View(NamedTuple):
@@ -84,8 +85,16 @@ class LocalModel:
         other._set_up(self.name, loaded, self.experts_per_token)
         return other
 
+    def over(self, model: torch.nn.Module) -> LocalModel:
+        """Another model on these weights, as they are changed elsewhere."""
+        other = LocalModel.__new__(LocalModel)
+        loaded = self._loaded._replace(model=model, tokenizer=copy.deepcopy(self.tokenizer))
+        other._set_up(self.name, loaded, self.experts_per_token)
+        return other
+
     def _set_up(self, name: str, loaded: Base, experts_per_token: int) -> None:
         self.name, self.experts_per_token, self._loaded = name, experts_per_token, loaded
+        self.profile = loaded.profile
         # PEFT puts its layers into a model; that which was loaded stays as it was.
         self.base = _on_the_same_weights(loaded.model)
         self.tokenizer, self.device = loaded.tokenizer, loaded.device
@@ -290,7 +299,7 @@ class LocalModel:
         Raises:
             EpisodeError: it does not fit the model's context.
         """
-        ids = self._encoding.chat(messages)
+        ids = self._encoding.chat(self._arranged(messages))
         if len(ids) >= self.context_length:
             raise EpisodeError(
                 f"the conversation has {len(ids)} tokens and the model takes "
@@ -298,6 +307,10 @@ class LocalModel:
                 "longer context."
             )
         return ids
+
+    def _arranged(self, messages: Messages) -> Messages:
+        """With the memories where this model reads them best."""
+        return beside_question(messages) if self.profile.memories == "user" else messages
 
     def answer_ids(self, text: str) -> list[int]:
         """Token ids of what an assistant said, with the end of its turn."""

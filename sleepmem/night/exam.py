@@ -5,7 +5,7 @@ What the model knows, admits and reads with some experts on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sleepmem.night import measures
@@ -18,7 +18,7 @@ from sleepmem.night.state import (
     namespace_of,
     night_id_of,
 )
-from sleepmem.records import Kind, Probe, Role, Score
+from sleepmem.records import Kind, Note, Probe, Role, Score
 
 
 class Sitting(NamedTuple):
@@ -97,10 +97,19 @@ def bounds(state: State) -> dict[str, Score]:
     }
 
 
-def proven_episodes(probes: Sequence[Probe], passed: set[str]) -> list[str]:
-    """Episodes all of whose exam probes were passed closed-book."""
+def proven_episodes(
+    probes: Sequence[Probe], passed: set[str], notes: Iterable[Note] = ()
+) -> list[str]:
+    """Episodes all of whose exam probes were passed closed-book, and all of whose notes have one.
+
+    `notes`: those of tonight's episodes.
+    """
     facts = _of(probes, Kind.FACT, Role.EXAM)
     failed = {probe.episode_id for probe in facts if probe.id not in passed}
+    examined = {probe.note_id for probe in facts}
+    for note in notes:
+        if not note.replaced_by and note.id not in examined:
+            failed.add(note.episode_id)
     return sorted({probe.episode_id for probe in facts} - failed)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -18,7 +18,7 @@ from sleepmem.config import GateConfig, Level, SleepConfig
 from sleepmem.errors import ConfigError
 from sleepmem.model.local import LocalModel
 from sleepmem.night.rewards import Semantic
-from sleepmem.records import Episode, Namespace
+from sleepmem.records import Episode, Namespace, Note
 from sleepmem.stores.expert_folder import ExpertFolders
 from sleepmem.stores.folder import Folder
 from sleepmem.stores.ledger import Ledger
@@ -63,9 +63,10 @@ class Selected(TypedDict):
 
 
 class Probed(TypedDict):
-    """Older episodes that were found corrected, each with the newer one that does."""
+    """Older episodes, and older notes, that were found corrected, each with what does so."""
 
     superseded: dict[str, str]
+    replaced: dict[str, str]
 
 
 class Expanded(TypedDict):
@@ -244,6 +245,12 @@ class NightContext:
         episodes = len(state["selected"]["episodes"])
         by_episodes = round(self.level(state).steps_per_episode * episodes)
         return max(self.config.seeding.steps, by_episodes)
+
+    def notes(self, state: State) -> list[Note]:
+        """Of tonight's episodes; those that tonight corrects as replaced."""
+        replaced = state["probed"]["replaced"]
+        notes = self.ledger.notes.of(namespace_of(state), state["selected"]["episodes"])
+        return [replace(note, replaced_by=replaced.get(note.id, "")) for note in notes]
 
     def episodes(self, state: State) -> list[Episode]:
         """Tonight's.

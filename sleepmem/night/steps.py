@@ -15,6 +15,7 @@ from sleepmem.night import exam as exams
 from sleepmem.night.dreaming.step import dream
 from sleepmem.night.lessons import Evening, related, tonights_rows
 from sleepmem.night.probing import probe as probing
+from sleepmem.night.probing.notes import Units, draw
 from sleepmem.night.probing.teacher import Teacher
 from sleepmem.night.replay import evenly
 from sleepmem.night.state import (
@@ -115,19 +116,30 @@ def probe(night: NightContext, state: State) -> State:
     episodes = [episode for episode in night.episodes(state) if episode.id not in held]
     if not episodes:
         ledger.nights.add_probes(namespace, taken_over)
-        return {"probed": {"superseded": {}}}
+        return {"probed": {"superseded": {}, "replaced": {}}}
 
+    # 1. What is told, a statement at a time?
+    teacher = Teacher(night.local, night.config.probe, seed=night.config.seeding.seed)
+    ledger.notes.add(namespace, draw(teacher, episodes))
+    archive = related(ledger, namespace, config=night.config)
+    of_owner = [episode.id for episode in ledger.episodes.all(namespace)]
+    units = Units(episodes, ledger.notes.of(namespace, of_owner))
+
+    # 2. What is asked about it?
     questions = probing.question(
-        Teacher(night.local, night.config.probe, seed=night.config.seeding.seed),
-        episodes,
-        archive=related(ledger, namespace, config=night.config),
-        asked=evening.users_questions(night, namespace),
+        teacher,
+        units.all,
+        archive=lambda question: units.of(archive(question)),
+        asked=units.asked(evening.users_questions(night, namespace)),
         ids=probing.ProbeIds(night_id_of(state)),
+        source=units.source,
     )
-    superseded = dict(questions.superseded)
+    superseded = units.superseded(questions.superseded)
     still_holding = [one for one in taken_over if one.episode_id not in superseded]
-    ledger.nights.add_probes(namespace, [*still_holding, *questions.probes])
-    added: State = {"probed": {"superseded": superseded}}
+    about_episodes = [units.probe(one) for one in questions.probes]
+    ledger.nights.add_probes(namespace, [*still_holding, *about_episodes])
+    replaced = units.replaced(questions.superseded)
+    added: State = {"probed": {"superseded": superseded, "replaced": replaced}}
     if not any(one.kind is Kind.FACT for one in questions.probes):
         reason = (
             "the model could not write one checked question in two wordings about any of "
@@ -201,7 +213,7 @@ def promote(night: NightContext, state: State) -> State:
     name = expert_of(state)
     night.experts.promote(name)
     probes = ledger.nights.probes(night_id_of(state))
-    proven = exams.proven_episodes(probes, set(passed))
+    proven = exams.proven_episodes(probes, set(passed), night.notes(state))
     held = {*proven, *(episode.id for episode in ledger.episodes.learned(namespace))}
     expert = Expert(
         name,
@@ -214,7 +226,7 @@ def promote(night: NightContext, state: State) -> State:
         live=True,
     )
     superseded = _replaced(state["probed"]["superseded"], held)
-    proof = Proof(proven, superseded, passed)
+    proof = Proof(proven, superseded, passed, state["probed"]["replaced"])
     ledger.lineage.promote(expert, proof, absorbed=selected["absorbed"])
     return {}
 

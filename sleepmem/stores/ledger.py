@@ -15,6 +15,7 @@ from sleepmem.stores.episodes import Episodes
 from sleepmem.stores.gates import Gates
 from sleepmem.stores.lineage import Lineage
 from sleepmem.stores.nights import Nights
+from sleepmem.stores.notes import Notes
 from sleepmem.stores.reading import ReadOnlyDatabase
 from sleepmem.stores.rows import intact
 from sleepmem.stores.turns import Turns
@@ -29,7 +30,7 @@ class Ledger:
         episodes   what was said                     turns     what was asked, and events
         words      full-text search over them        nights    probes, dreams, exams, reports
         vectors    search by meaning over them       gates     what the gate was fitted to
-        lineage    experts, promotion, rollback
+        lineage    experts, promotion, rollback        notes     what the teacher drew from episodes
 
     Raises:
         FolderError: the file cannot be read or written.
@@ -44,6 +45,7 @@ class Ledger:
         self.vectors = Vectors(self.database)
         self.turns = Turns(self.database)
         self.nights = Nights(self.database)
+        self.notes = Notes(self.database)
         self.lineage = Lineage(self.database)
         self.gates = Gates(self.database)
         if self.database.set_aside:
@@ -114,6 +116,7 @@ class Ledger:
         faults = [f"SQLite reports: {row[0]}" for row in report if row[0] != "ok"]
         looks = [self.episodes.faults, self.words.faults, self.vectors.faults]
         looks += [self.nights.faults, self.lineage.faults, self.gates.faults, self.turns.faults]
+        looks.append(self.notes.faults)
         for look in looks:
             try:
                 faults += look()

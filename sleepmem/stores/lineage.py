@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sleepmem.records import Expert, Kind, Namespace, Role, namespace_key
 from sleepmem.stores.database import Database
+from sleepmem.stores.notes import REPLACED
 from sleepmem.stores.rows import intact, namespace_of, unreadable, value_of
 
 if TYPE_CHECKING:
@@ -23,11 +24,15 @@ _WITH_LEARNER = (
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What an exam showed: ids of the proven and superseded episodes, and of the passed probes."""
+    """What an exam showed: ids of the proven and superseded episodes, and of the passed probes.
+
+    `replaced`: id of a note -> id of the newer one that says otherwise.
+    """
 
     proven: Sequence[str] = ()
     superseded: Sequence[str] = ()
     passed: Sequence[str] = ()
+    replaced: Mapping[str, str] = field(default_factory=dict)
 
 
 class Seals:
@@ -110,6 +115,9 @@ class Lineage:
                 db.table("episodes").update(episode_id, {"learned_in": night_id})
             for probe_id in proof.passed:
                 db.table("probes").update(probe_id, {"passed": 1})
+            for old, new in proof.replaced.items():
+                changes = {"replaced_by": new, "replaced_in": night_id}
+                db.table("notes").update(old, changes)
 
     def rollback(self, namespace: Namespace, nights: Iterable[str]) -> list[str]:
         """Make the experts of these nights live, but for those that another of them absorbed.
@@ -144,6 +152,7 @@ def _absorb(db: sqlite_utils.Database, name: str, into: str) -> None:
         "UPDATE episodes SET learned_in = ? WHERE superseded = 1 AND learned_in = ?",
         [into, night_id],
     )
+    db.execute("UPDATE notes SET replaced_in = ? WHERE replaced_in = ?", [into, night_id])
     db.execute(
         "INSERT OR IGNORE INTO corrected SELECT ?, episode_id FROM corrected WHERE night_id = ?",
         [into, night_id],
@@ -183,8 +192,12 @@ def _hold_again(db: sqlite_utils.Database, night_id: str) -> None:
     db.execute(
         "UPDATE episodes SET learned_in = ? WHERE learned_in IS NULL AND id IN "
         "(SELECT episode_id FROM probes WHERE night_id = ? AND kind = ? AND role = ? "
-        "GROUP BY episode_id HAVING min(coalesce(passed, 0)) = 1)",
-        [night_id, night_id, Kind.FACT.value, Role.EXAM.value],
+        "GROUP BY episode_id HAVING min(coalesce(passed, 0)) = 1) "
+        # Of what notes were drawn from, each of them.
+        "AND NOT EXISTS (SELECT 1 FROM notes n WHERE n.episode_id = episodes.id "
+        f"AND NOT {REPLACED} AND NOT EXISTS (SELECT 1 FROM probes p WHERE p.note_id = n.id "
+        "AND p.night_id = ? AND p.role = ?))",
+        [night_id, night_id, Kind.FACT.value, Role.EXAM.value, night_id, Role.EXAM.value],
     )
     db.execute(
         "UPDATE episodes SET learned_in = ?, superseded = 1 "

@@ -19,6 +19,7 @@ from sleepmem.records import (
     now,
 )
 from sleepmem.stores.database import Database
+from sleepmem.stores.notes import REPLACED
 from sleepmem.stores.rows import RESTORE, intact, unreadable, value_of
 from sleepmem.stores.schema import tally_nights
 
@@ -155,13 +156,14 @@ class Nights:
         rows = self._database.rows(
             "SELECT p.* FROM probes p "
             "JOIN episodes e ON e.id = p.episode_id AND e.learned_in = p.night_id "
-            "LEFT JOIN nights n ON n.id = p.night_id "
+            "LEFT JOIN nights t ON t.id = p.night_id "
             "WHERE p.namespace = ? AND +e.namespace = p.namespace "
             "AND e.superseded = 0 AND coalesce(p.passed, 0) >= ? "
             # A dream holds as long as all that it was dreamt about does.
             "AND NOT EXISTS (SELECT 1 FROM json_each(p.sources) s JOIN episodes x "
             "ON x.id = s.value WHERE x.superseded = 1 OR x.learned_in IS NULL) "
-            "ORDER BY n.number, p.id",
+            f"AND NOT EXISTS (SELECT 1 FROM notes n WHERE n.id = p.note_id AND {REPLACED}) "
+            "ORDER BY t.number, p.id",
             namespace_key(namespace),
             int(passed),
         )
@@ -234,6 +236,7 @@ def _probe_row(namespace: Namespace, probe: Probe) -> dict[str, Any]:
         "context": json.dumps(probe.context),
         "sources": json.dumps(probe.sources),
         "taken_over": int(probe.taken_over),
+        "note_id": probe.note_id,
     }
 
 
@@ -251,6 +254,7 @@ def _as_probe(row: Any) -> Probe:
             context=tuple(value_of(row["context"] or "[]", list)),
             sources=tuple(value_of(row["sources"] or "[]", list)),
             taken_over=bool(row["taken_over"]),
+            note_id=row["note_id"] or "",
         )
 
 

@@ -401,6 +401,28 @@ def tally_nights(db: Database, namespace: str, *, number: int = 1) -> None:
     )
 
 
+@migrations()
+def keep_notes(db: Database) -> None:
+    # What the teacher drew from episodes, a statement each.
+    db.table("notes").create(
+        {
+            "id": str,
+            "namespace": str,
+            "episode_id": str,
+            "text": str,
+            # the sentence of the episode that tells it; where nothing was drawn from it, no text
+            "part": str,
+            # the newer note that says otherwise, and the night that found so
+            "replaced_by": str,
+            "replaced_in": str,
+        },
+        pk="id",
+        not_null={"namespace", "episode_id", "text", "part"},
+    )
+    db.table("notes").create_index(["episode_id"])
+    db.table("probes").add_column("note_id", str)
+
+
 def stored_of(row: Any) -> str:
     """What is digested of an episode's row: all that no night and nobody later changes."""
     return json.dumps([row[column] for column in _STORED], default=repr)

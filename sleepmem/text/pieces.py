@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import functools
+import re
 from typing import Any
+
+from sleepmem.text.terms import terms
 
 # Characters: a sentence embedding says little about more, and a prompt has room for several.
 LONGEST = 1_000
 _OVERLAP = 100
+# Where a sentence ends, in the scripts that have marks of their own.
+_SENTENCE = re.compile(r"(?<=[.!?])\s+|(?<=[。！？؟।])\s*|\n+")
 
 
 def pieces(text: str) -> list[str]:
@@ -19,6 +24,20 @@ def pieces(text: str) -> list[str]:
         return [text]
     found: list[str] = _splitter().split_text(text)
     return found or [text]
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a text that say anything, in order.
+
+    A word alone goes with what stands before it: "Dr. Roux" is no sentence's end.
+    """
+    found: list[str] = []
+    for part in filter(terms, _SENTENCE.split(text)):
+        if found and len(terms(part)) == 1:
+            found[-1] += f" {part}"
+        else:
+            found.append(part)
+    return found
 
 
 @functools.cache

@@ -30,6 +30,13 @@ DREAM = (
 )
 UNANSWERED = "Write one question that this memory does not answer."
 INVENT = "Write a memory like this one, with other names and values."
+NOTES = (
+    "Write what this part of the memory tells, as notes that are clear without the rest, "
+    "one a line, or: Nothing. The part: "
+)
+REWORD = "Ask the same in other words: "
+STATE = "Write as a statement: "
+REPLACES = "Does the newest memory say that an older one no longer holds? Answer yes or no."
 _PAIRS = (
     re.compile(
         r"\bQ(?:uestion)?:\s*(?P<question>.+?)\s*\bA(?:nswer)?:\s*(?P<answer>.+?)\s*$",
@@ -119,6 +126,25 @@ def memory_prompt(
     apart = [OTHERS, *others, header, *lines] if lines and others else [header, *others, *lines]
     block = "\n".join(apart)
     return f"{system}\n{block}" if system else block
+
+
+def beside_question(messages: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    """The chat with its memories in the last turn of the user instead of the system message."""
+    first, *others = messages
+    own, block = _apart(first["content"]) if first["role"] == "system" else ("", "")
+    if not block or not others:
+        return list(messages)
+    chat = [{**first, "content": own}, *others] if own else others
+    asked = {**chat[-1], "content": f"{block}\n\n{chat[-1]['content']}"}
+    return [*chat[:-1], asked]
+
+
+def _apart(system: str) -> tuple[str, str]:
+    """An agent's own system message, and the memories after it."""
+    starts = [place for place in map(system.find, (OTHERS, HEADER)) if place >= 0]
+    if not starts:
+        return system, ""
+    return system[: min(starts)].strip(), system[min(starts) :]
 
 
 def format_pair(question: str, answer: str) -> str:

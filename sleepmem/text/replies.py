@@ -6,16 +6,14 @@ model's own, true or not, and is left out. Measured on forty pairs in eight lang
 
 from __future__ import annotations
 
-import re
 import unicodedata
 
 from sleepmem.text.embeddings import default_embeddings
 from sleepmem.text.heads import SURELY_ASKS, asks, needs_no_memory
+from sleepmem.text.pieces import sentences
 from sleepmem.text.similarity import cosine
 from sleepmem.text.terms import terms
 
-# Where a sentence ends, in the scripts that have marks of their own.
-_SENTENCE = re.compile(r"(?<=[.!?])\s+|(?<=[。！？؟।])\s*|\n+")
 # Log-odds from which a sentence is taken for a question.
 _ASKS = 0.5
 # So many of the last sentences may hold the question: "Where do you live? The town will do."
@@ -31,7 +29,7 @@ _ABOUT = 0.25
 
 def question_in(text: str) -> str:
     """The sentences that ask, of the last ones of a text; empty when it asks nothing."""
-    return " ".join(filter(_is_question, _sentences(text)[-_LAST:]))
+    return " ".join(filter(_is_question, sentences(text)[-_LAST:]))
 
 
 def needed(before: str, reply: str) -> str:
@@ -42,21 +40,10 @@ def needed(before: str, reply: str) -> str:
         asking = asks(reply)
         tells_nothing = needs_no_memory(reply) - asking / 4 >= _TELLS_NOTHING
         tells_nothing = tells_nothing and asking < SURELY_ASKS
-        nearest = question or (_sentences(before) or [""])[-1]
+        nearest = question or (sentences(before) or [""])[-1]
         if _cosine(nearest, reply) >= _ABOUT or (tells_nothing and not question):
             return before
     return question
-
-
-def _sentences(text: str) -> list[str]:
-    """A word alone goes with what stands before it: "Dr. Roux" is no sentence's end."""
-    found: list[str] = []
-    for part in filter(terms, _SENTENCE.split(text)):
-        if found and len(terms(part)) == 1:
-            found[-1] += f" {part}"
-        else:
-            found.append(part)
-    return found
 
 
 def _is_question(sentence: str) -> bool:

@@ -27,7 +27,7 @@ def test_a_real_model_answers_from_its_gguf_file(local):
 
 def test_it_is_unpacked_once_and_nothing_else_is_left(local, smollm2, cache):
     [folder] = cache.iterdir()
-    assert gguf.unpacked(smollm2, cache) == folder
+    assert gguf.unpacked(smollm2, cache).folder == folder
     assert list(cache.iterdir()) == [folder]
     assert {file.suffix for file in folder.iterdir()} == {".json", ".jinja", ".safetensors"}
 

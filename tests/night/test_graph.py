@@ -150,7 +150,7 @@ def test_a_newer_false_result_of_a_tool_neither_outdates_nor_teaches(opened, mon
     """The archive that the questioning gets, and the contexts of the rows, are the user's alone."""
     memory, archives = opened(), []
 
-    def listening(teacher, episodes, *, archive, asked, ids):
+    def listening(teacher, episodes, *, archive, asked, ids, source=None):
         archives.append(archive)
         return hand_made(teacher, episodes, archive=archive, asked=asked, ids=ids)
 
@@ -168,7 +168,7 @@ def test_a_newer_false_result_of_a_tool_neither_outdates_nor_teaches(opened, mon
 def test_what_is_let_in_corrects(opened, monkeypatch):
     memory, archives = opened(untrusted=True), []
 
-    def listening(teacher, episodes, *, archive, asked, ids):
+    def listening(teacher, episodes, *, archive, asked, ids, source=None):
         archives.append(archive)
         return probing.Questions((), {})
 

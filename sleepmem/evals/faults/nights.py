@@ -52,6 +52,7 @@ def _question(
     archive: Any,
     asked: Mapping[str, Sequence[str]],
     ids: Any,
+    source: Any = None,
 ) -> Any:
     """In the place of `sleepmem.night.probing.probe.question`."""
     from sleepmem.night.probing.probe import Questions

@@ -54,7 +54,9 @@ def dream(night: NightContext, state: State) -> State:
     view = night.load_tonight(state)
     dreamer = _copy_of_tonights(night, state, beside=view[:-1])
     probes = _own_probes(night, state)
-    proven = set(exams.proven_episodes(probes, set(examined_of(state)["passed"])))
+    proven = set(
+        exams.proven_episodes(probes, set(examined_of(state)["passed"]), night.notes(state))
+    )
     material = _material(night, state, probes=probes, proven=proven)
 
     # 2. The rounds

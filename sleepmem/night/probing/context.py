@@ -43,11 +43,11 @@ def naming(question: str, episodes: Iterable[Episode]) -> list[Episode]:
 
 
 def older(than: Episode, episodes: Iterable[Episode]) -> list[Episode]:
-    return [episode for episode in episodes if episode.age_key < than.age_key]
+    return [episode for episode in episodes if episode.age_key[:2] < than.age_key[:2]]
 
 
 def newer(than: Episode, episodes: Iterable[Episode]) -> list[Episode]:
-    return [episode for episode in episodes if episode.age_key > than.age_key]
+    return [episode for episode in episodes if episode.age_key[:2] > than.age_key[:2]]
 
 
 def distractors(

@@ -12,6 +12,7 @@ from sleepmem.night.probing.teacher import Teacher
 from sleepmem.records import Episode
 from sleepmem.text.kinds import abstains
 from sleepmem.text.language import matches
+from sleepmem.text.prompts import REPLACES, line_of, open_book
 
 
 @dataclass(slots=True)
@@ -65,7 +66,7 @@ def find_corrections(
     for pair in checked.confirmed:
         named = naming(pair.question, archive(pair.question))
         asked.append(_Asked(pair, older(by_id[pair.episode_id], named), None))
-    for pair, answer, telling in _contradictions(teacher, asked):
+    for pair, answer, telling in _contradictions(teacher, asked, by_id=by_id):
         corrections.stale[pair] = answer
         for episode in telling:
             corrections.add(episode.id, pair.episode_id, value=answer)
@@ -75,13 +76,15 @@ def find_corrections(
     for pair in checked.alone:
         own = by_id[pair.episode_id]
         asked.append(_Asked(pair, newer(own, naming(pair.question, archive(pair.question))), own))
-    for pair, _, telling in _contradictions(teacher, asked):
+    for pair, _, telling in _contradictions(teacher, asked, by_id=by_id):
         newest = max(telling, key=lambda episode: episode.age_key)
         corrections.add(pair.episode_id, newest.id, value=pair.answer)
     return corrections
 
 
-def _contradictions(teacher: Teacher, asked: Sequence[_Asked]) -> list[_Contradiction]:
+def _contradictions(
+    teacher: Teacher, asked: Sequence[_Asked], *, by_id: Mapping[str, Episode]
+) -> list[_Contradiction]:
     """Where the others answer otherwise, in the words of at least one of them."""
     asked = [one for one in asked if one.others]
     chats = []
@@ -94,4 +97,24 @@ def _contradictions(teacher: Teacher, asked: Sequence[_Asked]) -> list[_Contradi
         telling = [episode for episode in others if matches(episode.whole, answer)]
         if telling:
             contradictions.append(_Contradiction(pair, answer, telling))
-    return contradictions
+    if teacher.local.profile.notes != "drawn":
+        return contradictions
+    return _judged(teacher, contradictions, by_id=by_id)
+
+
+def _judged(
+    teacher: Teacher, found: Sequence[_Contradiction], *, by_id: Mapping[str, Episode]
+) -> list[_Contradiction]:
+    """Those in which the newer one takes the older one back: two values may hold together."""
+    asked, chats = [], []
+    for contradiction in found:
+        own = by_id[contradiction.pair.episode_id]
+        for other in contradiction.telling:
+            in_order = sorted([own, other], key=lambda episode: episode.age_key)
+            asked.append((contradiction, other))
+            chats.append(open_book(REPLACES, [line_of(episode) for episode in in_order]))
+    telling: dict[int, list[Episode]] = {}
+    for (contradiction, other), answer in zip(asked, teacher.reply(chats), strict=True):
+        if matches(answer, "yes"):
+            telling.setdefault(id(contradiction), []).append(other)
+    return [one._replace(telling=telling[id(one)]) for one in found if id(one) in telling]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from sleepmem.night.probing.context import book, distractors
@@ -12,8 +12,15 @@ from sleepmem.text.kinds import abstains
 from sleepmem.text.language import matches, names, words
 from sleepmem.text.prompts import WRITE_PAIR, line_of, open_book, parse_pair
 
+# Finds the episode that a note was drawn from, by the id that the note is questioned under.
+Source = Callable[[str], Episode | None]
+
 # Tells the sampled pairs of a night from its other writings.
 _SALT = 1
+
+
+def no_source(unit: str) -> None:
+    """Where episodes themselves are questioned."""
 
 
 class Pair(NamedTuple):
@@ -75,12 +82,20 @@ class Checked(NamedTuple):
     confirmed: list[Pair]
 
 
-def check_pairs(teacher: Teacher, pairs: Sequence[Pair], *, episodes: Sequence[Episode]) -> Checked:
+def check_pairs(
+    teacher: Teacher,
+    pairs: Sequence[Pair],
+    *,
+    episodes: Sequence[Episode],
+    source: Source = no_source,
+) -> Checked:
     """Ask every pair again: alone it must be answered the same.
 
-    Among others, to be overlooked is no contradiction.
+    Among others, to be overlooked is no contradiction. What asks about a note must be answered the
+    same from its `source`, and by none of the others.
     """
     by_id = {episode.id: episode for episode in episodes}
+    pairs = _from_source(teacher, pairs, source=source)
     alone = confirmed = list(pairs)
     for check in range(teacher.config.checks):
         count = teacher.config.distractors if check else 0
@@ -97,6 +112,17 @@ def check_pairs(teacher: Teacher, pairs: Sequence[Pair], *, episodes: Sequence[E
         if check == 0:
             alone = confirmed
     return Checked(alone, confirmed)
+
+
+def _from_source(teacher: Teacher, pairs: Sequence[Pair], *, source: Source) -> list[Pair]:
+    """Those that the episode behind a note answers the same."""
+    drawn = [(pair, episode) for pair in pairs if (episode := source(pair.episode_id))]
+    chats = [open_book(pair.question, [line_of(episode)]) for pair, episode in drawn]
+    false = set()
+    for (pair, _), answer in zip(drawn, teacher.reply(chats), strict=True):
+        if not same_answer(answer, pair.answer):
+            false.add(pair)
+    return [pair for pair in pairs if pair not in false]
 
 
 def same_answer(answer: str, other: str) -> bool:

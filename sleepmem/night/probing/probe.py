@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from sleepmem.config import ProbeConfig
 from sleepmem.night.probing.context import Archive
 from sleepmem.night.probing.corrections import Corrections, find_corrections
-from sleepmem.night.probing.pairs import Pair, check_pairs, write_pairs
+from sleepmem.night.probing.pairs import Pair, Source, check_pairs, no_source, write_pairs
 from sleepmem.night.probing.teacher import Teacher
 from sleepmem.night.probing.unknown import (
     NeverSaid,
@@ -63,6 +63,7 @@ def question(
     archive: Archive,
     asked: Mapping[str, Sequence[str]],
     ids: ProbeIds,
+    source: Source = no_source,
 ) -> Questions:
     """Write and check tonight's questions.
 
@@ -72,6 +73,7 @@ def question(
         archive: finds episodes of the same owner, older and newer, that may answer a question.
         asked: episode id -> users' questions that retrieved it; used first, they are what is asked.
         ids: numbers the probes of this night.
+        source: finds what an episode was drawn from, where it is a note.
 
     Returns:
         The probes, and which older episode each newer one corrects. A fact left with one wording
@@ -81,7 +83,7 @@ def question(
 
     # 1. What do tonight's episodes say?
     pairs = write_pairs(teacher, episodes, asked=asked)
-    checked = check_pairs(teacher, pairs, episodes=episodes)
+    checked = check_pairs(teacher, pairs, episodes=episodes, source=source)
 
     # 2. What do they correct, and what corrects them?
     corrections = find_corrections(teacher, checked, by_id=by_id, archive=archive)

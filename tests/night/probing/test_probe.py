@@ -11,6 +11,7 @@ import re
 import pytest
 
 from sleepmem.config import ProbeConfig
+from sleepmem.model.profiles import Profile
 from sleepmem.night.probing import probe as probing
 from sleepmem.night.probing.context import book
 from sleepmem.night.probing.teacher import Teacher
@@ -33,7 +34,7 @@ class Base:
     """
 
     def __init__(self, pairs=None):
-        self.context_length = 1000
+        self.context_length, self.profile = 1000, Profile(notes="whole")
         self.turn, self.stranger, self.pairs, self.asked = (
             itertools.count(),
             itertools.count(),

@@ -1,0 +1,98 @@
+"""Habits: what `sleepmem school` taught a base model once, merged into its weights when it loads.
+
+Every view has them, since they are part of the base. Those in `habits/` ship with the package, each
+for the files that its card names.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from peft import LoraConfig, get_peft_model
+
+from sleepmem.config import AUTO
+from sleepmem.errors import ExpertError, ModelError
+from sleepmem.model.adapters import Saved
+from sleepmem.model.profiles import Profile
+
+NONE = "none"
+_SHIPPED = Path(__file__).with_name("habits")
+_CARD = "card.json"
+
+
+@dataclass(frozen=True)
+class Habits:
+    """A folder that school wrote.
+
+    bases     hub ids, and hashes of GGUF files, that they were taught to
+    profile   how the model that has them is asked
+    """
+
+    folder: Path
+    bases: tuple[str, ...]
+    profile: Profile
+
+    @classmethod
+    def read(cls, folder: Path) -> Habits:
+        """The habits in a folder.
+
+        Raises:
+            ModelError: there are none.
+        """
+        try:
+            card: dict[str, Any] = json.loads((folder / _CARD).read_text("utf-8"))
+            return cls(folder, tuple(card["bases"]), Profile.read(folder))
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise ModelError(
+                f"{folder} holds no habits (its {_CARD} could not be read: {error}). "
+                "Pass a folder that `sleepmem school` wrote, 'auto' or 'none'."
+            ) from error
+
+    def put_on(self, model: Any) -> Any:
+        """The model with them in its weights.
+
+        Raises:
+            ModelError: they were taught to a model of other shapes, or are damaged.
+        """
+        try:
+            saved = Saved.read(self.folder)
+            settings = LoraConfig(
+                r=saved.rank,
+                lora_alpha=saved.alpha,
+                target_modules="all-linear",
+                task_type="CAUSAL_LM",
+                inference_mode=True,
+            )
+            peft = get_peft_model(model, settings)
+            saved.fill(peft, "default")
+        except (ExpertError, RuntimeError, ValueError) as error:
+            raise ModelError(
+                f"the habits in {self.folder} do not fit this model "
+                f"({str(error).splitlines()[0]}). Use the model that was schooled, or set "
+                "ModelConfig.habits to 'none'."
+            ) from error
+        return peft.merge_and_unload()  # type: ignore[operator]
+
+
+def chosen(wanted: str, base: str) -> Habits | None:
+    """Those of a folder, or those that ship for a base; None where there are none.
+
+    Args:
+        wanted: 'auto', 'none' or a folder.
+        base: hub id, or hash of a GGUF file.
+
+    Raises:
+        ModelError: the folder holds none.
+    """
+    if wanted == NONE:
+        return None
+    if wanted != AUTO:
+        return Habits.read(Path(wanted).expanduser())
+    for card in sorted(_SHIPPED.glob(f"*/{_CARD}")):
+        shipped = Habits.read(card.parent)
+        if base in shipped.bases:
+            return shipped
+    return None

@@ -1,0 +1,136 @@
+"""Notes: what an episode tells, a statement at a time, each clear without the rest.
+
+The teacher draws them sentence by sentence, so that nothing is passed over: every sentence that
+tells something has its notes, or is known to have none yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from sleepmem.night.probing.teacher import Teacher
+from sleepmem.records import Episode, Kind, Note, Probe
+from sleepmem.text.heads import SURELY_ASKS, asks, needs_no_memory
+from sleepmem.text.pieces import sentences
+from sleepmem.text.prompts import NOTES, line_of, memory_line, open_book, quoted
+from sleepmem.text.terms import terms
+
+# Log-odds from which a sentence is small talk, or about nothing anybody told.
+_TELLS_NOTHING = 1.1
+# A note of more terms than this times those of its sentence and ten is none.
+_LONGEST = 2
+
+
+def draw(teacher: Teacher, episodes: Sequence[Episode]) -> list[Note]:
+    """The notes of all sentences; one without text where a sentence tells and none was drawn."""
+    kind = teacher.local.profile.notes
+    if kind == "whole":
+        return []
+    parts = [(episode, part) for episode in episodes for part in sentences(episode.text)]
+    if kind == "sentences":
+        drawn = ["" if _tells_nothing(part) else part for _, part in parts]
+    else:
+        chats = [open_book(NOTES + quoted(part), [line_of(one)]) for one, part in parts]
+        drawn = teacher.reply(chats, tokens=teacher.config.note_tokens)
+    notes: dict[str, Note] = {}
+    for (episode, part), text in zip(parts, drawn, strict=True):
+        found = [Note(episode.id, line, part) for line in _lines(text, part)]
+        if not found and not _tells_nothing(part):
+            found = [Note(episode.id, "", part)]
+        for note in found:
+            notes.setdefault(note.id, note)
+    return list(notes.values())
+
+
+class Units:
+    """What is questioned: an episode, or each note of it as if it had been told alone.
+
+    Args:
+        episodes: what is taught.
+        notes: those of them, and of others that stand beside them.
+    """
+
+    def __init__(self, episodes: Iterable[Episode], notes: Iterable[Note]) -> None:
+        self._notes: dict[str, list[Note]] = {}
+        for note in notes:
+            self._notes.setdefault(note.episode_id, []).append(note)
+        self._sources: dict[str, tuple[Episode, Note]] = {}
+        self.all = self.of(episodes)
+
+    def of(self, episodes: Iterable[Episode]) -> list[Episode]:
+        """The units of these, in their order; of replaced notes none."""
+        units = []
+        for episode in episodes:
+            if episode.id not in self._notes:
+                units.append(episode)
+                continue
+            for note in self._notes[episode.id]:
+                if note.text and not note.replaced_by:
+                    unit = replace(episode, text=note.text, speaker=None, answers=None)
+                    self._sources[unit.id] = (episode, note)
+                    units.append(unit)
+        return units
+
+    def asked(self, by_episode: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
+        """Questions about episodes, of every unit of them."""
+        by_unit = {}
+        for unit in self.all:
+            episode = self.source(unit.id) or unit
+            if episode.id in by_episode:
+                by_unit[unit.id] = by_episode[episode.id]
+        return by_unit
+
+    def source(self, unit: str) -> Episode | None:
+        """The episode that a note was drawn from; None of what is an episode itself."""
+        return self._sources[unit][0] if unit in self._sources else None
+
+    def note(self, unit: str) -> Note | None:
+        return self._sources[unit][1] if unit in self._sources else None
+
+    def probe(self, probe: Probe) -> Probe:
+        """The question, asked about a unit, as one about its episode."""
+        if probe.episode_id not in self._sources:
+            return probe
+        episode, note = self._sources[probe.episode_id]
+        context = probe.context
+        if probe.kind is Kind.FACT:
+            context = (memory_line(episode.date, note.text),)
+        return replace(probe, episode_id=episode.id, note_id=note.id, context=context)
+
+    def superseded(self, newer_of: Mapping[str, str]) -> dict[str, str]:
+        """By episodes: those of which every unit is corrected, each with the newest that does."""
+        episodes: dict[str, str] = {}
+        for old, new in newer_of.items():
+            episode = self.source(old)
+            newer = self.source(new)
+            old_id, new_id = episode.id if episode else old, newer.id if newer else new
+            whole = self.of([episode]) if episode else []
+            if all(unit.id in newer_of for unit in whole):
+                episodes[old_id] = new_id
+        return episodes
+
+    def replaced(self, newer_of: Mapping[str, str]) -> dict[str, str]:
+        """By notes: those that are corrected, each with the note or the episode that does."""
+        replaced = {}
+        for old, new in newer_of.items():
+            note, newer = self.note(old), self.note(new)
+            if note:
+                replaced[note.id] = newer.id if newer else new
+        return replaced
+
+
+def _lines(text: str, part: str) -> list[str]:
+    """The notes in what was written; none where it says that there are none, or goes on and on."""
+    most = _LONGEST * len(terms(part)) + 10
+    lines = []
+    for line in text.splitlines():
+        said = line.strip().lstrip("-*•0123456789.) ").strip()
+        if len(terms(said)) > 1 and len(terms(said)) <= most:
+            lines.append(said)
+    return list(dict.fromkeys(lines))
+
+
+def _tells_nothing(part: str) -> bool:
+    """Whether the sentence surely asks, or is small talk."""
+    return asks(part) >= SURELY_ASKS or needs_no_memory(part) >= _TELLS_NOTHING

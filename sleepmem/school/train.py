@@ -1,0 +1,293 @@
+"""The schooling of a model: one adapter, trained on lessons, held out by what `fit` measures.
+
+The loop, its checkpoints and the early stop are transformers' Trainer's. What answers a memory's
+questions is learned by cross-entropy; answers to general prompts are the model's own and stay near
+to it by KL divergence.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch.nn import functional as F
+from torch.utils.data import Dataset, SequentialSampler
+from transformers import EarlyStoppingCallback, Trainer, TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
+
+from sleepmem.evals.fit import measures
+from sleepmem.model.encoding import Encoding
+from sleepmem.model.local import LocalModel
+from sleepmem.school import topics
+from sleepmem.school.lessons import Lesson, lesson
+from sleepmem.school.texts import Texts
+from sleepmem.text.prompts import beside_question, closed_book
+
+_IGNORED = -100
+# Batches that are drawn together and sorted by length, so that little is padded.
+_WINDOW = 16
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is schooled.
+
+    tokens      of a batch, padding among them
+    longest     tokens of a lesson; longer ones are left out
+    decay       last share of the steps, in which the learning rate falls to nothing
+    patience    measurements without a better one, until it stops
+    """
+
+    seed: int = 0
+    steps: int = 700
+    tokens: int = 2048
+    longest: int = 640
+    rank: int = 16
+    lr: float = 5e-4
+    warmup: int = 30
+    decay: float = 0.3
+    measured_every: int = 100
+    cases: int = 20
+    patience: int = 4
+    dtype: str = "bfloat16"
+
+
+class Row(NamedTuple):
+    """Token ids of a lesson, and what of them is taught; `keeps` as in `Lesson`."""
+
+    ids: list[int]
+    labels: list[int]
+    keeps: bool
+
+
+class Batches(Dataset[dict[str, torch.Tensor]]):
+    """Batches of lessons, each made when it is asked for, always the same at its place."""
+
+    def __init__(self, recipe: Recipe, draw: Callable[[random.Random], Row], pad: int) -> None:
+        self._recipe, self._draw, self._pad = recipe, draw, pad
+        self._window: tuple[int, list[list[Row]]] = (-1, [])
+
+    def __len__(self) -> int:
+        return self._recipe.steps
+
+    def __getitem__(self, place: int) -> dict[str, torch.Tensor]:
+        window, number = divmod(place, _WINDOW)
+        if self._window[0] != window:
+            self._window = window, self._drawn(window)
+        rows = self._window[1][number]
+        length = max(len(row.ids) for row in rows)
+        ids = torch.full((len(rows), length), self._pad)
+        labels = torch.full((len(rows), length), _IGNORED)
+        for index, row in enumerate(rows):
+            ids[index, : len(row.ids)] = torch.tensor(row.ids)
+            labels[index, : len(row.labels)] = torch.tensor(row.labels)
+        lengths = torch.tensor([len(row.ids) for row in rows])
+        mask = (torch.arange(length) < lengths[:, None]).long()
+        keeps = torch.tensor([row.keeps for row in rows])
+        return {"input_ids": ids, "attention_mask": mask, "labels": labels, "keeps": keeps}
+
+    def _drawn(self, window: int) -> list[list[Row]]:
+        rng = random.Random(f"school/{self._recipe.seed}/{window}")
+        budget = self._recipe.tokens
+        while True:
+            rows: list[Row] = []
+            while sum(len(row.ids) for row in rows) < 1.05 * _WINDOW * budget:
+                row = self._draw(rng)
+                if len(row.ids) <= self._recipe.longest:
+                    rows.append(row)
+            batches = list(_batched(sorted(rows, key=lambda row: len(row.ids)), budget))
+            if len(batches) >= _WINDOW:
+                rng.shuffle(batches)
+                return batches[:_WINDOW]
+
+
+def _batched(rows: Sequence[Row], budget: int) -> Iterator[list[Row]]:
+    """Sorted rows in batches that hold the budget when they are padded."""
+    batch: list[Row] = []
+    for row in rows:
+        if batch and (len(batch) + 1) * len(row.ids) > budget:
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
+
+
+def encoded(encoding: Encoding, one: Lesson, end: int) -> Row:
+    """The whole chat, with labels where the assistant speaks."""
+    messages = list(one.messages)
+    start = 2 if messages[0]["role"] == "system" else 1
+    messages = [*beside_question(messages[:start]), *messages[start:]]
+    ids: list[int] = []
+    labels: list[int] = []
+    for place, message in enumerate(messages):
+        if message["role"] != "assistant":
+            continue
+        asked = encoding.chat(messages[:place])
+        answer = [*encoding.text(message["content"]), end]
+        labels += [_IGNORED] * (len(asked) - len(labels)) + answer
+        ids = [*asked, *answer]
+    return Row(ids, labels, one.keeps)
+
+
+class _Schooling(Trainer):
+    """Trains the adapter, and measures it as `fit` does."""
+
+    score: Callable[[], dict[str, float]]
+
+    def compute_loss(self, model: Any, inputs: Any, *args: Any, **options: Any) -> Any:
+        labels, keeps = inputs["labels"], inputs["keeps"]
+        taught = labels[:, 1:] != _IGNORED
+        inner: PeftModel = self.accelerator.unwrap_model(model)
+        logits = _logits(inner, inputs, taught)
+        wanted = labels[:, 1:][taught]
+        is_kept = keeps[:, None].expand_as(taught)[taught]
+        losses = F.cross_entropy(logits, wanted, reduction="none")
+        if keeps.any():
+            own = {name: inputs[name][keeps] for name in ("input_ids", "attention_mask")}
+            with torch.no_grad(), inner.disable_adapter():
+                before = _logits(inner, own, taught[keeps]).log_softmax(-1)
+            apart = F.kl_div(
+                logits[is_kept].log_softmax(-1), before, log_target=True, reduction="none"
+            )
+            losses = torch.cat([losses[~is_kept], apart.sum(-1)])
+        return losses.mean()
+
+    def evaluate(self, *args: Any, **options: Any) -> dict[str, float]:
+        found = self.score()
+        self.log(found)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, found)
+        return found
+
+    def _get_train_sampler(self, *args: Any, **options: Any) -> Any:
+        batches: Any = self.train_dataset
+        return SequentialSampler(batches)
+
+
+def _logits(model: PeftModel, inputs: Any, taught: torch.Tensor) -> torch.Tensor:
+    """Logits before each taught token: the vocabulary is projected nowhere else."""
+    base: Any = model.get_base_model()
+    hidden = base.model(
+        input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]
+    ).last_hidden_state
+    logits: torch.Tensor = base.get_output_embeddings()(hidden[:, :-1][taught]).float()
+    return logits
+
+
+def school(local: LocalModel, out: Path, *, data: Path, recipe: Recipe | None = None) -> None:
+    """Train the habits of a model into an adapter.
+
+    Resumes where an earlier run with the same folder stopped.
+
+    Args:
+        local: the model to be schooled.
+        out: receives the adapter, its card, and checkpoints.
+        data: folder of the public sets that are read (`texts`).
+        recipe: how.
+    """
+    recipe = recipe or Recipe()
+    out.mkdir(parents=True, exist_ok=True)
+    answers = _own_answers(local, out)
+    texts = Texts(data, answers)
+    encoding, end = Encoding(local.tokenizer), local.tokenizer.eos_token_id
+    batches = Batches(
+        recipe,
+        lambda rng: encoded(encoding, lesson(rng, texts), end),
+        local.tokenizer.pad_token_id,
+    )
+    torch.manual_seed(recipe.seed)
+    settings = LoraConfig(
+        r=recipe.rank,
+        lora_alpha=2 * recipe.rank,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+    model = get_peft_model(local.base, settings)
+    model.config.use_cache = True
+    checkpoints = out / "checkpoints"
+    falling = round(recipe.decay * recipe.steps)
+    arguments = TrainingArguments(
+        str(checkpoints),
+        max_steps=recipe.steps,
+        per_device_train_batch_size=1,
+        learning_rate=recipe.lr,
+        lr_scheduler_type="warmup_stable_decay",
+        lr_scheduler_kwargs={
+            "num_decay_steps": falling,
+            "decay_type": "linear",
+            "min_lr_ratio": 0.02,
+        },
+        warmup_steps=recipe.warmup,
+        weight_decay=0.0,
+        max_grad_norm=1.0,
+        logging_steps=10,
+        eval_strategy="steps",
+        eval_steps=recipe.measured_every,
+        save_steps=recipe.measured_every // 2,
+        save_total_limit=2,
+        remove_unused_columns=False,
+        dataloader_num_workers=0,
+        report_to=[],
+        use_cpu=local.device == "cpu",
+        label_names=["labels"],
+        metric_for_best_model="fit",
+        greater_is_better=True,
+        seed=recipe.seed,
+        data_seed=recipe.seed,
+    )
+    trainer = _Schooling(
+        model,
+        arguments,
+        data_collator=lambda batch: batch[0],
+        train_dataset=batches,
+        eval_dataset=batches,
+        callbacks=[EarlyStoppingCallback(recipe.patience)],
+    )
+    trainer.score = lambda: _measured(local, model, recipe)
+    last = get_last_checkpoint(str(checkpoints)) if checkpoints.exists() else None
+    trainer.train(resume_from_checkpoint=last)
+    save(model, out)
+    card = {"recipe": asdict(recipe), "steps": trainer.state.global_step}
+    card |= {"history": trainer.state.log_history}
+    (out / "card.json").write_text(json.dumps(card, indent=1), "utf-8")
+
+
+def save(model: PeftModel, out: Path) -> None:
+    """The adapter in half precision."""
+    for weight in model.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.half()
+    model.save_pretrained(str(out), safe_serialization=True)
+    (out / "README.md").unlink(missing_ok=True)
+
+
+def _own_answers(local: LocalModel, out: Path) -> list[tuple[str, str]]:
+    """What the model answers to general prompts before it is schooled."""
+    file = out / "answers.json"
+    if not file.exists():
+        general = topics.general()
+        prompts = [*general["small_talk"], *general["general"]]
+        prompts += [question for question, _ in general["facts"]]
+        chats = [closed_book(prompt) for prompt in prompts]
+        answers = local.answer(chats, max_new_tokens=48)
+        file.write_text(json.dumps(list(zip(prompts, answers, strict=True)), indent=1), "utf-8")
+    return [(prompt, answer) for prompt, answer in json.loads(file.read_text("utf-8")) if answer]
+
+
+def _measured(local: LocalModel, model: PeftModel, recipe: Recipe) -> dict[str, float]:
+    """What `fit` finds of the schooled model, by name, and the mean of it."""
+    was_training = model.training
+    model.eval()
+    schooled = local.over(model.get_base_model())
+    found = {one.name: one.score.rate for one in measures.read(schooled, recipe.cases)}
+    found |= {one.name: one.score.rate for one in measures.write(schooled, recipe.cases)}
+    model.train(was_training)
+    found["eval_fit"] = statistics.mean(found.values())
+    return found

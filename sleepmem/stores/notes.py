@@ -1,0 +1,65 @@
+"""The notes: what the teacher drew from episodes at night, a statement each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from sleepmem.records import Namespace, Note, namespace_key
+from sleepmem.stores.database import Database
+from sleepmem.stores.rows import intact, unreadable
+
+# Whether the note `n` is replaced: as long as the night that found so is in the weights.
+REPLACED = (
+    "(n.replaced_by IS NOT NULL AND EXISTS "
+    "(SELECT 1 FROM experts r WHERE r.night_id = n.replaced_in AND r.live = 1))"
+)
+
+
+class Notes:
+    """A note is kept once, however often it is drawn."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, namespace: Namespace, notes: Iterable[Note]) -> None:
+        """Keep them; what is there stays as it is."""
+        with self._database.write() as db:
+            for note in notes:
+                row = {
+                    "id": note.id,
+                    "namespace": namespace_key(namespace),
+                    "episode_id": note.episode_id,
+                    "text": note.text,
+                    "part": note.part,
+                }
+                db.table("notes").insert(row, ignore=True)
+
+    def of(self, namespace: Namespace, episode_ids: Iterable[str]) -> list[Note]:
+        """Those drawn from these episodes of the owner, in the order of their drawing.
+
+        Raises:
+            LedgerError: the row of one is damaged.
+        """
+        rows = self._database.rows(
+            f"SELECT n.*, {REPLACED} AS replaced FROM notes n WHERE n.namespace = ? "
+            "AND n.episode_id IN (SELECT value FROM json_each(?)) ORDER BY n.rowid",
+            namespace_key(namespace),
+            json.dumps(list(episode_ids)),
+        )
+        return [_as_note(row) for row in rows]
+
+    def faults(self) -> list[str]:
+        """Notes that cannot be read, and such as are not what was written."""
+        rows = self._database.rows(f"SELECT n.*, {REPLACED} AS replaced FROM notes n")
+        return unreadable(rows, _as_note)
+
+
+def _as_note(row: Any) -> Note:
+    with intact(f"note {row['id']}"):
+        newer = row["replaced_by"] if row["replaced"] else ""
+        note = Note(row["episode_id"], row["text"], row["part"], newer)
+        if note.id != row["id"]:
+            raise ValueError("its text is not what was drawn")
+        return note

@@ -1,0 +1,110 @@
+"""What an episode tells, a statement at a time: drawn, questioned as units, put together again."""
+
+from sleepmem.config import ProbeConfig
+from sleepmem.model.profiles import Profile
+from sleepmem.night import exam
+from sleepmem.night.probing.notes import Units, draw
+from sleepmem.night.probing.teacher import Teacher
+from sleepmem.records import Episode, Kind, Note, Probe, Role
+from sleepmem.text.prompts import NOTES, memory_line
+
+ALICE = ("alice",)
+TOLD = Episode(
+    ALICE,
+    "Ana moved to Rome yesterday. She is a nurse and has two cats! Can you water the plants?",
+    created_at="2026-05-04T12:00:00+00:00",
+)
+DRAWN = {
+    "Ana moved to Rome yesterday.": "Ana moved to Rome on 3 May 2026.",
+    "She is a nurse and has two cats!": "- Ana is a nurse.\n- Ana has two cats.",
+    "Can you water the plants?": "Nothing.",
+}
+
+
+class Writer:
+    """Draws what is written above, whatever else it is asked."""
+
+    context_length = 1000
+
+    def __init__(self, drawn=DRAWN, notes="drawn"):
+        self.drawn, self.profile = drawn, Profile(notes=notes)
+
+    def answer(self, chats, experts=(), **more):
+        answers = []
+        for chat in chats:
+            asked = chat[-1]["content"]
+            assert asked.startswith(NOTES)
+            answers.append(next(text for part, text in self.drawn.items() if part in asked))
+        return answers
+
+
+def drawn(**how):
+    return draw(Teacher(Writer(**how), ProbeConfig(), seed=0), [TOLD])
+
+
+def test_every_sentence_has_its_notes_and_a_request_has_none():
+    assert [note.text for note in drawn()] == [
+        "Ana moved to Rome on 3 May 2026.",
+        "Ana is a nurse.",
+        "Ana has two cats.",
+    ]
+    assert [note.part for note in drawn()][1:] == ["She is a nurse and has two cats!"] * 2
+
+
+def test_a_sentence_that_tells_and_gives_no_note_is_told_so():
+    missed = {**DRAWN, "She is a nurse and has two cats!": "Nothing."}
+    assert [note.text for note in drawn(drawn=missed)] == ["Ana moved to Rome on 3 May 2026.", ""]
+    endless = {**DRAWN, "Ana moved to Rome yesterday.": "Ana moved and " * 20}
+    assert drawn(drawn=endless)[0].text == ""
+
+
+def test_sentences_stand_in_where_a_model_draws_none():
+    texts = [note.text for note in drawn(notes="sentences")]
+    assert texts == ["Ana moved to Rome yesterday.", "She is a nurse and has two cats!"]
+    assert drawn(notes="whole") == []
+
+
+def test_a_note_is_questioned_as_if_it_had_been_told_alone():
+    notes = drawn()
+    units = Units([TOLD], notes)
+    assert [unit.text for unit in units.all] == [note.text for note in notes]
+    assert {unit.date for unit in units.all} == {TOLD.date}
+    assert units.source(units.all[0].id) == TOLD
+    asked = units.asked({TOLD.id: ["Where is Ana?"]})
+    assert asked == {unit.id: ["Where is Ana?"] for unit in units.all}
+
+
+def test_what_was_asked_of_a_note_is_about_its_episode():
+    notes = drawn()
+    units = Units([TOLD], notes)
+    nurse = units.all[1]
+    probe = Probe("p", nurse.id, "night-0001", Kind.FACT, Role.EXAM, "What is Ana?", "a nurse")
+    about = units.probe(probe)
+    assert (about.episode_id, about.note_id) == (TOLD.id, notes[1].id)
+    assert about.context == (memory_line(TOLD.date, "Ana is a nurse."),)
+
+
+def test_an_episode_is_corrected_only_with_all_its_notes():
+    other = Episode(ALICE, "Ana lives in Oslo now.", created_at="2026-05-09T12:00:00+00:00")
+    news = Note(other.id, "Ana lives in Oslo.", other.text)
+    notes = drawn()
+    units = Units([TOLD, other], [*notes, news])
+    *old, new = [unit.id for unit in units.all]
+    assert units.replaced({old[0]: new}) == {notes[0].id: news.id}
+    assert units.superseded({old[0]: new}) == {}
+    assert units.superseded(dict.fromkeys(old, new)) == {TOLD.id: other.id}
+
+
+def test_an_episode_is_proven_only_with_all_its_notes():
+    notes = drawn()
+    units = Units([TOLD], notes)
+    probes = []
+    for number, unit in enumerate(units.all):
+        probe = Probe(str(number), unit.id, "night-0001", Kind.FACT, Role.EXAM, "q", "a")
+        probes.append(units.probe(probe))
+    everything = {probe.id for probe in probes}
+    assert exam.proven_episodes(probes, everything, notes) == [TOLD.id]
+    assert exam.proven_episodes(probes, everything - {"1"}, notes) == []
+    assert exam.proven_episodes(probes[:2], everything, notes) == []
+    untold = Note(TOLD.id, "", "Whatever it was.")
+    assert exam.proven_episodes(probes, everything, [*notes, untold]) == []
