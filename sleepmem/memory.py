@@ -517,10 +517,14 @@ class SleepMemory:
                 self._opened.remember_model(self.model)
             return self._local
 
-    def chat_model(self, namespace: Iterable[str] | None = None) -> SleepChatModel:
+    def chat_model(self, namespace: Iterable[str] | None = None, **settings: Any) -> SleepChatModel:
         """A LangChain chat model over the base and the live experts of `namespace`.
 
         Or of the namespace that the running graph names.
+
+        Args:
+            namespace: whose experts answer.
+            settings: LangChain's of a chat model, such as `max_tokens`, `temperature`, `stop`.
         """
         from sleepmem.day.chat import SleepChatModel
 
@@ -530,7 +534,7 @@ class SleepMemory:
             where=current_namespace,
             abstention=lambda owner: recalling.abstention(self._day, owner),
             namespace=None if namespace is None else check_namespace(namespace),
-            max_new_tokens=self.config.max_new_tokens,
+            **{"max_tokens": self.config.max_new_tokens, **settings},
         )
 
     def live_experts(self, namespace: Iterable[str]) -> tuple[str, ...]:

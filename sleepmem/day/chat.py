@@ -7,20 +7,39 @@ gate's view), from the running graph's context or config, or from the constructo
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LangSmithParams
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, SystemMessage
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    BaseMessage,
+    SystemMessage,
+    ToolMessage,
+)
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.utils.function_calling import convert_to_openai_tool
 
+from sleepmem.day import calling
+from sleepmem.day.calling import Part, Reading
 from sleepmem.day.capture import RECALL_ID
+from sleepmem.day.structured import structured
 from sleepmem.errors import ModelError
+from sleepmem.model.tool_calls import CALL_END, Prompt
 from sleepmem.records import Namespace, View, check_namespace
 from sleepmem.text.prompts import ABSTENTION
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import LanguageModelInput
+    from langchain_core.runnables import Runnable
+    from pydantic import BaseModel
+
 
 # The name of this kind of model: how the middleware tells it from foreign ones.
 LLM_TYPE = "sleepmem"
@@ -28,23 +47,30 @@ _ROLES = {"human": "user", "ai": "assistant", "tool": "tool"}
 
 
 class Call(NamedTuple):
-    """What one call asks of the local model."""
+    """What one call asks of the local model.
 
-    chat: list[dict[str, str]]
+    tools    those it may call, as OpenAI describes them
+    forced   those of which it must call one
+    """
+
+    prompt: Prompt
+    tools: list[dict[str, Any]]
+    forced: list[dict[str, Any]]
     experts: tuple[str, ...]
-    max_new_tokens: int
+    max_tokens: int
     temperature: float
     abstention: str
 
 
 class SleepChatModel(BaseChatModel):
-    """Made by `SleepMemory.chat_model()`; batch, stream and async come from LangChain.
+    """Made by `SleepMemory.chat_model()`; batch and async come from LangChain.
 
     local       the `sleepmem.model.local.LocalModel` that speaks
     live        names of a namespace's live experts, loaded into it
     where       the namespace that the running graph names
     namespace   the one to use when neither the call nor the graph names any
     abstention  what the model says for a namespace when it does not know
+    stop        texts that end an answer, where the call names none
     """
 
     local: Any
@@ -52,8 +78,9 @@ class SleepChatModel(BaseChatModel):
     abstention: Callable[[Namespace], str] = lambda namespace: ABSTENTION
     where: Callable[[], Namespace | None]
     namespace: tuple[str, ...] | None = None
-    max_new_tokens: int = 64
+    max_tokens: int = 64
     temperature: float = 0.0
+    stop: list[str] | None = None
 
     @property
     def _llm_type(self) -> str:
@@ -63,12 +90,45 @@ class SleepChatModel(BaseChatModel):
     def _identifying_params(self) -> dict[str, Any]:
         return {"model": self.local.name, "namespace": self.namespace}
 
-    def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Any:
-        raise ModelError(
-            "the chat model of a memory calls no tools yet, so it cannot be given any. Give the "
-            "tools to an agent with a model of your own and the middleware, or call them in your "
-            "graph and pass their results on as tool messages."
-        )
+    def bind_tools(
+        self, tools: Sequence[Any], *, tool_choice: Any = None, **kwargs: Any
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """The model with tools that it may call.
+
+        Args:
+            tools: in any form that LangChain takes.
+            tool_choice: "any" makes it call one, the name of a tool that one; "auto" by default.
+
+        Raises:
+            ModelError: nothing tells how this model calls tools, or no tool has that name.
+        """
+        shown = [convert_to_openai_tool(tool) for tool in tools]
+        if not shown or tool_choice == "none":
+            return self.bind(**kwargs)
+        if self.local.call_format is None:
+            raise ModelError(
+                f"model {self.local.name!r} cannot be given tools: its chat template shows none, "
+                "or nothing tells how it writes a call. Use an instruct model such as Qwen's or "
+                "SmolLM2, or one whose tokenizer has a `response_template`."
+            )
+        calling.chosen(tool_choice, shown)
+        return self.bind(tools=shown, tool_choice=tool_choice, **kwargs)
+
+    def with_structured_output(
+        self, schema: dict[str, Any] | type, *, include_raw: bool = False, **kwargs: Any
+    ) -> Runnable[LanguageModelInput, dict[str, Any] | BaseModel]:
+        """The model that answers with what fits a schema, by a call that it must write.
+
+        Args:
+            schema: as LangChain takes it.
+            include_raw: give the message, what was read of it, and the error, if any.
+            kwargs: `method` and `strict`, which change nothing here.
+
+        Raises:
+            ModelError: nothing tells how this model calls tools; or, when it runs, what it wrote
+                does not fit.
+        """
+        return structured(self, schema, include_raw=include_raw, options=kwargs)
 
     def _generate(
         self,
@@ -77,20 +137,56 @@ class SleepChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        call = self._call(messages, kwargs)
+        call = self._call(messages, stop, kwargs)
+        message = self._forced(call) if call.forced else self._free(call)
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+    def _free(self, call: Call) -> AIMessage:
+        """What the model says, or calls, of itself."""
+        reply = self._reply(call, call.prompt)
+        text, reading = _cut(reply.text, call.prompt.stop), self._reading(call)
+        about = self._about(call, text, reply.confidence, abstention=reply.abstention)
+        return calling.message([*reading.take(text), *reading.end()], **about)
+
+    def _forced(self, call: Call) -> AIMessage:
+        """A call of one of the tools, the likeliest of them."""
+        replies = []
+
+        def write(opening: str) -> str:
+            prompt = replace(call.prompt, opening=opening, stop=(CALL_END,))
+            replies.append(self._reply(call, prompt))
+            return str(replies[-1].text)
+
+        tool = self._likeliest(call) if len(call.forced) > 1 else call.forced[0]
+        forced = calling.force(tool, write)
+        confidence = min([1.0, *(reply.confidence for reply in replies)])
+        abstention = max([-math.inf, *(reply.abstention for reply in replies[:1])])
+        about = self._about(call, forced.written, confidence, abstention=abstention)
+        return calling.message([forced.call], **about)
+
+    def _likeliest(self, call: Call) -> dict[str, Any]:
+        """The tool whose name the model would write."""
+        prompt = replace(call.prompt, opening='{"name": "')
+
+        def likelihood(tool: dict[str, Any]) -> float:
+            name = tool["function"]["name"]
+            return float(self.local.abstention(prompt, call.experts, text=f'{name}"'))
+
+        return max(call.forced, key=likelihood)
+
+    def _reply(self, call: Call, prompt: Prompt) -> Any:
         (reply,) = self.local.reply(
-            [call.chat],
+            [prompt],
             call.experts,
-            max_new_tokens=call.max_new_tokens,
+            max_new_tokens=call.max_tokens,
             temperature=call.temperature,
             seed=random.getrandbits(32),
             abstention=call.abstention,
         )
-        text = _cut(reply.text, stop)
-        metadata = self._metadata(call.experts, reply.confidence, reply.abstention)
-        usage = self._usage(call, text)
-        message = AIMessage(text, usage_metadata=usage, response_metadata=metadata)
-        return ChatResult(generations=[ChatGeneration(message=message)])
+        return reply
+
+    def _reading(self, call: Call) -> Reading:
+        return Reading(self.local.call_parser(call.prompt, call.tools) if call.tools else None)
 
     def _stream(
         self,
@@ -99,46 +195,55 @@ class SleepChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        call = self._call(messages, kwargs)
-        pieces = self.local.stream(
-            call.chat,
-            call.experts,
-            max_new_tokens=call.max_new_tokens,
-            temperature=call.temperature,
-        )
-        shown = _Shown(stop)
-        confidence = yield from self._show(pieces, shown, run_manager)
-        abstention = self.local.abstention(call.chat, call.experts, text=call.abstention)
-        metadata = self._metadata(call.experts, confidence, abstention)
-        last = AIMessageChunk(
-            content="",
-            chunk_position="last",
-            usage_metadata=self._usage(call, shown.whole),
-            response_metadata=metadata,
-        )
+        call = self._call(messages, stop, kwargs)
+        about: dict[str, Any] = {}
+        calls = 0
+        for part in self._parts(call, about):
+            chunk = ChatGenerationChunk(message=calling.chunk(part, calls))
+            calls += not isinstance(part, str)
+            if run_manager:
+                run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+            yield chunk
+        last = AIMessageChunk(content="", chunk_position="last", **about)
         yield ChatGenerationChunk(message=last)
 
-    def _show(
-        self,
-        pieces: Generator[str, None, float],
-        shown: _Shown,
-        run_manager: CallbackManagerForLLMRun | None,
-    ) -> Generator[ChatGenerationChunk, None, float]:
-        """The pieces as chunks, up to a stop; returns how sure the model was."""
-        confidence = 1.0
+    def _parts(self, call: Call, about: dict[str, Any]) -> Iterator[Part]:
+        """The answer as it is generated, up to a stop; `about` is filled at its end.
+
+        A call that must be written comes in one piece.
+        """
+        if call.forced:
+            message = self._forced(call)
+            yield from message.tool_calls
+            yield from message.invalid_tool_calls
+            about["usage_metadata"] = message.usage_metadata
+            about["response_metadata"] = message.response_metadata
+            return
+        pieces = self.local.stream(
+            call.prompt,
+            call.experts,
+            max_new_tokens=call.max_tokens,
+            temperature=call.temperature,
+        )
+        shown, reading, confidence = _Shown(call.prompt.stop), self._reading(call), 1.0
         while not shown.over:
             try:
                 fresh = shown.take(next(pieces))
             except StopIteration as end:
                 fresh, confidence = shown.rest(), end.value
-            if fresh:
-                chunk = ChatGenerationChunk(message=AIMessageChunk(content=fresh))
-                if run_manager:
-                    run_manager.on_llm_new_token(fresh, chunk=chunk)
-                yield chunk
-        return confidence
+            yield from reading.take(fresh)
+        yield from reading.end()
+        abstention = self.local.abstention(call.prompt, call.experts, text=call.abstention)
+        about |= self._about(call, shown.whole, confidence, abstention=abstention)
 
-    def _call(self, messages: list[BaseMessage], kwargs: dict[str, Any]) -> Call:
+    def _call(
+        self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
+    ) -> Call:
+        if kwargs.get("model", self.local.name) != self.local.name:
+            raise ModelError(
+                f"model {kwargs['model']!r} was asked for, and the experts of this memory are of "
+                f"{self.local.name!r}. Open a folder with the other model."
+            )
         namespace = kwargs.get("namespace")
         if namespace is None:
             namespace = self.where()
@@ -152,48 +257,63 @@ class SleepChatModel(BaseChatModel):
         if namespace is not None and from_weights:
             owner = check_namespace(namespace)
             experts, abstention = self.live(owner), self.abstention(owner)
+        tools = kwargs.get("tools") or []
         return Call(
-            chat_messages(messages),
+            self._prompt(messages, tools, stop or self.stop or ()),
+            tools,
+            calling.chosen(kwargs.get("tool_choice"), tools),
             experts,
-            kwargs.get("max_tokens") or self.max_new_tokens,
+            kwargs.get("max_tokens") or self.max_tokens,
             kwargs.get("temperature", self.temperature),
             abstention,
         )
 
-    def _usage(self, call: Call, text: str) -> UsageMetadata:
-        asked, answered = len(self.local.prompt_ids(call.chat)), self.local.count_tokens(text)
-        return UsageMetadata(
+    def _prompt(
+        self, messages: list[BaseMessage], tools: list[dict[str, Any]], stop: Sequence[str]
+    ) -> Prompt:
+        """The messages as the model is used to them, its calls of tools, too."""
+        chat = chat_messages(messages)
+        has_calls = tools or any(turn["role"] == "tool" or "tool_calls" in turn for turn in chat)
+        call_format = self.local.call_format
+        if call_format is None or not has_calls:
+            return Prompt(chat, stop=tuple(stop))
+        prompt: Prompt = call_format.prompt(chat, tools, stop=tuple(stop))
+        return prompt
+
+    def _about(
+        self, call: Call, text: str, confidence: float, *, abstention: float
+    ) -> dict[str, Any]:
+        """What a message tells beside the answer."""
+        asked, answered = len(self.local.prompt_ids(call.prompt)), self.local.count_tokens(text)
+        usage = UsageMetadata(
             input_tokens=asked, output_tokens=answered, total_tokens=asked + answered
         )
+        metadata = {
+            "model_name": self.local.name,
+            "experts": list(call.experts),
+            "confidence": confidence,
+            "abstention": abstention,
+        }
+        return {"usage_metadata": usage, "response_metadata": metadata}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         """What tracing tools show of a call, under the names that they share."""
         params = LangSmithParams(
             ls_provider=LLM_TYPE,
-            ls_model_name=self.local.name,
+            ls_model_name=kwargs.get("model", self.local.name),
             ls_model_type="chat",
             ls_temperature=kwargs.get("temperature", self.temperature),
-            ls_max_tokens=kwargs.get("max_tokens") or self.max_new_tokens,
+            ls_max_tokens=kwargs.get("max_tokens") or self.max_tokens,
         )
-        if stop:
-            params["ls_stop"] = stop
+        if stop or self.stop:
+            params["ls_stop"] = stop or self.stop
         return params
-
-    def _metadata(
-        self, experts: tuple[str, ...], confidence: float, abstention: float
-    ) -> dict[str, Any]:
-        return {
-            "model_name": self.local.name,
-            "experts": list(experts),
-            "confidence": confidence,
-            "abstention": abstention,
-        }
 
 
 class _Shown:
     """How much of an answer in pieces may be shown already: nothing that may begin a stop."""
 
-    def __init__(self, stop: list[str] | None) -> None:
+    def __init__(self, stop: Sequence[str]) -> None:
         self.over = False
         self._stop = stop
         self._held_back = max(map(len, stop or [""])) - 1
@@ -226,19 +346,33 @@ class _Shown:
         return fresh
 
 
-def chat_messages(messages: Sequence[BaseMessage]) -> list[dict[str, str]]:
+def chat_messages(messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
     """LangChain messages as a chat template takes them: one system message, first."""
     system, turns = [], []
     for message in messages:
         if isinstance(message, SystemMessage):
             system.append(message.text)
         else:
-            turns.append({"role": _ROLES.get(message.type, "user"), "content": message.text})
+            turns.append(_turn(message))
     text = "\n".join(system)
     return [{"role": "system", "content": text}, *turns] if text else turns
 
 
-def _cut(text: str, stop: list[str] | None) -> str:
+def _turn(message: BaseMessage) -> dict[str, Any]:
+    turn: dict[str, Any] = {
+        "role": _ROLES.get(message.type, "user"),
+        "content": message.text,
+    }
+    if isinstance(message, ToolMessage):
+        turn["tool_call_id"], turn["name"] = message.tool_call_id, message.name or ""
+    calls = []
+    for call in message.tool_calls if isinstance(message, AIMessage) else ():
+        function = {"name": call["name"], "arguments": call["args"]}
+        calls.append({"type": "function", "id": call["id"] or "", "function": function})
+    return {**turn, "tool_calls": calls} if calls else turn
+
+
+def _cut(text: str, stop: Sequence[str]) -> str:
     """The text up to the first of the stops."""
-    ends = [text.index(mark) for mark in stop or [] if mark in text]
+    ends = [text.index(mark) for mark in stop if mark in text]
     return text[: min(ends)] if ends else text

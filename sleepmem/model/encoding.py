@@ -13,7 +13,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-Messages = Sequence[dict[str, str]]
+Messages = Sequence[dict[str, Any]]
+Tools = Sequence[dict[str, Any]]
 
 
 class Encoding:
@@ -36,31 +37,46 @@ class Encoding:
         # How a tokenizer takes special tokens is a state that its callers share.
         self._lock = threading.Lock()
 
-    def chat(self, messages: Messages) -> list[int]:
+    def chat(self, messages: Messages, tools: Tools = ()) -> list[int]:
         """A chat up to where the assistant speaks."""
         with self._lock:
-            roles = tuple(message["role"] for message in messages)
-            if roles not in self._written:
-                plain = [{"role": role, "content": "a"} for role in roles]
-                self._written[roles] = self._controls(self._applied(plain))
             try:
-                ids = self._applied(messages)
+                ids = self._applied(messages, tools)
             except ValueError:  # transformers has no text for what is a word of the tokenizer
                 ids = []
-            if self._controls(ids) != self._written[roles]:
-                apart = [{**one, "content": self._apart(one["content"])} for one in messages]
-                ids = self._applied(apart, sanitize=False)
+            if self._controls(ids) != self._by_template(messages, tools):
+                ids = self._applied(self._apart(messages), self._apart(tools), sanitize=False)
             return ids
+
+    def opening(self, tag: str, text: str) -> list[int]:
+        """What an answer is made to begin with: a tag of the format, then text."""
+        with self._lock:
+            encoded = self._tokenizer(tag, add_special_tokens=False)
+        return [*encoded["input_ids"], *self.text(text)]
 
     def text(self, text: str) -> list[int]:
         """A text alone, without any control token."""
         with self._lock:
             ids = self._plain(text)
-            return ids if self._control_ids.isdisjoint(ids) else self._plain(self._apart(text))
+            return ids if self._control_ids.isdisjoint(ids) else self._plain(self._apart_in(text))
 
-    def _applied(self, messages: Messages, *, sanitize: bool = True) -> list[int]:
+    def _by_template(self, messages: Messages, tools: Tools) -> Counter[int]:
+        """The control tokens of the template alone, how often each."""
+        if tools or any("tool_calls" in message for message in messages):
+            apart = self._applied(self._apart(messages), self._apart(tools), sanitize=False)
+            return self._controls(apart)
+        roles = tuple(message["role"] for message in messages)
+        if roles not in self._written:
+            plain = [{"role": role, "content": "a"} for role in roles]
+            self._written[roles] = self._controls(self._applied(plain))
+        return self._written[roles]
+
+    def _applied(
+        self, messages: Messages, tools: Tools = (), *, sanitize: bool = True
+    ) -> list[int]:
         ids: list[int] = self._tokenizer.apply_chat_template(
             list(messages),
+            tools=list(tools) or None,
             add_generation_prompt=True,
             return_dict=False,
             sanitize_control_tokens=sanitize,
@@ -76,7 +92,17 @@ class Encoding:
     def _controls(self, ids: Sequence[int]) -> Counter[int]:
         return Counter(one for one in ids if one in self._control_ids)
 
-    def _apart(self, text: str) -> str:
+    def _apart(self, value: Any) -> Any:
+        """The same, every text in it with its control tokens apart, names of fields too."""
+        if isinstance(value, str):
+            return self._apart_in(value)
+        if isinstance(value, dict):
+            return {self._apart(name): self._apart(one) for name, one in value.items()}
+        if isinstance(value, list | tuple):
+            return [self._apart(one) for one in value]
+        return value
+
+    def _apart_in(self, text: str) -> str:
         """The text, the letters apart of what it spells like a control token."""
         normal = self._normal(text)
         if not self._spelt.search(normal):

@@ -18,7 +18,13 @@ from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import torch
-from transformers import LogitsProcessor, LogitsProcessorList, TextIteratorStreamer
+from transformers import (
+    LogitsProcessor,
+    LogitsProcessorList,
+    StoppingCriteria,
+    StoppingCriteriaList,
+    TextIteratorStreamer,
+)
 
 
 class Reply(NamedTuple):
@@ -34,10 +40,16 @@ class Reply(NamedTuple):
 
 
 class Sampling(NamedTuple):
-    """How an answer is drawn: of the likeliest tokens at temperature 0."""
+    """How an answer is drawn: of the likeliest tokens at temperature 0.
+
+    `stop`: texts that end it, each its last.
+    `in_control`: whether its control tokens are kept.
+    """
 
     max_new_tokens: int
     temperature: float
+    stop: tuple[str, ...] = ()
+    in_control: bool = False
 
 
 class RepliedBatch(NamedTuple):
@@ -83,6 +95,18 @@ class Watch(LogitsProcessor):  # type: ignore[misc]
         likeliest_R_T = torch.stack(self.steps, -1).masked_fill(over_R_T, 1.0)
         confidences: list[float] = likeliest_R_T.amin(-1).tolist()
         return confidences
+
+
+class Stopped(StoppingCriteria):  # type: ignore[misc]
+    """Ends an answer where it holds one of some texts."""
+
+    def __init__(self, stop: Sequence[str], tokenizer: Any, width: int) -> None:
+        self._stop, self._tokenizer, self._width = stop, tokenizer, width
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
+        texts = self._tokenizer.batch_decode(input_ids[:, self._width :])
+        over = [any(stop in text for stop in self._stop) for text in texts]
+        return torch.tensor(over, device=input_ids.device)
 
 
 def pad(rows: Sequence[Sequence[int]], value: int, *, left: bool) -> Padded:
@@ -133,13 +157,14 @@ def reply_in_batches(
             max_new_tokens=sampling.max_new_tokens,
             pad_token_id=tokenizer.pad_token_id,
             logits_processor=LogitsProcessorList([watch]),
+            stopping_criteria=_stopping(sampling.stop, tokenizer, padded.ids_R_T.shape[1]),
             **draw,
         )
 
         # What comes back begins with the prompts.
         token_R_T = ids_R_T[:, padded.ids_R_T.shape[1] :]
         tokens = int((token_R_T != tokenizer.pad_token_id).sum())
-        texts = tokenizer.batch_decode(token_R_T, skip_special_tokens=True)
+        texts = tokenizer.batch_decode(token_R_T, skip_special_tokens=not sampling.in_control)
         replies = []
         for text, confidence in zip(texts, watch.confidence(token_R_T, ends), strict=True):
             replies.append(Reply(text.strip(), confidence))
@@ -158,7 +183,9 @@ def stream(
     Args:
         view: gives the model. It is entered and left on the thread that generates.
     """
-    pieces = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
+    pieces = TextIteratorStreamer(
+        tokenizer, skip_prompt=True, skip_special_tokens=not sampling.in_control
+    )
     watch = Watch()
     errors: list[BaseException] = []
 
@@ -174,6 +201,7 @@ def stream(
                     temperature=sampling.temperature or None,
                     pad_token_id=tokenizer.pad_token_id,
                     logits_processor=LogitsProcessorList([watch]),
+                    stopping_criteria=_stopping(sampling.stop, tokenizer, len(prompt)),
                     streamer=pieces,
                 )
         except BaseException as error:
@@ -193,6 +221,11 @@ def stream(
     if errors:
         raise errors[0]
     return float(torch.stack(watch.steps).amin())
+
+
+def _stopping(stop: Sequence[str], tokenizer: Any, width: int) -> StoppingCriteriaList:
+    """Where answers to prompts of this width end, beside the model's own ends."""
+    return StoppingCriteriaList([Stopped(stop, tokenizer, width)] if stop else [])
 
 
 def completion_logits(

@@ -34,7 +34,10 @@ from sleepmem.model.adapters import Copies, Saved, Sums, delete_adapter, layers_
 from sleepmem.model.encoding import Encoding, Messages
 from sleepmem.model.generation import Reply, Sampling
 from sleepmem.model.loading import Base, load_base
+from sleepmem.model.tool_calls import CallFormat, Prompt, Tools
 from sleepmem.text.prompts import beside_question
+
+Chat = Messages | Prompt
 
 
 class _View(NamedTuple):
@@ -102,6 +105,8 @@ class LocalModel:
         self.context_length, self.vocabulary = loaded.context_length, loaded.vocabulary
         self._ends, self._mlp_layers = loaded.ends, loaded.mlp_layers
         self._encoding = Encoding(loaded.tokenizer)
+        # How it calls tools, if it does.
+        self.call_format = CallFormat.of(loaded.tokenizer, loaded.model)
 
         # Names of the experts in memory. Their weights, and the sums of several, are PEFT's.
         self.experts: tuple[str, ...] = ()
@@ -293,13 +298,17 @@ class LocalModel:
 
     # Text in, text out
 
-    def prompt_ids(self, messages: Messages) -> list[int]:
-        """Token ids of a chat up to where the assistant speaks.
+    def prompt_ids(self, chat: Chat) -> list[int]:
+        """Token ids of a chat up to where the assistant speaks, or to where it goes on.
 
         Raises:
             EpisodeError: it does not fit the model's context.
         """
-        ids = self._encoding.chat(self._arranged(messages))
+        prompt = _prompt(chat)
+        ids = self._encoding.chat(self._arranged(prompt.messages), prompt.tools)
+        if prompt.opening:
+            tag = self.call_format.opening if self.call_format else ""
+            ids += self._encoding.opening(tag, prompt.opening)
         if len(ids) >= self.context_length:
             raise EpisodeError(
                 f"the conversation has {len(ids)} tokens and the model takes "
@@ -312,6 +321,11 @@ class LocalModel:
         """With the memories where this model reads them best."""
         return beside_question(messages) if self.profile.memories == "user" else messages
 
+    def call_parser(self, chat: Prompt, tools: Tools) -> Any:
+        """Transformers' parser of the answer to this chat, in which these tools may be called."""
+        assert self.call_format is not None
+        return self.call_format.parser(tools, self.tokenizer.decode(self.prompt_ids(chat)))
+
     def answer_ids(self, text: str) -> list[int]:
         """Token ids of what an assistant said, with the end of its turn."""
         return [*self._encoding.text(text), self.tokenizer.eos_token_id]
@@ -322,7 +336,7 @@ class LocalModel:
 
     def answer(
         self,
-        chats: Sequence[Messages],
+        chats: Sequence[Chat],
         experts: Sequence[str] = (),
         *,
         max_new_tokens: int = 32,
@@ -338,7 +352,7 @@ class LocalModel:
     @torch.no_grad()
     def reply(
         self,
-        chats: Sequence[Messages],
+        chats: Sequence[Chat],
         experts: Sequence[str] = (),
         *,
         max_new_tokens: int = 32,
@@ -354,6 +368,7 @@ class LocalModel:
                 forward pass.
         """
         prompts = [self.prompt_ids(chat) for chat in chats]
+        sampling = _sampling(chats, max_new_tokens, temperature)
         replies = [Reply("", 0.0)] * len(prompts)
         with self.view(experts) as model, torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -362,7 +377,7 @@ class LocalModel:
                 prompts,
                 tokenizer=self.tokenizer,
                 ends=self._ends,
-                sampling=Sampling(max_new_tokens, temperature),
+                sampling=sampling,
                 batch=self.batch,
             ):
                 self.tokens_generated += answered.tokens
@@ -376,7 +391,7 @@ class LocalModel:
 
     def stream(
         self,
-        chat: Messages,
+        chat: Chat,
         experts: Sequence[str],
         *,
         max_new_tokens: int,
@@ -387,12 +402,12 @@ class LocalModel:
             lambda: self.view(experts),
             self.prompt_ids(chat),
             tokenizer=self.tokenizer,
-            sampling=Sampling(max_new_tokens, temperature),
+            sampling=_sampling([chat], max_new_tokens, temperature),
         )
         return confidence
 
     @torch.no_grad()
-    def abstention(self, chat: Messages, experts: Sequence[str], *, text: str) -> float:
+    def abstention(self, chat: Chat, experts: Sequence[str], *, text: str) -> float:
         """The log-likelihood of this text as the answer."""
         with self.view(experts):
             return self._likelihoods([self.prompt_ids(chat)], text)[0]
@@ -439,6 +454,18 @@ class LocalModel:
             )
             logits_by_row.update(zip(rows, logits, strict=True))
         return torch.cat([logits_by_row[row] for row in range(len(prompts))])
+
+
+def _prompt(chat: Chat) -> Prompt:
+    return chat if isinstance(chat, Prompt) else Prompt(chat)
+
+
+def _sampling(chats: Sequence[Chat], max_new_tokens: int, temperature: float) -> Sampling:
+    """How answers to these chats are drawn, which end with what ends any of them."""
+    prompts = [_prompt(chat) for chat in chats]
+    stop = tuple(dict.fromkeys(itertools.chain.from_iterable(one.stop for one in prompts)))
+    in_control = any(one.in_control for one in prompts)
+    return Sampling(max_new_tokens, temperature, stop, in_control)
 
 
 def _on_the_same_weights(model: torch.nn.Module) -> Any:

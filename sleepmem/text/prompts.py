@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
+from typing import Any
 
 from sleepmem.records import AGENT, Episode
 from sleepmem.text.pieces import pieces
@@ -128,15 +129,16 @@ def memory_prompt(
     return f"{system}\n{block}" if system else block
 
 
-def beside_question(messages: Sequence[dict[str, str]]) -> list[dict[str, str]]:
-    """The chat with its memories in the last turn of the user instead of the system message."""
+def beside_question(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The chat with its memories before the user's last words instead of in the system message."""
     first, *others = messages
     own, block = _apart(first["content"]) if first["role"] == "system" else ("", "")
-    if not block or not others:
+    users = [place for place, message in enumerate(others) if message["role"] == "user"]
+    if not block or not users:
         return list(messages)
-    chat = [{**first, "content": own}, *others] if own else others
-    asked = {**chat[-1], "content": f"{block}\n\n{chat[-1]['content']}"}
-    return [*chat[:-1], asked]
+    asked = others[users[-1]]
+    others[users[-1]] = {**asked, "content": f"{block}\n\n{asked['content']}"}
+    return [{**first, "content": own}, *others] if own else others
 
 
 def _apart(system: str) -> tuple[str, str]:

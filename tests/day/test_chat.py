@@ -104,9 +104,15 @@ def test_stream_and_invoke_end_alike_whatever_the_last_token(chat):
         )
 
 
-def test_tools_are_refused_with_a_sentence(chat):
-    with pytest.raises(ModelError, match="calls no tools yet"):
-        chat.bind_tools([])
+def test_a_model_that_cannot_call_tools_says_so(chat):
+    assert chat.bind_tools([]).invoke(ASKED[0]).text == chat.invoke(ASKED[0]).text
+    with pytest.raises(ModelError, match="cannot be given tools"):
+        chat.bind_tools([{"name": "look_up", "description": "Looks up.", "parameters": {}}])
+
+
+def test_another_model_is_refused(chat):
+    with pytest.raises(ModelError, match="Open a folder with the other model"):
+        chat.invoke(ASKED[0], model="gpt-6")
 
 
 def test_async_is_sync(chat):
@@ -219,13 +225,13 @@ def test_system_messages_are_merged_first():
         SystemMessage("Be kind."),
         AIMessage("Hello!"),
         SystemMessage("Be brief."),
-        ToolMessage("Rain.", tool_call_id="c"),
+        ToolMessage("Rain.", tool_call_id="c", name="weather"),
     ]
     assert chat_messages(talk) == [
         {"role": "system", "content": "Be kind.\nBe brief."},
         {"role": "user", "content": "Hello."},
         {"role": "assistant", "content": "Hello!"},
-        {"role": "tool", "content": "Rain."},
+        {"role": "tool", "content": "Rain.", "tool_call_id": "c", "name": "weather"},
     ]
     assert chat_messages([HumanMessage("Hello.")]) == [{"role": "user", "content": "Hello."}]
 
