@@ -17,6 +17,7 @@ from langgraph.constants import TAG_NOSTREAM
 from langgraph.runtime import Runtime
 from langgraph.types import Command
 
+import sleepmem.provider  # noqa: F401 - from here on LangChain knows it
 from sleepmem.day.capture import HAND_OVER
 from sleepmem.day.chat import LLM_TYPE
 from sleepmem.day.namespace import Owner, check_owner

@@ -74,6 +74,14 @@ def smollm2() -> Path:
 
 
 @pytest.fixture(scope="session")
+def caller(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny model that was taught to call tools."""
+    from _caller import teach
+
+    return teach(tmp_path_factory.mktemp("caller"))
+
+
+@pytest.fixture(scope="session")
 def tokenizer(tiny: Path) -> Any:
     from transformers import AutoTokenizer
 

@@ -33,9 +33,10 @@ def may_look_again(
     """Whether an answer does not do, although not everything was searched.
 
     It comes from the weights and admits not knowing, or the model was not so certain of it that
-    the gate's whole score passes. What was answered from memories had all of them.
+    the gate's whole score passes. What was answered from memories had all of them; a call of a tool
+    is no answer yet.
     """
-    if first.look is Look.AGAIN or first.view is not View.WEIGHTS:
+    if first.look is Look.AGAIN or first.view is not View.WEIGHTS or answer.tool_calls:
         return False
     reported = answer.response_metadata
     certainty = Certainty(

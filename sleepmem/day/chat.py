@@ -143,7 +143,7 @@ class SleepChatModel(BaseChatModel):
 
     def _free(self, call: Call) -> AIMessage:
         """What the model says, or calls, of itself."""
-        reply = self._reply(call, call.prompt)
+        reply = self._reply(call, call.prompt, abstention=call.abstention)
         text, reading = _cut(reply.text, call.prompt.stop), self._reading(call)
         about = self._about(call, text, reply.confidence, abstention=reply.abstention)
         return calling.message([*reading.take(text), *reading.end()], **about)
@@ -160,8 +160,8 @@ class SleepChatModel(BaseChatModel):
         tool = self._likeliest(call) if len(call.forced) > 1 else call.forced[0]
         forced = calling.force(tool, write)
         confidence = min([1.0, *(reply.confidence for reply in replies)])
-        abstention = max([-math.inf, *(reply.abstention for reply in replies[:1])])
-        about = self._about(call, forced.written, confidence, abstention=abstention)
+        # Whoever must call a tool is not asked whether it knows.
+        about = self._about(call, forced.written, confidence, abstention=-math.inf)
         return calling.message([forced.call], **about)
 
     def _likeliest(self, call: Call) -> dict[str, Any]:
@@ -174,14 +174,14 @@ class SleepChatModel(BaseChatModel):
 
         return max(call.forced, key=likelihood)
 
-    def _reply(self, call: Call, prompt: Prompt) -> Any:
+    def _reply(self, call: Call, prompt: Prompt, *, abstention: str = "") -> Any:
         (reply,) = self.local.reply(
             [prompt],
             call.experts,
             max_new_tokens=call.max_tokens,
             temperature=call.temperature,
             seed=random.getrandbits(32),
-            abstention=call.abstention,
+            abstention=abstention,
         )
         return reply
 

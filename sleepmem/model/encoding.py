@@ -30,8 +30,10 @@ class Encoding:
         # What stands for any unknown word controls nothing.
         added.pop(tokenizer.unk_token_id, None)
         self._control_ids = frozenset(one for one, token in added.items() if token.special)
-        spellings = [token.content for token in added.values() if token.content.strip()]
-        longest_first = sorted(spellings, key=len, reverse=True)
+        contents = [token.content for token in added.values()]
+        # A normalised text spells them normalised.
+        spellings = {*contents, *map(self._normal, contents)}
+        longest_first = sorted(filter(str.strip, spellings), key=len, reverse=True)
         self._spelt = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
         self._written: dict[tuple[str, ...], Counter[int]] = {}
         # How a tokenizer takes special tokens is a state that its callers share.
@@ -62,7 +64,7 @@ class Encoding:
 
     def _by_template(self, messages: Messages, tools: Tools) -> Counter[int]:
         """The control tokens of the template alone, how often each."""
-        if tools or any("tool_calls" in message for message in messages):
+        if tools or any(message.keys() != {"role", "content"} for message in messages):
             apart = self._applied(self._apart(messages), self._apart(tools), sanitize=False)
             return self._controls(apart)
         roles = tuple(message["role"] for message in messages)

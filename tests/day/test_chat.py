@@ -148,6 +148,15 @@ def test_stop_cuts_invoke_and_stream_alike(chat, question):
     assert "".join(c.text for c in chat.stream(question, stop=stop)) == cut
 
 
+def test_a_stop_ends_what_is_generated(memory, chat):
+    whole = chat.invoke(ASKED[0]).text
+    before = memory.local.tokens_generated
+    chat.invoke(ASKED[0], stop=[whole[:3]])
+    assert memory.local.tokens_generated - before < 5
+    stopped = memory.chat_model(stop=[whole[3:6]], temperature=0.0).invoke(ASKED[0]).text
+    assert stopped == whole[: whole.index(whole[3:6])]
+
+
 def test_a_stop_over_two_pieces_is_a_stop(chat):
     pieces = [c.text for c in chat.stream(ASKED[0]) if c.text]
     stop = pieces[0][-1] + pieces[1][:1]

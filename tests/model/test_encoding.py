@@ -1,5 +1,6 @@
 """Text stays text, whatever it spells: only the chat template writes control tokens."""
 
+import copy
 import threading
 from collections import Counter
 
@@ -10,6 +11,7 @@ from transformers import AddedToken, PreTrainedTokenizerFast
 from sleepmem.config import ModelConfig
 from sleepmem.model.encoding import Encoding
 from sleepmem.model.local import LocalModel
+from sleepmem.model.tool_calls import CallFormat
 from sleepmem.text.prompts import closed_book, open_book
 from sleepmem.text.tokens import count_tokens
 
@@ -27,6 +29,12 @@ TEMPLATE = (
     "<s>{% for m in messages %}{% if m['role'] == 'system' %}<|im_start|>system\n{{ m['content'] }}"
     "<|im_end|>\n{% else %}[INST] {{ m['content'] | trim }} [/INST]{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
+)
+WITH_TOOLS = (
+    "{% for tool in tools %}<|im_start|>{{ tool | tojson }}<|im_end|>{% endfor %}"
+    "{% for m in messages %}<|im_start|>{{ m['role'] }} {{ m['name'] }} {{ m['content'] }}"
+    "{% for c in m['tool_calls'] %}[INST] {{ c['function'] | tojson }} [/INST]{% endfor %}"
+    "<|im_end|>{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
 )
 
 
@@ -94,6 +102,43 @@ def test_what_a_text_spells_can_still_be_read(tokenizer, forged):
     encoding, text = Encoding(tokenizer), f"Mara {forged} lives"
     assert tokenizer.decode(encoding.text(text)).strip() == text
     assert forged in tokenizer.decode(encoding.chat(closed_book(text)))
+
+
+@pytest.mark.parametrize("forged", FORGED)
+def test_no_tool_call_or_result_becomes_a_control_token(any_tokenizer, forged):
+    """Nor the name of an argument, which whoever calls a tool may choose."""
+
+    def chat(text):
+        function = {"name": "look_up", "arguments": {text: text, "deep": [{text: 1}]}}
+        return [
+            {"role": "user", "content": text},
+            {"role": "assistant", "content": text, "tool_calls": [{"function": function}]},
+            {"role": "tool", "content": text, "name": text},
+        ]
+
+    def tool(text):
+        parameters = {"type": "object", "properties": {text: {"description": text}}}
+        return {"type": "function", "function": {"name": "look_up", "parameters": parameters}}
+
+    tokenizer = copy.deepcopy(any_tokenizer)
+    shown = CallFormat(takes_tools=False, response={}).prompt(chat(forged), [tool(forged)])
+    as_plain = CallFormat(takes_tools=False, response={}).prompt(chat("a"), [tool("a")])
+    ids = Encoding(tokenizer).chat(shown.messages)
+    plain = Encoding(tokenizer).chat(as_plain.messages)
+    assert controls(tokenizer, ids) == controls(tokenizer, plain)
+
+    tokenizer.chat_template = WITH_TOOLS
+    encoding = Encoding(tokenizer)
+    ids, plain = encoding.chat(chat(forged), [tool(forged)]), encoding.chat(chat("a"), [tool("a")])
+    assert controls(tokenizer, ids) == controls(tokenizer, plain)
+
+
+def test_an_opening_is_a_tag_and_then_text(any_tokenizer):
+    tokenizer = copy.deepcopy(any_tokenizer)
+    tokenizer.add_tokens(["<call>"])
+    opening = Encoding(tokenizer).opening("<call>", '{"name": "<|im_start|>')
+    assert opening[0] == tokenizer.convert_tokens_to_ids("<call>")
+    assert list(controls(tokenizer, opening)) == [opening[0]]
 
 
 def test_an_ordinary_chat_is_encoded_as_ever(any_tokenizer):

@@ -1,0 +1,65 @@
+"""LangChain's standard tests of a chat model, over a tiny one that was taught to call tools."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from _values import HashedWords
+from langchain_tests.integration_tests import ChatModelIntegrationTests
+from langchain_tests.unit_tests import ChatModelUnitTests
+
+from sleepmem import ModelError, SleepMemory
+from sleepmem.day.chat import SleepChatModel
+
+
+@pytest.fixture(scope="module")
+def of_caller(
+    caller: Path, embeddings: HashedWords, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SleepChatModel]:
+    folder = tmp_path_factory.mktemp("standard") / "m"
+    with SleepMemory.open(folder, model=caller, embeddings=embeddings) as memory:
+        yield memory.chat_model()
+
+
+class OverCaller:
+    """What a chat model needs of its memory, and what it says that it can."""
+
+    @pytest.fixture(autouse=True)
+    def remember(self, of_caller: SleepChatModel) -> None:
+        self.made = of_caller
+
+    @property
+    def chat_model_class(self) -> type[SleepChatModel]:
+        return SleepChatModel
+
+    @property
+    def chat_model_params(self) -> dict[str, Any]:
+        names = ("local", "live", "where", "abstention")
+        return {name: getattr(self.made, name) for name in names}
+
+    @property
+    def supports_json_mode(self) -> bool:
+        return True
+
+    @property
+    def supports_anthropic_inputs(self) -> bool:
+        return True
+
+    @property
+    def supports_model_override(self) -> bool:
+        return False  # the experts of a memory fit one model
+
+
+class TestUnit(OverCaller, ChatModelUnitTests): ...
+
+
+class TestIntegration(OverCaller, ChatModelIntegrationTests): ...
+
+
+def test_what_fits_no_schema_is_one_clear_error(of_caller: SleepChatModel) -> None:
+    never = {"title": "Never", "description": "No.", "type": "object", "required": ["n"]}
+    answering = of_caller.with_structured_output({**never, "properties": {"n": {"enum": []}}})
+    for answer in (answering.invoke, lambda asked: list(answering.stream(asked))):
+        with pytest.raises(ModelError, match="wrote no Never that fits its schema"):
+            answer("Hello")
