@@ -19,7 +19,7 @@ from sleepmem import NamespaceError
 from sleepmem.middleware import SleepMemoryMiddleware
 from sleepmem.model.local import Reply
 from sleepmem.night import replay
-from sleepmem.records import local_now
+from sleepmem.records import Recall, View, local_now
 from sleepmem.text.prompts import HEADER
 
 ALICE, BOB, NOBODY = ("alice",), ("bob",), ("default",)
@@ -499,7 +499,7 @@ def unknowing(memory, *replies):
     shown, left = [], list(replies)
 
     def reply(chats, experts=(), **settings):
-        shown.append(chats[0])
+        shown.append(chats[0].messages)
         return [Reply(left.pop(0), 1.0)]
 
     memory.local.reply = reply
@@ -531,6 +531,13 @@ def test_a_second_look_reads_nothing_that_stands_in_the_conversation(memory, cal
     call(agent, turn(text))
     assert len(shown) == 2
     assert text not in shown[1][0]["content"]
+
+
+def test_a_call_of_a_tool_is_no_answer_that_a_second_look_takes_back(memory):
+    first = Recall(View.WEIGHTS, "it is known")
+    called = AIMessage("", tool_calls=[{"name": "look_up", "args": {}, "id": "1"}])
+    assert not memory.may_look_again(NOBODY, first, reply=called)
+    assert memory.may_look_again(NOBODY, first, reply=AIMessage("I do not know."))
 
 
 def test_what_was_answered_from_memories_stands(memory, call):
