@@ -186,7 +186,9 @@ class SleepChatModel(BaseChatModel):
         return reply
 
     def _reading(self, call: Call) -> Reading:
-        return Reading(self.local.call_parser(call.prompt, call.tools) if call.tools else None)
+        if not call.tools and not call.prompt.in_control:
+            return Reading(None)
+        return Reading(self.local.call_parser(call.prompt, call.tools))
 
     def _stream(
         self,

@@ -2,15 +2,18 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from _values import HashedWords
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 from langchain_tests.unit_tests import ChatModelUnitTests
 
 from sleepmem import ModelError, SleepMemory
 from sleepmem.day.chat import SleepChatModel
+from sleepmem.model.tool_calls import CallFormat
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +58,21 @@ class TestUnit(OverCaller, ChatModelUnitTests): ...
 
 
 class TestIntegration(OverCaller, ChatModelIntegrationTests): ...
+
+
+def test_what_a_model_ends_with_is_never_shown(
+    of_caller: SleepChatModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where calls are written in control tokens these are kept, for the parser."""
+    tokenizer = SimpleNamespace(chat_template="{{ tools }}", response_template=None)
+    qwen = SimpleNamespace(config=SimpleNamespace(model_type="qwen3"))
+    monkeypatch.setattr(of_caller.local, "call_format", CallFormat.of(tokenizer, qwen))
+    called = AIMessage("", tool_calls=[{"name": "now", "args": {}, "id": "1"}])
+    said = [called, ToolMessage("Noon.", tool_call_id="1"), HumanMessage("hi")]
+    tool = {"name": "now", "description": "The time.", "parameters": {}}
+    for model in (of_caller, of_caller.bind_tools([tool])):
+        assert model.invoke(said).text == "How are you?"
+        assert "".join(chunk.text for chunk in model.stream(said)) == "How are you?"
 
 
 def test_what_fits_no_schema_is_one_clear_error(of_caller: SleepChatModel) -> None:
