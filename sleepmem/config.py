@@ -123,7 +123,15 @@ class ProbeConfig(_Settings):
         Doc("Question/answer pairs sampled per episode; repeated wordings fall together."),
     ] = 12
     wordings: Annotated[int, Ge(2), Le(100), Doc("Most wordings kept per fact.")] = 6
-    temperature: Annotated[Temperature, Doc("Of the sampling.")] = 1.0
+    temperature: Annotated[
+        Temperature | None, Doc("Of the sampling; None: as the model's profile says.")
+    ] = None
+    rewordings: Annotated[
+        int,
+        Ge(0),
+        Le(100),
+        Doc("Times a question about a note is asked in other words, where wordings are missing."),
+    ] = 3
     checks: Annotated[
         int,
         Ge(1),
@@ -174,6 +182,13 @@ class ProbeConfig(_Settings):
 @dataclass(frozen=True)
 class SeedingConfig(_Settings):
     """Knowledge seeding (arXiv 2606.03979, section 4)."""
+
+    completed: Annotated[
+        int,
+        Ge(0),
+        Le(10),
+        Doc("Times a note is taught as a statement to be gone on with, cut elsewhere each time."),
+    ] = 2
 
     steps: Annotated[Count, Doc("At most, but for `Level.steps_per_episode`.")] = 120
     stop_at: Annotated[

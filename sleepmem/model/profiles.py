@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
+from annotated_types import Ge, Le
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from sleepmem.config import AUTO, ModelConfig
@@ -25,12 +26,14 @@ class Profile:
     memories   the turn that carries memories: the "system" message, or the "user"'s question
     notes      what is taught of an episode: notes "drawn" by the model; its "sentences", for a
                model that draws none; or the "whole", for one that reads one fact at a time
+    heat       the temperature at which it writes questions
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
     memories: Literal["system", "user"] = "system"
     notes: Literal["drawn", "sentences", "whole"] = "drawn"
+    heat: Annotated[float, Ge(0.01), Le(2)] = 0.7
 
     @classmethod
     def read(cls, folder: Path) -> Profile:

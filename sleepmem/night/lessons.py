@@ -13,10 +13,10 @@ from sleepmem.night.probing.context import Archive
 from sleepmem.night.probing.unknown import unsaid_still
 from sleepmem.night.replay import evenly
 from sleepmem.night.rows import Row, RowKind
-from sleepmem.records import USER, Episode, Kind, Namespace, Probe, Role
+from sleepmem.records import USER, Episode, Kind, Namespace, Note, Probe, Role
 from sleepmem.stores.ledger import Ledger
 from sleepmem.text.language import matches
-from sleepmem.text.prompts import closed_book, line_of, open_book
+from sleepmem.text.prompts import GO_ON, closed_book, line_of, memory_line, open_book
 from sleepmem.text.small_talk import GENERAL
 
 
@@ -56,9 +56,12 @@ def tonights_rows(
 
     # 1. What tonight's episodes say, what they do not say, and what is read.
     rows = []
-    for probe in ledger.nights.probes(night_id):
-        if probe.role is Role.TRAIN:
-            rows.append(_row(probe, episodes))
+    taught = [one for one in ledger.nights.probes(night_id) if one.role is Role.TRAIN]
+    rows += [_row(probe, episodes) for probe in taught]
+    notes = {probe.note_id for probe in taught if probe.kind is Kind.FACT}
+    for note in ledger.notes.of(namespace, episodes):
+        if note.id in notes:
+            rows += _completed(note, episodes[note.episode_id], config.seeding.completed)
 
     # 2. What earlier nights taught, as the evening's model still holds it.
     facts = evenly(earlier[Kind.FACT], config.rehearse, seed=salt)
@@ -111,6 +114,19 @@ def _row(probe: Probe, episodes: Mapping[str, Episode]) -> Row:
         return Row(RowKind.NEVER_SAID, asked, asked, probe.answer, certain=True)
     lines = probe.context or [line_of(episodes[probe.episode_id])]
     return Row(RowKind.FACT, asked, open_book(probe.question, lines), probe.answer)
+
+
+def _completed(note: Note, episode: Episode, times: int) -> list[Row]:
+    """The note from its beginning, cut in so many places."""
+    rows = []
+    line, words = memory_line(episode.date, note.text), note.text.split()
+    for place in range(1, times + 1):
+        cut = round(place * len(words) / (times + 1))
+        if 0 < cut < len(words):
+            beginning, rest = " ".join(words[:cut]), " ".join(words[cut:])
+            asked = GO_ON + beginning
+            rows.append(Row(RowKind.FACT, closed_book(asked), open_book(asked, [line]), rest, True))
+    return rows
 
 
 def _rehearse(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
@@ -37,6 +37,7 @@ NOTES = (
 )
 REWORD = "Ask the same in other words: "
 STATE = "Write as a statement: "
+GO_ON = "Go on: "
 REPLACES = "Does the newest memory say that an older one no longer holds? Answer yes or no."
 _PAIRS = (
     re.compile(
@@ -129,7 +130,7 @@ def memory_prompt(
     return f"{system}\n{block}" if system else block
 
 
-def beside_question(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def beside_question(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The chat with its memories before the user's last words instead of in the system message."""
     first, *others = messages
     own, block = _apart(first["content"]) if first["role"] == "system" else ("", "")

@@ -9,14 +9,14 @@ from sleepmem.night.probing.context import book, distractors
 from sleepmem.night.probing.teacher import Teacher
 from sleepmem.records import Episode
 from sleepmem.text.kinds import abstains
-from sleepmem.text.language import matches, names, words
-from sleepmem.text.prompts import WRITE_PAIR, line_of, open_book, parse_pair
+from sleepmem.text.language import matches
+from sleepmem.text.prompts import REWORD, WRITE_PAIR, line_of, open_book, parse_pair
 
 # Finds the episode that a note was drawn from, by the id that the note is questioned under.
 Source = Callable[[str], Episode | None]
 
-# Tells the sampled pairs of a night from its other writings.
-_SALT = 1
+# Tell the sampled pairs and rewordings of a night from its other writings.
+_SALT, _REWORD_SALT = 1, 8
 
 
 def no_source(unit: str) -> None:
@@ -42,11 +42,8 @@ def write_pairs(
     by_id = {episode.id: episode for episode in episodes}
     users = []
     for episode_id, questions in asked.items():
-        told = set(words(by_id[episode_id].whole)) if episode_id in by_id else set()
-        for question in dict.fromkeys(questions):
-            # What it names and the memory does not is asked about something else.
-            if told and names(question) <= told:
-                users.append((episode_id, question))
+        if episode_id in by_id:
+            users += [(episode_id, question) for question in dict.fromkeys(questions)]
     pairs: dict[tuple[str, str], Pair] = {}
 
     # 1. Users' questions: what is asked by day is what must be known.
@@ -55,7 +52,7 @@ def write_pairs(
         if not abstains(answer):
             pairs[episode_id, question] = Pair(episode_id, question, answer, from_user=True)
 
-    # 2. Written ones, as far as they ask about what the memory names.
+    # 2. Written ones, as far as they do not tell what they ask.
     models = [episode for episode in episodes for _ in range(teacher.config.samples)]
     texts = teacher.write(
         WRITE_PAIR,
@@ -69,10 +66,36 @@ def write_pairs(
         if parsed is None:
             continue
         question, answer = parsed
-        if names(question) <= set(words(episode.whole)) and not abstains(answer):
+        if not abstains(answer) and not matches(question, answer):
             key = (episode.id, question)
             pairs.setdefault(key, Pair(*key, answer, from_user=key in from_users))
     return list(pairs.values())
+
+
+def reworded(teacher: Teacher, pairs: Sequence[Pair], *, episodes: Sequence[Episode]) -> list[Pair]:
+    """These pairs' questions in other words, of facts that have too few wordings; new ones only."""
+    by_fact: dict[tuple[str, str], list[Pair]] = {}
+    for pair in pairs:
+        by_fact.setdefault((pair.episode_id, pair.answer), []).append(pair)
+    asked = []
+    for own in by_fact.values():
+        if len(own) <= teacher.config.wordings:
+            asked += own * teacher.config.rewordings
+    by_id = {episode.id: episode for episode in episodes}
+    texts = teacher.write(
+        [REWORD + pair.question for pair in asked],
+        [line_of(by_id[pair.episode_id]) for pair in asked],
+        tokens=teacher.config.text_tokens,
+        salt=_REWORD_SALT,
+    )
+    known = {(pair.episode_id, pair.question) for pair in pairs}
+    new: dict[tuple[str, str], Pair] = {}
+    for pair, text in zip(asked, texts, strict=True):
+        question = " ".join(text.split())
+        key = pair.episode_id, question
+        if question and key not in known and not matches(question, pair.answer):
+            new.setdefault(key, Pair(*key, pair.answer))
+    return list(new.values())
 
 
 class Checked(NamedTuple):
@@ -80,6 +103,10 @@ class Checked(NamedTuple):
 
     alone: list[Pair]
     confirmed: list[Pair]
+
+    def joined(self, other: Checked) -> Checked:
+        """These and those of another check."""
+        return Checked([*self.alone, *other.alone], [*self.confirmed, *other.confirmed])
 
 
 def check_pairs(

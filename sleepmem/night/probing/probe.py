@@ -20,7 +20,14 @@ from dataclasses import dataclass
 from sleepmem.config import ProbeConfig
 from sleepmem.night.probing.context import Archive
 from sleepmem.night.probing.corrections import Corrections, find_corrections
-from sleepmem.night.probing.pairs import Pair, Source, check_pairs, no_source, write_pairs
+from sleepmem.night.probing.pairs import (
+    Pair,
+    Source,
+    check_pairs,
+    no_source,
+    reworded,
+    write_pairs,
+)
 from sleepmem.night.probing.teacher import Teacher
 from sleepmem.night.probing.unknown import (
     NeverSaid,
@@ -84,6 +91,9 @@ def question(
     # 1. What do tonight's episodes say?
     pairs = write_pairs(teacher, episodes, asked=asked)
     checked = check_pairs(teacher, pairs, episodes=episodes, source=source)
+    if teacher.local.profile.notes == "drawn":
+        more = reworded(teacher, checked.confirmed, episodes=episodes)
+        checked = checked.joined(check_pairs(teacher, more, episodes=episodes, source=source))
 
     # 2. What do they correct, and what corrects them?
     corrections = find_corrections(teacher, checked, by_id=by_id, archive=archive)

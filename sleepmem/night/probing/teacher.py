@@ -27,14 +27,22 @@ class Teacher:
         self._seed = seed
 
     def write(
-        self, prompt: str, memory_lines: Sequence[str], *, tokens: int, salt: int
+        self, prompts: str | Sequence[str], memory_lines: Sequence[str], *, tokens: int, salt: int
     ) -> list[str]:
-        """One text for each line, sampled; `salt` tells the writings of a night apart."""
+        """One text for each line, sampled; `salt` tells the writings of a night apart.
+
+        `prompts`: the same for all lines, or one for each.
+        """
+        if isinstance(prompts, str):
+            prompts = [prompts] * len(memory_lines)
+        chats = []
+        for prompt, line in zip(prompts, memory_lines, strict=True):
+            chats.append(open_book(prompt, [line]))
         return self.local.answer(
-            [open_book(prompt, [line]) for line in memory_lines],
+            chats,
             (),
             max_new_tokens=tokens,
-            temperature=self.config.temperature,
+            temperature=self.config.temperature or self.local.profile.heat,
             seed=self._seed + salt,
         )
 
