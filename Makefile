@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-.PHONY: demo test lint docs bench bench-nights bench-embedded bench-gate bench-trainers bench-dreams bench-ablations bench-router bench-copies bench-cost bench-life bench-imports bench-recall bench-faults fit-heads fit-recall embedded smollm2 clean
+.PHONY: demo test lint docs bench bench-nights bench-embedded bench-gate bench-trainers bench-dreams bench-ablations bench-router bench-copies bench-cost bench-life bench-lives bench-imports bench-recall bench-faults fit-heads fit-recall embedded smollm2 clean
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -39,6 +39,10 @@ bench-nights: $(READY)
 
 bench-embedded bench-trainers bench-gate bench-dreams bench-ablations bench-router bench-copies bench-cost bench-life bench-imports bench-faults: bench-%: $(READY)
 	$(BIN)/python -m sleepmem.evals.$*
+
+# MODEL=FILE_OR_ID; LIVES="nurse farm" for some of them, ARMS="none retrieval" likewise.
+bench-lives: $(READY)
+	$(BIN)/python -m sleepmem.evals.lives $(if $(MODEL),--model $(MODEL)) $(LIVES:%=--life %) $(ARMS:%=--arm %) --out runs/bench-lives
 
 # DATA=FOLDER measures the public sets in it too.
 bench-recall: $(READY)

@@ -389,13 +389,24 @@ class SleepMemory:
         day = None if today is None else check_day(today)
         return recalling.context_message(recall, system, today=day, speaker=speaker)
 
-    def ask(self, namespace: Iterable[str], question: str) -> Answer:
+    def ask(
+        self,
+        namespace: Iterable[str],
+        question: str,
+        *,
+        today: str | date | None = None,
+        speaker: str | None = None,
+        log: bool = True,
+    ) -> Answer:
         """Gate, answer, and everything that holds when the weights do not know.
 
-        Stores nothing but the gate's log.
+        Stores nothing but the gate's log, and that only with `log`. `today` is the date where the
+        user is, `speaker` who of several people asks.
         """
-        owner, asked = check_namespace(namespace), _asked(question)
-        return answer.ask(self._day, owner, asked=asked, model=self.chat_model(owner))
+        owner, asked = check_namespace(namespace), _asked(question, today)
+        check(speaker, (str, type(None)), what="speaker", expected="text, or nothing")
+        model = self.chat_model(owner)
+        return answer.ask(self._day, owner, asked=asked, model=model, speaker=speaker, log=log)
 
     def safely(
         self, what: str, call: Callable[[], T], *, otherwise: T, namespace: Iterable[str] = ()

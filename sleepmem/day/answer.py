@@ -66,17 +66,25 @@ def second_look(
     return found if found.episodes else None
 
 
-def ask(day: DayContext, namespace: Namespace, *, asked: Asked, model: SleepChatModel) -> Answer:
+def ask(
+    day: DayContext,
+    namespace: Namespace,
+    *,
+    asked: Asked,
+    model: SleepChatModel,
+    speaker: str | None = None,
+    log: bool = True,
+) -> Answer:
     """Answer with the memory's own model. Stores nothing but the gate's log."""
-    found = recall(day, namespace, asked=asked)
-    reply = _reply(model, asked, found)
-    again = second_look(day, namespace, asked=asked, first=found, answer=reply)
+    found = recall(day, namespace, asked=asked, log=log)
+    reply = _reply(model, asked, found, speaker)
+    again = second_look(day, namespace, asked=asked, first=found, answer=reply, log=log)
     if again is not None:
-        found, reply = again, _reply(model, asked, again)
+        found, reply = again, _reply(model, asked, again, speaker)
     return Answer(reply.text, found)
 
 
-def _reply(model: SleepChatModel, asked: Asked, recalled: Recall) -> AIMessage:
-    system = context_message(recalled, today=asked.today)
+def _reply(model: SleepChatModel, asked: Asked, recalled: Recall, speaker: str | None) -> AIMessage:
+    system = context_message(recalled, today=asked.today, speaker=speaker)
     messages = [{"role": "system", "content": system}] if system else []
     return model.invoke([*messages, *closed_book(asked.text)], view=recalled.view.value)

@@ -13,8 +13,6 @@ ways to remember live the same life, on the same model:
 The LoRAs get question/answer pairs in the world's own wordings, as many steps as a night of
 sleepmem, and answer closed-book. Every arm writes its own file. A memory whose life was interrupted
 goes on where it was; a LoRA lives it again; what was measured is not measured again.
-
-Letters: N tokens of all answers, V vocabulary.
 """
 
 from __future__ import annotations
@@ -34,6 +32,7 @@ import typer
 from sleepmem.config import LEVELS, MemoryConfig, SeedingConfig
 from sleepmem.embedded import world
 from sleepmem.embedded.world import Fact, Key
+from sleepmem.evals.perplexity import perplexity
 from sleepmem.evals.questions import ask_all, is_right, reading_questions
 from sleepmem.evals.trainers import EXPERT, by_sdft, by_sft, fact_rows
 from sleepmem.evals.week import Life, Week, seeded
@@ -308,17 +307,13 @@ def _perplexity_ratio(arm: Remembering) -> float:
     return round(_perplexity(arm.local, arm.live) / _perplexity(arm.local, ()), 4)
 
 
-@torch.no_grad()
 def _perplexity(local: LocalModel, experts: Sequence[str]) -> float:
     """Of held-out conversations' answers, on names that nobody ever learned."""
     prompts, answers = [], []
     for question in reading_questions(random.Random(0), 200):
         prompts.append(local.prompt_ids(question.chat))
         answers.append(local.answer_ids(str(question.wanted)))
-    with local.view(experts):
-        log_N_V = local.logits(prompts, answers).float().log_softmax(-1)
-    wanted_N = torch.tensor([token for answer in answers for token in answer])
-    return float(log_N_V.gather(-1, wanted_N[:, None]).mean().neg().exp())
+    return perplexity(local, prompts, answers=answers, experts=experts)
 
 
 def _expert_bytes(arm: Remembering) -> int:

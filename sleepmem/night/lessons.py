@@ -55,13 +55,8 @@ def tonights_rows(
     salt = f"{config.seeding.seed}/{night_id}"
 
     # 1. What tonight's episodes say, what they do not say, and what is read.
-    rows = []
-    taught = [one for one in ledger.nights.probes(night_id) if one.role is Role.TRAIN]
-    rows += [_row(probe, episodes) for probe in taught]
-    notes = {probe.note_id for probe in taught if probe.kind is Kind.FACT}
-    for note in ledger.notes.of(namespace, episodes):
-        if note.id in notes:
-            rows += _completed(note, episodes[note.episode_id], config.seeding.completed)
+    rows = own_rows(ledger, namespace, night_id=night_id)
+    rows += _completions(ledger, evening, episodes=episodes, times=config.seeding.completed)
 
     # 2. What earlier nights taught, as the evening's model still holds it.
     facts = evenly(earlier[Kind.FACT], config.rehearse, seed=salt)
@@ -77,6 +72,16 @@ def tonights_rows(
 
     # 4. General talk, in proportion to what the rows so far leave unanswered.
     return rows + _talk(local, rows, config.seeding)
+
+
+def own_rows(ledger: Ledger, namespace: Namespace, *, night_id: str) -> list[Row]:
+    """What this night's own questions teach, nothing of earlier nights."""
+    episodes = {episode.id: episode for episode in ledger.episodes.all(namespace)}
+    rows = []
+    for probe in ledger.nights.probes(night_id):
+        if probe.role is Role.TRAIN:
+            rows.append(_row(probe, episodes))
+    return rows
 
 
 def related(ledger: Ledger, namespace: Namespace, *, config: SleepConfig) -> Archive:
@@ -114,6 +119,21 @@ def _row(probe: Probe, episodes: Mapping[str, Episode]) -> Row:
         return Row(RowKind.NEVER_SAID, asked, asked, probe.answer, certain=True)
     lines = probe.context or [line_of(episodes[probe.episode_id])]
     return Row(RowKind.FACT, asked, open_book(probe.question, lines), probe.answer)
+
+
+def _completions(
+    ledger: Ledger, evening: Evening, *, episodes: Mapping[str, Episode], times: int
+) -> list[Row]:
+    """Tonight's notes, as statements to be gone on with."""
+    taught = set()
+    for probe in ledger.nights.probes(evening.night_id):
+        if probe.role is Role.TRAIN and probe.kind is Kind.FACT:
+            taught.add(probe.note_id)
+    rows = []
+    for note in ledger.notes.of(evening.namespace, episodes):
+        if note.id in taught:
+            rows += _completed(note, episodes[note.episode_id], times)
+    return rows
 
 
 def _completed(note: Note, episode: Episode, times: int) -> list[Row]:

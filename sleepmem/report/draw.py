@@ -13,7 +13,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from sleepmem.report import plots
+from sleepmem.report import compared, plots
 from sleepmem.report.data import Data
 from sleepmem.report.page import Image, page
 
@@ -35,13 +35,18 @@ def write(data: Data, out: Path) -> list[Path]:
 
 
 def draw_life(checkpoints: Mapping[str, Sequence[Data]], to: Path) -> None:
-    """Accuracy by the age of a fact, and honesty, as one PNG (see plots.life)."""
-    _save(plots.life(checkpoints), to)
+    """Accuracy by the age of a fact, and honesty, as one PNG (see compared.life)."""
+    _save(compared.life(checkpoints), to)
 
 
 def draw_arms(runs: Mapping[str, Sequence[Data]], measures: Sequence[str], *, to: Path) -> None:
-    """The mean and range of each measure, an arm a row, as one PNG (see plots.arms)."""
-    _save(plots.arms(runs, measures), to)
+    """The mean and range of each measure, an arm a row, as one PNG (see compared.arms)."""
+    _save(compared.arms(runs, measures), to)
+
+
+def draw_lived(days: Mapping[str, Sequence[Data]], to: Path) -> None:
+    """What was right and what it cost by day, as one PNG (see compared.lived)."""
+    _save(compared.lived(days), to)
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -1,6 +1,7 @@
 """The plots of a report: data in, figure out, None where there is nothing to draw.
 
-The only file that draws. It knows matplotlib and plain data (see `data`), no store and no model.
+It knows matplotlib and plain data (see `data`), no store and no model. What compares several ways
+to remember is drawn in `compared`.
 """
 
 from __future__ import annotations
@@ -35,11 +36,11 @@ ARMS = {
     "retrieval": Arm("retrieval only", "#d95f02"),
     "sleepmem": Arm("sleepmem", "#1b6ca8"),
 }
-_OURS = ARMS["sleepmem"].colour
-_MEMORY_TOKENS = "memory tokens in the prompt, per turn"
+OURS = ARMS["sleepmem"].colour
+MEMORY_TOKENS = "memory tokens in the prompt, per turn"
 _RETRIEVES = "share of turns that retrieve"
 # Up to 1, with room for the line.
-_SHARE = (0, 1.02)
+SHARE = (0, 1.02)
 
 
 def retrieval_load(data: Data) -> Figure | None:
@@ -51,7 +52,7 @@ def retrieval_load(data: Data) -> Figure | None:
     else:
         return None
     return side_by_side(
-        partial(draw, key="memory_tokens_per_turn", label=_MEMORY_TOKENS),
+        partial(draw, key="memory_tokens_per_turn", label=MEMORY_TOKENS),
         partial(draw, key="retrieval_rate", label=_RETRIEVES),
     )
 
@@ -78,11 +79,11 @@ def recall_by_night(data: Data) -> Figure | None:
         return None
     figure = Figure(figsize=(6, 3.4))
     axes = figure.subplots()
-    axes.bar(list(shares), list(shares.values()), color=_OURS)
+    axes.bar(list(shares), list(shares.values()), color=OURS)
     axes.set(
         xlabel="night in which a fact was learned",
         ylabel="closed-book accuracy after the last night",
-        ylim=_SHARE,
+        ylim=SHARE,
     )
     return figure
 
@@ -144,36 +145,6 @@ PLOTS = {
 }
 
 
-def life(checkpoints: Mapping[str, Sequence[Data]]) -> Figure:
-    """Accuracy by the age of a fact after the last night, and honesty over the nights.
-
-    A line for each way to remember: its measurements, oldest first (evals.life).
-    """
-    return side_by_side(
-        partial(_by_age, checkpoints=checkpoints), partial(_honesty, checkpoints=checkpoints)
-    )
-
-
-def arms(runs: Mapping[str, Sequence[Data]], measures: Sequence[str]) -> Figure:
-    """The mean of each measure, an arm a row, with its range over the runs (evals.ablations)."""
-    figure = Figure(figsize=(3 * len(measures), 0.4 * len(runs) + 1))
-    panels = figure.subplots(1, len(measures), sharey=True, squeeze=False)[0]
-    for axes, measure in zip(panels, measures, strict=True):
-        for row, results in enumerate(runs.values()):
-            values = _column(results, measure)
-            axes.barh(row, sum(values) / len(values), color=_OURS)
-            axes.plot([min(values), max(values)], [row, row], color="black")
-        axes.set(
-            title=measure,
-            xlim=_SHARE,
-            ylim=(len(runs) - 0.5, -0.5),
-            yticks=range(len(runs)),
-            yticklabels=list(runs),
-        )
-        axes.spines[["top", "right"]].set_visible(False)
-    return figure
-
-
 def side_by_side(*draws: Callable[[Axes], None]) -> Figure:
     """One figure, each drawing in axes of its own."""
     figure = Figure(figsize=(9, 3.4))
@@ -187,7 +158,7 @@ def side_by_side(*draws: Callable[[Axes], None]) -> Figure:
 
 def _by_day(axes: Axes, days: Sequence[Data], *, key: str, label: str) -> None:
     for name, arm in ARMS.items():
-        values = _column(_column(days, name), key)
+        values = column(column(days, name), key)
         numbers = range(1, len(days) + 1)
         axes.plot(numbers, values, marker="o", label=arm.label, color=arm.colour)
     axes.set(xlabel="day", ylabel=label)
@@ -201,7 +172,7 @@ def _by_night_slept(axes: Axes, load: Sequence[Data], *, key: str, label: str) -
         if between["questions"]:
             nights.append(slept)
             values.append(between[key])
-    axes.plot(nights, values, marker="o", color=_OURS)
+    axes.plot(nights, values, marker="o", color=OURS)
     axes.set(xlabel="nights slept", ylabel=label)
     axes.set_ylim(bottom=0)
 
@@ -242,10 +213,10 @@ def _points(night: Data, key: str) -> tuple[list[int], list[float]]:
 
 def _before_and_after(axes: Axes, dreams_by_night: Mapping[str, Data]) -> None:
     for when in ("before", "after"):
-        scores = _column(list(dreams_by_night.values()), when)
-        rates = _column(scores, "rate")
+        scores = column(list(dreams_by_night.values()), when)
+        rates = column(scores, "rate")
         axes.plot(list(dreams_by_night), rates, marker="o", label=f"{when} dreaming")
-    axes.set(xlabel="dreaming night", ylabel="held-out dreams answered", ylim=_SHARE)
+    axes.set(xlabel="dreaming night", ylabel="held-out dreams answered", ylim=SHARE)
     axes.legend(fontsize=7)
 
 
@@ -277,26 +248,5 @@ def _stack(
     axes.legend(fontsize=7)
 
 
-def _column(rows: Sequence[Data], key: str) -> list[Any]:
+def column(rows: Sequence[Data], key: str) -> list[Any]:
     return [row[key] for row in rows]
-
-
-def _by_age(axes: Axes, checkpoints: Mapping[str, Sequence[Data]]) -> None:
-    last = 0
-    for arm, measured in checkpoints.items():
-        right = measured[-1]["right_by_age"]
-        axes.plot(list(right), list(right.values()), marker="o", label=arm)
-        last = max(last, measured[-1]["night"])
-    axes.set(
-        xlabel=f"age of a fact, nights, after night {last}",
-        ylabel="answers right",
-        ylim=(-0.02, 1.05),
-    )
-    axes.legend(fontsize=8, loc="center right")
-
-
-def _honesty(axes: Axes, checkpoints: Mapping[str, Sequence[Data]]) -> None:
-    for arm, measured in checkpoints.items():
-        nights, honest = _column(measured, "night"), _column(measured, "abstention")
-        axes.plot(nights, honest, marker="o", label=arm)
-    axes.set(xlabel="night", ylabel="honest about what was never said", ylim=(-0.02, 1.05))

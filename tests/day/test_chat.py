@@ -7,7 +7,7 @@ import torch
 from _values import put_expert
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 
-from sleepmem import ModelError, NamespaceError, SleepMemory
+from sleepmem import EpisodeError, ModelError, NamespaceError, SleepMemory
 from sleepmem.config import ModelConfig
 from sleepmem.day.capture import RECALL_ID
 from sleepmem.day.chat import chat_messages
@@ -226,6 +226,19 @@ def test_ask_answers_with_what_it_recalls(memory, chat):
     assert answer.text == chat.invoke([system, HumanMessage("Where did Mara move?")]).text
     assert answer.text != chat.invoke("Where did Mara move?").text
     assert memory.ledger.episodes.all() == [told]
+
+
+def test_ask_may_name_the_day_and_who_speaks_and_leave_no_trace(memory, chat):
+    memory.observe(ALICE, "Mara did move to Brenport.")
+    asked = "Where did Mara move?"
+    answer = memory.ask(ALICE, asked, today="2026-03-02", speaker="Ida", log=False)
+    block = memory.context(answer.recall, today="2026-03-02", speaker="Ida")
+    assert answer.text == chat.invoke([SystemMessage(block), HumanMessage(asked)]).text
+    assert memory.last_look(ALICE, asked) is None
+    memory.ask(ALICE, asked)
+    assert memory.last_look(ALICE, asked) is not None
+    with pytest.raises(EpisodeError, match="speaker"):
+        memory.ask(ALICE, asked, speaker=5)
 
 
 def test_system_messages_are_merged_first():

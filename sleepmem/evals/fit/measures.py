@@ -65,12 +65,9 @@ class Measure:
 def read(local: LocalModel, count: int) -> Iterator[Measure]:
     """Memories in the context: one to eight of them, the newest of two, and none that tells."""
     for memories in _READ:
-        cases = people.drawn(
-            _rng("read", memories), count, make=partial(people.reading, memories=memories)
-        )
         name = f"reads {memories} memor{'ies' if memories > 1 else 'y'}"
         advice = f"recall fewer memories (GateConfig.memories_per_question), or {_LARGER}"
-        yield Measure(name, _right(local, cases), 0.8, advice)
+        yield Measure(name, reads(local, count, memories=memories), 0.8, advice)
     cases = people.drawn(_rng("newest"), count, make=people.newest)
     yield Measure("the newest of two wins", _right(local, cases), 0.8, _LARGER)
     cases = people.drawn(_rng("unknown"), count, make=partial(people.unknown, memories=4))
@@ -78,6 +75,13 @@ def read(local: LocalModel, count: int) -> Iterator[Measure]:
     yield Measure("abstains over 4 memories", _abstains(local, cases), 0.8, advice)
     alone = [case._replace(texts=()) for case in cases]
     yield Measure("abstains without any", _abstains(local, alone), 0.8, advice)
+
+
+def reads(local: LocalModel, count: int, *, memories: int, experts: Sequence[str] = ()) -> Score:
+    """Questions answered right from so many memories in the context, with these experts on."""
+    rng = _rng("read", memories)
+    cases = people.drawn(rng, count, make=partial(people.reading, memories=memories))
+    return _right(local, cases, experts)
 
 
 def write(local: LocalModel, count: int) -> Iterator[Measure]:
@@ -195,19 +199,19 @@ def _lines(case: Case) -> list[str]:
     return [memory_line(_DAY, text) for text in case.texts]
 
 
-def _answers(local: LocalModel, cases: Sequence[Case]) -> list[str]:
+def _answers(local: LocalModel, cases: Sequence[Case], experts: Sequence[str] = ()) -> list[str]:
     chats = []
     for case in cases:
         is_alone = not case.texts
         chats.append(
             closed_book(case.question) if is_alone else open_book(case.question, _lines(case))
         )
-    return local.answer(chats, max_new_tokens=24)
+    return local.answer(chats, experts, max_new_tokens=24)
 
 
-def _right(local: LocalModel, cases: Sequence[Case]) -> Score:
+def _right(local: LocalModel, cases: Sequence[Case], experts: Sequence[str] = ()) -> Score:
     right = 0
-    for case, answer in zip(cases, _answers(local, cases), strict=True):
+    for case, answer in zip(cases, _answers(local, cases, experts), strict=True):
         is_stale = bool(case.stale) and matches(answer, case.stale)
         right += matches(answer, case.answer) and not is_stale
     return Score(right, len(cases))
