@@ -5,128 +5,24 @@ from dataclasses import replace
 from datetime import date
 
 import pytest
-import typer
+from _lives import written
 
-from sleepmem.evals.lives import __main__ as command
 from sleepmem.evals.lives import report
-from sleepmem.evals.lives.arms import ARMS
 from sleepmem.evals.lives.ask import Asked, Reply, asked, judged
 from sleepmem.evals.lives.check import faults
 from sleepmem.evals.lives.data import NAMES, Day, Fact, Life, Question, Turn, load
-from sleepmem.evals.lives.diary import Diary
 from sleepmem.evals.lives.figures import Figures, aims
 from sleepmem.evals.lives.judge import gives, is_right, old_values
 from sleepmem.evals.lives.play import play
 
 OWNER = ("life",)
-# A night of a second on the embedded model that is promoted whatever it learned.
-SETTINGS = """
-[sleep.probe]
-samples = 3
-inventions = 2
-unsaid = 2
-[sleep.seeding]
-steps = 6
-batch = 8
-[sleep.exam]
-recall = 0.0
-old_nights = 1.0
-abstention = 1.0
-superseded = 1.0
-reading = 1.0
-general_kl = 99.0
-"""
 
 
-def written(who="Mara", place="Brenport", other="Tolvik", boat="red boat"):
-    """A life of two days, as a file has it."""
-    stock = {"name": "stock", "args": {"item": "rye"}, "result": "rye: 14 sacks"}
-    home = [f"Where does {who} live?", f"In which town does {who} live?"]
-    return {
-        "name": who,
-        "about": "Somebody writes to an agent.",
-        "language": "en",
-        "days": [
-            {
-                "date": "2026-03-02",
-                "turns": [
-                    {"say": f"{who} lives in {place}.", "tells": ["home"]},
-                    {"say": "Stock?", "tells": [], "tool": stock, "reply": "14 sacks of rye."},
-                    {
-                        "agent": "What else is there?",
-                        "speaker": "Ida",
-                        "say": f"{who} owns the {boat}.",
-                        "tells": ["boat"],
-                    },
-                ],
-            },
-            {
-                "date": "2026-03-04",
-                "turns": [{"say": f"{who} has moved to {other}.", "tells": ["moved"]}],
-            },
-        ],
-        "facts": [
-            {
-                "id": "home",
-                "note": f"{who} lives in {place}.",
-                "day": 1,
-                "value": place,
-                "until": 1,
-                "replaced_by": "moved",
-            },
-            {"id": "boat", "note": f"{who} owns the {boat}.", "day": 1, "value": boat},
-            {"id": "moved", "note": f"{who} lives in {other}.", "day": 2, "value": other},
-        ],
-        "questions": [
-            asking("c1", "changed", home, gold=[place], facts=["home"], until=1),
-            asking("c2", "changed", home, gold=[other], wrong=[place], facts=["moved"], first=2),
-            asking(
-                "p1",
-                "plain",
-                [f"What does {who} own?", f"What is it that {who} owns?"],
-                gold=[boat],
-                facts=["boat"],
-            ),
-            asking("n1", "never", [f"What is {who}'s job?", f"What does {who} do?"]),
-        ],
-    }
-
-
-def asking(name, kind, asks, **needs):
-    nothing = {"gold": [], "wrong": [], "facts": [], "until": None}
-    first = needs.pop("first", 1)
-    return {"id": name, "kind": kind, "asks": asks, "from": first, **nothing, **needs}
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Two tiny lives and the settings of their nights."""
-    folder = tmp_path_factory.mktemp("lives")
-    (folder / "mara.json").write_text(json.dumps(written()))
-    jon = written("Jon", "Haldby", "Ferrow", "old mill")
-    (folder / "jon.json").write_text(json.dumps(jon))
-    (folder / "settings.toml").write_text(SETTINGS)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def life(folder):
-    return load(str(folder / "mara.json"))
-
-
-@pytest.fixture(scope="module")
-def finished(folder):
-    """The folder of a run with every arm."""
-    lived(folder)
-    return folder / "run"
-
-
-def lived(folder, **options):
-    lives = [str(folder / "mara.json"), str(folder / "jon.json")]
-    settings = {"config": folder / "settings.toml", "reading": 2, "threads": 1}
-    command.main(
-        **{"out": folder / "run", "life": lives, "seed": 0, **settings, **options},
-    )
+@pytest.fixture
+def life(tmp_path):
+    file = tmp_path / "mara.json"
+    file.write_text(json.dumps(written()))
+    return load(str(file))
 
 
 # The lives
@@ -196,7 +92,7 @@ def test_what_is_not_consistent_is_named(life, fault):
     assert len([one for one in found if fault in one]) >= 1, found
 
 
-def test_a_key_that_there_is_not_is_refused(folder, tmp_path):
+def test_a_key_that_there_is_not_is_refused(tmp_path):
     file = tmp_path / "odd.json"
     file.write_text(json.dumps({**written(), "motto": "x"}))
     with pytest.raises(ValueError, match="motto"):
@@ -284,75 +180,6 @@ def test_an_answer_is_judged_by_what_it_needed(life):
     row = judged(life, 2, one=Asked(boat, "x"), reply=Reply("I do not know.", False, 90))
     assert (row["right"], row["abstains"], row["memory_tokens"]) == (False, True, 90)
     assert (row["earlier"], row["first"], row["closed_right"]) == (True, True, None)
-
-
-# A run
-
-
-def test_every_arm_lives_every_day_and_is_asked_the_same(finished):
-    records = report.records(Diary(finished))
-    assert len(records) == len(ARMS) * 2 * 2
-    texts = {}
-    for record in records:
-        assert bool(record["weights"]) is ARMS[record["arm"]].has_experts
-        key = (record["life"], record["day"])
-        texts.setdefault(key, []).append([row["asked"] for row in record["answers"]])
-    for asked_of_arms in texts.values():
-        assert all(texts_of_arm == asked_of_arms[0] for texts_of_arm in asked_of_arms)
-    nights = {(one["arm"], one["life"], one["day"]): one["night"] for one in records}
-    for (arm, life, day), night in nights.items():
-        if arm in ("sft", "sdft"):
-            ours = nights["sleepmem", life, day]
-            assert (night["pairs"], night["steps"]) == (ours["pairs"], ours["steps"])
-    assert nights["sleepmem", "mara", 1]["verdict"] == "promoted"
-    assert nights["control", "mara", 1]["experts_of"] == "jon"
-    lines = (finished / "answers.jsonl").read_text().splitlines()
-    assert len(lines) == sum(len(record["answers"]) for record in records)
-    assert set(json.loads((finished / "report.json").read_text())["right"]) == set(ARMS)
-    for name in ("mara", "jon"):
-        assert (finished / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_no_night_learns_from_what_is_asked(finished, life):
-    from sleepmem import SleepMemory
-
-    with SleepMemory.open(finished / "mara/sleepmem/day-02/memory", read_only=True) as memory:
-        looks = {look["question"] for look in memory.ledger.turns.retrievals(OWNER)}
-    assert looks.isdisjoint(text for question in life.questions for text in question.asks)
-
-
-def test_a_run_goes_on_at_the_first_day_that_is_missing(finished, folder):
-    def answers(arm):
-        return Diary(finished).read("mara", arm, number=2)["answers"]
-
-    arms = ("retrieval", "sft", "control")
-    before = {arm: answers(arm) for arm in arms}
-    first = {arm: (finished / "mara" / arm / "day-01/record.json").stat() for arm in arms}
-    for arm in arms:
-        (finished / "mara" / arm / "day-02/record.json").unlink()
-    # What a killed run leaves.
-    (finished / "mara/sft/.day-02.tmp/expert").mkdir(parents=True)
-    lived(folder)
-    for arm in arms:
-        assert (finished / "mara" / arm / "day-01/record.json").stat() == first[arm]
-        assert answers(arm) == before[arm]
-
-
-def test_what_cannot_be_run_is_refused_in_a_sentence(folder, finished, tmp_path):
-    with pytest.raises(typer.BadParameter, match="typo"):
-        lived(folder, arm=["none", "typo"], out=tmp_path / "a")
-    with pytest.raises(typer.BadParameter, match="begun with"):
-        lived(folder, seed=1)
-    with pytest.raises(typer.BadParameter, match="no life is called nobody"):
-        lived(folder, life=["nobody"], out=tmp_path / "b")
-    with pytest.raises(typer.BadParameter, match="Run the arm sleepmem first"):
-        lived(folder, arm=["sft"], out=tmp_path / "c")
-    with pytest.raises(typer.BadParameter, match="nights of another life"):
-        lived(folder, arm=["control"], out=tmp_path / "d")
-    broken = tmp_path / "broken.json"
-    broken.write_text(json.dumps({**written(), "days": []}))
-    with pytest.raises(typer.BadParameter, match="home is never told"):
-        lived(folder, life=[str(broken)], out=tmp_path / "e")
 
 
 # The aims

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,6 +37,7 @@ def main(  # noqa: PLR0913 - the options of a command
     arm: Annotated[
         list[str] | None, typer.Option(help=f"{', '.join(ARMS)}; may be repeated. By default all.")
     ] = None,
+    days: Annotated[int | None, typer.Option(help="Only the first so many.", min=1)] = None,
     seed: Annotated[int, typer.Option(help="Of wordings and nights.", min=0)] = 0,
     config: Annotated[Path | None, typer.Option(help="TOML file of settings.")] = None,
     every_wording: Annotated[bool, typer.Option(help="Ask in all wordings, not in one.")] = False,
@@ -44,7 +46,7 @@ def main(  # noqa: PLR0913 - the options of a command
 ) -> None:
     """Live them with every arm, ask in every evening; print and draw what came of it."""
     torch.set_num_threads(threads)
-    lives, arms = _lives(life or NAMES), arm or list(ARMS)
+    lives, arms = _lives(life or NAMES, days), arm or list(ARMS)
     strange = sorted(set(arms) - set(ARMS))
     if strange:
         raise typer.BadParameter(
@@ -54,7 +56,7 @@ def main(  # noqa: PLR0913 - the options of a command
     settings = seeded(read_config(config) if config else MemoryConfig(), seed)
     plan = Plan(name, settings, lives, chosen(lives, arms), seed, every_wording, reading)
     diary = Diary(out)
-    _check_same(diary, {"model": model, "seed": seed, "every_wording": every_wording})
+    _check_same(diary, {"model": model, "seed": seed, "days": days, "every_wording": every_wording})
     console = Console()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bars:
@@ -69,8 +71,8 @@ def main(  # noqa: PLR0913 - the options of a command
         console.print(str(path), markup=False)
 
 
-def _lives(names: Sequence[str]) -> tuple[Life, ...]:
-    """Read and checked."""
+def _lives(names: Sequence[str], days: int | None) -> tuple[Life, ...]:
+    """Read, checked, and cut after so many days."""
     lives = []
     for name in names:
         try:
@@ -83,7 +85,7 @@ def _lives(names: Sequence[str]) -> tuple[Life, ...]:
         found = faults(life)
         if found:
             raise typer.BadParameter(f"{name} is not consistent: {'; '.join(found)}")
-        lives.append(life)
+        lives.append(replace(life, days=life.days[:days]))
     return tuple(lives)
 
 
