@@ -7,10 +7,19 @@ from functools import partial
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from sleepmem.report import plots
 from sleepmem.report.data import Data
 from sleepmem.report.plots import column, side_by_side
+
+# Beside those of a week.
+ARMS = {
+    **plots.ARMS,
+    "sft": plots.Arm("SFT every night", "#e7298a"),
+    "sdft": plots.Arm("SDFT every night", "#66a61e"),
+    "control": plots.Arm("another life's experts", "#7570b3"),
+}
 
 
 def life(checkpoints: Mapping[str, Sequence[Data]]) -> Figure:
@@ -76,9 +85,10 @@ def _honesty(axes: Axes, checkpoints: Mapping[str, Sequence[Data]]) -> None:
 
 def _by_day(axes: Axes, days: Mapping[str, Sequence[Data]], *, key: str, label: str) -> None:
     for name, own in days.items():
-        known = plots.ARMS.get(name)
-        label_of, colour = known or (name, None)
-        axes.plot(column(own, "day"), column(own, key), marker="o", label=label_of, color=colour)
+        arm = ARMS[name]
+        numbers, values = column(own, "day"), column(own, key)
+        axes.plot(numbers, values, marker="o", label=arm.label, color=arm.colour)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="day", ylabel=label)
     axes.set_ylim(bottom=0)
     axes.legend(fontsize=7)

@@ -154,6 +154,18 @@ def test_a_life_is_drawn_by_the_last_nights_ages_and_every_nights_honesty(tmp_pa
     assert (tmp_path / "life.png").read_bytes().startswith(PNG)
 
 
+def test_lives_are_drawn_by_day_with_what_was_right_and_what_it_cost(tmp_path, drawn):
+    days = []
+    for number in (1, 2):
+        days.append({"day": number, "accuracy": number / 4, "memory_tokens": 100 * number})
+    draw.draw_lived({"retrieval": days, "sft": days[:1]}, tmp_path / "x.png")
+    right, tokens = drawn[0].axes
+    assert lines(right) == [[(1, 0.25), (2, 0.5)], [(1, 0.25)]]
+    assert lines(tokens) == [[(1, 100), (2, 200)], [(1, 100)]]
+    assert texts(right.get_legend().get_texts()) == ["retrieval only", "SFT every night"]
+    assert (tmp_path / "x.png").read_bytes().startswith(PNG)
+
+
 def test_arms_are_drawn_from_the_top_with_mean_and_range(tmp_path, drawn):
     runs = {"full": [{"plain": 0.75}, {"plain": 0.25}], "without": [{"plain": 0.125}]}
     draw.draw_arms(runs, ("plain",), to=tmp_path / "arms.png")

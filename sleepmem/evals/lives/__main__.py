@@ -65,7 +65,7 @@ def main(  # noqa: PLR0913 - the options of a command
         except LookupError as error:
             raise typer.BadParameter(str(error)) from error
     paths, records = report.write(diary), report.records(diary)
-    for table in (report.by_night, report.by_kind, report.by_aim):
+    for table in (report.by_night, report.by_life, report.by_kind, report.by_aim):
         console.print(table(records))
     for path in paths:
         console.print(str(path), markup=False)

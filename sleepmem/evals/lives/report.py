@@ -18,7 +18,7 @@ from sleepmem.night.promotion import wilson
 from sleepmem.records import Score
 from sleepmem.report.draw import draw_lived
 
-_ALL = "all that was told"
+_ALL = "what was told"
 _TOLD = tuple(kind for kind in KINDS if kind != "never")
 
 
@@ -82,6 +82,18 @@ def by_kind(days: Sequence[Row]) -> Table:
         # The same questions for all of them.
         asked = f"{kind}, {scores[0].total}" if scores else kind
         table.add_row(asked, *map(_shown, scores))
+    return table
+
+
+def by_life(days: Sequence[Row]) -> Table:
+    """What each arm had right of what was told, a life a row."""
+    figures = Figures(days)
+    table = Table(title=f"Right of {_ALL}, by life")
+    for name in ("life", *figures.arms):
+        table.add_column(name)
+    for life in figures.lives:
+        own = Figures([record for record in days if record["life"] == life])
+        table.add_row(life, *(_shown(own.score(arm, _TOLD)) for arm in figures.arms))
     return table
 
 

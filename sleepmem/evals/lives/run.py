@@ -51,13 +51,18 @@ def run(plan: Plan, diary: Diary, *, say: Callable[[Life, str], Say]) -> None:
     Raises:
         LookupError: an arm needs the nights of another that was not run.
     """
-    for name in [arm for arm in ARMS if arm in plan.arms]:
-        # What sleepmem made of one life, the control has in another: an arm after the other.
+    # A life after the other; the control has what sleepmem made of another, so it comes last.
+    arms = [arm for arm in ARMS if arm in plan.arms]
+    own = [arm for arm in arms if arm != Control.name]
+    for some in (own, arms):
         for life in plan.lives:
-            _live(plan, diary, life=life, arm=name, say=say(life, name))
+            for name in some:
+                _live(plan, diary, life=life, arm=name, say=say)
 
 
-def _live(plan: Plan, diary: Diary, *, life: Life, arm: str, say: Say) -> None:
+def _live(
+    plan: Plan, diary: Diary, *, life: Life, arm: str, say: Callable[[Life, str], Say]
+) -> None:
     """The days of a life that are left for one arm."""
     lived = diary.lived(life.name, arm)
     if lived >= len(life.days):
@@ -65,7 +70,7 @@ def _live(plan: Plan, diary: Diary, *, life: Life, arm: str, say: Say) -> None:
     other = _another(plan, life, diary) if arm == Control.name else None
     _check_nights(diary, life, arm)
     with tempfile.TemporaryDirectory(prefix="sleepmem-lives-") as work:
-        setting = Setting(plan.model, plan.config, life, other, diary, Path(work), say)
+        setting = Setting(plan.model, plan.config, life, other, diary, Path(work), say(life, arm))
         with _begun(ARMS[arm], setting, lived) as living:
             scale = Scale(living.local, plan.reading)
             for number in range(lived + 1, len(life.days) + 1):
