@@ -76,6 +76,7 @@ def _live(
             for number in range(lived + 1, len(life.days) + 1):
                 record = _day(plan, living, number=number, scale=scale)
                 diary.finish(record, living.keep, life=life.name, arm=arm)
+            setting.say({"day": len(life.days) + 1, "step": "done"})
 
 
 def _day(plan: Plan, arm: Arm, *, number: int, scale: Scale) -> dict[str, Any]:
