@@ -128,11 +128,12 @@ class Awake(Arm):
 
     def ask(self, questions: Sequence[Asked], *, day: int) -> list[Reply]:
         today = self.setting.life.days[day - 1].date
+        # What the weights alone say, beside what the memory answers.
         closed: list[str | None] = [None] * len(questions)
         if self.has_experts:
             closed = list(self._closed_book(questions))
         replies = []
-        for one, from_weights in zip(questions, closed, strict=True):
+        for one, alone in zip(questions, closed, strict=True):
             speaker = one.question.speaker
             text, recalled = self.memory.ask(
                 OWNER, one.text, today=today, speaker=speaker, log=False
@@ -141,8 +142,7 @@ class Awake(Arm):
             if recalled.episodes:
                 block = self.memory.context(recalled, today=today, speaker=speaker)
                 tokens = self.local.count_tokens(block)
-            is_from_weights = recalled.view is View.WEIGHTS
-            replies.append(Reply(text, is_from_weights, tokens, from_weights))
+            replies.append(Reply(text, recalled.view is View.WEIGHTS, tokens, alone))
         return replies
 
     def keep(self, folder: Path) -> None:
@@ -243,7 +243,7 @@ ARMS: dict[str, type[Arm]] = {
 }
 
 
-def closed(arm: Arm) -> None:
+def let_go(arm: Arm) -> None:
     """Close it, and let go of its model before the next one is loaded."""
     arm.close()
     gc.collect()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sleepmem.config import MemoryConfig
-from sleepmem.evals.lives.arms import ARMS, Arm, Control, Setting, Sleeping, Tuning, closed
+from sleepmem.evals.lives.arms import ARMS, Arm, Control, Setting, Sleeping, Tuning, let_go
 from sleepmem.evals.lives.ask import asked, judged
 from sleepmem.evals.lives.data import Life
 from sleepmem.evals.lives.diary import Diary
@@ -110,7 +110,7 @@ def _begun(kind: type[Arm], setting: Setting, lived: int) -> Iterator[Arm]:
     try:
         yield arm
     finally:
-        closed(arm)
+        let_go(arm)
 
 
 def _another(plan: Plan, life: Life, diary: Diary) -> str:
