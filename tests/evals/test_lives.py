@@ -3,10 +3,12 @@
 import json
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 
 import pytest
 from _lives import written
 
+import sleepmem
 from sleepmem.evals.lives import report
 from sleepmem.evals.lives.ask import Asked, Reply, asked, judged
 from sleepmem.evals.lives.check import faults
@@ -16,6 +18,7 @@ from sleepmem.evals.lives.judge import gives, is_right, old_values
 from sleepmem.evals.lives.play import play
 
 OWNER = ("life",)
+MATERIAL = Path(sleepmem.__file__).parent / "school" / "material"
 
 
 @pytest.fixture
@@ -43,6 +46,18 @@ def test_a_life_is_consistent(name):
         "implicit",
         "never",
     }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_sentence_of_a_life_is_taught_at_school(name):
+    material = ""
+    for file in sorted(MATERIAL.glob("*.json")):
+        material += file.read_text("utf-8").lower()
+    assert material
+    life = load(name)
+    sentences = [fact.note for fact in life.facts]
+    sentences += [turn.say for day in life.days for turn in day.turns if turn.tells]
+    assert [one for one in sentences if one.lower() in material] == []
 
 
 def question_of(life, name, **changed):
@@ -199,7 +214,7 @@ def record(arm, *, day, rows, weights=None):
 def test_the_aims_are_of_the_last_day_and_of_retrieval():
     kinds = [{"kind": "plain"}, {"kind": "chained"}, {"kind": "never", "first": False}]
     wrong = [{**one, "right": False} for one in kinds]
-    weights = {"read": 9, "read_base": 10, "perplexity": 6.0, "perplexity_base": 5.0}
+    weights = {"experts": 1, "read": 9, "read_base": 10, "perplexity": 6.0, "perplexity_base": 5.0}
     ours = [{**kinds[0], "closed_old": True, "memory_tokens": 10}, kinds[1], kinds[2]]
     forgotten = [{**ours[0], "closed_right": False}, *ours[1:]]
     records = [
@@ -232,3 +247,12 @@ def test_a_life_that_an_arm_has_not_finished_does_not_count():
     assert Figures(half).lives == []
     assert all(aim.value is None for aim in aims(Figures(half)))
     assert report.by_kind(half).row_count == 7
+
+
+def test_without_experts_nothing_is_said_of_them():
+    base = {"experts": 0, "read": 9, "read_base": 9, "perplexity": 5.0, "perplexity_base": 5.0}
+    arms = ("none", "retrieval", "sleepmem", "control")
+    records = [record(arm, day=2, rows=[{}], weights=base) for arm in arms]
+    unknown = [aim.what for aim in aims(Figures(records)) if aim.value is None]
+    for what in ("reading", "perplexity", "another life's"):
+        assert any(one.startswith(what) for one in unknown)

@@ -73,9 +73,10 @@ class Figures:
         return share(self.last(arm, lambda row: row["kind"] in wanted), "right")
 
     def weights(self, arm: str) -> list[Row]:
-        """What its experts cost after each life's last day."""
+        """What its experts cost after each life's last day, where it had any."""
         records = [self._last[arm, life] for life in self.lives if arm in self.arms]
-        return [record["weights"] for record in records if record["weights"]]
+        weights = [record["weights"] for record in records]
+        return [one for one in weights if one.get("experts")]
 
     def kept(self, arm: str) -> Score:
         """What its weights had right after the first night, and which of it they still have.
@@ -155,7 +156,7 @@ def _control(figures: Figures) -> Aim:
     """How far the whole interval of the control lies above what no memory has right."""
     told = [kind for kind in KINDS if kind != "never"]
     control, none = figures.score("control", told), figures.score("none", told)
-    is_known = control.total and none.total
+    is_known = none.total and figures.weights("control")
     above = wilson(control, CONFIDENCE)[0] - none.rate
     return Aim(
         "another life's experts, above no memory", above if is_known else None, 0.0, "at most"

@@ -47,6 +47,7 @@ class Scale:
         """What a day's record holds of them."""
         own = self._weigh(experts) if experts else self.base
         return {
+            "experts": len(experts),
             "read": own.read.right,
             "read_base": self.base.read.right,
             "reading": own.read.total,
