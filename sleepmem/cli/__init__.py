@@ -18,6 +18,7 @@ _COMMANDS = (
     inspection.backup,
     nights.rollback,
     models.fit,
+    models.school,
     demo.demo,
 )
 for _command in _COMMANDS:

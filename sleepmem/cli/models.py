@@ -1,7 +1,8 @@
-"""The commands about models: fit."""
+"""The commands about models: fit, school."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -62,3 +63,30 @@ def fit(
             else "As it is, it cannot be its own teacher in everything: see above."
         )
     raise typer.Exit(0 if found.is_good else _UNFIT)
+
+
+def school(
+    model: Annotated[str, typer.Argument(help="Hub id, folder or GGUF file.", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="Receives the habits.", show_default=False)],
+    *,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of public sets that are read, too.")
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Of about 2,048 tokens each.", min=2)] = 700,
+    config: Config = None,
+) -> None:
+    """Teach a model the habits of a memory, once: read, abstain, draw notes, write questions.
+
+    Goes on where an earlier run into the same folder stopped. Use them with ModelConfig.habits."""
+    with sentences():
+        ready(NIGHT)
+        settings = read_config(config) if config else MemoryConfig()
+        from sleepmem.model.local import LocalModel
+        from sleepmem.school.train import Recipe
+        from sleepmem.school.train import school as teach
+
+        path = Path(model).expanduser()
+        unschooled = replace(settings.model, habits="none", memories="user")
+        local = LocalModel(path if path.exists() else model, unschooled)
+        teach(local, out, data=data, recipe=Recipe(steps=steps))
+    err.say(f"habits written to {out}")

@@ -20,7 +20,7 @@ from sleepmem.model.profiles import Profile
 
 NONE = "none"
 _SHIPPED = Path(__file__).with_name("habits")
-_CARD = "card.json"
+CARD = "card.json"
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ class Habits:
             ModelError: there are none.
         """
         try:
-            card: dict[str, Any] = json.loads((folder / _CARD).read_text("utf-8"))
+            card: dict[str, Any] = json.loads((folder / CARD).read_text("utf-8"))
             return cls(folder, tuple(card["bases"]), Profile.read(folder))
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise ModelError(
-                f"{folder} holds no habits (its {_CARD} could not be read: {error}). "
+                f"{folder} holds no habits (its {CARD} could not be read: {error}). "
                 "Pass a folder that `sleepmem school` wrote, 'auto' or 'none'."
             ) from error
 
@@ -91,7 +91,7 @@ def chosen(wanted: str, base: str) -> Habits | None:
         return None
     if wanted != AUTO:
         return Habits.read(Path(wanted).expanduser())
-    for card in sorted(_SHIPPED.glob(f"*/{_CARD}")):
+    for card in sorted(_SHIPPED.glob(f"*/{CARD}")):
         shipped = Habits.read(card.parent)
         if base in shipped.bases:
             return shipped

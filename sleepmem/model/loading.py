@@ -35,6 +35,7 @@ class Base(NamedTuple):
     `context_length`: the most tokens that it takes.
     `vocabulary`: the width of its logits.
     `profile`: how it is asked.
+    `known_by`: hub id, hash of the GGUF file, or folder.
     """
 
     model: Any
@@ -45,6 +46,7 @@ class Base(NamedTuple):
     context_length: int
     vocabulary: int
     profile: Profile
+    known_by: str
 
 
 def load_base(name: str, config: ModelConfig | None = None, *, cache: Path | None = None) -> Base:
@@ -91,6 +93,7 @@ def load_base(name: str, config: ModelConfig | None = None, *, cache: Path | Non
         context_length=int(length or tokenizer.model_max_length),
         vocabulary=int(model.get_output_embeddings().weight.shape[0]),
         profile=profile.set_by(config),
+        known_by=base,
     )
 
 

@@ -88,7 +88,7 @@ def _read(rng: random.Random, texts: Texts) -> Lesson:
             later = shown[-1].day + timedelta(days=rng.randint(0, 9))
             lines.append(memory_line(later.isoformat(), news.said))
             answers[id(news.old)] = news.note.asked[0].answer
-    if rng.random() < 0.3:
+    if not texts.is_empty and rng.random() < 0.3:
         lines.insert(rng.randrange(len(lines) + 1), texts.line(rng, shown[-1].day))
 
     inverted = {id(each) for one in shown for note in one.notes for each in note.inverse}
@@ -116,8 +116,9 @@ def _read_one(rng: random.Random, texts: Texts) -> Lesson:
 
 def _read_text(rng: random.Random, texts: Texts) -> Lesson:
     """Passages that people wrote, their questions, and questions of other passages."""
-    lines, turns = texts.read(rng)
-    return _chat(lines, turns)
+    if texts.is_empty:
+        return _read(rng, texts)
+    return _chat(*texts.read(rng))
 
 
 def _closed(rng: random.Random, texts: Texts) -> Lesson:

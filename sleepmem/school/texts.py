@@ -14,26 +14,31 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from sleepmem.errors import ModelError
 from sleepmem.text.prompts import ABSTENTION, memory_line
 
 # Characters of a passage that is read.
 _LONGEST = 700
 _WORDS = 8
+_SETS = ("fairytaleqa", "babi_en10k", "memorybank_en")
 
 
 class Texts:
     """Draws from the sets in a folder.
 
     Args:
-        folder: holds `fairytaleqa`, `babi_en10k` and `memorybank_en`, gzipped JSON lines.
+        folder: holds `fairytaleqa`, `babi_en10k` and `memorybank_en`, gzipped JSON lines; without
+            one there is nothing to read.
         answers: general prompts with the model's own answers.
 
     Raises:
-        FileNotFoundError: one of them is missing.
+        ModelError: one of them is missing.
     """
 
-    def __init__(self, folder: Path, answers: Sequence[tuple[str, str]]) -> None:
-        self.answers = list(answers)
+    def __init__(self, folder: Path | None, answers: Sequence[tuple[str, str]]) -> None:
+        self.answers, self.is_empty = list(answers), folder is None
+        if folder is None:
+            return
         self._passages = list(_passages(folder))
         self._walks = [one for one in _lines(folder, "babi_en10k") if _is_walk(one)]
         self._said = [
@@ -97,6 +102,12 @@ def _is_walk(story: dict[str, Any]) -> bool:
 
 
 def _lines(folder: Path, name: str) -> Iterator[dict[str, Any]]:
-    with gzip.open(folder / f"{name}.jsonl.gz", "rt", encoding="utf-8") as file:
+    path = folder / f"{name}.jsonl.gz"
+    if not path.is_file():
+        raise ModelError(
+            f"{path} is missing; a school reads {', '.join(_SETS)} as gzipped JSON lines. "
+            "Get them from their hub ids, or leave --data out."
+        )
+    with gzip.open(path, "rt", encoding="utf-8") as file:
         for line in file:
             yield json.loads(line)

@@ -16,13 +16,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from safetensors.torch import save_file
 from torch.nn import functional as F
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import EarlyStoppingCallback, Trainer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from sleepmem.evals.fit import measures
+from sleepmem.model import habits, profiles
 from sleepmem.model.encoding import Encoding
 from sleepmem.model.local import LocalModel
 from sleepmem.school import topics
@@ -31,6 +33,8 @@ from sleepmem.school.texts import Texts
 from sleepmem.text.prompts import beside_question, closed_book
 
 _IGNORED = -100
+# How a schooled model is asked: as it was taught.
+_PROFILE = {"memories": "user", "notes": "drawn"}
 # Batches that are drawn together and sorted by length, so that little is padded.
 _WINDOW = 16
 
@@ -181,7 +185,9 @@ def _logits(model: PeftModel, inputs: Any, taught: torch.Tensor) -> torch.Tensor
     return logits
 
 
-def school(local: LocalModel, out: Path, *, data: Path, recipe: Recipe | None = None) -> None:
+def school(
+    local: LocalModel, out: Path, *, data: Path | None = None, recipe: Recipe | None = None
+) -> None:
     """Train the habits of a model into an adapter.
 
     Resumes where an earlier run with the same folder stopped.
@@ -189,8 +195,11 @@ def school(local: LocalModel, out: Path, *, data: Path, recipe: Recipe | None = 
     Args:
         local: the model to be schooled.
         out: receives the adapter, its card, and checkpoints.
-        data: folder of the public sets that are read (`texts`).
+        data: folder of public sets that are read, too (`texts`).
         recipe: how.
+
+    Raises:
+        ModelError: the folder lacks a set.
     """
     recipe = recipe or Recipe()
     out.mkdir(parents=True, exist_ok=True)
@@ -253,19 +262,25 @@ def school(local: LocalModel, out: Path, *, data: Path, recipe: Recipe | None = 
     trainer.score = lambda: _measured(local, model, recipe)
     last = get_last_checkpoint(str(checkpoints)) if checkpoints.exists() else None
     trainer.train(resume_from_checkpoint=last)
-    save(model, out)
-    card = {"recipe": asdict(recipe), "steps": trainer.state.global_step}
-    card |= {"history": trainer.state.log_history}
-    (out / "card.json").write_text(json.dumps(card, indent=1), "utf-8")
+    _save(model, out)
+    card = {
+        "bases": [local.known_by],
+        "recipe": asdict(recipe),
+        "steps": trainer.state.global_step,
+        "history": trainer.state.log_history,
+    }
+    (out / habits.CARD).write_text(json.dumps(card, indent=1) + "\n", "utf-8")
+    (out / profiles.FILE).write_text(json.dumps(_PROFILE) + "\n", "utf-8")
 
 
-def save(model: PeftModel, out: Path) -> None:
-    """The adapter in half precision."""
-    for weight in model.parameters():
-        if weight.requires_grad:
-            weight.data = weight.data.half()
-    model.save_pretrained(str(out), safe_serialization=True)
-    (out / "README.md").unlink(missing_ok=True)
+def _save(model: PeftModel, out: Path) -> None:
+    """The adapter in half precision; nothing is read of its settings but two numbers."""
+    weights = get_peft_model_state_dict(model)
+    halved = {name: weight.detach().half().contiguous() for name, weight in weights.items()}
+    save_file(halved, out / "adapter_model.safetensors", metadata={"format": "pt"})
+    config: Any = model.peft_config["default"]
+    settings = {"r": config.r, "lora_alpha": config.lora_alpha}
+    (out / "adapter_config.json").write_text(json.dumps(settings) + "\n", "utf-8")
 
 
 def _own_answers(local: LocalModel, out: Path) -> list[tuple[str, str]]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 
+_POSSESSIVE = re.compile(r"(?<=\w)['’]s\b")
 _ARTICLES = {"a", "an", "the"}
 _SENTENCE_END = ".!?:\n"
 
 
 def words(text: str) -> list[str]:
     """The words of a text, lower case, without articles and possessive endings."""
-    plain = text.lower().replace("'s ", " ").replace("'s.", ".")
+    plain = _POSSESSIVE.sub("", text.lower())
     return [word for word in re.findall(r"\w+", plain) if word not in _ARTICLES]
 
 

@@ -1,0 +1,76 @@
+"""A school trains, stops, goes on, and what it wrote is then part of the base."""
+
+import json
+
+import pytest
+
+from sleepmem.config import ModelConfig
+from sleepmem.errors import ModelError
+from sleepmem.model.local import LocalModel
+from sleepmem.school import train
+from sleepmem.text.prompts import closed_book, open_book
+
+RECIPE = {"tokens": 2048, "longest": 1000, "rank": 4, "measured_every": 2, "cases": 2, "warmup": 1}
+
+
+@pytest.fixture
+def quickly(monkeypatch):
+    """What is measured on the way is not looked at here; few answers are kept."""
+    general = {"small_talk": ["Hi."], "general": ["Name a fruit."], "facts": []}
+    monkeypatch.setattr(train.topics, "general", lambda: general)
+    monkeypatch.setattr(train, "_measured", lambda *given: {"eval_fit": 0.5})
+
+
+def model(tiny, habits="none"):
+    return LocalModel(tiny, ModelConfig(device="cpu", habits=str(habits)))
+
+
+def school(tiny, out, steps):
+    train.school(model(tiny), out, recipe=train.Recipe(steps=steps, dtype="float32", **RECIPE))
+
+
+def test_habits_are_part_of_the_base_from_then_on(tiny, tmp_path, quickly):
+    school(tiny, tmp_path / "habits", 2)
+    before, after = model(tiny), model(tiny, tmp_path / "habits")
+    assert after.profile.memories == "user"
+    assert after.peft is None
+    asked = [before.prompt_ids(closed_book("Where is it?"))]
+    assert not before.logits(asked, [[5, 6]]).allclose(after.logits(asked, [[5, 6]]))
+    beside = after.tokenizer.decode(after.prompt_ids(open_book("Where?", ["It is here."])))
+    assert beside.index("It is here.") > beside.index("user")
+    assert json.loads((tmp_path / "habits" / "card.json").read_text())["bases"] == [str(tiny)]
+
+
+def test_a_school_goes_on_where_it_stopped(tiny, tmp_path, quickly):
+    out = tmp_path / "habits"
+    school(tiny, out, 2)
+    assert (out / "checkpoints" / "checkpoint-2").is_dir()
+    school(tiny, out, 3)
+    card = json.loads((out / "card.json").read_text())
+    assert card["steps"] == 3
+    assert card["recipe"]["steps"] == 3
+
+
+def test_habits_of_another_model_are_refused(tiny, smollm2, tmp_path, quickly):
+    school(tiny, tmp_path / "habits", 2)
+    with pytest.raises(ModelError, match="do not fit this model"):
+        LocalModel(smollm2, ModelConfig(device="cpu", habits=str(tmp_path / "habits")))
+
+
+def test_a_folder_without_habits_is_told_so(tiny, tmp_path):
+    with pytest.raises(ModelError, match="holds no habits"):
+        model(tiny, tmp_path)
+    with pytest.raises(ModelError, match="is missing; a school reads"):
+        train.school(model(tiny), tmp_path / "out", data=tmp_path)
+
+
+def test_a_batch_is_always_the_same_at_its_place(tiny):
+    def draw(rng):
+        ids = [rng.randrange(9) for _ in range(rng.randint(5, 60))]
+        return train.Row(ids, ids, False)
+
+    recipe = train.Recipe(tokens=200)
+    batches, again = train.Batches(recipe, draw, 0), train.Batches(recipe, draw, 0)
+    assert again[37]["input_ids"].equal(batches[37]["input_ids"])
+    for place in range(40):
+        assert batches[place]["input_ids"].numel() <= 200
