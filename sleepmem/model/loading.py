@@ -78,6 +78,7 @@ def load_base(name: str, config: ModelConfig | None = None, *, cache: Path | Non
     if habits:
         model = habits.put_on(model)
     model = model.eval().requires_grad_(False)
+    model.get_output_embeddings().register_forward_pre_hook(_side_by_side)
 
     # A model may name no end, one or several; the tokenizer's own always count.
     ends = model.generation_config.eos_token_id or []
@@ -166,16 +167,34 @@ def _device() -> str:
 def _dtype(model: Any, config: ModelConfig, device: str) -> torch.dtype:
     """The one asked for; else the model's own, as far as the device computes in it.
 
-    A CPU is fastest in float32: that, where twice its weights fit into what memory is free.
+    A CPU that multiplies in bfloat16 takes half the time of float32. Any other is fastest in
+    float32: that, where twice its weights fit into what memory is free.
     """
     if config.dtype != AUTO:
         return cast("torch.dtype", getattr(torch, config.dtype))
     own: torch.dtype = model.dtype
     if device == "cpu":
+        if own == torch.float32:
+            return own
         fits = 2 * 4 * model.num_parameters() <= _free_memory()
-        return torch.float32 if fits or own == torch.float32 else torch.bfloat16
+        return torch.float32 if fits and not _multiplies_in_bfloat16() else torch.bfloat16
     no_bfloat16 = device == "cuda" and not torch.cuda.is_bf16_supported()
     return torch.float16 if no_bfloat16 and own == torch.bfloat16 else own
+
+
+def _multiplies_in_bfloat16() -> bool:
+    """Whether this CPU has instructions for it, whatever its maker calls them."""
+    # Older releases of torch do not tell.
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(has_it for name, has_it in capabilities.items() if name.endswith("bf16"))
+
+
+def _side_by_side(head: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    """A hook before the head: its rows close together in memory.
+
+    For rows that are cut out of longer ones torch copies the weights of the head, once a row.
+    """
+    return (inputs[0].contiguous(), *inputs[1:])
 
 
 def _free_memory() -> float:

@@ -64,7 +64,8 @@ def test_a_name_that_no_hub_takes_is_told_so():
         LocalModel("a/b/c/d")
 
 
-def test_a_cpu_computes_in_float32_where_that_fits(tiny, tmp_path, monkeypatch):
+def test_a_cpu_computes_in_what_it_is_fastest_in(tiny, tmp_path, monkeypatch):
+    """In bfloat16 where it multiplies in it or nothing else fits; what was float32 stays so."""
     folder = tmp_path / "halves"
     model = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.bfloat16)
     model.save_pretrained(folder)
@@ -73,10 +74,30 @@ def test_a_cpu_computes_in_float32_where_that_fits(tiny, tmp_path, monkeypatch):
     def dtype(**settings):
         return load_base(str(folder), ModelConfig(device="cpu", **settings)).model.dtype
 
+    def able(**capabilities):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+
+    able(avx512_bf16=False, architecture="x86_64")
     assert dtype() == torch.float32
     assert dtype(dtype="float16") == torch.float16
+    able(amx_bf16=True)
+    assert dtype() == torch.bfloat16
+    assert load_base(str(tiny), ModelConfig(device="cpu")).model.dtype == torch.float32
+    able()
     monkeypatch.setattr(loading, "_free_memory", lambda: 1000)
     assert dtype() == torch.bfloat16
+
+
+def test_the_head_reads_rows_that_lie_side_by_side(tiny):
+    """Else torch copies its weights for every row, wherever that was cut out of a prompt."""
+    model = load_base(str(tiny), ModelConfig(device="cpu")).model
+    seen = []
+    model.get_output_embeddings().register_forward_hook(
+        lambda head, inputs, output: seen.append(inputs[0])
+    )
+    model(input_ids=torch.ones(3, 4, dtype=torch.long), logits_to_keep=1)
+    assert seen[0].shape[:2] == (3, 1)
+    assert seen[0].is_contiguous()
 
 
 @pytest.mark.parametrize("bits", [4, 8])
