@@ -207,6 +207,13 @@ class SeedingConfig(_Settings):
         Share,
         Doc("Divergence: 0 forward KL, 1 reverse KL, between them generalised JSD."),
     ] = 0.0
+    teacher_tokens: Annotated[
+        Count,
+        Doc(
+            "Tokens whose probability a teacher passes on one by one, the likeliest; all others "
+            "count as one. A vocabulary that is no larger is passed on whole."
+        ),
+    ] = 1024
     lambda_: Annotated[
         Share,
         Doc(

@@ -27,6 +27,10 @@ from transformers import (
 )
 
 
+# Most tokens of a forward pass, padding and all: what lies between its layers stays small.
+TOKENS_PER_PASS = 4096
+
+
 class Reply(NamedTuple):
     """An answer, and how sure the model was.
 
@@ -121,11 +125,16 @@ def pad(rows: Sequence[Sequence[int]], value: int, *, left: bool) -> Padded:
     return Padded(ids_R_T, mask_R_T)
 
 
-def buckets(lengths: Sequence[int]) -> list[list[int]]:
-    """Rows in groups of like length, so that a long row does not make short ones expensive."""
+def buckets(lengths: Sequence[int], *, tokens: int = TOKENS_PER_PASS) -> list[list[int]]:
+    """Rows in groups of like length, so that a long row does not make short ones expensive.
+
+    Args:
+        tokens: the most of a group, padding and all, unless it is a single row.
+    """
     groups: list[list[int]] = []
     for row in sorted(range(len(lengths)), key=lambda row: lengths[row]):
-        if groups and lengths[row] <= 1.5 * lengths[groups[-1][0]] + 16:
+        is_alike = groups and lengths[row] <= 1.5 * lengths[groups[-1][0]] + 16
+        if is_alike and (len(groups[-1]) + 1) * lengths[row] <= tokens:
             groups[-1].append(row)
         else:
             groups.append([row])

@@ -37,7 +37,9 @@ from trl.trainer.distillation_config import DistillationConfig
 from trl.trainer.distillation_trainer import DistillationTrainer
 
 from sleepmem.config import SeedingConfig
+from sleepmem.model.generation import buckets
 from sleepmem.model.local import LocalModel
+from sleepmem.night.expected import Expected, classes
 from sleepmem.night.rewards import Semantic, reward
 from sleepmem.night.rows import Row, RowKind, compose
 
@@ -51,9 +53,8 @@ Progress = Callable[[int, int, float], None]
 # The names of the experts that are on in a view; none is the base.
 Experts = tuple[str, ...]
 
-# Most memory for the teachers' logits, which are computed once and not at every step.
+# Most memory for what the teachers expect, which is computed once and not at every step.
 _TEACHERS_BYTES = 1 << 30
-_ROWS_PER_PASS = 64
 # Batches that decide whether seeding ends early.
 _LAST_BATCHES = 8
 # A logit this far above the others is a probability of one.
@@ -197,8 +198,8 @@ class SeedingTrainer(DistillationTrainer):
     tokens_trained   so far
     as_taught        of the last off-policy rows, whether the student would say the same, word for
                      word
-    taught           by row, the logits_N_V of its teacher for the teacher's answer, as far as there
-                     is room for them
+    taught           by row, what its teacher expects at the teacher's answer, as far as there is
+                     room
     """
 
     def __init__(
@@ -216,7 +217,7 @@ class SeedingTrainer(DistillationTrainer):
         self.rng = random.Random(config.seed)
         self.tokens_trained = 0
         self.as_taught: deque[bool] = deque(maxlen=_LAST_BATCHES * config.batch)
-        self.taught: dict[int, torch.Tensor] = {}
+        self.taught: dict[int, Expected] = {}
 
     # The answers of a batch
 
@@ -287,10 +288,13 @@ class SeedingTrainer(DistillationTrainer):
     def _compute_loss(
         self, student: Any, inputs: Batch, items: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """TRL's hook: the loss, the student's entropy summed over the K tokens, and K."""
+        """TRL's hook: the loss, the student's entropy summed over the K tokens, and K.
+
+        The entropy is that of the teacher's classes.
+        """
         # 1. What do teacher and student expect at every token of the answers?
         rows = inputs["rows"]
-        teacher_N_V = self._teachers_logits(rows)
+        teacher = self._expected(rows)
         student_N_V = self._logits("student_ids", rows)
         device = student_N_V.device
 
@@ -305,20 +309,24 @@ class SeedingTrainer(DistillationTrainer):
         self._compare(student_N_V.argmax(-1) == token_N, rows)
         token_K, count = token_N[own_N], own_N.sum()
 
-        # 3. Distillation: over the whole vocabulary, the student expects what the teacher does.
-        student_K_V, teacher_K_V = student_N_V[own_N].float(), teacher_N_V[own_N].float()
+        # 3. Distillation: the student expects what the teacher does.
+        student_K_V = student_N_V[own_N].float()
+        student_K_C = classes(student_K_V, teacher.token_N_k[own_N])
         divergence = GKDTrainer.generalized_jsd_loss(
-            student_K_V[None], teacher_K_V[None], beta=self.seeding.beta, reduction="sum"
+            student_K_C[None],
+            teacher.logits_N_C[own_N][None],
+            beta=self.seeding.beta,
+            reduction="sum",
         )
 
         # 4. Imitation: what earned more than the others of its batch becomes likelier.
-        log_K_V = student_K_V.log_softmax(-1)
-        log_K = log_K_V.gather(-1, token_K[:, None])[:, 0]
+        log_K = student_K_V.gather(-1, token_K[:, None])[:, 0] - student_K_V.logsumexp(-1)
         imitation = (advantage_K * log_K).sum()
 
         alpha = self.seeding.alpha
         total = alpha * divergence - (1 - alpha) * imitation
-        entropy = -(log_K_V.exp() * log_K_V).sum().detach()
+        log_K_C = student_K_C.detach().log_softmax(-1)
+        entropy = -(log_K_C.exp() * log_K_C).sum()
         return total / (count if items is None else items), entropy, count
 
     def _logits(
@@ -343,57 +351,62 @@ class SeedingTrainer(DistillationTrainer):
     @torch.no_grad()
     def teach(self, examples: Sequence[Example]) -> None:
         """Have the teachers read every example once, as many as there is room for."""
-        # By length, so that a long row does not make the short ones of its pass expensive.
         by_teacher: dict[Experts, list[Answered]] = {(): [], self.before: []}
-        for example in sorted(examples, key=lambda example: len(example["teacher_ids"])):
-            if not example["certain"]:
-                row = Answered(example, example["answer_ids"])
+        for example in examples:
+            row = Answered(example, example["answer_ids"])
+            if example["certain"]:
+                self.taught[example["row"]] = self._certain(row.ids)
+            else:
                 by_teacher[self._teacher_of(row)].append(row)
 
+        # Pass by pass: more logits than those of one are never in memory.
         room = _TEACHERS_BYTES
         for teacher, theirs in by_teacher.items():
-            for first in range(0, len(theirs), _ROWS_PER_PASS):
-                rows = theirs[first : first + _ROWS_PER_PASS]
-                logits_by_row = self._read(teacher, rows)
-                room -= sum(logits_N_V.nbytes for logits_N_V in logits_by_row)
+            lengths = [len(row.example["teacher_ids"]) + len(row.ids) for row in theirs]
+            for places in buckets(lengths):
+                rows = [theirs[place] for place in places]
+                expected_by_row = self._read(teacher, rows)
+                room -= sum(expected.nbytes for expected in expected_by_row)
                 if room < 0:
                     return
-                for row, logits_N_V in zip(rows, logits_by_row, strict=True):
-                    self.taught[row.example["row"]] = logits_N_V
+                for row, expected in zip(rows, expected_by_row, strict=True):
+                    self.taught[row.example["row"]] = expected
 
     @torch.no_grad()
-    def _teachers_logits(self, rows: Sequence[Answered]) -> torch.Tensor:
-        """Logits_N_V of each row's own teacher."""
+    def _expected(self, rows: Sequence[Answered]) -> Expected:
+        """What each row's own teacher expects at all N tokens."""
         # What is certain needs no teacher, and what was read at the beginning stays as it was.
-        logits_by_place: dict[int, torch.Tensor] = {}
+        by_place: dict[int, Expected] = {}
         by_teacher: dict[Experts, dict[int, Answered]] = {(): {}, self.before: {}}
         for place, row in enumerate(rows):
-            if row.example["certain"]:
-                logits_by_place[place] = self._certain(row.ids)
-            elif row.cut is None and row.example["row"] in self.taught:
-                logits_by_place[place] = self.taught[row.example["row"]]
+            if row.cut is None and row.example["row"] in self.taught:
+                by_place[place] = self.taught[row.example["row"]]
             else:
                 by_teacher[self._teacher_of(row)][place] = row
 
         for teacher, unread in by_teacher.items():
             if unread:
-                logits_by_row = self._read(teacher, list(unread.values()))
-                logits_by_place.update(zip(unread, logits_by_row, strict=True))
-        return torch.cat([logits_by_place[place] for place in range(len(rows))])
+                expected_by_row = self._read(teacher, list(unread.values()))
+                by_place.update(zip(unread, expected_by_row, strict=True))
+        tokens, logits = zip(*(by_place[place] for place in range(len(rows))), strict=True)
+        return Expected(torch.cat(tokens), torch.cat(logits))
 
     def _teacher_of(self, row: Answered) -> Experts:
         """The base, or for rehearsal the model as it was this evening."""
         return self.before if row.example["kind"] == RowKind.REHEARSAL else ()
 
-    def _read(self, teacher: Experts, rows: Sequence[Answered]) -> tuple[torch.Tensor, ...]:
-        """The teacher's logits_N_V for every answer, a tensor each."""
+    def _read(self, teacher: Experts, rows: Sequence[Answered]) -> list[Expected]:
+        """What the teacher expects at every answer, row by row."""
         with self.local.view(teacher):
-            return _by_row(self._logits("teacher_ids", rows), rows)
+            logits_by_row = _by_row(self._logits("teacher_ids", rows), rows)
+        kept = self.seeding.teacher_tokens
+        return [Expected.of(logits_N_V, kept) for logits_N_V in logits_by_row]
 
-    def _certain(self, ids: Sequence[int]) -> torch.Tensor:
-        """Logits_N_V of a teacher that says this and nothing else."""
+    def _certain(self, ids: Sequence[int]) -> Expected:
+        """A teacher that says this and nothing else."""
         token_N = torch.tensor(ids, device=self.accelerator.device)
-        return _CERTAIN_LOGIT * one_hot(token_N, self.local.vocabulary).float()
+        logits_N_V = _CERTAIN_LOGIT * one_hot(token_N, self.local.vocabulary).float()
+        return Expected.of(logits_N_V, self.seeding.teacher_tokens)
 
 
 class _Curve(TrainerCallback):

@@ -171,3 +171,7 @@ def test_rows_are_padded_in_front_or_behind():
 def test_a_long_row_is_padded_with_no_short_ones():
     assert buckets([100, 4, 900, 20, 90]) == [[1, 3], [4, 0], [2]]
     assert buckets([]) == []
+
+
+def test_a_pass_has_so_many_tokens_at_most():
+    assert buckets([10, 11, 10, 12, 50], tokens=24) == [[0, 2], [1, 3], [4]]
