@@ -26,7 +26,6 @@ from transformers import (
     TextIteratorStreamer,
 )
 
-
 # Most tokens of a forward pass, padding and all: what lies between its layers stays small.
 TOKENS_PER_PASS = 4096
 
@@ -165,6 +164,7 @@ def reply_in_batches(
             attention_mask=padded.mask_R_T.to(model.device),
             max_new_tokens=sampling.max_new_tokens,
             pad_token_id=tokenizer.pad_token_id,
+            past_key_values=_read_once(model, padded, [prompts[row] for row in rows], tokenizer),
             logits_processor=LogitsProcessorList([watch]),
             stopping_criteria=_stopping(sampling.stop, tokenizer, padded.ids_R_T.shape[1]),
             **draw,
@@ -178,6 +178,33 @@ def reply_in_batches(
         for text, confidence in zip(texts, watch.confidence(token_R_T, ends), strict=True):
             replies.append(Reply(text.strip(), confidence))
         yield RepliedBatch(rows, replies, tokens)
+
+
+def _read_once(model: Any, padded: Padded, prompts: Sequence[Sequence[int]], tokenizer: Any) -> Any:
+    """The cache of all but the last token of every prompt; equal prompts are read once.
+
+    None where no two are equal.
+    """
+    first_rows: dict[tuple[int, ...], int] = {}
+    for row, prompt in enumerate(prompts):
+        first_rows.setdefault(tuple(prompt), row)
+    if len(first_rows) == len(prompts):
+        return None
+
+    # By way of `generate`, which knows how each model counts positions behind padding.
+    rows = list(first_rows.values())
+    cache = model.generate(
+        input_ids=padded.ids_R_T[rows, :-1].to(model.device),
+        attention_mask=padded.mask_R_T[rows, :-1].to(model.device),
+        max_new_tokens=1,
+        do_sample=False,
+        pad_token_id=tokenizer.pad_token_id,
+        return_dict_in_generate=True,
+    ).past_key_values
+    places = {prompt: place for place, prompt in enumerate(first_rows)}
+    own_R = torch.tensor([places[tuple(prompt)] for prompt in prompts], device=model.device)
+    cache.batch_select_indices(own_R)
+    return cache
 
 
 def stream(

@@ -50,6 +50,21 @@ def test_answers_come_in_order_and_alone_or_together(local):
     assert len(set(together)) > 1
 
 
+def test_equal_prompts_are_read_once_and_answered_each(local):
+    """What is read are the tokens that go through the layers."""
+    chats = [closed_book("Where is it now, and who says so?"), closed_book("Who?")]
+    alone = [local.answer([chat], max_new_tokens=8)[0] for chat in chats]
+    read = []
+    layer = local.base.get_input_embeddings()
+    hook = layer.register_forward_hook(lambda layer, ids, out: read.append(ids[0].numel()))
+    assert local.answer([*chats, *chats, chats[0]], max_new_tokens=8) == [*alone, *alone, alone[0]]
+    hook.remove()
+    width = len(local.prompt_ids(chats[0]))
+    assert read[:2] == [2 * (width - 1), 5]
+    drawn = local.answer([chats[0]] * 6, max_new_tokens=8, temperature=1.5)
+    assert len(set(drawn)) > 1
+
+
 def test_how_likely_an_abstention_was_is_told_when_asked(local):
     (plain,) = local.reply(ASKED[:1], max_new_tokens=8)
     assert plain.abstention == -math.inf
