@@ -496,7 +496,10 @@ class ModelConfig(_Settings):
     ] = AUTO
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"],
-        Doc("'auto': the model's own where the device computes in it; float32 on a CPU it fits."),
+        Doc(
+            "'auto': the model's own where the device computes in it. On a CPU that is bfloat16 "
+            "for one in half precision, if the CPU multiplies in it; else float32 if that fits."
+        ),
     ] = AUTO
     bits: Annotated[
         Literal[4, 8] | None,

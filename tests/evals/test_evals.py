@@ -2,6 +2,7 @@
 one part of the method left out at a time.
 """
 
+import json
 import random
 from dataclasses import fields
 
@@ -9,8 +10,9 @@ import pytest
 import typer
 
 from sleepmem.embedded import links, words
-from sleepmem.evals import ablations, cost, dreams, imports, life
+from sleepmem.evals import ablations, cost, dreams, imports, life, rates
 from sleepmem.evals.week import Life, Week
+from sleepmem.stores.folder import EMBEDDED
 
 
 def test_the_facts_of_the_dream_bench_lead_on_and_are_told_once():
@@ -107,3 +109,15 @@ def test_the_peak_of_a_process_is_not_that_of_the_one_that_starts_it():
     held = bytearray(400 * 2**20)
     held[:: 2**12] = b"x" * len(held[:: 2**12])  # every page of it
     assert imports.measure(imports.CASES["import sleepmem"]).peak < 200 * 2**20
+
+
+def test_rates_are_shares_of_the_machine(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(rates, "_BYTES", 1 << 20)
+    monkeypatch.setattr(rates, "_AT_ONCE", (1, 3))
+    rates.main(str(EMBEDDED), batch=4, out=tmp_path)
+    written = json.loads((tmp_path / "rates.json").read_text())
+    names = [rate["name"] for rate in written["rates"]]
+    assert names == ["writing, 1 at once", "writing, 3 at once", "reading", "training"]
+    assert all(0 < rate["matmul"] < 1 for rate in written["rates"])
+    printed = capsys.readouterr().out
+    assert all(f"| {name} |" in printed for name in names)
