@@ -192,9 +192,10 @@ def _multiplies_in_bfloat16() -> bool:
 def _side_by_side(head: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
     """A hook before the head: its rows close together in memory.
 
-    For rows that are cut out of longer ones torch copies the weights of the head, once a row.
+    For rows that are cut out of longer ones torch copies the weights of the head, once a row; for a
+    single row too, which calls itself contiguous.
     """
-    return (inputs[0].contiguous(), *inputs[1:])
+    return (inputs[0].clone(memory_format=torch.contiguous_format), *inputs[1:])
 
 
 def _free_memory() -> float:
