@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -185,7 +186,7 @@ def _dtype(model: Any, config: ModelConfig, device: str) -> torch.dtype:
 def _multiplies_in_bfloat16() -> bool:
     """Whether this CPU has instructions for it, whatever its maker calls them."""
     # Older releases of torch do not tell.
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return any(has_it for name, has_it in capabilities.items() if name.endswith("bf16"))
 
 
