@@ -10,17 +10,23 @@ from typer.testing import CliRunner
 from sleepmem.cli import app
 from sleepmem.evals.fit import measures, people, verdict
 from sleepmem.model.local import LocalModel
+from sleepmem.model.profiles import Profile
 from sleepmem.records import Score
 from sleepmem.stores.folder import EMBEDDED
 from sleepmem.text.language import matches
-from sleepmem.text.prompts import ABSTENTION, format_pair
+from sleepmem.text.prompts import ABSTENTION, NOTES, format_pair
 
 
 class Scripted:
     """Answers each chat by a function of its question and its memories."""
 
-    def __init__(self, answer):
-        self._answer = answer
+    context_length = 10_000
+
+    def __init__(self, answer, notes="whole"):
+        self._answer, self.profile = answer, Profile(notes=notes)
+
+    def count_tokens(self, text):
+        return len(text.split())
 
     def answer(self, chats, experts=(), **settings):
         answers = []
@@ -99,8 +105,28 @@ def test_a_pair_is_right_when_it_asks_for_one_fact(question, answer, is_right):
 
 def test_pairs_are_asked_for_as_a_night_does():
     teacher = Scripted(lambda *_: format_pair("Who?", "Nobody."))
-    form, right = measures.write(teacher, 10)
+    form, right, checked = measures.write(teacher, 10)
     assert (form.score.rate, right.score.rate) == (1.0, 0.0)
+    assert checked.score.total == 0  # it does not answer what it asks
+
+
+def drawn(write):
+    """The measures of a model that draws so."""
+
+    def answer(asked, _):
+        return write(asked.removeprefix(NOTES)) if asked.startswith(NOTES) else ABSTENTION
+
+    return {one.name: one.score.rate for one in measures.write(Scripted(answer, "drawn"), 20)}
+
+
+def test_notes_hold_each_fact_and_nothing_else():
+    parts = drawn(lambda part: part)
+    # Who "she" is and what "it" is, a sentence alone does not tell.
+    assert 0.5 < parts["notes hold each fact"] < 1.0
+    assert parts["notes hold nothing else"] == 1.0
+    false = drawn(lambda part: f"Wenzeslaus told {part}")
+    assert false["notes hold nothing else"] == 0.0
+    assert drawn(lambda part: "Nothing.")["notes hold each fact"] == 0.0
 
 
 def test_the_embedded_model_knows_its_world_and_no_other():

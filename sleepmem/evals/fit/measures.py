@@ -7,28 +7,33 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from functools import partial
 
 from sleepmem.config import ProbeConfig, SeedingConfig
 from sleepmem.evals.fit import people
 from sleepmem.evals.fit.people import Case, Message
 from sleepmem.model.local import LocalModel
+from sleepmem.night.probing.notes import Units, draw
+from sleepmem.night.probing.pairs import Pair, check_pairs
 from sleepmem.night.probing.teacher import Teacher
 from sleepmem.night.rows import Row, RowKind
 from sleepmem.night.seeding import Lesson, seed
-from sleepmem.records import Score
+from sleepmem.records import Episode, Note, Score
 from sleepmem.text.kinds import abstains
 from sleepmem.text.language import matches
 from sleepmem.text.prompts import (
     ABSTENTION,
     WRITE_PAIR,
     closed_book,
+    line_of,
     memory_line,
     open_book,
     parse_pair,
 )
+from sleepmem.text.rarity import commonness
 from sleepmem.text.small_talk import NEUTRAL
 from sleepmem.text.terms import terms
 
@@ -36,6 +41,8 @@ _LARGER = "use a larger instruct model"
 _DAY = "2026-05-04"
 _READ = (1, 2, 4, 8)
 _EXPERT = "fit"
+# Share of texts that have a word which a note may add.
+_COMMON = 1e-3
 # Tokens of a memory with its question, about.
 _LINE = 60
 # Of the short seeding.
@@ -59,7 +66,7 @@ class Measure:
 
     @property
     def is_reached(self) -> bool:
-        return self.score.rate >= self.least
+        return bool(self.score.total) and self.score.rate >= self.least
 
 
 def read(local: LocalModel, count: int) -> Iterator[Measure]:
@@ -85,20 +92,66 @@ def reads(local: LocalModel, count: int, *, memories: int, experts: Sequence[str
 
 
 def write(local: LocalModel, count: int) -> Iterator[Measure]:
-    """The teacher's pairs: in the form that is read, and right by what is known of the message."""
+    """What the teacher writes about a message: notes, where it draws them, and pairs about them.
+
+    Right by what is known of the message. Of pairs, those that are written, and those that pass the
+    check of a night.
+    """
     rng = _rng("write")
-    told = [people.messages(rng, 1)[0] for _ in range(count)]
-    teacher = Teacher(local, ProbeConfig(), seed=0)
-    lines = [memory_line(_DAY, message.text) for message in told]
-    texts = teacher.write(WRITE_PAIR, lines, tokens=teacher.config.pair_tokens, salt=1)
-    pairs = [parse_pair(text) for text in texts]
+    told: dict[str, tuple[Message, Episode]] = {}
+    while len(told) < count:
+        [message] = people.messages(rng, 1)
+        episode = Episode(("fit",), message.text, created_at=f"{_DAY}T12:00:00+00:00")
+        told[episode.id] = message, episode
+    teacher = Teacher(local, ProbeConfig(samples=1), seed=0)
+    episodes = [episode for _, episode in told.values()]
+    notes = draw(teacher, episodes)
+    if local.profile.notes == "drawn":
+        yield from _notes(notes, {one: message for one, (message, _) in told.items()})
+
+    units = Units(episodes, notes)
+    lines = [line_of(unit) for unit in units.all]
+    written = teacher.write(WRITE_PAIR, lines, tokens=teacher.config.pair_tokens, salt=1)
     advice = f"{_LARGER}: without pairs there is nothing to teach, and nights are skipped"
-    written = Score(sum(pair is not None for pair in pairs), count)
-    yield Measure("writes pairs in their form", written, 0.8, advice)
-    right = 0
-    for message, pair in zip(told, pairs, strict=True):
-        right += pair is not None and _is_right(message, *pair)
-    yield Measure("writes right pairs", Score(right, count), 0.5, advice)
+    parsed, right = [], set()
+    for unit, text in zip(units.all, written, strict=True):
+        if (pair := parse_pair(text)) is not None:
+            parsed.append(Pair(unit.id, *pair))
+            source = units.source(unit.id) or unit
+            if _is_right(told[source.id][0], *pair):
+                right.add(parsed[-1])
+    yield Measure("writes pairs in their form", Score(len(parsed), len(written)), 0.8, advice)
+    yield Measure("writes right pairs", Score(len(right), len(written)), 0.5, advice)
+    checked = check_pairs(teacher, parsed, episodes=units.all, source=units.source).confirmed
+    kept = sum(pair in right for pair in checked)
+    yield Measure("checked pairs are right", Score(kept, len(checked)), 0.85, advice)
+
+
+def _notes(notes: Sequence[Note], told: Mapping[str, Message]) -> Iterator[Measure]:
+    """By rule: each fact is in a note with all that tells it; no note holds what nobody told."""
+    advice = (
+        f"{_LARGER}, school it (sleepmem school), or let sentences stand in (ModelConfig.notes)"
+    )
+    texts: dict[str, list[set[str]]] = {episode: [] for episode in told}
+    strange = 0
+    for note in notes:
+        held = set(terms(note.text))
+        texts[note.episode_id].append(held)
+        beside = held - set(terms(told[note.episode_id].text)) - set(terms(_spelt(_DAY)))
+        strange += any(commonness(term) < _COMMON for term in beside)
+    facts = held_facts = 0
+    for episode, message in told.items():
+        for fact in message.facts:
+            keys = {term for key in fact.keys for term in terms(key)}
+            facts += 1
+            held_facts += any(keys <= held for held in texts[episode])
+    yield Measure("notes hold each fact", Score(held_facts, facts), 0.8, advice)
+    faithful = len(notes) - strange
+    yield Measure("notes hold nothing else", Score(faithful, len(notes)), 0.8, advice)
+
+
+def _spelt(day: str) -> str:
+    return f"{date.fromisoformat(day):%d %B %Y}"
 
 
 def learn(local: LocalModel, settings: SeedingConfig | None = None) -> Iterator[Measure]:
