@@ -200,9 +200,9 @@ class SeedingConfig(_Settings):
     ] = 0.0
     batch: Annotated[Count, Doc("Effective batch (the paper's).")] = 32
     lr: Annotated[
-        LearningRate,
-        Doc("Measured on the embedded model with rank 16; the paper's is 5e-6 for an 8 B model."),
-    ] = 3e-3
+        LearningRate | None,
+        Doc("None: as the model's profile says; the paper's is 5e-6 for an 8 B model."),
+    ] = None
     beta: Annotated[
         Share,
         Doc("Divergence: 0 forward KL, 1 reverse KL, between them generalised JSD."),

@@ -60,7 +60,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    (folder / "profile.json").write_text('{"notes": "whole", "heat": 1.0}')
+    (folder / "profile.json").write_text('{"notes": "whole", "heat": 1.0, "lr": 3e-3}')
     return folder
 
 

@@ -424,7 +424,7 @@ def _write(out: Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFas
     model.save_pretrained(out)
     model.config.use_cache = False
     tokenizer.save_pretrained(out)
-    (out / "profile.json").write_text('{"notes": "whole", "heat": 1.0}\n')
+    (out / "profile.json").write_text('{"notes": "whole", "heat": 1.0, "lr": 3e-3}\n')
 
 
 def main(  # noqa: PLR0913 - the options of a command

@@ -184,7 +184,7 @@ def _lines(case: people.Case) -> list[str]:
     return [memory_line("2026-05-04", text) for text in case.texts]
 
 
-def table(rates: Sequence[Rate], on: Machine, dtype: torch.dtype) -> str:
+def table(rates: Sequence[Rate], on: Machine, *, dtype: torch.dtype) -> str:
     """Markdown."""
     name = str(dtype).removeprefix("torch.")
     lines = [
@@ -215,7 +215,7 @@ def main(
     rates = [writing(local, weights, on=on, rows=rows) for rows in _AT_ONCE]
     rates.append(reading(local, weights, on=on))
     rates.append(training(local, weights, on=on, batch=batch))
-    print(table(rates, on, local.base.dtype))
+    print(table(rates, on, dtype=local.base.dtype))
     out.mkdir(parents=True, exist_ok=True)
     numbers = {"machine": on._asdict(), "rates": [vars(rate) for rate in rates]}
     (out / "rates.json").write_text(json.dumps(numbers, indent=1))

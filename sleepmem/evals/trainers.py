@@ -100,7 +100,7 @@ def by_sdft(
             num_generations=2,
             distillation_mode="full_logits",
             max_completion_length=config.max_new_tokens,
-            **_common(scratch, config, device=local.device),
+            **_common(scratch, config, local=local),
         )
         # The whole chat: the student's prompt must not follow the teacher's.
         settings.teacher_prompt_template = "{privileged_context}"
@@ -132,7 +132,7 @@ def by_sft(
             model=local.model,
             processing_class=local.tokenizer,
             train_dataset=Dataset.from_list(examples),
-            args=SFTConfig(max_length=256, **_common(scratch, config, device=local.device)),
+            args=SFTConfig(max_length=256, **_common(scratch, config, local=local)),
         ).train()
     local.model.eval()
 
@@ -141,18 +141,18 @@ def _facts(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if row.kind is RowKind.FACT]
 
 
-def _common(scratch: str, config: SeedingConfig, *, device: str) -> dict[str, Any]:
+def _common(scratch: str, config: SeedingConfig, *, local: LocalModel) -> dict[str, Any]:
     """What the trainers of TRL are all told."""
     return {
         "output_dir": scratch,
         "max_steps": config.steps,
         "per_device_train_batch_size": config.batch,
-        "learning_rate": config.lr,
+        "learning_rate": config.lr or local.profile.lr,
         "lr_scheduler_type": "linear",
         "warmup_steps": 10,
         "gradient_checkpointing": False,
         "bf16": False,
-        "use_cpu": device == "cpu",
+        "use_cpu": local.device == "cpu",
         "save_strategy": "no",
         "report_to": "none",
         "disable_tqdm": True,

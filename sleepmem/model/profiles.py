@@ -27,6 +27,7 @@ class Profile:
     notes      what is taught of an episode: notes "drawn" by the model; its "sentences", for a
                model that draws none; or the "whole", for one that reads one fact at a time
     heat       the temperature at which it writes questions
+    lr         the learning rate of seeding
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -34,6 +35,7 @@ class Profile:
     memories: Literal["system", "user"] = "system"
     notes: Literal["drawn", "sentences", "whole"] = "drawn"
     heat: Annotated[float, Ge(0.01), Le(2)] = 0.7
+    lr: Annotated[float, Ge(1e-12), Le(10)] = 2e-4
 
     @classmethod
     def read(cls, folder: Path) -> Profile:

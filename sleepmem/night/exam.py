@@ -98,7 +98,7 @@ def bounds(state: State) -> dict[str, Score]:
 
 
 def proven_episodes(
-    probes: Sequence[Probe], passed: set[str], notes: Iterable[Note] = ()
+    probes: Sequence[Probe], passed: set[str], *, notes: Iterable[Note] = ()
 ) -> list[str]:
     """Episodes all of whose exam probes were passed closed-book, and all of whose notes have one.
 

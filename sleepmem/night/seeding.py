@@ -172,7 +172,7 @@ def seed(
             config=config,
             semantic=semantic,
             train_dataset=Dataset.from_list(examples),
-            args=_arguments(config, scratch, accumulation, use_cpu=local.device == "cpu"),
+            args=_arguments(config, scratch, accumulation, local=local),
             callbacks=[curve],
         )
         trainer.remove_callback(PrinterCallback)
@@ -461,7 +461,7 @@ def _tokenize(local: LocalModel, row: Row, *, number: int) -> Example:
 
 
 def _arguments(
-    config: SeedingConfig, scratch: str, accumulation: int, *, use_cpu: bool
+    config: SeedingConfig, scratch: str, accumulation: int, *, local: LocalModel
 ) -> DistillationConfig:
     """TRL's settings: those of the night, and no files, bars or gradient checkpoints."""
     return DistillationConfig(
@@ -469,7 +469,7 @@ def _arguments(
         max_steps=config.steps,
         per_device_train_batch_size=config.batch // accumulation,
         gradient_accumulation_steps=accumulation,
-        learning_rate=config.lr,
+        learning_rate=config.lr or local.profile.lr,
         lr_scheduler_type="linear",
         warmup_steps=min(10, config.steps // 5),
         max_grad_norm=1.0,
@@ -480,7 +480,7 @@ def _arguments(
         remove_unused_columns=False,
         gradient_checkpointing=False,
         bf16=False,
-        use_cpu=use_cpu,
+        use_cpu=local.device == "cpu",
         save_strategy="no",
         report_to="none",
         disable_tqdm=True,

@@ -213,7 +213,7 @@ def promote(night: NightContext, state: State) -> State:
     name = expert_of(state)
     night.experts.promote(name)
     probes = ledger.nights.probes(night_id_of(state))
-    proven = exams.proven_episodes(probes, set(passed), night.notes(state))
+    proven = exams.proven_episodes(probes, set(passed), notes=night.notes(state))
     held = {*proven, *(episode.id for episode in ledger.episodes.learned(namespace))}
     expert = Expert(
         name,

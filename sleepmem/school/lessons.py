@@ -192,7 +192,7 @@ def _is_all(pair: str, statement: str) -> bool:
 def _alike(rng: random.Random, note: Note) -> Note:
     """The same note of others."""
     topic, place = note.place
-    return topics.message(rng, [topic], topics.days(rng, 1)[0]).notes[place]
+    return topics.message(rng, [topic], day=topics.days(rng, 1)[0]).notes[place]
 
 
 def _dreams(rng: random.Random, texts: Texts) -> Lesson:
@@ -302,7 +302,7 @@ def _messages(rng: random.Random, count: int, *, most: int = 2) -> list[Message]
     shown = []
     for day in topics.days(rng, count):
         own = list(itertools.islice(drawn, rng.randint(1, most)))
-        shown.append(topics.message(rng, own, day))
+        shown.append(topics.message(rng, own, day=day))
     return shown
 
 

@@ -74,7 +74,7 @@ class Message:
         return [one for note in self.notes for one in note.asked]
 
 
-def message(rng: random.Random, topics: Sequence[int], day: date, *, talk: float = 0.3) -> Message:
+def message(rng: random.Random, topics: Sequence[int], *, day: date, talk: float = 0.3) -> Message:
     """These topics in one message, with small talk around it now and then."""
     made = [_told(rng, topic, Slots(rng, day)) for topic in topics]
     parts = [part for one in made for part in one.parts]

@@ -124,7 +124,7 @@ def _batched(rows: Sequence[Row], budget: int) -> Iterator[list[Row]]:
         yield batch
 
 
-def encoded(encoding: Encoding, one: Lesson, end: int) -> Row:
+def encoded(encoding: Encoding, one: Lesson, *, end: int) -> Row:
     """The whole chat, with labels where the assistant speaks."""
     messages = list(one.messages)
     start = 2 if messages[0]["role"] == "system" else 1
@@ -208,7 +208,7 @@ def school(
     encoding, end = Encoding(local.tokenizer), local.tokenizer.eos_token_id
     batches = Batches(
         recipe,
-        lambda rng: encoded(encoding, lesson(rng, texts), end),
+        lambda rng: encoded(encoding, lesson(rng, texts), end=end),
         local.tokenizer.pad_token_id,
     )
     torch.manual_seed(recipe.seed)
@@ -219,17 +219,37 @@ def school(
         task_type="CAUSAL_LM",
     )
     model = get_peft_model(local.base, settings)
-    model.config.use_cache = True
-    checkpoints = out / "checkpoints"
-    falling = round(recipe.decay * recipe.steps)
-    arguments = TrainingArguments(
+    trainer = _Schooling(
+        model,
+        _arguments(recipe, out / "checkpoints", use_cpu=local.device == "cpu"),
+        data_collator=lambda batch: batch[0],
+        train_dataset=batches,
+        eval_dataset=batches,
+        callbacks=[EarlyStoppingCallback(recipe.patience)],
+    )
+    trainer.score = lambda: _measured(local, model, recipe)
+    trainer.train(resume_from_checkpoint=_last(out / "checkpoints"))
+    _save(model, out)
+    card = {
+        "bases": [local.known_by],
+        "recipe": asdict(recipe),
+        "steps": trainer.state.global_step,
+        "history": trainer.state.log_history,
+    }
+    (out / habits.CARD).write_text(json.dumps(card, indent=1) + "\n", "utf-8")
+    (out / profiles.FILE).write_text(json.dumps(_PROFILE) + "\n", "utf-8")
+
+
+def _arguments(recipe: Recipe, checkpoints: Path, *, use_cpu: bool) -> TrainingArguments:
+    """transformers' settings: those of the recipe, and checkpoints to go on from."""
+    return TrainingArguments(
         str(checkpoints),
         max_steps=recipe.steps,
         per_device_train_batch_size=1,
         learning_rate=recipe.lr,
         lr_scheduler_type="warmup_stable_decay",
         lr_scheduler_kwargs={
-            "num_decay_steps": falling,
+            "num_decay_steps": round(recipe.decay * recipe.steps),
             "decay_type": "linear",
             "min_lr_ratio": 0.02,
         },
@@ -244,33 +264,18 @@ def school(
         remove_unused_columns=False,
         dataloader_num_workers=0,
         report_to=[],
-        use_cpu=local.device == "cpu",
+        use_cpu=use_cpu,
         label_names=["labels"],
         metric_for_best_model="fit",
         greater_is_better=True,
         seed=recipe.seed,
         data_seed=recipe.seed,
     )
-    trainer = _Schooling(
-        model,
-        arguments,
-        data_collator=lambda batch: batch[0],
-        train_dataset=batches,
-        eval_dataset=batches,
-        callbacks=[EarlyStoppingCallback(recipe.patience)],
-    )
-    trainer.score = lambda: _measured(local, model, recipe)
-    last = get_last_checkpoint(str(checkpoints)) if checkpoints.exists() else None
-    trainer.train(resume_from_checkpoint=last)
-    _save(model, out)
-    card = {
-        "bases": [local.known_by],
-        "recipe": asdict(recipe),
-        "steps": trainer.state.global_step,
-        "history": trainer.state.log_history,
-    }
-    (out / habits.CARD).write_text(json.dumps(card, indent=1) + "\n", "utf-8")
-    (out / profiles.FILE).write_text(json.dumps(_PROFILE) + "\n", "utf-8")
+
+
+def _last(checkpoints: Path) -> str | None:
+    """Where an earlier run stopped."""
+    return get_last_checkpoint(str(checkpoints)) if checkpoints.exists() else None
 
 
 def _save(model: PeftModel, out: Path) -> None:

@@ -121,7 +121,9 @@ def test_what_a_slow_night_does_not_prove_goes_back_to_the_buffer(opened, by_han
     monkeypatch.setattr(
         exam,
         "proven_episodes",
-        lambda probes, passed, notes: [i for i in proven(probes, passed, notes) if i != first],
+        lambda probes, passed, notes: [
+            i for i in proven(probes, passed, notes=notes) if i != first
+        ],
     )
     second, report, _ = learn(memory, 2)
     (slow,) = report.slower

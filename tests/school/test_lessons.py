@@ -21,7 +21,7 @@ NOTHING = Texts(None, [("Hi.", "Hello!")])
 
 
 def made(number, seed=0):
-    return topics.message(random.Random(seed), [number], DAY, talk=0)
+    return topics.message(random.Random(seed), [number], day=DAY, talk=0)
 
 
 @pytest.mark.parametrize("number", EVERY)

@@ -55,7 +55,7 @@ def dream(night: NightContext, state: State) -> State:
     dreamer = _copy_of_tonights(night, state, beside=view[:-1])
     probes = _own_probes(night, state)
     proven = set(
-        exams.proven_episodes(probes, set(examined_of(state)["passed"]), night.notes(state))
+        exams.proven_episodes(probes, set(examined_of(state)["passed"]), notes=night.notes(state))
     )
     material = _material(night, state, probes=probes, proven=proven)
 

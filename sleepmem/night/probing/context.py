@@ -7,9 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 
 from sleepmem.model.local import LocalModel
 from sleepmem.records import Episode
-from sleepmem.text.language import names, words
 from sleepmem.text.prompts import line_of, open_book
+from sleepmem.text.rarity import commonness
+from sleepmem.text.terms import terms
 
+# Share of texts at large that have a rare term: most names, some other words.
+_RARE = 1e-4
 # Finds episodes of the same owner that may answer a question.
 Archive = Callable[[str], Sequence[Episode]]
 
@@ -36,10 +39,16 @@ def fitting_lines(
     return [line_of(episode) for episode in oldest_first]
 
 
-def naming(question: str, episodes: Iterable[Episode]) -> list[Episode]:
-    """Those that name what the question names."""
-    asked = names(question)
-    return [episode for episode in episodes if asked <= set(words(episode.whole))]
+def about_the_same(question: str, episodes: Iterable[Episode], *, own: Episode) -> list[Episode]:
+    """Those that have the rarest of the terms that question and own episode share.
+
+    That tells whom it is about. All of them where the two share none.
+    """
+    shared = set(terms(question)) & set(terms(own.whole))
+    if not shared:
+        return list(episodes)
+    rarest = min(shared, key=lambda term: (commonness(term), term))
+    return [episode for episode in episodes if rarest in terms(episode.whole)]
 
 
 def older(than: Episode, episodes: Iterable[Episode]) -> list[Episode]:
@@ -53,10 +62,10 @@ def newer(than: Episode, episodes: Iterable[Episode]) -> list[Episode]:
 def distractors(
     rng: random.Random, episodes: Sequence[Episode], *, count: int, own: Episode
 ) -> list[Episode]:
-    """Others that cannot answer in its place: they share no name with it."""
-    own_names = names(own.whole)
+    """Others that cannot answer in its place: they share no rare term with it."""
+    own_terms = {term for term in terms(own.whole) if commonness(term) < _RARE}
     others = []
     for episode in episodes:
-        if episode.id != own.id and not names(episode.whole) & own_names:
+        if episode.id != own.id and own_terms.isdisjoint(terms(episode.whole)):
             others.append(episode)
     return rng.sample(others, min(len(others), count))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from sleepmem.night.probing.context import Archive, book, naming, newer, older
+from sleepmem.night.probing.context import Archive, about_the_same, book, newer, older
 from sleepmem.night.probing.pairs import Checked, Pair, similar_answer
 from sleepmem.night.probing.teacher import Teacher
 from sleepmem.records import Episode
@@ -64,8 +64,9 @@ def find_corrections(
     # 1. What did older episodes answer to the same question?
     asked = []
     for pair in checked.confirmed:
-        named = naming(pair.question, archive(pair.question))
-        asked.append(_Asked(pair, older(by_id[pair.episode_id], named), None))
+        own = by_id[pair.episode_id]
+        same = about_the_same(pair.question, archive(pair.question), own=own)
+        asked.append(_Asked(pair, older(own, same), None))
     for pair, answer, telling in _contradictions(teacher, asked, by_id=by_id):
         corrections.stale[pair] = answer
         for episode in telling:
@@ -75,7 +76,8 @@ def find_corrections(
     asked = []
     for pair in checked.alone:
         own = by_id[pair.episode_id]
-        asked.append(_Asked(pair, newer(own, naming(pair.question, archive(pair.question))), own))
+        same = about_the_same(pair.question, archive(pair.question), own=own)
+        asked.append(_Asked(pair, newer(own, same), own))
     for pair, _, telling in _contradictions(teacher, asked, by_id=by_id):
         newest = max(telling, key=lambda episode: episode.age_key)
         corrections.add(pair.episode_id, newest.id, value=pair.answer)

@@ -143,10 +143,14 @@ def check_pairs(
 
 def _from_source(teacher: Teacher, pairs: Sequence[Pair], *, source: Source) -> list[Pair]:
     """Those that the episode behind a note answers the same."""
-    drawn = [(pair, episode) for pair in pairs if (episode := source(pair.episode_id))]
-    chats = [open_book(pair.question, [line_of(episode)]) for pair, episode in drawn]
+    drawn, chats = [], []
+    for pair in pairs:
+        episode = source(pair.episode_id)
+        if episode:
+            drawn.append(pair)
+            chats.append(open_book(pair.question, [line_of(episode)]))
     false = set()
-    for (pair, _), answer in zip(drawn, teacher.reply(chats), strict=True):
+    for pair, answer in zip(drawn, teacher.reply(chats), strict=True):
         if not same_answer(answer, pair.answer):
             false.add(pair)
     return [pair for pair in pairs if pair not in false]

@@ -10,8 +10,9 @@ from sleepmem.night.probing.context import Archive, book, fitting_lines
 from sleepmem.night.probing.pairs import Pair
 from sleepmem.night.probing.teacher import Teacher
 from sleepmem.records import Episode, Probe, Role
+from sleepmem.text.heads import asks
 from sleepmem.text.kinds import abstains
-from sleepmem.text.language import matches, names, subject, words
+from sleepmem.text.language import matches, subject
 from sleepmem.text.prompts import (
     INVENT,
     UNANSWERED,
@@ -22,6 +23,8 @@ from sleepmem.text.prompts import (
     open_book,
     parse_pair,
 )
+from sleepmem.text.rarity import commonness
+from sleepmem.text.terms import terms
 
 # Tell the sampled memories and questions of a night from its other writings.
 _INVENT_SALT, _UNANSWERED_SALT = 2, 4
@@ -75,10 +78,9 @@ def invent_memories(teacher: Teacher, episodes: Sequence[Episode]) -> list[Inven
         if not text or parsed is None:
             continue
         question, answer = parsed
-        told = set(words(text))
-        # It must answer its question, and name nobody whom the episode names.
-        answers = matches(text, answer) and names(question) <= told
-        if answers and not names(text) & set(words(episode.whole)):
+        # It must answer its question, which must be about something else than the episode.
+        is_another = not set(terms(question)) <= set(terms(episode.whole))
+        if matches(text, answer) and is_another and not matches(episode.whole, answer):
             line = memory_line(episode.date, text)
             invented.append(Invented(episode.id, line, question, answer))
     return invented
@@ -164,7 +166,7 @@ def write_unsaid(
     asked = {pair.question for pair in confirmed}
     fresh = []
     for episode_id, question in dict.fromkeys(unsaid):
-        if question.endswith("?") and question not in asked:
+        if question not in asked and asks(question) > 0:
             fresh.append((episode_id, question))
     return fresh
 
@@ -209,13 +211,12 @@ def check_unsaid(
 def unsaid_still(local: LocalModel, probes: Sequence[Probe], *, related: Archive) -> list[Probe]:
     """Those never-said probes of earlier nights that the memories still do not answer.
 
-    Not asked where no memory has a name of the question.
+    Not asked where no memory has the rarest term of the question.
     """
     asked = []
     for probe in probes:
-        named = names(probe.question)
-        texts = [set(words(episode.whole)) for episode in related(probe.question)]
-        if not named or any(named & text for text in texts):
+        rarest = min(terms(probe.question), key=commonness, default="")
+        if any(rarest in terms(episode.whole) for episode in related(probe.question)):
             asked.append(probe)
     chats = [book(local, probe.question, episodes=related(probe.question)) for probe in asked]
     answered = set()

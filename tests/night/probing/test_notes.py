@@ -103,8 +103,8 @@ def test_an_episode_is_proven_only_with_all_its_notes():
         probe = Probe(str(number), unit.id, "night-0001", Kind.FACT, Role.EXAM, "q", "a")
         probes.append(units.probe(probe))
     everything = {probe.id for probe in probes}
-    assert exam.proven_episodes(probes, everything, notes) == [TOLD.id]
-    assert exam.proven_episodes(probes, everything - {"1"}, notes) == []
-    assert exam.proven_episodes(probes[:2], everything, notes) == []
+    assert exam.proven_episodes(probes, everything, notes=notes) == [TOLD.id]
+    assert exam.proven_episodes(probes, everything - {"1"}, notes=notes) == []
+    assert exam.proven_episodes(probes[:2], everything, notes=notes) == []
     untold = Note(TOLD.id, "", "Whatever it was.")
-    assert exam.proven_episodes(probes, everything, [*notes, untold]) == []
+    assert exam.proven_episodes(probes, everything, notes=[*notes, untold]) == []
