@@ -1,7 +1,7 @@
 """Habits: what `sleepmem school` taught a base model once, merged into its weights when it loads.
 
-Every view has them, since they are part of the base. Those in `habits/` ship with the package, each
-for the files that its card names.
+Every view has them, since they are part of the base. Those in `shipped/` come with the package,
+each for the files that its card names.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sleepmem.model.adapters import Saved
 from sleepmem.model.profiles import Profile
 
 NONE = "none"
-_SHIPPED = Path(__file__).with_name("habits")
+_SHIPPED = Path(__file__).with_name("shipped")
 CARD = "card.json"
 
 

@@ -274,7 +274,7 @@ _KINDS = (
     (_dreams, 3),
     (_replaces, 4),
     (_world, 4),
-    (_general, 12),
+    (_general, 20),
 )
 
 _COMMON = 2e-3

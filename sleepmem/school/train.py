@@ -45,6 +45,7 @@ class Recipe:
 
     tokens      of a batch, padding among them
     longest     tokens of a lesson; longer ones are left out
+    keep        weight of staying near to the model's own answers
     decay       last share of the steps, in which the learning rate falls to nothing
     patience    measurements without a better one, until it stops
     """
@@ -54,7 +55,8 @@ class Recipe:
     tokens: int = 2048
     longest: int = 640
     rank: int = 16
-    lr: float = 5e-4
+    lr: float = 8e-4
+    keep: float = 4.0
     warmup: int = 30
     decay: float = 0.3
     measured_every: int = 100
@@ -145,6 +147,7 @@ class _Schooling(Trainer):
     """Trains the adapter, and measures it as `fit` does."""
 
     score: Callable[[], dict[str, float]]
+    keep: float
 
     def compute_loss(self, model: Any, inputs: Any, *args: Any, **options: Any) -> Any:
         labels, keeps = inputs["labels"], inputs["keeps"]
@@ -161,7 +164,7 @@ class _Schooling(Trainer):
             apart = F.kl_div(
                 logits[is_kept].log_softmax(-1), before, log_target=True, reduction="none"
             )
-            losses = torch.cat([losses[~is_kept], apart.sum(-1)])
+            losses = torch.cat([losses[~is_kept], self.keep * apart.sum(-1)])
         return losses.mean()
 
     def evaluate(self, *args: Any, **options: Any) -> dict[str, float]:
@@ -227,7 +230,7 @@ def school(
         eval_dataset=batches,
         callbacks=[EarlyStoppingCallback(recipe.patience)],
     )
-    trainer.score = lambda: _measured(local, model, recipe)
+    trainer.score, trainer.keep = lambda: _measured(local, model, recipe), recipe.keep
     trainer.train(resume_from_checkpoint=_last(out / "checkpoints"))
     _save(model, out)
     card = {

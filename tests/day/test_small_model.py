@@ -35,7 +35,7 @@ def add(first: int, second: int) -> int:
 @pytest.fixture(scope="module")
 def unpacked(smollm2, tmp_path_factory):
     """A folder of its weights, which is opened sooner than the file."""
-    return gguf.unpacked(smollm2, tmp_path_factory.mktemp("smollm2"))
+    return gguf.unpacked(smollm2, tmp_path_factory.mktemp("smollm2")).folder
 
 
 @pytest.fixture(scope="module")

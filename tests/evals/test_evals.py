@@ -63,7 +63,7 @@ def test_a_race_takes_the_fastest_run_that_reaches_the_aim(monkeypatch):
     tried = []
 
     def train(local, rows, *, config, before=()):
-        tried.append((config.lr, config.steps))
+        tried.append((config.lr or 0.003, config.steps))
 
     monkeypatch.setattr(
         cost,

@@ -9,7 +9,7 @@ from sleepmem.night.probing.context import book, distractors
 from sleepmem.night.probing.teacher import Teacher
 from sleepmem.records import Episode
 from sleepmem.text.kinds import abstains
-from sleepmem.text.language import matches
+from sleepmem.text.language import matches, words
 from sleepmem.text.prompts import REWORD, WRITE_PAIR, line_of, open_book, parse_pair
 
 # Finds the episode that a note was drawn from, by the id that the note is questioned under.
@@ -74,9 +74,9 @@ def write_pairs(
 
 def reworded(teacher: Teacher, pairs: Sequence[Pair], *, episodes: Sequence[Episode]) -> list[Pair]:
     """These pairs' questions in other words, of facts that have too few wordings; new ones only."""
-    by_fact: dict[tuple[str, str], list[Pair]] = {}
+    by_fact: dict[tuple[str, ...], list[Pair]] = {}
     for pair in pairs:
-        by_fact.setdefault((pair.episode_id, pair.answer), []).append(pair)
+        by_fact.setdefault((pair.episode_id, *words(pair.answer)), []).append(pair)
     asked = []
     for own in by_fact.values():
         if len(own) <= teacher.config.wordings:

@@ -38,6 +38,7 @@ from sleepmem.night.probing.unknown import (
     write_unsaid,
 )
 from sleepmem.records import Episode, Kind, Probe, Role
+from sleepmem.text.language import words
 
 
 class ProbeIds:
@@ -128,12 +129,14 @@ def _fact_probes(
     teacher: Teacher, holding: Sequence[Pair], corrections: Corrections, ids: ProbeIds
 ) -> list[Probe]:
     """One wording of every fact goes to the exam, the others teach."""
-    facts: dict[tuple[str, str], list[Pair]] = {}
+    facts: dict[tuple[str, ...], list[Pair]] = {}
     for pair in holding:
-        facts.setdefault((pair.episode_id, pair.answer), []).append(pair)
+        # The same words are the same answer, with a full stop and without.
+        facts.setdefault((pair.episode_id, *words(pair.answer)), []).append(pair)
 
     probes = []
-    for (episode_id, answer), pairs in facts.items():
+    for pairs in facts.values():
+        episode_id, answer = pairs[0].episode_id, pairs[0].answer
         chosen = _wordings(teacher.rng, pairs, teacher.config)
         # With a single wording it can be neither proven nor promoted.
         if len(chosen) < 2:
