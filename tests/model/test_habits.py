@@ -40,12 +40,14 @@ def test_a_model_with_them_reads_and_abstains(schooled):
 
 
 def test_it_goes_on_talking(schooled):
-    sky, hamlet = schooled.answer(
-        [closed_book("Which colour is the sky?"), closed_book("Who wrote Hamlet?")],
-        max_new_tokens=24,
-    )
-    assert matches(sky, "blue")
-    assert matches(hamlet, "Shakespeare")
+    asked = {
+        "Which colour is the sky?": "blue",
+        "What is the capital of France?": "Paris",
+        "How many legs has a dog?": "four",
+    }
+    answers = schooled.answer([closed_book(question) for question in asked], max_new_tokens=24)
+    for answer, wanted in zip(answers, asked.values(), strict=True):
+        assert matches(answer, wanted)
 
 
 @pytest.mark.parametrize("written", ['{"memories": "nowhere"}', '{"memory": "user"}', "no json"])
