@@ -519,13 +519,14 @@ class SleepMemory:
                 with from_extra("serve", "answering with the memory's own model"):
                     from sleepmem.model.local import LocalModel
 
-                self._local = LocalModel(
+                local = LocalModel(
                     self.model,
                     self.config.model,
                     experts_per_token=self.config.sleep.experts_per_token,
                     cache=self._opened.models,
                 )
-                self._opened.remember_model(self.model)
+                self._opened.remember_model(self.model, local.habits)
+                self._local = local
             return self._local
 
     def chat_model(self, namespace: Iterable[str] | None = None, **settings: Any) -> SleepChatModel:

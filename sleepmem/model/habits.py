@@ -6,6 +6,7 @@ each for the files that its card names.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,12 @@ class Habits:
                 f"{folder} holds no habits (its {CARD} could not be read: {error}). "
                 "Pass a folder that `sleepmem school` wrote, 'auto' or 'none'."
             ) from error
+
+    @property
+    def sha256(self) -> str:
+        """Of their weights."""
+        with (self.folder / "adapter_model.safetensors").open("rb") as weights:
+            return hashlib.file_digest(weights, "sha256").hexdigest()
 
     def put_on(self, model: Any) -> Any:
         """The model with them in its weights.

@@ -37,6 +37,7 @@ class Base(NamedTuple):
     `vocabulary`: the width of its logits.
     `profile`: how it is asked.
     `known_by`: hub id, hash of the GGUF file, or folder.
+    `habits`: what its habits are known by; empty where it has none.
     """
 
     model: Any
@@ -48,6 +49,7 @@ class Base(NamedTuple):
     vocabulary: int
     profile: Profile
     known_by: str
+    habits: str
 
 
 def load_base(name: str, config: ModelConfig | None = None, *, cache: Path | None = None) -> Base:
@@ -96,6 +98,7 @@ def load_base(name: str, config: ModelConfig | None = None, *, cache: Path | Non
         vocabulary=int(model.get_output_embeddings().weight.shape[0]),
         profile=profile.set_by(config),
         known_by=base,
+        habits=habits.sha256 if habits else "",
     )
 
 

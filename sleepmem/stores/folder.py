@@ -312,11 +312,20 @@ class Folder:
             "what they hold goes back to the buffer, and the next night teaches the new model."
         )
 
-    def remember_model(self, model: str) -> None:
-        """For the next opening, now that it is known to load."""
-        if self.read_only:
-            return
-        self.ledger.use_model(_EMBEDDED_NAME if model == str(EMBEDDED) else model)
+    def remember_model(self, model: str, habits: str = "") -> None:
+        """For the next opening, now that it is known to load.
+
+        Raises:
+            ExpertError: the experts of the folder were trained on it with other habits.
+        """
+        if habits != self.ledger.habits and self.ledger.lineage.experts():
+            raise ExpertError(
+                f"the experts in {self.path} were trained on {model!r} with other habits than it "
+                "has now, and do not fit it. Name those with ModelConfig.habits ('none' for none), "
+                "or roll back to no expert first: the next night teaches what they held."
+            )
+        if not self.read_only:
+            self.ledger.use_model(_EMBEDDED_NAME if model == str(EMBEDDED) else model, habits)
 
 
 def _create(path: Path) -> None:

@@ -64,9 +64,14 @@ class Ledger:
         """
         return self._of_folder("model")
 
-    def use_model(self, model: str) -> None:
+    @property
+    def habits(self) -> str:
+        """What the habits of that model are known by; empty where it has none."""
+        return self._of_folder("habits") or ""
+
+    def use_model(self, model: str, habits: str = "") -> None:
         with self.database.write() as db:
-            db.execute("UPDATE folder SET model = ?", [model])
+            db.execute("UPDATE folder SET model = ?, habits = ?", [model, habits])
 
     def search(
         self, namespace: Namespace, question: str, *, limit: int, source: str | None = None

@@ -423,6 +423,12 @@ def keep_notes(db: Database) -> None:
     db.table("probes").add_column("note_id", str)
 
 
+@migrations()
+def keep_habits(db: Database) -> None:
+    # What the habits of the model that was used last are known by; NULL or empty: it has none.
+    db.table("folder").add_column("habits", str)
+
+
 def stored_of(row: Any) -> str:
     """What is digested of an episode's row: all that no night and nobody later changes."""
     return json.dumps([row[column] for column in _STORED], default=repr)

@@ -5,9 +5,10 @@ import pytest
 from _values import HashedWords
 
 from sleepmem import SleepMemory
-from sleepmem.errors import FolderError
-from sleepmem.records import Episode
+from sleepmem.errors import ExpertError, FolderError
+from sleepmem.records import Episode, Expert
 from sleepmem.stores.buffer import NOT_EMBEDDED
+from sleepmem.stores.lineage import Proof
 
 ALICE, BOB = ("alice",), ("bob",)
 TOLD, NEXT, ASKED = "Mara moved to Brenport.", "Jon has a boat.", "Where did Mara move?"
@@ -207,3 +208,16 @@ def test_a_wrong_vector_of_what_is_not_indexed_is_not_remembered(tmp_path, spoil
         embeddings.spoil = None
         (vector,) = memory.buffer.vectors(ALICE, [new]).values()
         assert vector.tolist() == pytest.approx(embeddings.embed_query(NEXT))
+
+
+def test_experts_of_a_model_with_other_habits_are_refused(tmp_path, embeddings):
+    with SleepMemory.open(tmp_path / "m", embeddings=embeddings) as memory:
+        opened = memory._opened
+        opened.remember_model("some/model", "one")
+        opened.remember_model("some/model", "two")  # no expert yet
+        night = memory.ledger.nights.start(("alice",))
+        expert = Expert("e", ("alice",), night, "fast", 4, "2026-05-04", (), live=True)
+        memory.ledger.lineage.promote(expert, Proof())
+        with pytest.raises(ExpertError, match="with other habits"):
+            opened.remember_model("some/model", "one")
+        assert memory.ledger.habits == "two"
