@@ -74,11 +74,11 @@ def _read(rng: random.Random, texts: Texts) -> Lesson:
     count = rng.choice((1, 1, 2, 2, 3, 4, 4, 5, 6, 8))
     shown = _messages(rng, count)
     lines = [one.line for one in shown]
-    asked: list[tuple[Asked, bool]] = []
+    asked: list[Asked] = []
     for one in shown:
-        asked += [(each, False) for each in one.asked]
-        asked += [(each, False) for note in one.notes for each in note.inverse[:1]]
-    answers = {id(each): each.answer for each, _ in asked}
+        asked += one.asked
+        asked += [each for note in one.notes for each in note.inverse[:1]]
+    answers = {id(each): each.answer for each in asked}
 
     # What is corrected has the last word, whatever stands between.
     corrected = []
@@ -94,7 +94,7 @@ def _read(rng: random.Random, texts: Texts) -> Lesson:
     inverted = {id(each) for one in shown for note in one.notes for each in note.inverse}
     stale = {news.old.answer for news in corrected}
     turns: Turns = []
-    for each, _ in rng.sample(asked, min(len(asked), 3 + count)):
+    for each in rng.sample(asked, min(len(asked), 3 + count)):
         # Who lives where somebody lived?
         if id(each) in inverted and any(old in word for old in stale for word in each.wordings):
             continue

@@ -62,7 +62,6 @@ class Recipe:
     measured_every: int = 100
     cases: int = 20
     patience: int = 4
-    dtype: str = "bfloat16"
 
 
 class Row(NamedTuple):

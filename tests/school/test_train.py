@@ -26,7 +26,7 @@ def model(tiny, habits="none"):
 
 
 def school(tiny, out, steps):
-    train.school(model(tiny), out, recipe=train.Recipe(steps=steps, dtype="float32", **RECIPE))
+    train.school(model(tiny), out, recipe=train.Recipe(steps=steps, **RECIPE))
 
 
 def test_habits_are_part_of_the_base_from_then_on(tiny, tmp_path, quickly):
@@ -74,3 +74,15 @@ def test_a_batch_is_always_the_same_at_its_place(tiny):
     assert again[37]["input_ids"].equal(batches[37]["input_ids"])
     for place in range(40):
         assert batches[place]["input_ids"].numel() <= 200
+
+
+def test_what_is_held_out_is_what_fit_measures(tiny):
+    local = model(tiny)
+    schooled = train.get_peft_model(
+        local.base, train.LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM")
+    )
+    found = train._measured(local, schooled, train.Recipe(cases=2))
+    mean = found.pop("eval_fit")
+    assert {"reads 4 memories", "abstains without any", "writes right pairs"} <= found.keys()
+    assert mean == pytest.approx(sum(found.values()) / len(found))
+    assert schooled.training  # as before

@@ -6,6 +6,7 @@ tells something has its notes, or is known to have none yet.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -20,6 +21,8 @@ from sleepmem.text.terms import terms
 _TELLS_NOTHING = 1.1
 # A note of more terms than this times those of its sentence and ten is none.
 _LONGEST = 2
+# What begins an entry of a list; a number alone may begin a note.
+_MARK = re.compile(r"^(?:[-*•]|\d+[.)])\s+")
 
 
 def draw(teacher: Teacher, episodes: Sequence[Episode]) -> list[Note]:
@@ -125,7 +128,7 @@ def _lines(text: str, part: str) -> list[str]:
     most = _LONGEST * len(terms(part)) + 10
     lines = []
     for line in text.splitlines():
-        said = line.strip().lstrip("-*•0123456789.) ").strip()
+        said = _MARK.sub("", line.strip())
         if len(terms(said)) > 1 and len(terms(said)) <= most:
             lines.append(said)
     return list(dict.fromkeys(lines))

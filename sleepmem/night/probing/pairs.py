@@ -119,7 +119,7 @@ def check_pairs(
     """Ask every pair again: alone it must be answered the same.
 
     Among others, to be overlooked is no contradiction. What asks about a note must be answered the
-    same from its `source`, and by none of the others.
+    same from its `source`, too.
     """
     by_id = {episode.id: episode for episode in episodes}
     pairs = _from_source(teacher, pairs, source=source)

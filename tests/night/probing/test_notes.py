@@ -58,6 +58,11 @@ def test_a_sentence_that_tells_and_gives_no_note_is_told_so():
     assert drawn(drawn=endless)[0].text == ""
 
 
+def test_a_mark_of_a_list_is_no_part_of_a_note_and_a_number_is():
+    listed = {**DRAWN, "She is a nurse and has two cats!": "1. 23 cats are hers.\n2) Ana is ill."}
+    assert [note.text for note in drawn(drawn=listed)][1:] == ["23 cats are hers.", "Ana is ill."]
+
+
 def test_sentences_stand_in_where_a_model_draws_none():
     texts = [note.text for note in drawn(notes="sentences")]
     assert texts == ["Ana moved to Rome yesterday.", "She is a nurse and has two cats!"]
