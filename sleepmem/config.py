@@ -132,6 +132,24 @@ class ProbeConfig(_Settings):
         Le(100),
         Doc("Times a question about a note is asked in other words, where wordings are missing."),
     ] = 3
+    turned: Annotated[
+        int,
+        Ge(0),
+        Le(100),
+        Doc("Times a note is asked the other way round: who lives there as well as where."),
+    ] = 1
+    requests: Annotated[
+        int,
+        Ge(0),
+        Le(100),
+        Doc("Requests written about each note that need it without asking about it."),
+    ] = 1
+    retries: Annotated[
+        int,
+        Ge(0),
+        Le(10),
+        Doc("Times a note is questioned again of which no question held up."),
+    ] = 1
     checks: Annotated[
         int,
         Ge(1),
@@ -504,6 +522,10 @@ class ModelConfig(_Settings):
     bits: Annotated[
         Literal[4, 8] | None,
         Doc("Base weights in so many bits, by bitsandbytes; experts stay in full."),
+    ] = None
+    chat_template: Annotated[
+        str | None,
+        Doc("A file with a Jinja chat template, for a model that has none or a wrong one."),
     ] = None
     habits: Annotated[
         str,

@@ -256,11 +256,12 @@ class Role(StrEnum):
 class Kind(StrEnum):
     """What a probe asks.
 
-    A fact of an episode, what was dreamt about one or two of them, something never said, or what
-    stands in its own context and in no expert.
+    A fact of an episode, something to be done that needs one, what was dreamt about one or two of
+    them, something never said, or what stands in its own context and in no expert.
     """
 
     FACT = "fact"
+    REQUEST = "request"
     DREAM = "dream"
     NEVER_SAID = "never_said"
     READING = "reading"

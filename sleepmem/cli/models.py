@@ -50,6 +50,10 @@ def fit(
                 one["advice"] or "good",
             )
         out.print(table)
+        for turn, score in found.placements.items():
+            out.say(f"two memories in the {turn} turn: {score.rate:.2f} read")
+        if found.better:
+            out.say(f"set ModelConfig.memories to {found.better!r}: it reads more there")
         speeds = found.speeds
         out.say(
             f"tokens a second: {speeds.reading:.0f} read, {speeds.writing:.0f} written, "
@@ -72,6 +76,9 @@ def school(
     data: Annotated[
         Path | None, typer.Option(help="Folder of public sets that are read, too.")
     ] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="Habits of an earlier school, which are taught on.")
+    ] = None,
     steps: Annotated[int, typer.Option(help="Of about 2,048 tokens each.", min=2)] = 700,
     config: Config = None,
 ) -> None:
@@ -88,5 +95,5 @@ def school(
         path = Path(model).expanduser()
         unschooled = replace(settings.model, habits="none", memories="user")
         local = LocalModel(path if path.exists() else model, unschooled)
-        teach(local, out, data=data, recipe=Recipe(steps=steps))
+        teach(local, out, data=data, start=start, recipe=Recipe(steps=steps))
     err.say(f"habits written to {out}")

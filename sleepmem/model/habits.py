@@ -64,24 +64,33 @@ class Habits:
         Raises:
             ModelError: they were taught to a model of other shapes, or are damaged.
         """
-        try:
-            saved = Saved.read(self.folder)
-            settings = LoraConfig(
-                r=saved.rank,
-                lora_alpha=saved.alpha,
-                target_modules="all-linear",
-                task_type="CAUSAL_LM",
-                inference_mode=True,
-            )
-            peft = get_peft_model(model, settings)
+        return adapter(model, start=self.folder).merge_and_unload()
+
+
+def adapter(model: Any, *, rank: int = 16, start: Path | None = None) -> Any:
+    """The model under an adapter: a new one of a rank, or that of habits.
+
+    Raises:
+        ModelError: the habits were taught to a model of other shapes, or are damaged.
+    """
+    try:
+        saved = Saved.read(start) if start else None
+        settings = LoraConfig(
+            r=saved.rank if saved else rank,
+            lora_alpha=saved.alpha if saved else 2 * rank,
+            target_modules="all-linear",
+            task_type="CAUSAL_LM",
+        )
+        peft = get_peft_model(model, settings)
+        if saved:
             saved.fill(peft, "default")
-        except (ExpertError, RuntimeError, ValueError) as error:
-            raise ModelError(
-                f"the habits in {self.folder} do not fit this model "
-                f"({str(error).splitlines()[0]}). Use the model that was schooled, or set "
-                "ModelConfig.habits to 'none'."
-            ) from error
-        return peft.merge_and_unload()  # type: ignore[operator]
+    except (ExpertError, RuntimeError, ValueError) as error:
+        raise ModelError(
+            f"the habits in {start} do not fit this model "
+            f"({str(error).splitlines()[0]}). Use the model that was schooled, or set "
+            "ModelConfig.habits to 'none'."
+        ) from error
+    return peft
 
 
 def chosen(wanted: str, base: str) -> Habits | None:

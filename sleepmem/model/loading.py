@@ -12,6 +12,7 @@ import torch
 from huggingface_hub import HfApi, try_to_load_from_cache
 from huggingface_hub.constants import HF_HUB_CACHE
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from jinja2 import TemplateError
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
@@ -21,6 +22,7 @@ from sleepmem.errors import ModelError, SleepmemError
 from sleepmem.model import gguf
 from sleepmem.model.habits import chosen
 from sleepmem.model.profiles import Profile
+from sleepmem.text.prompts import closed_book
 
 # What the MLP blocks of a model are called, by its family.
 _MLP = ("mlp", "feed_forward", "ffn", "block_sparse_moe")
@@ -69,10 +71,12 @@ def load_base(name: str, config: ModelConfig | None = None, *, cache: Path | Non
     model, tokenizer, base = _load(name, config, device=device, cache=cache)
     habits = chosen(config.habits, base)
     profile = habits.profile if habits else Profile.read(Path(name))
+    if config.chat_template:
+        _give_template(tokenizer, Path(config.chat_template).expanduser())
     if not tokenizer.chat_template:
         raise ModelError(
             f"model {name!r} has no chat template, so it cannot be talked to. "
-            "Use an instruct model, or save a chat template with its tokenizer."
+            "Use an instruct model, or name a file with one (ModelConfig.chat_template)."
         )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -92,7 +96,7 @@ def load_base(name: str, config: ModelConfig | None = None, *, cache: Path | Non
         model,
         tokenizer,
         device,
-        ends=[tokenizer.eos_token_id, tokenizer.pad_token_id, *ends],
+        ends=[tokenizer.eos_token_id, tokenizer.pad_token_id, *_last_control(tokenizer), *ends],
         mlp_layers=_mlp_layers(model),
         context_length=int(length or tokenizer.model_max_length),
         vocabulary=int(model.get_output_embeddings().weight.shape[0]),
@@ -100,6 +104,25 @@ def load_base(name: str, config: ModelConfig | None = None, *, cache: Path | Non
         known_by=base,
         habits=habits.sha256 if habits else "",
     )
+
+
+def _give_template(tokenizer: Any, file: Path) -> None:
+    """Let the tokenizer write chats as a template in a file says."""
+    try:
+        tokenizer.chat_template = file.read_text("utf-8")
+        _last_control(tokenizer)
+    except (OSError, UnicodeDecodeError, TemplateError) as error:
+        raise ModelError(
+            f"{file} is no chat template ({error}). Name a file with one in Jinja, such as the "
+            "chat_template.jinja of a model folder."
+        ) from error
+
+
+def _last_control(tokenizer: Any) -> list[int]:
+    """The control token with which the chat template ends an answer, if it does."""
+    chat = [*closed_book("Hi."), {"role": "assistant", "content": "Hello."}]
+    ids = tokenizer.apply_chat_template(chat, return_dict=False)
+    return [one for one in ids if one in tokenizer.all_special_ids][-1:]
 
 
 def _load(

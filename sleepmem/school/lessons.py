@@ -24,8 +24,8 @@ from sleepmem.text.prompts import (
     INVENT,
     NOTES,
     REPLACES,
+    REQUEST,
     REWORD,
-    STATE,
     UNANSWERED,
     WRITE_PAIR,
     format_pair,
@@ -33,8 +33,6 @@ from sleepmem.text.prompts import (
     memory_prompt,
     quoted,
 )
-from sleepmem.text.rarity import commonness
-from sleepmem.text.terms import terms
 
 
 class Lesson(NamedTuple):
@@ -101,7 +99,9 @@ def _read(rng: random.Random, texts: Texts) -> Lesson:
         turns.append((rng.choice(each.wordings), answers[id(each)]))
     for news in corrected:
         turns.append((rng.choice(news.old.wordings), news.note.asked[0].answer))
-    turns += [(question, ABSTENTION) for question in _open(rng, shown, 1 + len(turns) // 2)]
+    turns += [(question, ABSTENTION) for question in _open(rng, shown, 1 + len(turns) // 3)]
+    for one in shown:
+        turns += [turn for turn in _asked_for(rng, one) if not any(old in turn[1] for old in stale)]
     turns = list(dict(turns).items())
     rng.shuffle(turns)
     return _chat(_in_order(lines), turns[:9], _system(rng))
@@ -158,6 +158,25 @@ def _pairs(rng: random.Random, texts: Texts) -> Lesson:
     return _chat([line], turns)
 
 
+def _asked_for(rng: random.Random, shown: Message) -> Turns:
+    """A request that needs what a message tells, with a reply, if there is one."""
+    some = rng.sample(shown.requests, min(len(shown.requests), 1))
+    return [(rng.choice(one.wordings), one.reply) for one in some]
+
+
+def _requests(rng: random.Random, texts: Texts) -> Lesson:
+    """What somebody may ask for who told something, and a reply to it."""
+    [shown] = _messages(rng, 1, most=1)
+    if not shown.requests:
+        return _around(rng, texts)
+    one = rng.choice(shown.requests)
+    asked = rng.choice(one.wordings)
+    date = shown.day.isoformat()
+    lines = [shown.line] if rng.random() < 0.3 else [memory_line(date, n.text) for n in one.needs]
+    turns = [(REQUEST, asked), (asked, one.reply)]
+    return _chat(lines, turns[: rng.choice((1, 2))])
+
+
 def _around(rng: random.Random, texts: Texts) -> Lesson:
     """What a memory leaves open, one like it, and its questions in other words."""
     [one] = _messages(rng, 1, most=1)
@@ -169,24 +188,6 @@ def _around(rng: random.Random, texts: Texts) -> Lesson:
         turns.append((REWORD + asked, other))
     rng.shuffle(turns)
     return _chat([memory_line(one.day.isoformat(), note.text)], turns[: rng.randint(1, 3)])
-
-
-def _state(rng: random.Random, texts: Texts) -> Lesson:
-    """Notes from nothing but a question with its answer."""
-    turns: Turns = []
-    for one in _messages(rng, rng.randint(1, 3), most=1):
-        note = rng.choice(one.notes)
-        each = rng.choice([*note.asked, *note.inverse])
-        pair = format_pair(rng.choice(each.wordings), each.answer)
-        if _is_all(pair, note.text):
-            turns.append((STATE + pair, note.text))
-    return _chat((), turns) if turns else _around(rng, texts)
-
-
-def _is_all(pair: str, statement: str) -> bool:
-    """Whether a statement says nothing but what the pair does."""
-    beside = set(terms(statement)) - set(terms(pair))
-    return all(commonness(term) > _COMMON for term in beside)
 
 
 def _alike(rng: random.Random, note: Note) -> Note:
@@ -264,20 +265,19 @@ def _general(rng: random.Random, texts: Texts) -> Lesson:
 
 _KINDS = (
     (_read, 30),
-    (_read_one, 6),
+    (_read_one, 12),
     (_read_text, 12),
     (_closed, 5),
     (_notes, 14),
     (_pairs, 14),
     (_around, 7),
-    (_state, 3),
-    (_dreams, 3),
+    (_requests, 5),
+    (_dreams, 5),
     (_replaces, 4),
     (_world, 4),
     (_general, 20),
 )
 
-_COMMON = 2e-3
 _MORE = (
     "{new} That is besides {old}, which stays.",
     "Not only {old}: {new}",

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from sleepmem.embedded import words
+from sleepmem.text.language import matches
 
 _FOLDER = Path(__file__).with_name("material")
 _SLOT = re.compile(r"\{([a-z_]+?)(\d?)\}")
 _INVENTED = 0.35
+_DRAWS = 30
 _COINS = ("euros", "dollars", "pounds", "kroner", "francs")
 _PATTERNS = {
     "fullname": ("{person} {surname}",),
@@ -51,10 +53,13 @@ class Slots:
     def _value(self, kind: str, number: str) -> str:
         slot = kind + number
         if slot not in self._values:
-            taken = set(self._values.values())
-            self._values[slot] = next(
-                value for value in iter(lambda: self._drawn(kind), None) if value not in taken
-            )
+            # Values do not tell each other, unless the date wants it.
+            for _ in range(_DRAWS):
+                value = self._drawn(kind)
+                taken = self._values.values()
+                if not any(matches(value, one) or matches(one, value) for one in taken):
+                    break
+            self._values[slot] = value
         return self._values[slot]
 
     def _drawn(self, kind: str) -> str:

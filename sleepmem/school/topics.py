@@ -1,7 +1,7 @@
 """Messages as people write them, with all that is known of them: what lessons are made of.
 
 `material/topics*.json` hold topics written for this project: ways to tell them, the notes that they
-tell, questions of each note, what they leave open, and later news.
+tell, questions of each note, what they leave open, later news, and requests that need the notes.
 """
 
 from __future__ import annotations
@@ -45,6 +45,14 @@ class News(NamedTuple):
     old: Asked
 
 
+class Request(NamedTuple):
+    """Wordings of what a user asks for, the notes that it needs, and a reply that has them."""
+
+    wordings: tuple[str, ...]
+    needs: tuple[Note, ...]
+    reply: str
+
+
 @dataclass(frozen=True)
 class Message:
     """What was said on a day.
@@ -56,6 +64,7 @@ class Message:
     parts: tuple[tuple[str, tuple[Note, ...]], ...]
     unknown: tuple[str, ...] = ()
     news: tuple[News, ...] = ()
+    requests: tuple[Request, ...] = ()
 
     @property
     def text(self) -> str:
@@ -86,6 +95,7 @@ def message(rng: random.Random, topics: Sequence[int], *, day: date, talk: float
         tuple(parts),
         tuple(question for one in made for question in one.unknown),
         tuple(news for one in made for news in one.news),
+        tuple(request for one in made for request in one.requests),
     )
 
 
@@ -103,8 +113,13 @@ def _told(rng: random.Random, number: int, slots: Slots) -> Message:
         old, answer = notes[place].asked[asked], slots.fill(one["a"])
         changed = Asked(old.wordings, answer)
         news.append(News(slots.fill(one["say"]), Note(slots.fill(one["note"]), (changed,)), old))
+    requests = []
+    for one in topic.get("requests", []):
+        needs = tuple(notes[place] for place in one["needs"])
+        wordings = tuple(map(slots.fill, one["q"]))
+        requests.append(Request(wordings, needs, slots.fill(one["reply"])))
     unknown = tuple(map(slots.fill, topic["unknown"]))
-    return Message(slots.day, tuple(parts), unknown, tuple(news))
+    return Message(slots.day, tuple(parts), unknown, tuple(news), tuple(requests))
 
 
 def _note(note: dict[str, Any], slots: Slots, place: tuple[int, int]) -> Note:

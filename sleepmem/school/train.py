@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from peft import PeftModel, get_peft_model_state_dict
 from safetensors.torch import save_file
 from torch.nn import functional as F
 from torch.utils.data import Dataset, SequentialSampler
@@ -188,7 +188,12 @@ def _logits(model: PeftModel, inputs: Any, taught: torch.Tensor) -> torch.Tensor
 
 
 def school(
-    local: LocalModel, out: Path, *, data: Path | None = None, recipe: Recipe | None = None
+    local: LocalModel,
+    out: Path,
+    *,
+    data: Path | None = None,
+    start: Path | None = None,
+    recipe: Recipe | None = None,
 ) -> None:
     """Train the habits of a model into an adapter.
 
@@ -198,10 +203,11 @@ def school(
         local: the model to be schooled.
         out: receives the adapter, its card, and checkpoints.
         data: folder of public sets that are read, too (`texts`).
+        start: habits of an earlier school, which are taught on.
         recipe: how.
 
     Raises:
-        ModelError: the folder lacks a set.
+        ModelError: the folder lacks a set, or `start` holds no habits of this model.
     """
     recipe = recipe or Recipe()
     out.mkdir(parents=True, exist_ok=True)
@@ -214,13 +220,7 @@ def school(
         local.tokenizer.pad_token_id,
     )
     torch.manual_seed(recipe.seed)
-    settings = LoraConfig(
-        r=recipe.rank,
-        lora_alpha=2 * recipe.rank,
-        target_modules="all-linear",
-        task_type="CAUSAL_LM",
-    )
-    model = get_peft_model(local.base, settings)
+    model = habits.adapter(local.base, rank=recipe.rank, start=start)
     trainer = _Schooling(
         model,
         _arguments(recipe, out / "checkpoints", use_cpu=local.device == "cpu"),
@@ -234,6 +234,7 @@ def school(
     _save(model, out)
     card = {
         "bases": [local.known_by],
+        "start": str(start) if start else None,
         "recipe": asdict(recipe),
         "steps": trainer.state.global_step,
         "history": trainer.state.log_history,

@@ -36,7 +36,7 @@ NOTES = (
     "one a line, or: Nothing. The part: "
 )
 REWORD = "Ask the same in other words: "
-STATE = "Write as a statement: "
+REQUEST = "Write what a user may ask for that needs this memory, without telling what it says."
 GO_ON = "Go on: "
 REPLACES = "Does the newest memory say that an older one no longer holds? Answer yes or no."
 _PAIRS = (

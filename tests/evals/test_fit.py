@@ -92,6 +92,8 @@ def test_a_model_that_never_knows_abstains_and_does_not_read():
         ("Who lives in Graz, Greta?", "Graz", False),  # tells its answer
         ("Where does she live?", "Graz", False),  # asks about nobody
         ("Where does Greta live?", "In Lugo.", False),
+        ("Who lives in Graz?", "Greta", True),
+        ("Who is it?", "Greta", False),
     ],
 )
 def test_a_pair_is_right_when_it_asks_for_one_fact(question, answer, is_right):
@@ -138,12 +140,16 @@ def test_the_embedded_model_knows_its_world_and_no_other():
     assert by_name["abstains without any"].is_reached
     assert not by_name["reads 4 memories"].is_reached
     assert found.nights[20] < found.nights[100]
+    assert found.placements.keys() == {"system", "user"}
+    assert local.profile.memories == "system"  # as before
 
 
 def test_the_command_says_what_to_do_and_ends_with_a_code(monkeypatch):
     made = verdict.Fit(
         "m",
         (measures.Measure("reads", Score(3, 10), 0.8, "use another"),),
+        "system",
+        {"system": Score(3, 10), "user": Score(8, 10)},
         measures.Speeds(100.0, 10.0, 20.0),
         1.0,
     )
@@ -153,8 +159,10 @@ def test_the_command_says_what_to_do_and_ends_with_a_code(monkeypatch):
     assert shown.exit_code == 3
     assert "use another" in shown.stdout
     assert "cannot be its own teacher" in shown.stdout
+    assert "set ModelConfig.memories to 'user'" in shown.stdout
     read = json.loads(CliRunner().invoke(app, ["fit", "m", "--json"]).stdout)
     assert read["measures"][0]["advice"] == "use another"
+    assert read["memories"]["better"] == "user"
     assert read["night_seconds"].keys() == {"20", "100"}
 
 

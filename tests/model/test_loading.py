@@ -120,6 +120,20 @@ def test_a_model_without_a_chat_template_is_refused(tiny, tmp_path):
         LocalModel(folder)
 
 
+def test_a_chat_template_is_taken_from_a_file(tiny, tmp_path):
+    folder, file = copied(tiny, tmp_path), tmp_path / "turns.jinja"
+    (folder / "chat_template.jinja").rename(file)
+    local = LocalModel(folder, ModelConfig(device="cpu", chat_template=str(file)))
+    asked = closed_book("Where is it?")
+    assert local.prompt_ids(asked) == LocalModel(tiny).prompt_ids(asked)
+    for wrong in ("{% for", "{{ messages.nothing.at_all }}"):
+        file.write_text(wrong)
+        with pytest.raises(ModelError, match="is no chat template"):
+            LocalModel(folder, ModelConfig(chat_template=str(file)))
+    with pytest.raises(ModelError, match="is no chat template"):
+        LocalModel(folder, ModelConfig(chat_template=str(tmp_path / "none")))
+
+
 def test_the_base_is_frozen(tiny):
     base = load_base(str(tiny), ModelConfig(device="cpu"))
     assert not any(weight.requires_grad for weight in base.model.parameters())

@@ -14,6 +14,7 @@ from sleepmem.school.texts import Texts
 from sleepmem.text.kinds import abstains
 from sleepmem.text.language import matches
 from sleepmem.text.prompts import NOTES, WRITE_PAIR, parse_pair
+from sleepmem.text.terms import terms
 
 DAY = date(2026, 5, 5)
 EVERY = range(len(topics.written()))
@@ -36,6 +37,11 @@ def test_a_topic_is_right_for_every_filling(number):
             for asked in [*note.asked, *note.inverse]:
                 assert matches(note.text, asked.answer), (note.text, asked)
                 assert not any(matches(question, asked.answer) for question in asked.wordings)
+        for request in message.requests:
+            assert request.needs
+            asked = {*terms("\n".join(request.wordings))}
+            needed = {*terms(" ".join(note.text for note in request.needs))} - asked
+            assert needed & {*terms(request.reply)}, request
         for news in message.news:
             assert matches(news.note.text, news.note.asked[0].answer)
             assert news.old in [asked for note in message.notes for asked in note.asked]

@@ -3,9 +3,11 @@
 import json
 
 import pytest
+import torch
 
 from sleepmem.config import ModelConfig
 from sleepmem.errors import ModelError
+from sleepmem.model import habits
 from sleepmem.model.local import LocalModel
 from sleepmem.school import train
 from sleepmem.text.prompts import closed_book, open_book
@@ -51,6 +53,19 @@ def test_a_school_goes_on_where_it_stopped(tiny, tmp_path, quickly):
     assert card["recipe"]["steps"] == 3
 
 
+def test_habits_are_taught_on(tiny, tmp_path, quickly):
+    start, out = tmp_path / "habits", tmp_path / "more"
+    school(tiny, start, 2)
+    wider = train.Recipe(steps=2, **{**RECIPE, "rank": 8, "lr": 1e-9})
+    train.school(model(tiny), out, start=start, recipe=wider)
+    first, more = model(tiny, start), model(tiny, out)
+    asked = [first.prompt_ids(closed_book("Where is it?"))]
+    torch.testing.assert_close(
+        first.logits(asked, [[5, 6]]), more.logits(asked, [[5, 6]]), rtol=1e-3, atol=1e-3
+    )
+    assert json.loads((out / "adapter_config.json").read_text())["r"] == 4
+
+
 def test_habits_of_another_model_are_refused(tiny, smollm2, tmp_path, quickly):
     school(tiny, tmp_path / "habits", 2)
     with pytest.raises(ModelError, match="do not fit this model"):
@@ -78,9 +93,7 @@ def test_a_batch_is_always_the_same_at_its_place(tiny):
 
 def test_what_is_held_out_is_what_fit_measures(tiny):
     local = model(tiny)
-    schooled = train.get_peft_model(
-        local.base, train.LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM")
-    )
+    schooled = habits.adapter(local.base, rank=2)
     found = train._measured(local, schooled, train.Recipe(cases=2))
     mean = found.pop("eval_fit")
     assert {"reads 4 memories", "abstains without any", "writes right pairs"} <= found.keys()

@@ -84,6 +84,16 @@ def read(local: LocalModel, count: int) -> Iterator[Measure]:
     yield Measure("abstains without any", _abstains(local, alone), 0.8, advice)
 
 
+def placements(local: LocalModel, count: int) -> dict[str, Score]:
+    """Questions answered right from two memories, by the turn that carries them."""
+    found = {}
+    for turn in ("system", "user"):
+        placed = local.twin()
+        placed.profile = replace(local.profile, memories=turn)
+        found[turn] = reads(placed, count, memories=2)
+    return found
+
+
 def reads(local: LocalModel, count: int, *, memories: int, experts: Sequence[str] = ()) -> Score:
     """Questions answered right from so many memories in the context, with these experts on."""
     rng = _rng("read", memories)
@@ -275,23 +285,21 @@ def _abstains(local: LocalModel, cases: Sequence[Case]) -> Score:
 
 
 def _is_right(message: Message, question: str, answer: str) -> bool:
-    """Whether a pair asks for one fact of the message and for nothing else, by its keys.
+    """Whether a pair asks for one part of a fact, and for nothing else, by the fact's keys.
 
-    The answer holds what the fact answers, the question what else tells it, and not the answer.
+    The answer holds that key, the question all others of the fact, and not the answer.
     """
     asked = set(terms(question))
     for fact in message.facts:
-        about = [key for key in fact.keys if key != fact.answer]
-        names_all = all(set(terms(key)) <= asked for key in about)
         others = [one.answer for one in message.facts if one is not fact]
-        is_alone = not any(matches(answer, other) for other in others)
-        if (
-            names_all
-            and is_alone
-            and matches(answer, fact.answer)
-            and not matches(question, fact.answer)
-        ):
-            return True
+        if any(matches(answer, other) for other in others if other not in fact.keys):
+            continue
+        parts = fact.keys if fact.answer in fact.keys else (fact.answer,)
+        for key in parts:
+            about = [one for one in fact.keys if one != key]
+            names_all = all(set(terms(one)) <= asked for one in about)
+            if names_all and matches(answer, key) and not matches(question, key):
+                return True
     return False
 
 

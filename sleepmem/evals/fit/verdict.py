@@ -11,6 +11,7 @@ from sleepmem.evals.fit import measures
 from sleepmem.evals.fit.measures import Measure, Speeds
 from sleepmem.model.local import LocalModel
 from sleepmem.night.promotion import wilson
+from sleepmem.records import Score
 
 # Cases of each measure: ten minutes on two cores for a model of 135 M parameters.
 COUNT = 30
@@ -23,12 +24,16 @@ CONFIDENCE = 0.9
 class Fit:
     """What a model can do.
 
-    nights   seconds that a night of so many notes will take, about
-    seconds  that the measuring took
+    memories    the turn that carried memories
+    placements  what it reads of two memories, by the turn that carries them
+    nights      seconds that a night of so many notes will take, about
+    seconds     that the measuring took
     """
 
     model: str
     measures: tuple[Measure, ...]
+    memories: str
+    placements: dict[str, Score]
     speeds: Speeds
     seconds: float
 
@@ -36,6 +41,15 @@ class Fit:
     def is_good(self) -> bool:
         """Whether it can be its own teacher as it is."""
         return all(one.is_reached for one in self.measures)
+
+    @property
+    def better(self) -> str:
+        """The turn in which it surely reads more than in that of its profile, if there is one."""
+        own = self.placements[self.memories].rate
+        for turn, score in self.placements.items():
+            if wilson(score, CONFIDENCE)[0] > own:
+                return turn
+        return ""
 
     @property
     def nights(self) -> dict[int, float]:
@@ -60,6 +74,11 @@ class Fit:
             "model": self.model,
             "good": self.is_good,
             "measures": lines,
+            "memories": {
+                "turn": self.memories,
+                "better": self.better,
+                **{turn: score.as_dict() for turn, score in self.placements.items()},
+            },
             "tokens_per_second": {
                 name: round(value, 1) for name, value in vars(self.speeds).items()
             },
@@ -85,8 +104,10 @@ def fit(
     for one in _all(local, count):
         made.append(one)
         say(one)
+    placements = measures.placements(local, count)
     speeds = measures.speeds(local)
-    return Fit(local.name, tuple(made), speeds, time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    return Fit(local.name, tuple(made), local.profile.memories, placements, speeds, seconds)
 
 
 def _all(local: LocalModel, count: int) -> Iterator[Measure]:

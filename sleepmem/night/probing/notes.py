@@ -97,7 +97,7 @@ class Units:
             return probe
         episode, note = self._sources[probe.episode_id]
         context = probe.context
-        if probe.kind is Kind.FACT:
+        if probe.kind in (Kind.FACT, Kind.REQUEST):
             context = (memory_line(episode.date, note.text),)
         return replace(probe, episode_id=episode.id, note_id=note.id, context=context)
 

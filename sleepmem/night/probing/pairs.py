@@ -10,13 +10,14 @@ from sleepmem.night.probing.teacher import Teacher
 from sleepmem.records import Episode
 from sleepmem.text.kinds import abstains
 from sleepmem.text.language import matches, words
-from sleepmem.text.prompts import REWORD, WRITE_PAIR, line_of, open_book, parse_pair
+from sleepmem.text.prompts import DREAM, REWORD, WRITE_PAIR, line_of, open_book, parse_pair
 
 # Finds the episode that a note was drawn from, by the id that the note is questioned under.
 Source = Callable[[str], Episode | None]
 
-# Tell the sampled pairs and rewordings of a night from its other writings.
-_SALT, _REWORD_SALT = 1, 8
+# Tell the sampled pairs, those asked the other way round, and the rewordings of a night from its
+# other writings; each attempt has its own.
+_SALT, _TURNED_SALT, _REWORD_SALT, _NEXT = 1, 16, 8, 64
 
 
 def no_source(unit: str) -> None:
@@ -36,9 +37,16 @@ class Pair(NamedTuple):
 
 
 def write_pairs(
-    teacher: Teacher, episodes: Sequence[Episode], *, asked: Mapping[str, Sequence[str]]
+    teacher: Teacher,
+    episodes: Sequence[Episode],
+    *,
+    asked: Mapping[str, Sequence[str]],
+    attempt: int = 0,
 ) -> list[Pair]:
-    """What users asked about the episodes, then what the teacher asks; each question once."""
+    """What users asked about the episodes, then what the teacher asks; each question once.
+
+    Where notes are drawn, each is asked the other way round, too: who lives there as well as where.
+    """
     by_id = {episode.id: episode for episode in episodes}
     users = []
     for episode_id, questions in asked.items():
@@ -53,22 +61,28 @@ def write_pairs(
             pairs[episode_id, question] = Pair(episode_id, question, answer, from_user=True)
 
     # 2. Written ones, as far as they do not tell what they ask.
-    models = [episode for episode in episodes for _ in range(teacher.config.samples)]
-    texts = teacher.write(
-        WRITE_PAIR,
-        [line_of(episode) for episode in models],
-        tokens=teacher.config.pair_tokens,
-        salt=_SALT,
-    )
+    config = teacher.config
+    turned = config.turned if teacher.local.profile.notes == "drawn" else 0
     from_users = set(users)
-    for episode, text in zip(models, texts, strict=True):
-        parsed = parse_pair(text)
-        if parsed is None:
-            continue
-        question, answer = parsed
-        if not abstains(answer) and not matches(question, answer):
-            key = (episode.id, question)
-            pairs.setdefault(key, Pair(*key, answer, from_user=key in from_users))
+    for prompt, times, salt in (
+        (WRITE_PAIR, config.samples, _SALT),
+        (DREAM, turned, _TURNED_SALT),
+    ):
+        models = [episode for episode in episodes for _ in range(times)]
+        texts = teacher.write(
+            prompt,
+            [line_of(episode) for episode in models],
+            tokens=config.pair_tokens,
+            salt=salt + attempt * _NEXT,
+        )
+        for episode, text in zip(models, texts, strict=True):
+            parsed = parse_pair(text)
+            if parsed is None:
+                continue
+            question, answer = parsed
+            if not abstains(answer) and not matches(question, answer):
+                key = (episode.id, question)
+                pairs.setdefault(key, Pair(*key, answer, from_user=key in from_users))
     return list(pairs.values())
 
 
@@ -119,7 +133,7 @@ def check_pairs(
     """Ask every pair again: alone it must be answered the same.
 
     Among others, to be overlooked is no contradiction. What asks about a note must be answered the
-    same from its `source`, too.
+    same from its `source`, too, and not from other notes alone.
     """
     by_id = {episode.id: episode for episode in episodes}
     pairs = _from_source(teacher, pairs, source=source)
@@ -138,6 +152,8 @@ def check_pairs(
         confirmed = answered
         if check == 0:
             alone = confirmed
+    if teacher.local.profile.notes == "drawn":
+        confirmed = _about_its_own(teacher, confirmed, episodes=episodes)
     return Checked(alone, confirmed)
 
 
@@ -154,6 +170,25 @@ def _from_source(teacher: Teacher, pairs: Sequence[Pair], *, source: Source) -> 
         if not same_answer(answer, pair.answer):
             false.add(pair)
     return [pair for pair in pairs if pair not in false]
+
+
+def _about_its_own(
+    teacher: Teacher, pairs: Sequence[Pair], *, episodes: Sequence[Episode]
+) -> list[Pair]:
+    """Those that are not answered the same from others, which do not tell it: by a guess."""
+    by_id = {episode.id: episode for episode in episodes}
+    chats = []
+    for pair in pairs:
+        silent = [episode for episode in episodes if not matches(episode.whole, pair.answer)]
+        count, own = teacher.config.distractors, by_id[pair.episode_id]
+        others = distractors(teacher.rng, silent, count=count, own=own)
+        chats.append(book(teacher.local, pair.question, episodes=others))
+    replies = teacher.reply(chats)
+    return [
+        pair
+        for pair, reply in zip(pairs, replies, strict=True)
+        if not same_answer(reply, pair.answer)
+    ]
 
 
 def same_answer(answer: str, other: str) -> bool:

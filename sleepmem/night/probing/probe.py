@@ -1,6 +1,6 @@
 """Tonight's questions: written, checked and sorted by the teacher (the base model, experts off).
 
-    episodes -> pairs -> confirmed pairs -> minus what was corrected -> fact probes
+    episodes -> pairs -> confirmed pairs -> minus what was corrected -> fact probes -> requests
     episodes -> invented memories -> readings
     episodes -> unanswerable questions ----> never-said probes
 
@@ -21,6 +21,7 @@ from sleepmem.config import ProbeConfig
 from sleepmem.night.probing.context import Archive
 from sleepmem.night.probing.corrections import Corrections, find_corrections
 from sleepmem.night.probing.pairs import (
+    Checked,
     Pair,
     Source,
     check_pairs,
@@ -28,6 +29,7 @@ from sleepmem.night.probing.pairs import (
     reworded,
     write_pairs,
 )
+from sleepmem.night.probing.requests import write_requests
 from sleepmem.night.probing.teacher import Teacher
 from sleepmem.night.probing.unknown import (
     NeverSaid,
@@ -90,11 +92,7 @@ def question(
     by_id = {episode.id: episode for episode in episodes}
 
     # 1. What do tonight's episodes say?
-    pairs = write_pairs(teacher, episodes, asked=asked)
-    checked = check_pairs(teacher, pairs, episodes=episodes, source=source)
-    if teacher.local.profile.notes == "drawn":
-        more = reworded(teacher, checked.confirmed, episodes=episodes)
-        checked = checked.joined(check_pairs(teacher, more, episodes=episodes, source=source))
+    checked = _told(teacher, episodes, asked=asked, source=source)
 
     # 2. What do they correct, and what corrects them?
     corrections = find_corrections(teacher, checked, by_id=by_id, archive=archive)
@@ -109,10 +107,32 @@ def question(
 
     probes = [
         *facts,
+        *_request_probes(teacher, episodes, facts, ids),
         *(_never_said_probe(one, ids) for one in never_said),
         *_reading_probes(teacher, [*readings, *unread], ids),
     ]
     return Questions(tuple(probes), _superseded(corrections, holding))
+
+
+def _told(
+    teacher: Teacher,
+    episodes: Sequence[Episode],
+    *,
+    asked: Mapping[str, Sequence[str]],
+    source: Source,
+) -> Checked:
+    """What the episodes say; where notes are drawn, in several wordings and attempts."""
+    is_drawn = teacher.local.profile.notes == "drawn"
+    checked, left = Checked([], []), list(episodes)
+    for attempt in range(1 + (teacher.config.retries if is_drawn else 0)):
+        pairs = write_pairs(teacher, left, asked=asked, attempt=attempt)
+        checked = checked.joined(check_pairs(teacher, pairs, episodes=episodes, source=source))
+        confirmed = {pair.episode_id for pair in checked.confirmed}
+        left = [episode for episode in episodes if episode.id not in confirmed]
+    if is_drawn:
+        more = reworded(teacher, checked.confirmed, episodes=episodes)
+        checked = checked.joined(check_pairs(teacher, more, episodes=episodes, source=source))
+    return checked
 
 
 def _superseded(corrections: Corrections, holding: Sequence[Pair]) -> dict[str, str]:
@@ -159,6 +179,28 @@ def _fact_probes(
     # Two episodes may say the same: what one of them is examined with must not teach the other.
     examined = {probe.question for probe in probes if probe.role is Role.EXAM}
     return [p for p in probes if p.role is Role.EXAM or p.question not in examined]
+
+
+def _request_probes(
+    teacher: Teacher, episodes: Sequence[Episode], facts: Sequence[Probe], ids: ProbeIds
+) -> list[Probe]:
+    """Requests about what is taught tonight; they teach, and prove nothing."""
+    if teacher.local.profile.notes != "drawn":
+        return []
+    taught = {probe.episode_id for probe in facts}
+    probes = []
+    for pair in write_requests(teacher, [one for one in episodes if one.id in taught]):
+        one = Probe(
+            ids.next(),
+            pair.episode_id,
+            ids.night_id,
+            Kind.REQUEST,
+            Role.TRAIN,
+            pair.question,
+            pair.answer,
+        )
+        probes.append(one)
+    return probes
 
 
 def _wordings(rng: random.Random, pairs: Sequence[Pair], config: ProbeConfig) -> list[Pair]:
