@@ -1,7 +1,7 @@
 import pytest
 
 from sleepmem.text.kinds import abstains
-from sleepmem.text.language import about_another, matches, names, subject, words
+from sleepmem.text.language import matches, words
 
 
 @pytest.mark.parametrize(
@@ -57,22 +57,3 @@ def test_abstentions_are_recognised(text):
 @pytest.mark.parametrize("text", ["Brenport.", "I know: Brenport.", "In Brenport, I think.", ""])
 def test_answers_are_no_abstentions(text):
     assert not abstains(text)
-
-
-def test_names_are_capitals_inside_a_sentence_and_digits():
-    assert names("Where does Mara Vell live, and I ask. Tell me of flat 12b in Brenport?") == {
-        "mara",
-        "vell",
-        "12b",
-        "brenport",
-    }
-
-
-def test_the_subject_is_the_one_name_of_a_question():
-    assert subject("Where does Mara Vell live?") == "Mara Vell"
-    assert subject("Does Mara know Jon?") == subject("Where is it?") == ""
-
-
-def test_a_question_may_be_asked_of_another():
-    assert about_another("Where does Mara live?", "Jon") == "Where does Jon live?"
-    assert about_another("Where is it?", "Jon") == ""

@@ -77,6 +77,11 @@ class Dream:
         return [line_of(episode) for episode in self.context]
 
     @property
+    def told(self) -> str:
+        """What its memories tell."""
+        return "\n".join(episode.text for episode in self.context)
+
+    @property
     def episode_ids(self) -> list[str]:
         return [episode.id for episode in self.context]
 

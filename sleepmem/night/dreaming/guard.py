@@ -14,9 +14,13 @@ from sleepmem.config import DreamConfig
 from sleepmem.model.local import LocalModel
 from sleepmem.night.dreaming.dream import Dream, Fate, Link, MemoryLines
 from sleepmem.records import Probe
+from sleepmem.text.heads import asks
 from sleepmem.text.kinds import abstains
-from sleepmem.text.language import about_another, matches, names, words
+from sleepmem.text.language import matches, words
 from sleepmem.text.prompts import open_book, parse_pair
+from sleepmem.text.rarity import commonness
+from sleepmem.text.subjects import about_another, rare
+from sleepmem.text.terms import terms
 
 
 class Ground(NamedTuple):
@@ -60,12 +64,12 @@ def leads(facts: Sequence[Probe]) -> set[Link]:
     """Pairs of episodes, by id, of which the one answers whom the other is about."""
     asked_about: dict[str, set[str]] = {}
     for fact in facts:
-        for name in names(fact.question):
-            asked_about.setdefault(name, set()).add(fact.episode_id)
+        for term in rare(fact.question):
+            asked_about.setdefault(term, set()).add(fact.episode_id)
     links = set()
     for fact in facts:
-        for word in words(fact.answer):
-            for episode_id in asked_about.get(word, set()) - {fact.episode_id}:
+        for term in terms(fact.answer):
+            for episode_id in asked_about.get(term, set()) - {fact.episode_id}:
                 links.add(frozenset((fact.episode_id, episode_id)))
     return links
 
@@ -118,16 +122,15 @@ def _read(
 
 def _fault(dream: Dream, asked: Collection[str], *, distinct_words: float) -> Fate | None:
     """What can be held against a dream without asking the model."""
-    is_pair = dream.question.endswith("?") and words(dream.answer) and not abstains(dream.answer)
+    is_pair = asks(dream.question) > 0 and words(dream.answer) and not abstains(dream.answer)
     if not is_pair or _stammers(dream.question, distinct_words):
         return Fate.UNREADABLE
-    owners, known_words = set(), set()
-    for episode in dream.context:
-        owners.add(episode.namespace)
-        known_words.update(words(episode.text))
-    if len(owners) > 1:
+    if len({episode.namespace for episode in dream.context}) > 1:
         return Fate.MIXED
-    if not known_words.issuperset([*names(dream.question), *words(dream.answer)]):
+    # It may ask in words of its own, but about nobody else.
+    rarest = sorted(rare(dream.question), key=commonness)[:1]
+    is_told = set(words(dream.told)).issuperset(words(dream.answer))
+    if not is_told or not set(terms(dream.told)).issuperset(rarest):
         return Fate.FOREIGN
     return Fate.REPEATED if _plain(dream.question) in asked else None
 
@@ -182,7 +185,7 @@ def _about_strangers(dream: Dream, strangers: Sequence[str]) -> list[_Reading]:
     """The dream's question about each stranger instead, over the same memories."""
     readings = []
     for stranger in strangers:
-        question = about_another(dream.question, stranger)
+        question = about_another(dream.question, stranger, memory=dream.told)
         if question:
             readings.append(_Reading(question, dream.lines))
     return readings

@@ -10,8 +10,8 @@ from sleepmem.model.local import LocalModel
 from sleepmem.night.dreaming.dream import Dream
 from sleepmem.night.rows import Row, RowKind
 from sleepmem.text.kinds import abstains
-from sleepmem.text.language import about_another
 from sleepmem.text.prompts import DREAM, closed_book, format_pair, open_book
+from sleepmem.text.subjects import about_another
 
 
 def dream_rows(
@@ -71,8 +71,8 @@ def _about_strangers(
     questions = set()
     for dream in dreams:
         for stranger in rng.sample(strangers, min(len(strangers), most)):
-            questions.add(about_another(dream.question, stranger))
-    # A question with no name or with several is about nobody else.
+            questions.add(about_another(dream.question, stranger, memory=dream.told))
+    # A question about nobody is about nobody else.
     questions.discard("")
     return sorted(questions)
 

@@ -23,8 +23,8 @@ from sleepmem.night.dreaming.dream import Context, Dream, Dreamer, Fate, Link, M
 from sleepmem.night.dreaming.guard import Ground, guard, leads
 from sleepmem.night.dreaming.trial import importance, trial
 from sleepmem.records import Episode
-from sleepmem.text.language import names
 from sleepmem.text.prompts import DREAM, open_book
+from sleepmem.text.subjects import rare
 
 # Memories, at most, that each of tonight's is paired with by chance.
 _UNRELATED = 8
@@ -133,7 +133,7 @@ def contexts(
 
     # 1. The four sorts, each in random order
     linked = shuffled(links)
-    sharing = shuffled(_sharing_a_name(episodes.values(), new))
+    sharing = shuffled(_about_the_same(episodes.values(), new))
     unrelated = shuffled(_by_chance(list(episodes), new, rng))
     singles: list[Context] = [(episode,) for episode in rng.sample(tonight, len(tonight))]
 
@@ -258,13 +258,13 @@ def _tonights_pairs(material: Material) -> list[Pair]:
     return pairs
 
 
-def _sharing_a_name(episodes: Iterable[Episode], new: set[str]) -> Iterator[tuple[str, str]]:
-    """Pairs of ids, one of tonight's first, whose episodes name the same."""
-    naming: dict[str, set[str]] = {}
+def _about_the_same(episodes: Iterable[Episode], new: set[str]) -> Iterator[tuple[str, str]]:
+    """Pairs of ids, one of tonight's first, whose episodes share a rare term."""
+    having: dict[str, set[str]] = {}
     for episode in episodes:
-        for name in names(episode.text):
-            naming.setdefault(name, set()).add(episode.id)
-    for ids in naming.values():
+        for term in rare(episode.text):
+            having.setdefault(term, set()).add(episode.id)
+    for ids in having.values():
         yield from itertools.product(ids & new, ids)
 
 

@@ -36,8 +36,9 @@ from sleepmem.records import (
     Score,
     Verdict,
 )
-from sleepmem.text.language import names, subject, words
 from sleepmem.text.prompts import line_of
+from sleepmem.text.subjects import rare, subject
+from sleepmem.text.terms import terms
 
 # Rewarded dreams are rehearsed by later nights; held-out ones examine.
 _ROLES = {Fate.REWARDED: Role.TRAIN, Fate.HELD_OUT: Role.EXAM}
@@ -208,11 +209,11 @@ def _memory_lines(night: NightContext, namespace: Namespace) -> MemoryLines:
     archive = related(night.ledger, namespace, config=night.config)
 
     def look_up(question: str, context: Context) -> list[str]:
-        named, room = names(question), local.context_length // 4
+        named, room = rare(question), local.context_length // 4
         episodes = {episode.id: episode for episode in context}
         for episode in archive(question):
             room -= local.count_tokens(episode.whole)
-            is_about_it = not named or not named.isdisjoint(words(episode.whole))
+            is_about_it = not named or not named.isdisjoint(terms(episode.whole))
             if room > 0 and is_about_it:
                 episodes[episode.id] = episode
         oldest_first = sorted(episodes.values(), key=lambda episode: episode.age_key)
@@ -225,11 +226,11 @@ def _strangers(night: NightContext, namespace: Namespace, probes: Sequence[Probe
     """Whom tonight's readings made up: nothing in the ledger names them."""
     spoken: set[str] = set()
     for episode in night.ledger.episodes.all(namespace):
-        spoken.update(words(episode.whole))
+        spoken.update(terms(episode.whole))
     strangers = set()
     for probe in probes:
-        name = subject(probe.question) if probe.kind is Kind.READING else ""
-        if name and spoken.isdisjoint(words(name)):
+        name = subject(probe.question, "\n".join(probe.context))
+        if probe.kind is Kind.READING and name and spoken.isdisjoint(terms(name)):
             strangers.add(name)
     return sorted(strangers)
 

@@ -9,10 +9,9 @@ from sleepmem.model.local import LocalModel
 from sleepmem.records import Episode
 from sleepmem.text.prompts import line_of, open_book
 from sleepmem.text.rarity import commonness
+from sleepmem.text.subjects import rare
 from sleepmem.text.terms import terms
 
-# Share of texts at large that have a rare term: most names, some other words.
-_RARE = 1e-4
 # Finds episodes of the same owner that may answer a question.
 Archive = Callable[[str], Sequence[Episode]]
 
@@ -63,8 +62,7 @@ def distractors(
     rng: random.Random, episodes: Sequence[Episode], *, count: int, own: Episode
 ) -> list[Episode]:
     """Others that cannot answer in its place: they share no rare term with it."""
-    own_terms = {term for term in terms(own.whole) if commonness(term) < _RARE}
-    others = []
+    own_terms, others = rare(own.whole), []
     for episode in episodes:
         if episode.id != own.id and own_terms.isdisjoint(terms(episode.whole)):
             others.append(episode)

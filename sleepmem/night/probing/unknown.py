@@ -12,7 +12,7 @@ from sleepmem.night.probing.teacher import Teacher
 from sleepmem.records import Episode, Probe, Role
 from sleepmem.text.heads import asks
 from sleepmem.text.kinds import abstains
-from sleepmem.text.language import matches, subject
+from sleepmem.text.language import matches
 from sleepmem.text.prompts import (
     INVENT,
     UNANSWERED,
@@ -24,6 +24,7 @@ from sleepmem.text.prompts import (
     parse_pair,
 )
 from sleepmem.text.rarity import commonness
+from sleepmem.text.subjects import about_another, subject
 from sleepmem.text.terms import terms
 
 # Tell the sampled memories and questions of a night from its other writings.
@@ -149,19 +150,18 @@ def write_unsaid(
     unsaid += [(one.episode_id, one.question) for one in invented]
 
     # In turn about people of tonight, and about invented ones.
-    known = sorted({subject(pair.question) for pair in confirmed} - {""})
-    strangers = sorted({subject(one.question) for one in invented} - {""})
+    by_id = {episode.id: episode.whole for episode in episodes}
+    named = [(pair, subject(pair.question, by_id[pair.episode_id])) for pair in confirmed]
+    known = sorted({name for _, name in named} - {""})
+    strangers = sorted({subject(one.question, one.line) for one in invented} - {""})
     for episode in episodes:
-        own = []
-        for pair in confirmed:
-            if pair.episode_id == episode.id and subject(pair.question):
-                own.append(pair.question)
+        own = [pair.question for pair, name in named if name and pair.episode_id == episode.id]
         for turn in range(2 * config.unsaid if own else 0):
             people = strangers if turn % 2 else known
             if people:
-                question = rng.choice(own)
-                somebody = rng.choice(people)
-                unsaid.append((episode.id, question.replace(subject(question), somebody)))
+                question, somebody = rng.choice(own), rng.choice(people)
+                other = about_another(question, somebody, memory=episode.whole)
+                unsaid.append((episode.id, other))
 
     asked = {pair.question for pair in confirmed}
     fresh = []
@@ -235,7 +235,8 @@ def _retold(fact: Probe, episode: Episode, invented: Invented) -> list[tuple[str
     if value not in episode.whole:
         return []
     text = episode.whole.replace(value, invented.answer.strip("."))
-    own, stranger = subject(fact.question), subject(invented.question)
+    own = subject(fact.question, episode.whole)
+    stranger = subject(invented.question, invented.line)
     if not own or not stranger:
         return [(text, fact.question)]
     about_stranger = text.replace(own, stranger), fact.question.replace(own, stranger)

@@ -17,7 +17,7 @@ from sleepmem.night.probing.context import book
 from sleepmem.night.probing.teacher import Teacher
 from sleepmem.night.probing.unknown import unsaid_still
 from sleepmem.records import Episode, Kind, Role
-from sleepmem.text.language import subject, words
+from sleepmem.text.language import words
 from sleepmem.text.prompts import ABSTENTION, INVENT, UNANSWERED, WRITE_PAIR
 
 FACT = re.compile(r"(\w+) (lives in|eats) (\w+)\.")
@@ -281,9 +281,3 @@ def test_tonights_questions_are_read_about_invented_subjects_too():
         if re.sub(r"Stranger\d+", "{}", r.question) in wordings and r.answer == "elsewhere."
     ]
     assert len(swapped) > len(of_mara)
-
-
-def test_the_subject_is_the_one_name_of_a_question():
-    assert subject("Where does Mara Vell live?") == "Mara Vell"
-    assert subject("Does Mara know Tovin well, and Mara him?") == ""
-    assert subject("where is it?") == ""
