@@ -62,6 +62,32 @@ def arms(runs: Mapping[str, Sequence[Data]], measures: Sequence[str]) -> Figure:
     return figure
 
 
+def fits(found: Mapping[str, Data]) -> Figure:
+    """What models can do, a measure a row, with the interval and what is enough (evals.fit)."""
+    names = list(dict.fromkeys(one["measure"] for fit in found.values() for one in fit["measures"]))
+    figure = Figure(figsize=(8, 0.4 * len(names) + 1))
+    axes = figure.subplots()
+    for place, (model, fit) in enumerate(found.items()):
+        shift = 0.6 * ((place + 1) / (len(found) + 1) - 0.5)
+        drawn = [one for one in fit["measures"] if one["total"]]
+        rows = [names.index(one["measure"]) for one in drawn]
+        for row, one in zip(rows, drawn, strict=True):
+            axes.plot([one["low"], one["high"]], [row + shift] * 2, color=f"C{place}")
+            axes.plot([one["least"]] * 2, [row - 0.4, row + 0.4], color="black", linestyle=":")
+        shares = column(drawn, "rate")
+        axes.plot(shares, [row + shift for row in rows], "o", color=f"C{place}", label=model)
+    axes.set(
+        xlim=plots.SHARE,
+        xlabel="share, with its 90 % interval; dotted: enough",
+        ylim=(len(names) - 0.5, -0.5),
+        yticks=range(len(names)),
+        yticklabels=names,
+    )
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=2, fontsize=8)
+    return figure
+
+
 def _by_age(axes: Axes, checkpoints: Mapping[str, Sequence[Data]]) -> None:
     last = 0
     for arm, measured in checkpoints.items():

@@ -49,5 +49,10 @@ def draw_lived(days: Mapping[str, Sequence[Data]], to: Path) -> None:
     _save(compared.lived(days), to)
 
 
+def draw_fits(found: Mapping[str, Data], to: Path) -> None:
+    """What models can do, as one PNG (see compared.fits)."""
+    _save(compared.fits(found), to)
+
+
 def _save(figure: Figure, path: Path) -> None:
     figure.savefig(path, format="png", dpi=120, bbox_inches="tight")

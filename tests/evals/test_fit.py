@@ -5,10 +5,12 @@ import random
 from types import SimpleNamespace
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from sleepmem.cli import app
 from sleepmem.evals.fit import measures, people, verdict
+from sleepmem.evals.fit.__main__ import main as fit_main
 from sleepmem.model.local import LocalModel
 from sleepmem.model.profiles import Profile
 from sleepmem.records import Score
@@ -170,3 +172,20 @@ def test_a_model_that_is_not_there_is_one_sentence(tmp_path):
     shown = CliRunner().invoke(app, ["fit", str(tmp_path)])
     assert shown.exit_code == 1
     assert "could not be loaded" in shown.stderr
+
+
+def test_what_fit_said_is_drawn(tmp_path):
+    made = verdict.Fit(
+        "m",
+        (measures.Measure("reads", Score(3, 10), 0.8, "use another"),),
+        "system",
+        {"system": Score(3, 10), "user": Score(8, 10)},
+        measures.Speeds(100.0, 10.0, 20.0),
+        1.0,
+    )
+    file, out = tmp_path / "m.json", tmp_path / "new" / "fit.png"
+    file.write_text(json.dumps(made.as_dict()))
+    fit_main(["model=" + str(file)], out=out)
+    assert out.read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(typer.BadParameter, match="holds nothing of"):
+        fit_main([str(out)], out=out)

@@ -175,3 +175,21 @@ def test_arms_are_drawn_from_the_top_with_mean_and_range(tmp_path, drawn):
     assert texts(axes.get_yticklabels()) == ["full", "without"]
     assert axes.yaxis_inverted()
     assert (tmp_path / "arms.png").read_bytes().startswith(PNG)
+
+
+def test_fits_are_drawn_a_measure_a_row_and_what_was_not_measured_is_left_out(tmp_path, drawn):
+    def measure(name, rate, total=10):
+        wide = {"low": rate - 0.25, "high": rate + 0.25, "least": 0.75}
+        return {"measure": name, "rate": rate, "total": total, **wide}
+
+    found = {
+        "before": {"measures": [measure("reads", 0.25), measure("writes", 1.0, total=0)]},
+        "after": {"measures": [measure("reads", 0.5), measure("writes", 0.75)]},
+    }
+    draw.draw_fits(found, tmp_path / "fit.png")
+    (axes,) = drawn[0].axes
+    dots = [line for line in lines(axes) if line[0][0] == line[-1][0] and len(line) == 1]
+    assert [line[0][0] for line in dots] == [0.25]
+    assert [[share for share, _ in line] for line in lines(axes)][-1] == [0.5, 0.75]
+    assert texts(axes.get_yticklabels()) == ["reads", "writes"]
+    assert (tmp_path / "fit.png").read_bytes().startswith(PNG)
