@@ -99,7 +99,7 @@ def _read(rng: random.Random, texts: Texts) -> Lesson:
         turns.append((rng.choice(each.wordings), answers[id(each)]))
     for news in corrected:
         turns.append((rng.choice(news.old.wordings), news.note.asked[0].answer))
-    turns += [(question, ABSTENTION) for question in _open(rng, shown, 1 + len(turns) // 3)]
+    turns += [(question, ABSTENTION) for question in _open(rng, shown, max(1, len(turns) // 4))]
     for one in shown:
         turns += [turn for turn in _asked_for(rng, one) if not any(old in turn[1] for old in stale)]
     turns = list(dict(turns).items())
@@ -267,7 +267,7 @@ _KINDS = (
     (_read, 30),
     (_read_one, 12),
     (_read_text, 12),
-    (_closed, 5),
+    (_closed, 3),
     (_notes, 14),
     (_pairs, 14),
     (_around, 7),

@@ -66,7 +66,7 @@ class Texts:
             turns += rng.sample(asked, min(len(asked), 3))
         other = rng.choice(self._passages)
         if other not in shown:
-            mismatched = rng.sample(other[1], min(len(other[1]), rng.choice((1, 1, 2))))
+            mismatched = rng.sample(other[1], min(len(other[1]), rng.choice((0, 1, 1))))
             turns += [(question, ABSTENTION) for question, _ in mismatched]
         rng.shuffle(turns)
         return lines, turns[:6]

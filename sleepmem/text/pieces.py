@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import functools
-import re
 from typing import Any
+
+import sentencex
 
 from sleepmem.text.terms import terms
 
 # Characters: a sentence embedding says little about more, and a prompt has room for several.
 LONGEST = 1_000
 _OVERLAP = 100
-# Where a sentence ends, in the scripts that have marks of their own.
-_SENTENCE = re.compile(r"(?<=[.!?])\s+|(?<=[。！？؟।])\s*|\n+")
 
 
 def pieces(text: str) -> list[str]:
@@ -27,17 +26,13 @@ def pieces(text: str) -> list[str]:
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a text that say anything, in order.
+    """The sentences of a text that say anything, in order (sentencex); a line ends one.
 
-    A word alone goes with what stands before it: "Dr. Roux" is no sentence's end.
+    The marks of all scripts count, the abbreviations of English: "Dr. Roux" is no sentence's end.
     """
-    found: list[str] = []
-    for part in filter(terms, _SENTENCE.split(text)):
-        if found and len(terms(part)) == 1:
-            found[-1] += f" {part}"
-        else:
-            found.append(part)
-    return found
+    lines = text.splitlines()
+    parts = [part.strip() for line in lines for part in sentencex.segment("en", line)]
+    return [part for part in parts if terms(part)]
 
 
 @functools.cache

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from langchain_core.embeddings import DeterministicFakeEmbedding, Embeddings
 
 from sleepmem.text.embeddings import default_embeddings
-from sleepmem.text.pieces import LONGEST, pieces
+from sleepmem.text.pieces import LONGEST, pieces, sentences
 from sleepmem.text.relatedness import Relatedness
 from sleepmem.text.similarity import fused
 
@@ -45,3 +45,19 @@ def test_pieces_end_where_sentences_do(mark: str) -> None:
 def test_fusion_prefers_what_both_rankings_have() -> None:
     assert fused([["one", "two"], ["two", "three"]])[0] == "two"
     assert fused([[], []]) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("I work at St. Brannoc's. We start at nine, e.g. on Monday!", 2),
+        ("Dr. Roux lives here\nand has 2.5 acres. ok? 👍", 3),
+        ("我叫美咲。我住在京都！你呢？", 3),
+        ("मैं दिल्ली में रहता हूँ। मेरा नाम रवि है।", 2),
+        ("El Sr. Pérez me llamó ayer. ¿Vale?", 2),
+    ],
+)
+def test_sentences_end_where_people_end_them(text: str, parts: int) -> None:
+    found = sentences(text)
+    assert len(found) == parts
+    assert all(part in text for part in found)
