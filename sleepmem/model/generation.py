@@ -149,22 +149,31 @@ def reply_in_batches(
     sampling: Sampling,
     batch: int,
 ) -> Iterator[RepliedBatch]:
-    """Reply to token ids of prompts, at most `batch` at once, the shortest first."""
+    """Reply to token ids of prompts, at most `batch` at once, the shortest first.
+
+    What several prompts begin with, such as the same memories, is read once.
+    """
     draw: dict[str, Any] = {"do_sample": False}
     if sampling.temperature:
         # Of all tokens, whatever the model's own settings would leave out.
         draw = {"do_sample": True, "temperature": sampling.temperature, "top_k": 0, "top_p": 1.0}
-    by_length = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
-    for start in range(0, len(by_length), batch):
-        rows = by_length[start : start + batch]
-        padded = pad([prompts[row] for row in rows], tokenizer.pad_token_id, left=True)
+    ordered = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
+    if not sampling.temperature:
+        # What begins alike is read together.
+        groups = sorted(
+            _alike(prompts), key=lambda group: group.shared or len(prompts[group.rows[0]])
+        )
+        ordered = [row for group in groups for row in group.rows]
+    for start in range(0, len(ordered), batch):
+        rows = ordered[start : start + batch]
+        padded, cache = _opened(model, [prompts[row] for row in rows], tokenizer)
         watch = Watch()
         ids_R_T = model.generate(
             input_ids=padded.ids_R_T.to(model.device),
             attention_mask=padded.mask_R_T.to(model.device),
             max_new_tokens=sampling.max_new_tokens,
             pad_token_id=tokenizer.pad_token_id,
-            past_key_values=_read_once(model, padded, [prompts[row] for row in rows], tokenizer),
+            past_key_values=cache,
             logits_processor=LogitsProcessorList([watch]),
             stopping_criteria=_stopping(sampling.stop, tokenizer, padded.ids_R_T.shape[1]),
             **draw,
@@ -180,31 +189,77 @@ def reply_in_batches(
         yield RepliedBatch(rows, replies, tokens)
 
 
-def _read_once(model: Any, padded: Padded, prompts: Sequence[Sequence[int]], tokenizer: Any) -> Any:
-    """The cache of all but the last token of every prompt; equal prompts are read once.
+class _Opened(NamedTuple):
+    """Prompts laid out for `generate`, and the cache of what is read of them already."""
 
-    None where no two are equal.
+    padded: Padded
+    cache: Any = None
+
+
+def _opened(model: Any, prompts: Sequence[Sequence[int]], tokenizer: Any) -> _Opened:
+    """The prompts, what several of them begin with read once.
+
+    Laid out as beginnings and rests, each behind its padding.
     """
-    first_rows: dict[tuple[int, ...], int] = {}
-    for row, prompt in enumerate(prompts):
-        first_rows.setdefault(tuple(prompt), row)
-    if len(first_rows) == len(prompts):
-        return None
+    groups = _alike(prompts)
+    if len(groups) == len(prompts):
+        return _Opened(pad(prompts, tokenizer.pad_token_id, left=True))
+
+    # A prompt that begins like no other is cut where its rest is as long as theirs.
+    cuts = [0] * len(prompts)
+    for rows, shared in groups:
+        for row in rows:
+            cuts[row] = shared
+    longest = max(len(prompts[row]) - shared for rows, shared in groups for row in rows if shared)
+    for rows, shared in groups:
+        if not shared:
+            [row] = rows
+            cuts[row] = max(1, len(prompts[row]) - longest)
+    beginnings = [prompts[rows[0]][: cuts[rows[0]]] for rows, _ in groups]
+    begun = pad(beginnings, tokenizer.pad_token_id, left=True)
+    rests = [prompt[cut:] for prompt, cut in zip(prompts, cuts, strict=True)]
+    rest = pad(rests, tokenizer.pad_token_id, left=True)
 
     # By way of `generate`, which knows how each model counts positions behind padding.
-    rows = list(first_rows.values())
     cache = model.generate(
-        input_ids=padded.ids_R_T[rows, :-1].to(model.device),
-        attention_mask=padded.mask_R_T[rows, :-1].to(model.device),
+        input_ids=begun.ids_R_T.to(model.device),
+        attention_mask=begun.mask_R_T.to(model.device),
         max_new_tokens=1,
         do_sample=False,
         pad_token_id=tokenizer.pad_token_id,
         return_dict_in_generate=True,
     ).past_key_values
-    places = {prompt: place for place, prompt in enumerate(first_rows)}
-    own_R = torch.tensor([places[tuple(prompt)] for prompt in prompts], device=model.device)
-    cache.batch_select_indices(own_R)
-    return cache
+    places = torch.empty(len(prompts), dtype=torch.long)
+    for place, (rows, _) in enumerate(groups):
+        places[rows] = place
+    cache.batch_select_indices(places.to(model.device))
+    whole = (torch.cat([one[places], other], -1) for one, other in zip(begun, rest, strict=True))
+    return _Opened(Padded(*whole), cache)
+
+
+class _Group(NamedTuple):
+    """Prompts, by row, and how many tokens they begin alike with; 0 of one alone."""
+
+    rows: list[int]
+    shared: int
+
+
+def _alike(prompts: Sequence[Sequence[int]]) -> list[_Group]:
+    """Groups of prompts of which each shares its first half, at least, with the next."""
+    groups: list[_Group] = []
+    for row in sorted(range(len(prompts)), key=lambda row: list(prompts[row])):
+        prompt = prompts[row]
+        if groups:
+            rows, shared = groups[-1]
+            before = prompts[rows[-1]]
+            # Of each the last token is left: it tells what comes next.
+            most = min(len(before), len(prompt)) - 1
+            common = next((i for i in range(most) if before[i] != prompt[i]), most)
+            if common and 2 * common >= len(prompt):
+                groups[-1] = _Group([*rows, row], min(shared or common, common))
+                continue
+        groups.append(_Group([row], 0))
+    return groups
 
 
 def stream(

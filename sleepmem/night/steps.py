@@ -7,7 +7,7 @@ night. Nothing the agent uses changes before `promote`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from sleepmem.night import calibration, evening, evidence, measures, promotion, replay, seeding
@@ -15,6 +15,7 @@ from sleepmem.night import exam as exams
 from sleepmem.night.dreaming.step import dream
 from sleepmem.night.lessons import Evening, related, tonights_rows
 from sleepmem.night.probing import probe as probing
+from sleepmem.night.probing.context import nearest
 from sleepmem.night.probing.notes import Units, draw
 from sleepmem.night.probing.teacher import Teacher
 from sleepmem.night.replay import evenly
@@ -31,6 +32,7 @@ from sleepmem.night.state import (
 )
 from sleepmem.night.summary import peak_bytes, report_of
 from sleepmem.records import (
+    Episode,
     Expert,
     ExpertName,
     Kind,
@@ -121,15 +123,19 @@ def probe(night: NightContext, state: State) -> State:
     # 1. What is told, a statement at a time?
     teacher = Teacher(night.local, night.config.probe, seed=night.config.seeding.seed)
     ledger.notes.add(namespace, draw(teacher, episodes))
-    archive = related(ledger, namespace, config=night.config)
+    search = related(ledger, namespace, config=night.config)
     of_owner = [episode.id for episode in ledger.episodes.all(namespace)]
     units = Units(episodes, ledger.notes.of(namespace, of_owner))
+    most = night.config.probe.related
+
+    def archive(question: str) -> Sequence[Episode]:
+        return nearest(question, units.of(search(question)), most=most)
 
     # 2. What is asked about it?
     questions = probing.question(
         teacher,
         units.all,
-        archive=lambda question: units.of(archive(question)),
+        archive=archive,
         asked=units.asked(evening.users_questions(night, namespace)),
         ids=probing.ProbeIds(night_id_of(state)),
         source=units.source,

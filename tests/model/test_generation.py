@@ -10,7 +10,7 @@ from sleepmem.config import ModelConfig
 from sleepmem.errors import EpisodeError, ExpertError
 from sleepmem.model.generation import Watch, buckets, pad
 from sleepmem.model.local import LocalModel
-from sleepmem.text.prompts import closed_book
+from sleepmem.text.prompts import closed_book, open_book
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +63,25 @@ def test_equal_prompts_are_read_once_and_answered_each(local):
     assert read[:2] == [2 * (width - 1), 5]
     drawn = local.answer([chats[0]] * 6, max_new_tokens=8, temperature=1.5)
     assert len(set(drawn)) > 1
+
+
+def test_what_prompts_begin_with_is_read_once(local):
+    lines = [
+        f"2026-05-0{day}: Person number {day} lives in town number {day}." for day in (1, 2, 3)
+    ]
+    chats = []
+    for shown in (lines, lines[:1], []):
+        for number in (1, 22, 333):
+            asked = f"Where does person number {number} live now?"
+            chats.append(open_book(asked, shown) if shown else closed_book(asked))
+    chats = [chats[place] for place in (4, 0, 7, 3, 8, 1, 6, 2, 5)]
+    alone = [local.answer([chat], max_new_tokens=8)[0] for chat in chats]
+    read = []
+    layer = local.base.get_input_embeddings()
+    hook = layer.register_forward_hook(lambda layer, ids, out: read.append(ids[0].numel()))
+    assert local.answer(chats, max_new_tokens=8) == alone
+    hook.remove()
+    assert sum(read[:2]) < sum(len(local.prompt_ids(chat)) for chat in chats)
 
 
 def test_how_likely_an_abstention_was_is_told_when_asked(local):

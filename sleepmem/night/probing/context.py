@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterable, Sequence
 
@@ -48,6 +49,19 @@ def about_the_same(question: str, episodes: Iterable[Episode], *, own: Episode) 
         return list(episodes)
     rarest = min(shared, key=lambda term: (commonness(term), term))
     return [episode for episode in episodes if rarest in terms(episode.whole)]
+
+
+def nearest(question: str, episodes: Sequence[Episode], *, most: int) -> Sequence[Episode]:
+    """So many of them, those first that share the rarest terms with the question."""
+    if len(episodes) <= most:
+        return episodes
+    asked = set(terms(question))
+
+    def weight(episode: Episode) -> float:
+        shared = asked & set(terms(episode.whole))
+        return sum(-math.log(max(commonness(term), 1e-12)) for term in shared)
+
+    return sorted(episodes, key=weight, reverse=True)[:most]
 
 
 def older(than: Episode, episodes: Iterable[Episode]) -> list[Episode]:

@@ -139,12 +139,11 @@ def check_pairs(
     pairs = _from_source(teacher, pairs, source=source)
     alone = confirmed = list(pairs)
     for check in range(teacher.config.checks):
-        count = teacher.config.distractors if check else 0
+        others = _others(teacher, confirmed, episodes=episodes) if check else {}
         chats = []
         for pair in confirmed:
-            own = by_id[pair.episode_id]
-            others = distractors(teacher.rng, episodes, count=count, own=own)
-            chats.append(book(teacher.local, pair.question, episodes=others, own=own))
+            beside, own = others.get(pair.episode_id, []), by_id[pair.episode_id]
+            chats.append(book(teacher.local, pair.question, episodes=beside, own=own))
         answered = []
         for pair, answer in zip(confirmed, teacher.reply(chats), strict=True):
             if same_answer(answer, pair.answer) or (check and abstains(answer)):
@@ -176,19 +175,29 @@ def _about_its_own(
     teacher: Teacher, pairs: Sequence[Pair], *, episodes: Sequence[Episode]
 ) -> list[Pair]:
     """Those that are not answered the same from others, which do not tell it: by a guess."""
-    by_id = {episode.id: episode for episode in episodes}
+    others = _others(teacher, pairs, episodes=episodes)
     chats = []
     for pair in pairs:
-        silent = [episode for episode in episodes if not matches(episode.whole, pair.answer)]
-        count, own = teacher.config.distractors, by_id[pair.episode_id]
-        others = distractors(teacher.rng, silent, count=count, own=own)
-        chats.append(book(teacher.local, pair.question, episodes=others))
+        silent = [one for one in others[pair.episode_id] if not matches(one.whole, pair.answer)]
+        chats.append(book(teacher.local, pair.question, episodes=silent))
     replies = teacher.reply(chats)
     return [
         pair
         for pair, reply in zip(pairs, replies, strict=True)
         if not same_answer(reply, pair.answer)
     ]
+
+
+def _others(
+    teacher: Teacher, pairs: Sequence[Pair], *, episodes: Sequence[Episode]
+) -> dict[str, list[Episode]]:
+    """Those that stand beside each asked one; the same for all its pairs, so it is read once."""
+    by_id = {episode.id: episode for episode in episodes}
+    others = {}
+    for asked in dict.fromkeys(pair.episode_id for pair in pairs):
+        count, own = teacher.config.distractors, by_id[asked]
+        others[asked] = distractors(teacher.rng, episodes, count=count, own=own)
+    return others
 
 
 def same_answer(answer: str, other: str) -> bool:

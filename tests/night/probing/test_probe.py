@@ -13,7 +13,7 @@ import pytest
 from sleepmem.config import ProbeConfig
 from sleepmem.model.profiles import Profile
 from sleepmem.night.probing import probe as probing
-from sleepmem.night.probing.context import book
+from sleepmem.night.probing.context import book, nearest
 from sleepmem.night.probing.teacher import Teacher
 from sleepmem.night.probing.unknown import unsaid_still
 from sleepmem.records import Episode, Kind, Role
@@ -190,6 +190,12 @@ def test_two_episodes_with_the_same_words_do_not_train_on_the_exam():
     exam = {p.question for p in of(made, Kind.FACT, Role.EXAM)}
     assert exam
     assert not exam & {p.question for p in of(made, Kind.FACT, Role.TRAIN)}
+
+
+def test_of_many_those_are_read_that_share_what_is_rare_with_the_question():
+    many = told("Where it is, I live.", "Tovin lives in Oslo.", "I live where Mara Vell does.")
+    assert nearest("Where does Mara Vell live?", many, most=1) == [many[2]]
+    assert nearest("Where does Mara Vell live?", many, most=3) == many
 
 
 def test_a_context_takes_a_quarter_of_the_models_and_always_its_own_episode():
