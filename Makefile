@@ -37,8 +37,12 @@ bench: bench-embedded bench-gate bench-trainers bench-nights bench-dreams bench-
 bench-nights: $(READY)
 	$(BIN)/python -m sleepmem.evals.week --seeds 3 --out runs/bench-nights
 
-bench-embedded bench-trainers bench-gate bench-dreams bench-ablations bench-router bench-copies bench-cost bench-life bench-imports bench-faults: bench-%: $(READY)
+bench-embedded bench-trainers bench-gate bench-dreams bench-router bench-copies bench-cost bench-life bench-imports bench-faults: bench-%: $(READY)
 	$(BIN)/python -m sleepmem.evals.$*
+
+# Of the embedded model; with MODEL=FILE_OR_ID of that one, over two days of a life.
+bench-ablations: $(READY)
+	$(BIN)/python -m sleepmem.evals.$(if $(MODEL),lives.ablations --model $(MODEL),ablations)
 
 # MODEL=FILE_OR_ID; LIVES="nurse farm" for some of them, ARMS="none retrieval" likewise.
 bench-lives: $(READY)

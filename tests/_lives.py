@@ -1,5 +1,23 @@
 """A life of two days, for tests of what is lived and asked."""
 
+# A night of a second on the embedded model that is promoted whatever it learned.
+SETTINGS = """
+[sleep.probe]
+samples = 3
+inventions = 2
+unsaid = 2
+[sleep.seeding]
+steps = 6
+batch = 8
+[sleep.exam]
+recall = 0.0
+old_nights = 1.0
+abstention = 1.0
+superseded = 1.0
+reading = 1.0
+general_kl = 99.0
+"""
+
 
 def written(who="Mara", place="Brenport", other="Tolvik", boat="red boat"):
     """A life of two days, as a file has it."""

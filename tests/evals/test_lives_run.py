@@ -4,7 +4,7 @@ import json
 
 import pytest
 import typer
-from _lives import written
+from _lives import SETTINGS, written
 
 from sleepmem import SleepMemory
 from sleepmem.evals.lives import __main__ as command
@@ -13,23 +13,6 @@ from sleepmem.evals.lives.arms import ARMS
 from sleepmem.evals.lives.diary import Diary
 
 OWNER = ("life",)
-# A night of a second on the embedded model that is promoted whatever it learned.
-SETTINGS = """
-[sleep.probe]
-samples = 3
-inventions = 2
-unsaid = 2
-[sleep.seeding]
-steps = 6
-batch = 8
-[sleep.exam]
-recall = 0.0
-old_nights = 1.0
-abstention = 1.0
-superseded = 1.0
-reading = 1.0
-general_kl = 99.0
-"""
 
 
 @pytest.fixture(scope="module")
