@@ -132,6 +132,9 @@ class ProbeConfig(_Settings):
         Le(100),
         Doc("Times a question about a note is asked in other words, where wordings are missing."),
     ] = 3
+    verified: Annotated[
+        bool, Doc("Whether a note is dropped that its episode, read again, does not tell.")
+    ] = True
     turned: Annotated[
         int,
         Ge(0),

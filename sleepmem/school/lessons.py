@@ -26,6 +26,7 @@ from sleepmem.text.prompts import (
     REPLACES,
     REQUEST,
     REWORD,
+    TOLD,
     UNANSWERED,
     WRITE_PAIR,
     format_pair,
@@ -234,6 +235,34 @@ def _replaces(rng: random.Random, texts: Texts) -> Lesson:
     return _chat(lines, [(REPLACES, answer)])
 
 
+def _told(rng: random.Random, texts: Texts) -> Lesson:
+    """Whether a memory says what a note does: not another value, not the other way round."""
+    [shown] = _messages(rng, 1)
+    turns: Turns = []
+    for note in rng.sample(shown.notes, min(len(shown.notes), 3)):
+        false = _falsified(rng, note, shown)
+        if false and rng.random() < 0.5:
+            turns.append((TOLD + false, "no"))
+        else:
+            turns.append((TOLD + note.text, "yes"))
+    return _chat([shown.line], turns)
+
+
+def _falsified(rng: random.Random, note: Note, shown: Message) -> str:
+    """The note with something else in the place of a value; empty where nothing came of it."""
+    value = rng.choice(note.asked).answer
+    others = [each.answer for each in shown.asked if each.answer != value]
+    own = [each.answer for each in [*note.asked, *note.inverse] if each.answer != value]
+    kind = rng.choice(("other", "other", "swapped", "alike"))
+    false = _alike(rng, note).text
+    if kind == "swapped" and own:
+        other = rng.choice(own)
+        false = note.text.replace(value, "\0").replace(other, value).replace("\0", other)
+    elif kind == "other" and others:
+        false = note.text.replace(value, rng.choice(others))
+    return "" if false in {one.text for one in shown.notes} else false
+
+
 def _beside(rng: random.Random, news: News) -> str:
     """The new value as one more."""
     old, new = news.old.answer, news.note.text
@@ -274,6 +303,7 @@ _KINDS = (
     (_requests, 5),
     (_dreams, 5),
     (_replaces, 4),
+    (_told, 6),
     (_world, 4),
     (_general, 20),
 )

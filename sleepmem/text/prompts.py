@@ -35,6 +35,7 @@ NOTES = (
     "Write what this part of the memory tells, as notes that are clear without the rest, "
     "one a line, or: Nothing. The part: "
 )
+TOLD = "Does the memory say this? Answer yes or no. "
 REWORD = "Ask the same in other words: "
 REQUEST = "Write what a user may ask for that needs this memory, without telling what it says."
 GO_ON = "Go on: "

@@ -13,7 +13,7 @@ from sleepmem.school import lessons, slots, topics
 from sleepmem.school.texts import Texts
 from sleepmem.text.kinds import abstains
 from sleepmem.text.language import matches
-from sleepmem.text.prompts import NOTES, WRITE_PAIR, parse_pair
+from sleepmem.text.prompts import NOTES, TOLD, WRITE_PAIR, parse_pair
 from sleepmem.text.terms import terms
 
 DAY = date(2026, 5, 5)
@@ -82,6 +82,20 @@ def test_a_lesson_asks_in_the_prompts_of_the_memory_and_answers_them():
                 assert parse_pair(answer)
         kinds["kept"] += one.keeps
     assert min(kinds["abstains"], kinds["notes"], kinds["pairs"], kinds["kept"]) > 20
+
+
+def test_what_a_memory_does_not_tell_is_no_note_of_it():
+    rng, said = random.Random(0), collections.Counter()
+    for _ in range(200):
+        one = lessons._told(rng, NOTHING)
+        for asked, answer in zip(one.messages[1::2], one.messages[2::2], strict=True):
+            note = asked["content"].removeprefix(TOLD)
+            assert note != asked["content"]
+            said[answer["content"]] += 1
+    assert min(said["yes"], said["no"]) > 100
+    shown = topics.message(rng, [0, 1, 2], day=DAY)
+    for note in shown.notes:
+        assert lessons._falsified(rng, note, shown) not in {one.text for one in shown.notes}
 
 
 def test_a_question_that_nothing_answers_is_none_of_those_that_are_answered():

@@ -13,8 +13,9 @@ from dataclasses import replace
 from sleepmem.night.probing.teacher import Teacher
 from sleepmem.records import Episode, Kind, Note, Probe
 from sleepmem.text.heads import SURELY_ASKS, asks, needs_no_memory
+from sleepmem.text.language import matches
 from sleepmem.text.pieces import sentences
-from sleepmem.text.prompts import NOTES, line_of, memory_line, open_book, quoted
+from sleepmem.text.prompts import NOTES, TOLD, line_of, memory_line, open_book, quoted
 from sleepmem.text.terms import terms
 
 # Log-odds from which a sentence is small talk, or about nothing anybody told.
@@ -26,7 +27,10 @@ _MARK = re.compile(r"^(?:[-*•]|\d+[.)])\s+")
 
 
 def draw(teacher: Teacher, episodes: Sequence[Episode]) -> list[Note]:
-    """The notes of all sentences; one without text where a sentence tells and none was drawn."""
+    """The notes of all sentences; one without text where a sentence tells and none was drawn.
+
+    A drawn note is one that the teacher, who reads both, says that the episode tells.
+    """
     kind = teacher.local.profile.notes
     if kind == "whole":
         return []
@@ -36,14 +40,30 @@ def draw(teacher: Teacher, episodes: Sequence[Episode]) -> list[Note]:
     else:
         chats = [open_book(NOTES + quoted(part), [line_of(one)]) for one, part in parts]
         drawn = teacher.reply(chats, tokens=teacher.config.note_tokens)
-    notes: dict[str, Note] = {}
+    by_part = []
     for (episode, part), text in zip(parts, drawn, strict=True):
-        found = [Note(episode.id, line, part) for line in _lines(text, part)]
+        by_part.append([Note(episode.id, line, part) for line in _lines(text, part)])
+    if kind == "drawn" and teacher.config.verified:
+        told = _told(teacher, [note for found in by_part for note in found], episodes)
+        by_part = [[note for note in found if note.id in told] for found in by_part]
+    notes: dict[str, Note] = {}
+    for (episode, part), found in zip(parts, by_part, strict=True):
         if not found and not _tells_nothing(part):
             found = [Note(episode.id, "", part)]
         for note in found:
             notes.setdefault(note.id, note)
     return list(notes.values())
+
+
+def _told(teacher: Teacher, notes: Sequence[Note], episodes: Sequence[Episode]) -> set[str]:
+    """Ids of the notes that their episodes tell, as the teacher reads them."""
+    by_id = {episode.id: line_of(episode) for episode in episodes}
+    chats = [open_book(TOLD + note.text, [by_id[note.episode_id]]) for note in notes]
+    told = set()
+    for note, answer in zip(notes, teacher.reply(chats, tokens=4), strict=True):
+        if not matches(answer, "no"):
+            told.add(note.id)
+    return told
 
 
 class Units:

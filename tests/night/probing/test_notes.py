@@ -6,10 +6,10 @@ from sleepmem.night import exam
 from sleepmem.night.probing.notes import Units, draw
 from sleepmem.night.probing.teacher import Teacher
 from sleepmem.records import Episode, Kind, Note, Probe, Role
-from sleepmem.text.prompts import NOTES, memory_line
+from sleepmem.text.prompts import NOTES, TOLD, memory_line
 
 ALICE = ("alice",)
-TOLD = Episode(
+TOLD_BY_ANA = Episode(
     ALICE,
     "Ana moved to Rome yesterday. She is a nurse and has two cats! Can you water the plants?",
     created_at="2026-05-04T12:00:00+00:00",
@@ -26,20 +26,23 @@ class Writer:
 
     context_length = 1000
 
-    def __init__(self, drawn=DRAWN, notes="drawn"):
-        self.drawn, self.profile = drawn, Profile(notes=notes)
+    def __init__(self, drawn=DRAWN, notes="drawn", false=()):
+        self.drawn, self.profile, self.false = drawn, Profile(notes=notes), false
 
     def answer(self, chats, experts=(), **more):
         answers = []
         for chat in chats:
             asked = chat[-1]["content"]
+            if asked.startswith(TOLD):
+                answers.append("No." if asked.removeprefix(TOLD) in self.false else "Yes.")
+                continue
             assert asked.startswith(NOTES)
             answers.append(next(text for part, text in self.drawn.items() if part in asked))
         return answers
 
 
 def drawn(**how):
-    return draw(Teacher(Writer(**how), ProbeConfig(), seed=0), [TOLD])
+    return draw(Teacher(Writer(**how), ProbeConfig(), seed=0), [TOLD_BY_ANA])
 
 
 def test_every_sentence_has_its_notes_and_a_request_has_none():
@@ -58,6 +61,13 @@ def test_a_sentence_that_tells_and_gives_no_note_is_told_so():
     assert drawn(drawn=endless)[0].text == ""
 
 
+def test_a_note_that_its_episode_does_not_tell_is_dropped():
+    false = ["Ana has two cats.", "Ana moved to Rome on 3 May 2026."]
+    assert [note.text for note in drawn(false=false)] == ["", "Ana is a nurse."]
+    kept = draw(Teacher(Writer(false=false), ProbeConfig(verified=False), seed=0), [TOLD_BY_ANA])
+    assert len(kept) == 3
+
+
 def test_a_mark_of_a_list_is_no_part_of_a_note_and_a_number_is():
     listed = {**DRAWN, "She is a nurse and has two cats!": "1. 23 cats are hers.\n2) Ana is ill."}
     assert [note.text for note in drawn(drawn=listed)][1:] == ["23 cats are hers.", "Ana is ill."]
@@ -71,45 +81,45 @@ def test_sentences_stand_in_where_a_model_draws_none():
 
 def test_a_note_is_questioned_as_if_it_had_been_told_alone():
     notes = drawn()
-    units = Units([TOLD], notes)
+    units = Units([TOLD_BY_ANA], notes)
     assert [unit.text for unit in units.all] == [note.text for note in notes]
-    assert {unit.date for unit in units.all} == {TOLD.date}
-    assert units.source(units.all[0].id) == TOLD
-    asked = units.asked({TOLD.id: ["Where is Ana?"]})
+    assert {unit.date for unit in units.all} == {TOLD_BY_ANA.date}
+    assert units.source(units.all[0].id) == TOLD_BY_ANA
+    asked = units.asked({TOLD_BY_ANA.id: ["Where is Ana?"]})
     assert asked == {unit.id: ["Where is Ana?"] for unit in units.all}
 
 
 def test_what_was_asked_of_a_note_is_about_its_episode():
     notes = drawn()
-    units = Units([TOLD], notes)
+    units = Units([TOLD_BY_ANA], notes)
     nurse = units.all[1]
     probe = Probe("p", nurse.id, "night-0001", Kind.FACT, Role.EXAM, "What is Ana?", "a nurse")
     about = units.probe(probe)
-    assert (about.episode_id, about.note_id) == (TOLD.id, notes[1].id)
-    assert about.context == (memory_line(TOLD.date, "Ana is a nurse."),)
+    assert (about.episode_id, about.note_id) == (TOLD_BY_ANA.id, notes[1].id)
+    assert about.context == (memory_line(TOLD_BY_ANA.date, "Ana is a nurse."),)
 
 
 def test_an_episode_is_corrected_only_with_all_its_notes():
     other = Episode(ALICE, "Ana lives in Oslo now.", created_at="2026-05-09T12:00:00+00:00")
     news = Note(other.id, "Ana lives in Oslo.", other.text)
     notes = drawn()
-    units = Units([TOLD, other], [*notes, news])
+    units = Units([TOLD_BY_ANA, other], [*notes, news])
     *old, new = [unit.id for unit in units.all]
     assert units.replaced({old[0]: new}) == {notes[0].id: news.id}
     assert units.superseded({old[0]: new}) == {}
-    assert units.superseded(dict.fromkeys(old, new)) == {TOLD.id: other.id}
+    assert units.superseded(dict.fromkeys(old, new)) == {TOLD_BY_ANA.id: other.id}
 
 
 def test_an_episode_is_proven_only_with_all_its_notes():
     notes = drawn()
-    units = Units([TOLD], notes)
+    units = Units([TOLD_BY_ANA], notes)
     probes = []
     for number, unit in enumerate(units.all):
         probe = Probe(str(number), unit.id, "night-0001", Kind.FACT, Role.EXAM, "q", "a")
         probes.append(units.probe(probe))
     everything = {probe.id for probe in probes}
-    assert exam.proven_episodes(probes, everything, notes=notes) == [TOLD.id]
+    assert exam.proven_episodes(probes, everything, notes=notes) == [TOLD_BY_ANA.id]
     assert exam.proven_episodes(probes, everything - {"1"}, notes=notes) == []
     assert exam.proven_episodes(probes[:2], everything, notes=notes) == []
-    untold = Note(TOLD.id, "", "Whatever it was.")
+    untold = Note(TOLD_BY_ANA.id, "", "Whatever it was.")
     assert exam.proven_episodes(probes, everything, notes=[*notes, untold]) == []
