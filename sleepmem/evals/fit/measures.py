@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 
-from sleepmem.config import ProbeConfig, SeedingConfig
+from sleepmem.config import ProbeConfig, SeedingConfig, SleepConfig
 from sleepmem.evals.fit import people
 from sleepmem.evals.fit.people import Case, Message
 from sleepmem.model.local import LocalModel
@@ -43,8 +43,10 @@ _READ = (1, 2, 4, 8)
 _EXPERT = "fit"
 # Share of texts that have a word which a note may add.
 _COMMON = 1e-3
-# Tokens of a memory with its question, about.
-_LINE = 60
+# Tokens, about: of a memory with its question, of a question with its answer, of an answer.
+_LINE, _PAIR, _ANSWER = 60, 18, 5
+# Prompts that a night writes about a note.
+_PROMPTS = 8
 # Of the short seeding.
 _FACTS, _STEPS, _BATCH, _RANK = 20, 40, 12, 16
 
@@ -210,17 +212,23 @@ class Speeds:
     writing: float
     training: float
 
-    def night(self, notes: int, config: SeedingConfig | None = None) -> float:
-        """Seconds of a night of so many notes, by what one of them costs in tokens."""
-        config = config or SeedingConfig()
-        probes = ProbeConfig()
-        written = notes * (probes.samples + probes.inventions + probes.unsaid) * probes.pair_tokens
-        read = 3 * written + notes * 20 * _LINE
-        steps = min(1.0, notes / 20) * config.steps
+    def night(self, notes: int, config: SleepConfig | None = None) -> float:
+        """Seconds of a night of so many notes, by what one of them costs in tokens, about."""
+        config = config or SleepConfig()
+        probes, seeding = config.probe, config.seeding
+        # 1. Pairs are checked four times, what must stay unknown twice.
+        pairs = probes.samples + probes.turned + 2 * probes.rewordings
+        unsaid = 3 * probes.unsaid + probes.inventions
+        written = _PAIR * (pairs + probes.unsaid + 2 * probes.inventions + 3 * probes.requests)
+        written += _ANSWER * (4 * pairs + 2 * unsaid)
+
+        # 2. What a note is asked over is read once for all its pairs.
+        read = _LINE * (_PROMPTS + 2 + 2 * probes.distractors)
+        read += _PAIR * 4 * pairs + _LINE * (4 * unsaid + 6 * probes.inventions)
+        steps = max(seeding.steps, config.levels[0].steps_per_episode * notes / 3)
+        trained = steps * seeding.batch * _LINE
         return (
-            read / self.reading
-            + written / self.writing
-            + steps * config.batch * _LINE / self.training
+            notes * read / self.reading + notes * written / self.writing + trained / self.training
         )
 
 
