@@ -10,7 +10,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from peft import LoraConfig, get_peft_model
 
@@ -21,7 +21,14 @@ from sleepmem.model.profiles import Profile
 
 NONE = "none"
 _SHIPPED = Path(__file__).with_name("shipped")
-CARD = "card.json"
+CARD, REHEARSAL = "card.json", "rehearsal.jsonl"
+
+
+class Rehearsed(NamedTuple):
+    """A chat over memories, up to where the assistant speaks, and the answer that school taught."""
+
+    chat: tuple[dict[str, str], ...]
+    answer: str
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,24 @@ class Habits:
             raise ModelError(
                 f"{folder} holds no habits (its {CARD} could not be read: {error}). "
                 "Pass a folder that `sleepmem school` wrote, 'auto' or 'none'."
+            ) from error
+
+    @property
+    def rehearsal(self) -> tuple[Rehearsed, ...]:
+        """What nights go over, so that reading is not lost; empty where school wrote none.
+
+        Raises:
+            ModelError: the file cannot be read.
+        """
+        file = self.folder / REHEARSAL
+        if not file.exists():
+            return ()
+        try:
+            lines = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+            return tuple(Rehearsed(tuple(one["chat"]), str(one["answer"])) for one in lines)
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise ModelError(
+                f"{file} cannot be read ({error}). Take the folder as `sleepmem school` wrote it."
             ) from error
 
     @property

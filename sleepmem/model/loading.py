@@ -20,7 +20,7 @@ from sleepmem._extras import from_extra
 from sleepmem.config import AUTO, ModelConfig
 from sleepmem.errors import ModelError, SleepmemError
 from sleepmem.model import gguf
-from sleepmem.model.habits import chosen
+from sleepmem.model.habits import Rehearsed, chosen
 from sleepmem.model.profiles import Profile
 from sleepmem.text.prompts import closed_book
 
@@ -40,6 +40,7 @@ class Base(NamedTuple):
     `profile`: how it is asked.
     `known_by`: hub id, hash of the GGUF file, or folder.
     `habits`: what its habits are known by; empty where it has none.
+    `rehearsal`: what nights go over, so that these are not lost.
     """
 
     model: Any
@@ -52,6 +53,7 @@ class Base(NamedTuple):
     profile: Profile
     known_by: str
     habits: str
+    rehearsal: tuple[Rehearsed, ...]
 
 
 def load_base(name: str, config: ModelConfig | None = None, *, cache: Path | None = None) -> Base:
@@ -103,6 +105,7 @@ def load_base(name: str, config: ModelConfig | None = None, *, cache: Path | Non
         profile=profile.set_by(config),
         known_by=base,
         habits=habits.sha256 if habits else "",
+        rehearsal=habits.rehearsal if habits else (),
     )
 
 

@@ -98,7 +98,7 @@ class LocalModel:
     def _set_up(self, name: str, loaded: Base, experts_per_token: int) -> None:
         self.name, self.experts_per_token, self._loaded = name, experts_per_token, loaded
         self.profile, self.known_by = loaded.profile, loaded.known_by
-        self.habits = loaded.habits
+        self.habits, self.rehearsal = loaded.habits, loaded.rehearsal
         # PEFT puts its layers into a model; that which was loaded stays as it was.
         self.base = _on_the_same_weights(loaded.model)
         self.tokenizer, self.device = loaded.tokenizer, loaded.device

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import random
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from sleepmem.stores.ledger import Ledger
 from sleepmem.text.language import matches
 from sleepmem.text.prompts import GO_ON, closed_book, line_of, memory_line, open_book
 from sleepmem.text.small_talk import GENERAL
+
+# Readings of the school that a night goes over, at least.
+_REHEARSED = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,7 @@ def tonights_rows(
     # 3. What they read, and what was never said and still is not.
     for probe in evenly(earlier[Kind.READING], config.reread, seed=salt):
         rows.append(_row(probe, episodes))
+    rows += _habits(local, rows, salt=salt)
     unsaid = evenly(earlier[Kind.NEVER_SAID], config.rehearse, seed=salt)
     archive = related(ledger, namespace, config=config)
     for probe in unsaid_still(local, unsaid, related=archive):
@@ -170,6 +175,14 @@ def _rehearse(
         else:
             rows.append(_row(probe, episodes))
     return rows
+
+
+def _habits(local: LocalModel, rows: Sequence[Row], *, salt: str) -> list[Row]:
+    """Of what the model's school taught to read as much as is read of tonight's; or a little."""
+    own = sum(row.kind is RowKind.READING for row in rows)
+    count = min(len(local.rehearsal), max(own, _REHEARSED))
+    some = random.Random(salt).sample(local.rehearsal, count)
+    return [Row(RowKind.READING, one.chat, one.chat, one.answer) for one in some]
 
 
 def _talk(local: LocalModel, rows: Sequence[Row], config: SeedingConfig) -> list[Row]:

@@ -108,8 +108,8 @@ def _read(rng: random.Random, texts: Texts) -> Lesson:
     return _chat(_in_order(lines), turns[:9], _system(rng))
 
 
-def _read_one(rng: random.Random, texts: Texts) -> Lesson:
-    """A single question over many memories, as by day."""
+def one_question(rng: random.Random, texts: Texts) -> Lesson:
+    """A single question over memories, as by day."""
     whole = _read(rng, texts)
     is_system = whole.messages[0]["role"] == "system"
     return Lesson(whole.messages[: 3 if is_system else 2])
@@ -294,7 +294,7 @@ def _general(rng: random.Random, texts: Texts) -> Lesson:
 
 _KINDS = (
     (_read, 30),
-    (_read_one, 12),
+    (one_question, 12),
     (_read_text, 12),
     (_closed, 3),
     (_notes, 14),

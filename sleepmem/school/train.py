@@ -28,7 +28,7 @@ from sleepmem.model import habits, profiles
 from sleepmem.model.encoding import Encoding
 from sleepmem.model.local import LocalModel
 from sleepmem.school import topics
-from sleepmem.school.lessons import Lesson, lesson
+from sleepmem.school.lessons import Lesson, lesson, one_question
 from sleepmem.school.texts import Texts
 from sleepmem.text.prompts import beside_question, closed_book
 
@@ -37,6 +37,8 @@ _IGNORED = -100
 _PROFILE = {"memories": "user", "notes": "drawn"}
 # Batches that are drawn together and sorted by length, so that little is padded.
 _WINDOW = 16
+# What nights go over of a school, and the most tokens of one.
+_REHEARSED, _SHORT = 200, 220
 
 
 @dataclass(frozen=True)
@@ -232,6 +234,7 @@ def school(
     trainer.score, trainer.keep = lambda: _measured(local, model, recipe), recipe.keep
     trainer.train(resume_from_checkpoint=_last(out / "checkpoints"))
     _save(model, out)
+    _save_rehearsal(out, encoding, seed=recipe.seed)
     card = {
         "bases": [local.known_by],
         "start": str(start) if start else None,
@@ -289,6 +292,18 @@ def _save(model: PeftModel, out: Path) -> None:
     config: Any = model.peft_config["default"]
     settings = {"r": config.r, "lora_alpha": config.lora_alpha}
     (out / "adapter_config.json").write_text(json.dumps(settings) + "\n", "utf-8")
+
+
+def _save_rehearsal(out: Path, encoding: Encoding, *, seed: int) -> None:
+    """Questions over a few memories, for nights to go over: of the topics alone."""
+    rng, nothing = random.Random(f"rehearsal/{seed}"), Texts(None, ())
+    lines: list[str] = []
+    while len(lines) < _REHEARSED:
+        messages = list(one_question(rng, nothing).messages)
+        if len(encoding.chat(beside_question(messages[:-1]))) <= _SHORT:
+            one = {"chat": messages[:-1], "answer": messages[-1]["content"]}
+            lines.append(json.dumps(one, ensure_ascii=False))
+    (out / habits.REHEARSAL).write_text("\n".join(lines) + "\n", "utf-8")
 
 
 def _own_answers(local: LocalModel, out: Path) -> list[tuple[str, str]]:

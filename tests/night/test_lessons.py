@@ -4,6 +4,7 @@ from _values import probe, put_expert
 
 from sleepmem.config import SleepConfig
 from sleepmem.model.generation import Reply
+from sleepmem.model.habits import Rehearsed
 from sleepmem.night.lessons import Evening, related, tonights_rows
 from sleepmem.night.rows import RowKind
 from sleepmem.records import Episode, Kind, Role
@@ -18,6 +19,8 @@ LINE = "2030-01-01: Mara moved to Brenport."
 
 class Scripted:
     """Says what it is told to say to some questions, and abstains from all others."""
+
+    rehearsal = ()
 
     def __init__(self, replies=None):
         self.replies = replies or {}
@@ -104,3 +107,21 @@ def test_the_archive_is_searched_once_for_a_question(tmp_path):
     assert [episode.text for episode in first] == [TOLD.text]
     assert archive("Where does Mara live?") is first
     ledger.close()
+
+
+def test_what_school_taught_to_read_is_gone_over(memory):
+    told = memory.observe(ALICE, TOLD.text, created_at=TOLD.created_at)
+    night_id = put_expert(memory, ALICE, [told.id]).night_id
+    local = Scripted()
+    local.rehearsal = [
+        Rehearsed(open_book(f"Who is {number}?", ["2026-01-01: Jon."]), "Jon.")
+        for number in range(100)
+    ]
+    rows = rows_of(local, memory.ledger, night_id)
+    reading = [row for row in rows if row.kind is RowKind.READING]
+    assert len(reading) == len(set(asked(reading))) == 60
+    assert {row.answer for row in reading} == {"Jon."}
+    assert all(row.student == row.teacher for row in reading)
+    assert asked(reading) == asked(
+        [row for row in rows_of(local, memory.ledger, night_id) if row.kind is RowKind.READING]
+    )
