@@ -1,4 +1,4 @@
-"""What habits cost: how far a schooled model is from what it was, `python -m sleepmem.evals.habits`.
+"""What habits cost: how far a schooled model is from what it was (`python -m ...evals.habits`).
 
 The KL divergence on neutral prompts, over the unschooled model's own answers, and the perplexity of
 a piece of prose, as a ratio.
