@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import date, datetime, tzinfo
@@ -28,13 +29,14 @@ from sleepmem.day.namespace import DEFAULT_NAMESPACE, current_namespace
 from sleepmem.day.recall import Asked
 from sleepmem.day.safely import safely
 from sleepmem.day.state import DayContext
-from sleepmem.errors import ConfigError, ExpertError
+from sleepmem.errors import ConfigError, EpisodeError, ExpertError
 from sleepmem.night.schedule import Schedule
 from sleepmem.records import (
     USER,
     Episode,
     NightReport,
     Recall,
+    Receipt,
     check_day,
     check_namespace,
     check_text,
@@ -44,6 +46,7 @@ from sleepmem.records import (
 )
 from sleepmem.report.data import status
 from sleepmem.stores.backup import backup
+from sleepmem.stores.erasure import Forgotten, chosen, planned
 from sleepmem.stores.folder import Folder
 from sleepmem.text.terms import terms
 
@@ -72,6 +75,7 @@ class SleepMemory:
     Day      observe, observe_messages, recall, may_look_again, second_look, last_look, search,
              context, ask, safely, is_tired
     Night    sleep, rollback
+    Trust    forget, receipts
     Care     verify, reconcile, reindex, backup, status, close
     Model    local, chat_model, live_experts
 
@@ -471,6 +475,73 @@ class SleepMemory:
         owner = check_namespace(namespace)
         return self._opened.rollback(owner, texts(nights, "nights", error=ExpertError))
 
+    # Trust
+
+    def forget(  # noqa: PLR0913 - the ways to choose what is forgotten
+        self,
+        namespace: Iterable[str],
+        *,
+        episodes: Iterable[str] = (),
+        notes: Iterable[str] = (),
+        about: str = "",
+        before: str = "",
+        everything: bool = False,
+        dry_run: bool = False,
+    ) -> Forgotten:
+        """Forget what was told, all that was made of it, and every expert that may have seen it.
+
+        Down to the bytes of the folder's files; backups are yours. What else these experts held is
+        answered by retrieval at once, and learned again by the next nights.
+
+        Args:
+            namespace: whose.
+            episodes: their ids.
+            notes: ids of notes; each goes with the episode that tells it.
+            about: in words; what `search` finds of it.
+            before: an ISO date; all that happened before that day.
+            everything: all of this namespace.
+            dry_run: change nothing, and tell what would go.
+
+        Raises:
+            EpisodeError: nothing chosen, or no such episode, note or day.
+            FolderLocked: a night of this owner runs.
+            FolderError: the folder is read only, or another process has a file open that must be
+                written anew.
+        """
+        owner = check_namespace(namespace)
+        self._opened.check_writable()
+        asked, ids = chosen(
+            self.ledger,
+            owner,
+            episodes=texts(episodes, "episodes", error=EpisodeError),
+            notes=texts(notes, "notes", error=EpisodeError),
+            about=[one.id for one in self.search(owner, about, log=False).episodes]
+            if about
+            else None,
+            before=before,
+            everything=everything,
+        )
+        if about:
+            asked["about"] = hashlib.sha256(about.encode()).hexdigest()
+        erasure = planned(self.ledger, owner, episode_ids=ids)
+        if dry_run:
+            return Forgotten(erasure, None)
+        with self._sleeping:
+            proof: dict[str, int] = {}
+            if erasure.experts:
+                from sleepmem.night.forgetting import proven
+
+                proof = proven(self.local, self.ledger, experts=self.experts, erasure=erasure)
+            receipt = self._opened.forget(erasure, asked=asked, proof=proof)
+            if self._local is not None:
+                for expert in erasure.experts:
+                    self.local.drop_expert(expert.name)
+        return Forgotten(erasure, receipt)
+
+    def receipts(self) -> list[Receipt]:
+        """Of all that was forgotten, oldest first; `verify` checks that none was changed."""
+        return self.ledger.receipts.all()
+
     # Care
 
     def reindex(self) -> None:
@@ -574,6 +645,7 @@ class SleepMemory:
     asleep = async_twin(sleep)
     ais_tired = async_twin(is_tired)
     arollback = async_twin(rollback)
+    aforget = async_twin(forget)
 
 
 def _settings(config: MemoryConfig | None, *, append_only: bool, read_only: bool) -> MemoryConfig:

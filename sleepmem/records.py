@@ -429,6 +429,42 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Receipt:
+    """What was forgotten, without a word of it; its hash is chained to that of the one before.
+
+    number    from 1, over all namespaces
+    at        when it was forgotten, UTC
+    asked     how it was chosen, such as {"episodes": 2} or {"before": "2026-01-31"}; of words their
+              hash
+    removed   rows that went, by table
+    experts   names of the experts that were taken away
+    returned  episodes that went back to the buffer with them
+    proof     of the questions that were asked about it, {"asked": 4}, how many were answered right
+              closed-book: "before", "after", and by the "base", which never saw it; empty where
+              none were
+    previous  hash of the receipt before; empty for the first
+    """
+
+    number: int
+    namespace: Namespace
+    at: str
+    asked: Mapping[str, Any]
+    removed: Mapping[str, int]
+    experts: tuple[str, ...]
+    returned: int
+    proof: Mapping[str, int]
+    previous: str
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "sha256": self.sha256}
+
+    @property
+    def sha256(self) -> str:
+        content = json.dumps(asdict(self), sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
 class NightReport:
     """What one night did, as `memory.sleep` returns it and `report.json` holds it.
 

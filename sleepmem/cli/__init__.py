@@ -1,6 +1,6 @@
 """The `sleepmem` command."""
 
-from sleepmem.cli import demo, inspection, models, nights, talk
+from sleepmem.cli import demo, inspection, models, nights, talk, trust
 from sleepmem.cli.app import app
 
 __all__ = ["app"]
@@ -17,6 +17,8 @@ _COMMANDS = (
     inspection.reindex,
     inspection.backup,
     nights.rollback,
+    trust.forget,
+    trust.receipts,
     models.fit,
     models.school,
     demo.demo,

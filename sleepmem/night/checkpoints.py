@@ -18,8 +18,8 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 
 from sleepmem.errors import FolderError
 from sleepmem.records import now
+from sleepmem.stores.mark import CHECKPOINTS
 
-CHECKPOINTS = "nights.db"
 # What its serializer writes for plain data.
 _PLAIN = ("null", "msgpack")
 # What SQLite says of a file that is damaged or another program's; all else is the machine's.

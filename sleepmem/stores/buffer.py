@@ -363,6 +363,25 @@ class Buffer:
                 with contextlib.suppress(IndexElsewhere):
                     self._index.set_aside()
 
+    def erase(self, namespaces: Iterable[Namespace]) -> None:
+        """Delete the index with its files; it is laid anew from the vectors, as it is used.
+
+        Raises:
+            FolderError: another process has it.
+        """
+        if self._index is None:
+            return
+        names = [self._name(place, owner) for owner in namespaces for place in Place]
+        with self._lock:
+            try:
+                with self._index.writing():
+                    self._index.erase(names)
+            except IndexElsewhere as error:
+                raise FolderError(
+                    f"the index has what is to be forgotten, and {error}. Close that first."
+                ) from error
+            self._vectors.lost()
+
     def reconcile(self, namespaces: Iterable[Namespace]) -> None:
         """Bring what is kept to what the episodes say, and the index to what is kept."""
         self._vectors.put_in_place()

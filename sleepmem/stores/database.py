@@ -6,6 +6,7 @@ is opened. What was written is on the disk (WAL, synchronous) when a transaction
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import threading
@@ -139,6 +140,27 @@ class Database:
         except sqlite3.DatabaseError as error:
             raise in_words(self.path, error) from error
 
+    def compact(self) -> None:
+        """Write the file anew, so that nothing of what was deleted is left in it or in its log.
+
+        Raises:
+            FolderError: another process reads or writes it.
+        """
+        self._check_process()
+        self._check_is_there()
+        with self._lock:
+            try:
+                self.db.conn.execute(f"PRAGMA busy_timeout={1000 * BUSY_SECONDS}")
+                self.db.conn.execute("VACUUM")
+                truncated = self.db.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            except sqlite3.DatabaseError as error:
+                raise in_words(self.path, error) from error
+        if truncated[0]:
+            raise FolderError(
+                f"what was forgotten lies in {self.path}-wal still: another process reads it. "
+                "Close that, and forget once more."
+            )
+
     def close(self) -> None:
         if self._process == os.getpid():
             self.db.close()
@@ -227,6 +249,28 @@ class Database:
         """A connection that was opened before a fork corrupts, or waits for ever, after it."""
         if self._process != os.getpid():
             raise connections.inherited(self.path, self._process)
+
+
+def compact_checkpoints(path: Path, going_on: Sequence[str]) -> None:
+    """Delete the checkpoints of all nights but these, down to the bytes (LangGraph's SqliteSaver).
+
+    Raises:
+        FolderError: another process has the file open.
+    """
+    kept = json.dumps(list(going_on))
+    try:
+        with closing(sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)) as db:
+            for (table,) in db.execute(
+                "SELECT name FROM sqlite_master WHERE type = 'table' AND sql LIKE '%thread_id%'"
+            ).fetchall():
+                db.execute(
+                    f"DELETE FROM {table} WHERE thread_id NOT IN (SELECT value FROM json_each(?))",
+                    [kept],
+                )
+            db.execute("VACUUM")
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    except sqlite3.DatabaseError as error:
+        raise in_words(path, error) from error
 
 
 def fetched(

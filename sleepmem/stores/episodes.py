@@ -299,6 +299,17 @@ class Episodes:
                 found[row["id"]] = (_as_stored(row), _asking(row))
         return found
 
+    def saying_the_same(self, namespace: Namespace, episode_ids: Iterable[str]) -> set[str]:
+        """Ids of the owner's of these, and of all that say the same in the same words."""
+        rows = self._database.rows(
+            "SELECT id FROM episodes WHERE namespace = ? AND same IN (SELECT same FROM episodes "
+            "WHERE namespace = ? AND id IN (SELECT value FROM json_each(?)))",
+            namespace_key(namespace),
+            namespace_key(namespace),
+            json.dumps(list(episode_ids)),
+        )
+        return {row["id"] for row in rows}
+
     def stored(self, episode_ids: Iterable[str]) -> list[Episode]:
         """Those of these that were ever stored, in any order."""
         ids = json.dumps(list(episode_ids))
@@ -399,6 +410,11 @@ class Episodes:
             for (episode_id,) in self._database.rows(sql):
                 faults.append(f"episode {episode_id} is said to be {claim}. {RESTORE}")
         return faults
+
+    def places(self) -> list[tuple[int, str]]:
+        """Every episode's row and id."""
+        rows = self._database.rows("SELECT rowid, id FROM episodes ORDER BY rowid")
+        return [(row[0], row[1]) for row in rows]
 
     def index_words_anew(self) -> None:
         """Make the full-text index anew, of all that can be read."""

@@ -12,17 +12,18 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
 from sleepmem.errors import ExpertError, FolderError, FolderLocked, LedgerError, ModelError
-from sleepmem.records import Namespace, namespace_key
+from sleepmem.records import Namespace, NightReport, Receipt, Verdict, namespace_key
 from sleepmem.stores import agreement, mark
 from sleepmem.stores.buffer import Buffer
-from sleepmem.stores.database import hurried
+from sleepmem.stores.database import compact_checkpoints, hurried
+from sleepmem.stores.erasure import Erasure, erase
 from sleepmem.stores.expert_folder import ExpertFolders
 from sleepmem.stores.index import Index, ServerIndex, check_client
 from sleepmem.stores.index_files import FilesIndex
@@ -263,6 +264,66 @@ class Folder:
         back = self.ledger.lineage.rollback(namespace, nights)
         self.reconcile(check_experts=False)
         return back
+
+    def forget(
+        self, erasure: Erasure, *, asked: Mapping[str, Any], proof: Mapping[str, int]
+    ) -> Receipt:
+        """Delete what is planned, with all that was made of it, down to the bytes of the files.
+
+        Args:
+            erasure: see `planned`.
+            asked: how it was chosen, for the receipt.
+            proof: closed-book answers before and after, for the receipt.
+
+        Raises:
+            FolderLocked: a night of this owner runs.
+            FolderError: read only, or another process has a file open; what it kept from being
+                written anew is said, and forgetting once more does the rest.
+        """
+        owner = erasure.namespace
+        with self.night(owner):
+            # First what another process may forbid; nothing is deleted then.
+            self.buffer.erase(self.ledger.episodes.namespaces())
+            before = {one.id for one in self.ledger.episodes.buffered(owner)}
+            with self.ledger.database.write():
+                self._give_up_night(owner)
+                removed = erase(self.ledger, erasure)
+                self.ledger.episodes.index_words_anew()
+                after = {one.id for one in self.ledger.episodes.buffered(owner)}
+                receipt = self.ledger.receipts.add(
+                    owner,
+                    asked=asked,
+                    removed=removed,
+                    experts=tuple(expert.name for expert in erasure.experts),
+                    returned=len(after - before),
+                    proof=proof,
+                )
+            self.reconcile(check_experts=False)
+            self._compact()
+        return receipt
+
+    def _give_up_night(self, owner: Namespace) -> None:
+        """End an interrupted night, which may know what is forgotten."""
+        nights = self.ledger.nights
+        night_id = nights.unfinished(owner)
+        if night_id is not None:
+            reason = "what it was to teach was forgotten"
+            number = nights.numbers()[night_id]
+            nights.finish(NightReport(night_id, owner, Verdict.FAILED, reason, number=number))
+
+    def _compact(self) -> None:
+        """Write the files anew that had what is forgotten; what was set aside of them goes."""
+        places = self.ledger.episodes.places()
+        self.ledger.database.compact()
+        # SQLite may give rows other places, by which the full-text index knows them.
+        if self.ledger.episodes.places() != places:
+            self.ledger.episodes.index_words_anew()
+        checkpoints = self.path / mark.CHECKPOINTS
+        if checkpoints.exists():
+            going_on = [self.ledger.nights.unfinished(one) for one in self.ledger.nights.owners()]
+            compact_checkpoints(checkpoints, [night for night in going_on if night])
+        for leftover in self.path.glob("*.set-aside*"):
+            leftover.unlink(missing_ok=True)
 
     def verify(self) -> list[str]:
         """What does not agree, one sentence each; empty when all is sound.

@@ -61,6 +61,8 @@ class Index(Protocol):
 
     def set_aside(self) -> None: ...
 
+    def erase(self, collections: list[str]) -> None: ...
+
     def close(self) -> None: ...
 
 
@@ -189,6 +191,11 @@ class ServerIndex:
 
     def set_aside(self) -> None:
         """Others use the server, too: nothing is set aside there."""
+
+    def erase(self, collections: list[str]) -> None:
+        """Drop these; what the server keeps of them in its own files is the server's."""
+        for collection in collections:
+            self.drop(collection)
 
     def close(self) -> None:
         """The client is the caller's own."""

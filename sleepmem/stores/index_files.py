@@ -84,6 +84,14 @@ class FilesIndex:
                 at = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
                 self.folder.rename(self.folder.with_name(f"{self.folder.name}{_SET_ASIDE}{at}"))
 
+    def erase(self, collections: list[str]) -> None:
+        """Delete the files, and what was set aside of them: all is laid anew when it is used."""
+        with self._lock:
+            self._own()
+            self._stop(kill=True)
+            for folder in self.folder.parent.glob(f"{self.folder.name}*"):
+                shutil.rmtree(folder, ignore_errors=True)
+
     def close(self) -> None:
         with self._lock:
             self._stop()

@@ -17,6 +17,7 @@ from sleepmem.stores.lineage import Lineage
 from sleepmem.stores.nights import Nights
 from sleepmem.stores.notes import Notes
 from sleepmem.stores.reading import ReadOnlyDatabase
+from sleepmem.stores.receipts import Receipts
 from sleepmem.stores.rows import intact
 from sleepmem.stores.turns import Turns
 from sleepmem.stores.vectors import Vectors, episode_of, pieces_of
@@ -31,6 +32,7 @@ class Ledger:
         words      full-text search over them        nights    probes, dreams, exams, reports
         vectors    search by meaning over them       gates     what the gate was fitted to
         lineage    experts, promotion, rollback        notes     what the teacher drew from episodes
+        receipts   what was forgotten
 
     Raises:
         FolderError: the file cannot be read or written.
@@ -48,6 +50,7 @@ class Ledger:
         self.notes = Notes(self.database)
         self.lineage = Lineage(self.database)
         self.gates = Gates(self.database)
+        self.receipts = Receipts(self.database)
         if self.database.set_aside:
             self.turns.log_event("log set aside", file=self.database.set_aside)
 
@@ -121,7 +124,7 @@ class Ledger:
         faults = [f"SQLite reports: {row[0]}" for row in report if row[0] != "ok"]
         looks = [self.episodes.faults, self.words.faults, self.vectors.faults]
         looks += [self.nights.faults, self.lineage.faults, self.gates.faults, self.turns.faults]
-        looks.append(self.notes.faults)
+        looks += [self.notes.faults, self.receipts.faults]
         for look in looks:
             try:
                 faults += look()

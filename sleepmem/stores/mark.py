@@ -11,9 +11,9 @@ from pathlib import Path
 
 from sleepmem.errors import LedgerError
 
-LEDGER, MARK = "ledger.db", "ledger.id"
+LEDGER, MARK, CHECKPOINTS = "ledger.db", "ledger.id", "nights.db"
 # What else a memory leaves in its folder: files, and folders that have something in them.
-_BESIDE = (MARK, "nights.db", "chroma", "experts", "pending")
+_BESIDE = (MARK, CHECKPOINTS, "chroma", "experts", "pending")
 
 
 def remains(folder: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from sleepmem.records import (
 )
 from sleepmem.stores.database import Database
 from sleepmem.stores.notes import REPLACED
-from sleepmem.stores.rows import RESTORE, intact, unreadable, value_of
+from sleepmem.stores.rows import RESTORE, intact, namespace_of, unreadable, value_of
 from sleepmem.stores.schema import tally_nights
 
 
@@ -96,6 +97,14 @@ class Nights:
         rows = self._database.rows("SELECT id FROM nights WHERE verdict IS NOT NULL")
         return {row["id"] for row in rows}
 
+    def owners(self) -> list[Namespace]:
+        """Everybody who ever had a night; a name that is damaged is left out."""
+        owners: list[Namespace] = []
+        for row in self._database.rows("SELECT DISTINCT namespace FROM nights"):
+            with contextlib.suppress(ValueError, TypeError):
+                owners.append(namespace_of(row["namespace"]))
+        return owners
+
     def numbers(self) -> dict[str, int]:
         """The number of every night, by id."""
         rows = self._database.rows("SELECT id, number FROM nights ORDER BY number")
@@ -114,7 +123,9 @@ class Nights:
                     f"of {key} {there} nights are in the ledger and {began} have begun; rows were "
                     f"changed, deleted or put there by hand. {RESTORE}"
                 )
-        experts = {row["name"] for row in self._database.rows("SELECT name FROM experts")}
+        # What was forgotten took experts away.
+        known = "SELECT name FROM experts UNION SELECT value FROM receipts, json_each(experts)"
+        experts = {row["name"] for row in self._database.rows(known)}
 
         def look(row: Any) -> None:
             expert = _as_night(row).report.get("expert")
@@ -147,6 +158,11 @@ class Nights:
         """Those that this night asked."""
         rows = self._database.rows("SELECT * FROM probes WHERE night_id = ? ORDER BY id", night_id)
         return [_as_probe(row) for row in rows]
+
+    def of(self, namespace: Namespace) -> list[Probe]:
+        """Those that all nights of an owner asked."""
+        sql = "SELECT * FROM probes WHERE namespace = ? ORDER BY id"
+        return [_as_probe(row) for row in self._database.rows(sql, namespace_key(namespace))]
 
     def learned_probes(self, namespace: Namespace, *, passed: bool = False) -> list[Probe]:
         """Probes of episodes that live in the weights and still hold, by night.

@@ -429,6 +429,27 @@ def keep_habits(db: Database) -> None:
     db.table("folder").add_column("habits", str)
 
 
+@migrations()
+def keep_receipts(db: Database) -> None:
+    # What was forgotten, without a word of it, each chained to the one before.
+    db.table("receipts").create(
+        {
+            "number": int,
+            "namespace": str,
+            "at": str,
+            "asked": str,
+            "removed": str,
+            "experts": str,
+            "returned": int,
+            "proof": str,
+            "previous": str,
+            "sha256": str,
+        },
+        pk="number",
+        not_null={"namespace", "at", "asked", "removed", "experts", "returned", "sha256"},
+    )
+
+
 def stored_of(row: Any) -> str:
     """What is digested of an episode's row: all that no night and nobody later changes."""
     return json.dumps([row[column] for column in _STORED], default=repr)

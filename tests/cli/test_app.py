@@ -56,9 +56,9 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
 
 
 def test_help_lists_the_commands_in_the_order_of_their_use() -> None:
-    assert (
-        " ".join(COMMANDS)
-        == "observe ask chat sleep status report verify reindex backup rollback fit school demo"
+    assert " ".join(COMMANDS) == (
+        "observe ask chat sleep status report verify reindex backup rollback forget receipts "
+        "fit school demo"
     )
 
 

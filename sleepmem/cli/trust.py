@@ -1,0 +1,134 @@
+"""The commands of trust: forget, receipts."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from sleepmem.cli.app import (
+    SERVE,
+    Folder,
+    Json,
+    Owner,
+    as_path,
+    fail,
+    known_namespace,
+    opened,
+    out,
+    print_json,
+)
+from sleepmem.stores.erasure import Erasure
+
+
+def forget(  # noqa: PLR0913 - the ways to choose what is forgotten
+    folder: Folder,
+    namespace: Owner = "default",
+    *,
+    episode: Annotated[
+        list[str] | None, typer.Option(help="Id of an episode; may be repeated.")
+    ] = None,
+    note: Annotated[
+        list[str] | None,
+        typer.Option(help="Id of a note: the episode that tells it goes; may be repeated."),
+    ] = None,
+    about: Annotated[str, typer.Option(help="In words: what a search finds of it.")] = "",
+    before: Annotated[str, typer.Option(help="An ISO date: all from before that day.")] = "",
+    everything: Annotated[bool, typer.Option("--everything", help="All of the namespace.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List what would go, and change nothing.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Forget for good: texts, all that was made of them, and every expert that may have seen them;
+    prints the receipt. Asks first. What else the experts held is learned again by the next
+    nights."""
+    with opened(folder, SERVE, check_experts=False) as memory:
+        owner = known_namespace(memory, namespace)
+        how = {
+            "episodes": episode or [],
+            "notes": note or [],
+            "about": about,
+            "before": before,
+            "everything": everything,
+        }
+        planned = memory.forget(owner, dry_run=True, **how).erasure  # type: ignore[arg-type]
+        if dry_run:
+            _show(planned, as_json=as_json)
+            return
+        if not yes:
+            _show(planned, as_json=False)
+            if not typer.confirm("Forget this for good?", err=True):
+                fail("nothing was forgotten.")
+        receipt = None
+        if planned.ids:
+            receipt = memory.forget(owner, **how).receipt  # type: ignore[arg-type]
+    if receipt is None:
+        out.say("there is nothing of it")
+    elif as_json:
+        print_json(receipt.as_dict())
+    else:
+        gone = len(receipt.experts)
+        out.say(
+            f"receipt {receipt.number}: {receipt.removed['episodes']} episodes forgotten, {gone} "
+            f"experts taken away, {receipt.returned} episodes back in the buffer; "
+            f"sha256 {receipt.sha256}"
+        )
+
+
+def receipts(
+    folder: Folder,
+    *,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Exit code 1 when one was changed or is missing.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """What was forgotten, without a word of it: each receipt is chained to the one before."""
+    with opened(folder, read_only=True) as memory:
+        faults = memory.ledger.receipts.faults()
+        found = [] if faults else memory.receipts()
+    if as_json:
+        print_json({"faults": faults, "receipts": [one.as_dict() for one in found]})
+    else:
+        table = Table("receipt", "at", "namespace", "episodes", "experts", "proof", "sha256")
+        for one in found:
+            table.add_row(
+                str(one.number),
+                one.at[:19],
+                as_path(one.namespace),
+                str(one.removed["episodes"]),
+                str(len(one.experts)),
+                ", ".join(f"{name} {value}" for name, value in one.proof.items()),
+                one.sha256[:16],
+            )
+        out.print(table)
+        for fault in faults:
+            out.say(fault)
+    if verify and faults:
+        raise typer.Exit(1)
+
+
+def _show(planned: Erasure, *, as_json: bool) -> None:
+    """What would go."""
+    if as_json:
+        print_json(
+            {
+                "episodes": [_line(one.id, one.date, one.text) for one in planned.episodes],
+                "quoting": [_line(one.id, one.date, one.text) for one in planned.quoting],
+                "experts": [one.name for one in planned.experts],
+            }
+        )
+        return
+    table = Table("episode", "day", "text")
+    for one in (*planned.episodes, *planned.quoting):
+        table.add_row(one.id, one.date, one.text)
+    out.print(table)
+    nights = ", ".join(one.night_id for one in planned.experts)
+    out.say(f"experts that may have seen it: {nights or 'none'}")
+
+
+def _line(episode: str, day: str, text: str) -> dict[str, str]:
+    return {"id": episode, "day": day, "text": text}

@@ -1,0 +1,65 @@
+"""forget and receipts, as a user types them."""
+
+import json
+
+from typer.testing import CliRunner
+
+from sleepmem import SleepMemory
+from sleepmem.cli import app
+
+run = CliRunner().invoke
+ALICE = ("-n", "alice")
+
+
+def told(folder: str) -> list[str]:
+    with SleepMemory.open(folder) as memory:
+        return [one.text for one in memory.ledger.episodes.all(("alice",))]
+
+
+def test_forget_lists_asks_and_gives_a_receipt(folder: str) -> None:
+    run(app, ["observe", folder, "My number is 555-0199.", *ALICE])
+    chosen = ["forget", folder, "--about", "What is my number?", *ALICE]
+    listed = json.loads(run(app, [*chosen, "--dry-run", "--json"]).stdout)
+    assert [one["text"] for one in listed["episodes"]] == ["My number is 555-0199."]
+    assert listed["experts"] == []
+    refused = run(app, chosen, input="n\n")
+    assert refused.exit_code == 1
+    assert "nothing was forgotten" in refused.stderr
+    assert len(told(folder)) == 2
+    done = run(app, chosen, input="y\n")
+    assert done.exit_code == 0, done.output
+    assert "receipt 1: 1 episodes forgotten" in done.stdout
+    assert told(folder) == ["Mara lives in Brenport."]
+    shown = json.loads(run(app, ["receipts", folder, "--verify", "--json"]).stdout)
+    assert shown["faults"] == []
+    assert shown["receipts"][0]["removed"]["episodes"] == 1
+    assert "receipt" in run(app, ["receipts", folder]).stdout
+    assert run(app, ["verify", folder]).exit_code == 0
+
+
+def test_everything_goes_without_a_question_when_told_so(folder: str) -> None:
+    done = run(app, ["forget", folder, "--everything", "--yes", "--json", *ALICE])
+    assert json.loads(done.stdout)["asked"] == {"everything": True}
+    assert told(folder) == []
+    assert run(app, ["forget", folder, "--everything", *ALICE]).exit_code == 1  # nobody is known
+
+
+def test_a_receipt_that_was_changed_is_found(folder: str) -> None:
+    run(app, ["forget", folder, "--everything", "--yes", *ALICE])
+    with SleepMemory.open(folder) as memory, memory.ledger.database.write() as db:
+        db.execute("UPDATE receipts SET at = '2020-01-01'")
+    assert run(app, ["receipts", folder]).exit_code == 0
+    found = run(app, ["receipts", folder, "--verify"])
+    assert found.exit_code == 1
+    assert "receipt 1 is not what was written" in found.stdout
+
+
+def test_what_cannot_be_forgotten_is_one_sentence(folder: str) -> None:
+    for given, said in (
+        ([], "nothing was chosen"),
+        (["--episode", "x"], "there is no episode"),
+        (["--before", "soon"], "must be a date"),
+    ):
+        done = run(app, ["forget", folder, *given, *ALICE])
+        assert done.exit_code == 1
+        assert said in done.stderr

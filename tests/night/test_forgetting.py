@@ -1,0 +1,168 @@
+"""What is forgotten is gone: from the ledger, the weights, the files, down to the bytes."""
+
+import json
+
+import pytest
+from _nights import ALICE, LEVELS, buffered, watched
+
+from sleepmem import EpisodeError, FolderError, FolderLocked
+from sleepmem.records import View
+
+BOB = ("bob",)
+SECRET = "Ottilie's number is 555-0199-xyzzy."
+
+
+def told(memory, number, text, owner=ALICE):
+    at = f"2030-01-{number:02d}T00:00:00.000000+00:00"
+    return memory.observe(owner, text, created_at=at).id
+
+
+def learned(memory):
+    """Three nights: a fact, a secret, another fact; what was told to whom."""
+    ids = []
+    for number, text in enumerate(("Mara saw whale 1.", SECRET, "Mara saw whale 3."), start=1):
+        ids.append(told(memory, number, text))
+        watched(memory)
+    return ids
+
+
+def bytes_with(memory, *words):
+    """Files of the folder that have one of the words, in any case."""
+    found = []
+    for file in memory.folder.rglob("*"):
+        if file.is_file():
+            content = file.read_bytes().lower()
+            found += [file.name for word in words if word.lower().encode() in content]
+    return found
+
+
+def test_what_is_forgotten_leaves_no_byte_and_no_expert_that_saw_it(opened, by_hand):
+    memory = opened()
+    first, secret, third = learned(memory)
+    assert memory.ask(ALICE, "What is Ottilie's number?").text is not None
+    told(memory, 9, "Bob saw whale 9.", owner=BOB)
+    assert bytes_with(memory, "xyzzy")
+    done = memory.forget(ALICE, episodes=[secret])
+    assert bytes_with(memory, "xyzzy", "ottilie") == []
+
+    # The first night never saw it; the second learned it, and the third rehearsed it.
+    live = memory.ledger.lineage.experts(ALICE)
+    assert [expert.night_id for expert in live] == ["night-0001"]
+    assert len(done.receipt.experts) == 2
+    assert [folder.name for folder in (memory.folder / "experts").iterdir()] == [live[0].name]
+    assert {one.id for one in memory.ledger.episodes.learned(ALICE)} == {first}
+    assert buffered(memory) == [third]
+    assert memory.ledger.episodes.count(ALICE) == 2
+    assert memory.verify() == []
+
+    # What went back is answered by retrieval at once, and learned again by the next night.
+    recalled = memory.recall(ALICE, "Which whale did Mara see, whale 3?")
+    assert recalled.view is View.RETRIEVAL
+    assert third in [one.id for one in recalled.episodes]
+    watched(memory)
+    assert {one.id for one in memory.ledger.episodes.learned(ALICE)} == {first, third}
+    assert memory.verify() == []
+    assert [one.id for one in memory.ledger.episodes.all(BOB)]
+
+
+def test_a_receipt_says_what_was_done_without_a_word_of_it(opened, by_hand):
+    memory = opened()
+    _, secret, _ = learned(memory)
+    receipt = memory.forget(ALICE, episodes=[secret]).receipt
+    assert receipt.asked == {"episodes": 1}
+    assert receipt.removed["episodes"] == 1
+    assert receipt.removed["probes"] >= 4
+    assert receipt.returned == 1
+    assert receipt.proof["asked"] == 3
+    assert receipt.proof["after"] <= receipt.proof["before"] <= 3
+    assert "xyzzy" not in json.dumps(receipt.as_dict())
+    second = memory.forget(ALICE, about="whale 3").receipt
+    assert second.previous == receipt.sha256
+    assert "whale" not in json.dumps(second.as_dict())
+    assert memory.receipts() == [receipt, second]
+    assert memory.verify() == []
+    with memory.ledger.database.write() as db:
+        db.execute("UPDATE receipts SET returned = 0 WHERE number = 1")
+    assert "receipt 1 is not what was written" in memory.verify()[0]
+
+
+def test_a_dry_run_tells_what_would_go_and_changes_nothing(opened, by_hand):
+    memory = opened()
+    _, secret, _ = learned(memory)
+    before = memory.status()
+    planned = memory.forget(ALICE, episodes=[secret], dry_run=True)
+    assert planned.receipt is None
+    assert [one.text for one in planned.erasure.episodes] == [SECRET]
+    assert [one.night_id for one in planned.erasure.experts] == ["night-0002", "night-0003"]
+    assert memory.status() == before
+    assert memory.receipts() == []
+
+
+def test_what_was_never_slept_over_costs_no_expert(opened, by_hand):
+    memory = opened()
+    learned(memory)
+    new = told(memory, 8, "Zorin is 7.")
+    done = memory.forget(ALICE, episodes=[new])
+    assert done.receipt.experts == ()
+    assert len(memory.ledger.lineage.experts(ALICE)) == 3
+    assert bytes_with(memory, "zorin") == []
+
+
+def test_a_slow_expert_that_absorbed_one_goes_with_it(opened, by_hand):
+    memory = opened(levels=LEVELS[:2])
+    first, secret, _ = learned(memory)
+    memory.forget(ALICE, episodes=[secret])
+    live = memory.ledger.lineage.experts(ALICE)
+    assert [(one.level, one.night_id) for one in live] == [("fast", "night-0001")]
+    assert {one.id for one in memory.ledger.episodes.learned(ALICE)} == {first}
+    assert memory.verify() == []
+
+
+def test_what_is_said_again_and_what_quotes_it_goes_too(opened, by_hand):
+    memory = opened()
+    once = told(memory, 1, SECRET)
+    again = told(memory, 2, SECRET)
+    reply = memory.observe(ALICE, "Yes, that one.", answers=f"Is it true that {SECRET}").id
+    other = told(memory, 3, "Mara saw whale 3.")
+    planned = memory.forget(ALICE, episodes=[again], dry_run=True).erasure
+    assert {one.id for one in planned.episodes} == {once, again}
+    assert [one.id for one in planned.quoting] == [reply]
+    memory.forget(ALICE, episodes=[again])
+    assert [one.id for one in memory.ledger.episodes.all(ALICE)] == [other]
+    assert bytes_with(memory, "xyzzy") == []
+
+
+def test_all_ways_to_choose(opened, by_hand):
+    memory = opened()
+    first, secret, third = learned(memory)
+    planned = memory.forget(ALICE, before="2030-01-03", dry_run=True).erasure
+    assert {one.id for one in planned.episodes} == {first, secret}
+    planned = memory.forget(ALICE, everything=True, dry_run=True).erasure
+    assert {one.id for one in planned.episodes} == {first, secret, third}
+    for wrong, said in (
+        ({}, "nothing was chosen"),
+        ({"episodes": ["no"]}, "there is no episode 'no'"),
+        ({"notes": ["no"]}, "there is no note 'no'"),
+        ({"before": "soon"}, "must be a date"),
+    ):
+        with pytest.raises(EpisodeError, match=said):
+            memory.forget(ALICE, **wrong)
+    with pytest.raises(EpisodeError, match="there is no episode"):
+        memory.forget(BOB, episodes=[secret])
+    memory.forget(ALICE, everything=True)
+    assert memory.ledger.episodes.all(ALICE) == []
+    assert memory.ledger.lineage.experts(ALICE, live=False) == []
+    assert memory.verify() == []
+
+
+def test_nothing_is_forgotten_while_a_night_runs_or_the_folder_is_read_only(opened, by_hand):
+    memory = opened()
+    secret = told(memory, 1, SECRET)
+    with memory._opened.night(ALICE), pytest.raises(FolderLocked):
+        memory.forget(ALICE, episodes=[secret])
+    assert memory.ledger.episodes.count(ALICE) == 1
+    with (
+        type(memory).open(memory.folder, read_only=True) as reading,
+        pytest.raises(FolderError, match="read only"),
+    ):
+        reading.forget(ALICE, episodes=[secret])
