@@ -16,7 +16,7 @@ def reconcile(ledger: Ledger, *, experts: ExpertFolders, check_experts: bool = T
     """Take back or finish what a killed process left half done.
 
     Raises:
-        ExpertError: an expert that should be live is missing or damaged.
+        ExpertError: an expert that should be live is missing or damaged, or what taught it is gone.
         LedgerError: its row is, or is said to be another owner's.
     """
     # In this order: a night of another process may end in between.
@@ -25,6 +25,8 @@ def reconcile(ledger: Ledger, *, experts: ExpertFolders, check_experts: bool = T
         ledger.turns.log_event("reconcile", removed=removed)
     if not check_experts:
         return
+    for sentence in ledger.lineage.orphans().values():
+        raise ExpertError(sentence)
     for expert in ledger.lineage.experts():
         try:
             experts.check(expert.name)

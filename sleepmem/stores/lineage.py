@@ -22,6 +22,12 @@ _WITH_LEARNER = (
 )
 
 
+_ORPHAN = "expert {name} was taught by {gone} episodes that are not in the ledger any more."
+_REMEDY = (
+    "Restore the ledger from a backup, or give up what the expert held with `sleepmem rollback`."
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Proof:
     """What an exam showed: ids of the proven and superseded episodes, and of the passed probes.
@@ -92,8 +98,21 @@ class Lineage:
         return {row["name"] for row in self._database.rows("SELECT name FROM experts")}
 
     def faults(self) -> list[str]:
-        """Experts that cannot be read, or are said to be another owner's."""
-        return unreadable(self._database.rows(_WITH_LEARNER), _as_expert)
+        """Experts that cannot be read, are said to be another owner's, or lost what taught them."""
+        faults = unreadable(self._database.rows(_WITH_LEARNER), _as_expert)
+        return faults + list(self.orphans().values())
+
+    def orphans(self) -> dict[str, str]:
+        """Live experts that were taught by what is not there any more, each with a sentence.
+
+        Nobody knows then what such an expert holds; `forget` leaves none.
+        """
+        rows = self._database.rows(
+            "SELECT x.name, count(DISTINCT p.episode_id) AS gone FROM experts x "
+            "JOIN probes p ON p.night_id = x.night_id WHERE x.live = 1 AND NOT EXISTS "
+            "(SELECT 1 FROM episodes e WHERE e.id = p.episode_id) GROUP BY x.name"
+        )
+        return {row["name"]: f"{_ORPHAN.format(**dict(row))} {_REMEDY}" for row in rows}
 
     def promote(self, expert: Expert, proof: Proof, *, absorbed: Iterable[str] = ()) -> None:
         """Make the expert live: its proven episodes belong to the weights from here on.

@@ -5,7 +5,7 @@ import json
 import pytest
 from _nights import ALICE, LEVELS, buffered, watched
 
-from sleepmem import EpisodeError, FolderError, FolderLocked
+from sleepmem import EpisodeError, ExpertError, FolderError, FolderLocked
 from sleepmem.records import View
 
 BOB = ("bob",)
@@ -96,6 +96,20 @@ def test_a_dry_run_tells_what_would_go_and_changes_nothing(opened, by_hand):
     assert [one.night_id for one in planned.erasure.experts] == ["night-0002", "night-0003"]
     assert memory.status() == before
     assert memory.receipts() == []
+
+
+def test_an_expert_is_refused_whose_episode_was_deleted_by_hand(opened, by_hand):
+    memory = opened()
+    _, secret, _ = learned(memory)
+    with memory.ledger.database.write() as db:
+        db.execute("DELETE FROM episodes WHERE id = ?", [secret])
+    assert any("was taught by 1 episodes that are not" in fault for fault in memory.verify())
+    with pytest.raises(ExpertError, match="are not in the ledger any more"):
+        opened()
+    with type(memory).open(memory.folder, check_experts=False) as memory:
+        memory.rollback(ALICE, ["night-0001"])
+        assert [one.night_id for one in memory.ledger.lineage.experts(ALICE)] == ["night-0001"]
+    opened()
 
 
 def test_what_was_never_slept_over_costs_no_expert(opened, by_hand):
