@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from datetime import date, datetime, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -29,7 +29,7 @@ from sleepmem.day.namespace import DEFAULT_NAMESPACE, current_namespace
 from sleepmem.day.recall import Asked
 from sleepmem.day.safely import safely
 from sleepmem.day.state import DayContext
-from sleepmem.errors import ConfigError, EpisodeError, ExpertError
+from sleepmem.errors import ConfigError, EpisodeError, ExpertError, ModelError
 from sleepmem.night.schedule import Schedule
 from sleepmem.records import (
     USER,
@@ -46,7 +46,7 @@ from sleepmem.records import (
 )
 from sleepmem.report.data import status
 from sleepmem.stores.backup import backup
-from sleepmem.stores.erasure import Forgotten, chosen, planned
+from sleepmem.stores.erasure import Choice, Forgotten, chosen, planned
 from sleepmem.stores.folder import Folder
 from sleepmem.text.terms import terms
 
@@ -510,32 +510,29 @@ class SleepMemory:
         """
         owner = check_namespace(namespace)
         self._opened.check_writable()
-        asked, ids = chosen(
-            self.ledger,
-            owner,
-            episodes=texts(episodes, "episodes", error=EpisodeError),
-            notes=texts(notes, "notes", error=EpisodeError),
-            about=[one.id for one in self.search(owner, about, log=False).episodes]
-            if about
-            else None,
-            before=before,
-            everything=everything,
+        found = self.search(owner, about, log=False).episodes if about else None
+        choice = Choice(
+            texts(episodes, "episodes", error=EpisodeError),
+            texts(notes, "notes", error=EpisodeError),
+            None if found is None else [one.id for one in found],
+            before,
+            everything,
         )
-        if about:
-            asked["about"] = hashlib.sha256(about.encode()).hexdigest()
-        erasure = planned(self.ledger, owner, episode_ids=ids)
         if dry_run:
-            return Forgotten(erasure, None)
-        with self._sleeping:
+            _, ids = chosen(self.ledger, owner, choice=choice)
+            return Forgotten(planned(self.ledger, owner, episode_ids=ids), None)
+        # What a night is learning now would not be in the plan.
+        with self._sleeping, self._opened.night(owner):
+            asked, ids = chosen(self.ledger, owner, choice=choice)
+            erasure = planned(self.ledger, owner, episode_ids=ids)
             proof: dict[str, int] = {}
             if erasure.experts:
                 from sleepmem.night.forgetting import proven
 
-                proof = proven(self.local, self.ledger, experts=self.experts, erasure=erasure)
+                # A model or an expert that is damaged keeps nothing from being forgotten.
+                with suppress(ExpertError, ModelError):
+                    proof = proven(self.local, self.ledger, experts=self.experts, erasure=erasure)
             receipt = self._opened.forget(erasure, asked=asked, proof=proof)
-            if self._local is not None:
-                for expert in erasure.experts:
-                    self.local.drop_expert(expert.name)
         return Forgotten(erasure, receipt)
 
     def receipts(self) -> list[Receipt]:

@@ -64,7 +64,8 @@ def forget(  # noqa: PLR0913 - the ways to choose what is forgotten
                 fail("nothing was forgotten.")
         receipt = None
         if planned.ids:
-            receipt = memory.forget(owner, **how).receipt  # type: ignore[arg-type]
+            # Those that were shown, whatever was told since.
+            receipt = memory.forget(owner, episodes=planned.ids).receipt
     if receipt is None:
         out.say("there is nothing of it")
     elif as_json:

@@ -140,8 +140,10 @@ def _store(day: DayContext, episode: Episode, *, by_clock: bool) -> Episode:
 
 
 def _is_known(day: DayContext, one: Said, episode: Episode) -> bool:
-    """Whether a client sent it before."""
+    """Whether a client sent it before; what was forgotten since is not stored again."""
     episodes = day.folder.ledger.episodes
+    if episodes.was_forgotten(episode):
+        return True
     if not one.now:
         return bool(episodes.repeats(episode))
     if episode.message_id is None:

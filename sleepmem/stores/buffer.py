@@ -367,18 +367,22 @@ class Buffer:
         """Delete the index with its files; it is laid anew from the vectors, as it is used.
 
         Raises:
-            FolderError: another process has it.
+            FolderError: another process has it, its server does not answer, or none was given.
         """
         if self._index is None:
-            return
+            raise FolderError(
+                "the index of this memory is on a Chroma server, which keeps texts; open the "
+                "memory with it (chroma_client=...) to forget."
+            )
         names = [self._name(place, owner) for owner in namespaces for place in Place]
         with self._lock:
             try:
                 with self._index.writing():
                     self._index.erase(names)
-            except IndexElsewhere as error:
+            except IndexFault as error:
                 raise FolderError(
-                    f"the index has what is to be forgotten, and {error}. Close that first."
+                    f"the index has what is to be forgotten, and cannot be deleted: {error}. "
+                    "Close what holds it, or start its server, and forget again."
                 ) from error
             self._vectors.lost()
 

@@ -87,6 +87,7 @@ class Database:
                 self._check_is_ours()
                 self.db.execute("PRAGMA journal_mode=WAL")
                 self.db.execute("PRAGMA synchronous=FULL")
+                self.db.execute("PRAGMA secure_delete=ON")
                 if migrations.pending(self.db):
                     # First: whoever is killed in between leaves a file that is known as ours.
                     self.db.execute(f"PRAGMA application_id={APPLICATION_ID}")
@@ -158,7 +159,7 @@ class Database:
         if truncated[0]:
             raise FolderError(
                 f"what was forgotten lies in {self.path}-wal still: another process reads it. "
-                "Close that, and forget once more."
+                "Close that, and open the memory again, or call memory.reconcile()."
             )
 
     def close(self) -> None:
@@ -254,6 +255,8 @@ class Database:
 def compact_checkpoints(path: Path, going_on: Sequence[str]) -> None:
     """Delete the checkpoints of all nights but these, down to the bytes (LangGraph's SqliteSaver).
 
+    A file that cannot be used goes, when no night goes on.
+
     Raises:
         FolderError: another process has the file open.
     """
@@ -268,9 +271,19 @@ def compact_checkpoints(path: Path, going_on: Sequence[str]) -> None:
                     [kept],
                 )
             db.execute("VACUUM")
-            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            truncated = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     except sqlite3.DatabaseError as error:
-        raise in_words(path, error) from error
+        if going_on:
+            raise in_words(path, error) from error
+        # Damaged, or another program's: nobody goes on with it.
+        for end in ("", "-wal", "-shm"):
+            path.with_name(path.name + end).unlink(missing_ok=True)
+        return
+    if truncated[0]:
+        raise FolderError(
+            f"what was forgotten may lie in {path}-wal still: another process reads it. Close "
+            "that, and open the memory again, or call memory.reconcile()."
+        )
 
 
 def fetched(

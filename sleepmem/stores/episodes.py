@@ -411,6 +411,21 @@ class Episodes:
                 faults.append(f"episode {episode_id} is said to be {claim}. {RESTORE}")
         return faults
 
+    def ids(self, namespace: Namespace) -> set[str]:
+        """Of everything that was ever stored of the owner, what cannot be read included."""
+        sql = "SELECT id FROM episodes WHERE namespace = ?"
+        return {row["id"] for row in self._database.rows(sql, namespace_key(namespace))}
+
+    def was_forgotten(self, episode: Episode) -> bool:
+        """Whether its message is one of those that were forgotten."""
+        rows = self._database.rows(
+            "SELECT 1 FROM forgotten WHERE namespace = ? AND thread = ? AND id = ?",
+            namespace_key(episode.namespace),
+            episode.thread or "",
+            episode.message_id,
+        )
+        return bool(rows)
+
     def places(self) -> list[tuple[int, str]]:
         """Every episode's row and id."""
         rows = self._database.rows("SELECT rowid, id FROM episodes ORDER BY rowid")

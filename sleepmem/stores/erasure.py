@@ -8,14 +8,24 @@ to the buffer. Nights rehearse what earlier ones taught, so every later one has 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sleepmem.errors import EpisodeError
-from sleepmem.records import Episode, Expert, Namespace, Receipt, check_day, namespace_key
+from sleepmem.records import (
+    USER,
+    Episode,
+    Expert,
+    Namespace,
+    Receipt,
+    check_day,
+    namespace_key,
+)
 from sleepmem.stores.ledger import Ledger
 from sleepmem.stores.schema import MOST_DIGEST, digest, stored_of
+from sleepmem.text.heads import SURELY_ASKS
+from sleepmem.text.pieces import sentences
 from sleepmem.text.prompts import line_of, memory_line
 from sleepmem.text.rarity import commonness
 from sleepmem.text.terms import terms
@@ -25,89 +35,99 @@ if TYPE_CHECKING:
 
 # Share of texts at large that have a word which tells nothing of what was forgotten.
 _COMMON = 1e-3
-# What is derived from episodes and may quote them: the columns with text, by table.
+# Terms from which a text is found as a part of another; a shorter one as the whole of it.
+_PART = 3
+# What is derived from episodes and may quote them: the columns with text or ids, by table.
 _DERIVED = {
-    "probes": ("question", "answer", "stale", "context"),
+    "probes": ("question", "answer", "stale", "context", "episode_id", "sources"),
     "dreams": ("text", "question", "answer", "episodes"),
     "gate_examples": ("example",),
     "gates": ("gate",),
     "retrievals": ("question", "episodes"),
 }
 # What is made of an episode, by the column that names it.
-_MADE_OF = (
-    ("notes", "episode_id"),
-    ("probes", "episode_id"),
-    ("pieces", "episode"),
-    ("corrected", "episode_id"),
-)
+_MADE_OF = (("notes", "episode_id"), ("pieces", "episode"), ("corrected", "episode_id"))
 _LISTED = "(SELECT value FROM json_each(?))"
+# What an event says of whose and of which turn it is; whose turn a message began is kept.
+_OF_TURNS = {"namespace", "thread", "message_id", "kind"}
 
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
     """What is to be forgotten of an owner, and what that costs.
 
-    episodes   with those that say the same in the same words
-    quoting    episodes that quote one of them, as an answer of the agent does; they go, too
-    experts    that may have seen them, in the order of their nights; none keeps its files
+    episodes    with those that say the same in the same words
+    quoting     episodes that quote one of them, as an answer of the agent does; they go, too
+    unreadable  ids of such as cannot be read
+    experts     that may have seen them, in the order of their nights; none keeps its files
     """
 
     namespace: Namespace
     episodes: tuple[Episode, ...]
     quoting: tuple[Episode, ...]
+    unreadable: tuple[str, ...]
     experts: tuple[Expert, ...]
 
     @property
+    def all(self) -> list[Episode]:
+        return [*self.episodes, *self.quoting]
+
+    @property
     def ids(self) -> list[str]:
-        return [episode.id for episode in (*self.episodes, *self.quoting)]
+        return [*(episode.id for episode in self.all), *self.unreadable]
 
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """What goes, or went, and the receipt; None of what was only planned."""
+    """What goes, or went, and the receipt; None of what was only planned, or of nothing."""
 
     erasure: Erasure
     receipt: Receipt | None
 
 
-def chosen(  # noqa: PLR0913 - the ways to choose
-    ledger: Ledger,
-    namespace: Namespace,
-    *,
-    episodes: Sequence[str],
-    notes: Sequence[str],
-    about: Sequence[str] | None,
-    before: str,
-    everything: bool,
+class Choice(NamedTuple):
+    """What an owner chooses to be forgotten: see `SleepMemory.forget`.
+
+    about   ids of what was found, or None when nothing was asked for
+    """
+
+    episodes: Sequence[str] = ()
+    notes: Sequence[str] = ()
+    about: Sequence[str] | None = None
+    before: str = ""
+    everything: bool = False
+
+
+def chosen(
+    ledger: Ledger, namespace: Namespace, *, choice: Choice
 ) -> tuple[dict[str, Any], list[str]]:
     """How it was chosen, for the receipt, and the ids of the owner's episodes.
-
-    Args:
-        about: ids of what was found, or None when nothing was asked for.
 
     Raises:
         EpisodeError: nothing is chosen, or something that is not there.
     """
     every = {episode.id: episode for episode in ledger.episodes.all(namespace)}
+    known = ledger.episodes.ids(namespace)
     asked: dict[str, Any] = {}
     ids: list[str] = []
-    if everything:
+    if choice.everything:
         asked["everything"] = True
-        ids += every
-    if episodes:
-        asked["episodes"] = len(episodes)
-        ids += _there(episodes, every, what="episode")
-    if notes:
-        asked["notes"] = len(notes)
+        ids += known
+    if choice.episodes:
+        asked["episodes"] = len(choice.episodes)
+        ids += _there(choice.episodes, known, what="episode")
+    if choice.notes:
+        asked["notes"] = len(choice.notes)
         drawn = {note.id: note.episode_id for note in ledger.notes.of(namespace, every)}
-        ids += map(drawn.__getitem__, _there(notes, drawn, what="note"))
-    if about is not None:
-        ids += about
-    if before:
-        day = check_day(before).isoformat()
+        ids += map(drawn.__getitem__, _there(choice.notes, drawn, what="note"))
+    if choice.about is not None:
+        asked["about"] = len(choice.about)
+        ids += choice.about
+    if choice.before:
+        day = check_day(choice.before).isoformat()
         asked["before"] = day
         ids += [one.id for one in every.values() if one.date < day]
-    if not asked and about is None:
+    if not asked:
         raise EpisodeError(
             "nothing was chosen to be forgotten; pass episodes, notes, about, before or "
             "everything=True."
@@ -127,31 +147,39 @@ def _there(ids: Sequence[str], known: Collection[str], *, what: str) -> Sequence
 
 def planned(ledger: Ledger, namespace: Namespace, *, episode_ids: Iterable[str]) -> Erasure:
     """What goes when these episodes go."""
-    wanted = ledger.episodes.saying_the_same(namespace, episode_ids)
+    asked_for = set(episode_ids)
+    wanted = ledger.episodes.saying_the_same(namespace, asked_for)
     gone: list[Episode] = []
     left: list[Episode] = []
     for episode in ledger.episodes.all(namespace):
         (gone if episode.id in wanted else left).append(episode)
-    only = _told_by_them_alone(gone, left)
-    quoting = []
-    for episode in left:
-        told = " ".join(filter(None, (episode.answers, ledger.episodes.outcome(episode.id))))
-        if not only.isdisjoint(terms(told)):
-            quoting.append(episode)
-    whole = [*gone, *quoting]
-    return Erasure(namespace, tuple(gone), tuple(quoting), tuple(_seeing(ledger, namespace, whole)))
+
+    # Who quotes it is quoted in turn.
+    quoting: list[Episode] = []
+    while found := _quoting(ledger, [*gone, *quoting], left):
+        quoting += found
+        left = [episode for episode in left if episode not in found]
+    unreadable = asked_for - {episode.id for episode in gone}
+    traces = _traces(ledger, namespace, [*gone, *quoting], left=left, ids=unreadable)
+    experts = _seeing(ledger, namespace, traces)
+    return Erasure(
+        namespace, tuple(gone), tuple(quoting), tuple(sorted(unreadable)), tuple(experts)
+    )
 
 
 def erase(ledger: Ledger, erasure: Erasure) -> dict[str, int]:
     """Delete it from the ledger, in one transaction; returns the rows that went, by table."""
     namespace, key = erasure.namespace, namespace_key(erasure.namespace)
-    traces, listed = _traces(ledger, erasure), json.dumps(erasure.ids)
-    gone = {expert.name for expert in erasure.experts}
-    of_owner = ledger.lineage.experts(namespace, live=False)
+    ids = set(erasure.ids)
+    left = [one for one in ledger.episodes.all(namespace) if one.id not in ids]
+    traces = _traces(ledger, namespace, erasure.all, left=left, ids=erasure.unreadable)
+    listed = json.dumps(erasure.ids)
+    removed = {"experts": len(erasure.experts), "gates": 0, "gate_examples": 0}
     with ledger.database.write() as db:
         # 1. Experts, with what was fitted to them; what they held goes back to the buffer.
-        ledger.lineage.rollback(namespace, [o.night_id for o in of_owner if o.name not in gone])
-        removed = {"experts": len(gone), "gates": 0, "gate_examples": 0}
+        if erasure.experts:
+            of_owner = ledger.lineage.experts(namespace, live=False)
+            ledger.lineage.rollback(namespace, _staying(of_owner, erasure.experts))
         for expert in erasure.experts:
             _delete(db, "experts WHERE name = ?", expert.name)
             for table in ("gates", "gate_examples"):
@@ -162,81 +190,129 @@ def erase(ledger: Ledger, erasure: Erasure) -> dict[str, int]:
             count = _delete_quoting(db, table, key, columns=columns, traces=traces)
             removed[table] = removed.get(table, 0) + count
         for table, column in _MADE_OF:
-            count = _delete(db, f"{table} WHERE {column} IN {_LISTED}", listed)
-            removed[table] = removed.get(table, 0) + count
+            removed[table] = _delete(db, f"{table} WHERE {column} IN {_LISTED}", listed)
         # The questions that the weights answer are compared with what is left of them.
         _delete(db, "pieces WHERE episode IS NULL AND namespace = ?", key)
         sql = "INSERT INTO learned_anew VALUES (?, 1) ON CONFLICT DO UPDATE SET change = change + 1"
         db.execute(sql, [key])
-        removed["events"] = _delete_events(db, traces)
+        removed["events"] = _delete_events(db, namespace, traces)
 
-        # 3. The episodes.
+        # 3. The episodes. A message that is handed over again is known as one that was forgotten.
         for row in list(db.query(f"SELECT * FROM episodes WHERE id IN {_LISTED}", [listed])):
             sql = (
                 "UPDATE tallies SET episodes = episodes - 1, "
                 f"digests = (digests - ?) & {MOST_DIGEST} WHERE namespace = ?"
             )
             db.conn.execute(sql, [digest(stored_of(row)), key])
+            if row["message_id"] is not None:
+                told = {"namespace": key, "thread": row["thread"] or "", "id": row["message_id"]}
+                db.table("forgotten").insert(told, ignore=True)
         removed["episodes"] = _delete(db, f"episodes WHERE id IN {_LISTED}", listed)
+        # The next episodes get the rows of those that went last.
+        db.execute(
+            "UPDATE nights SET upto = min(upto, (SELECT coalesce(max(rowid), 0) FROM episodes))"
+        )
+        db.execute("UPDATE folder SET unclean = 1")
     return removed
 
 
 class _Traces(NamedTuple):
-    """What tells that a text is about what goes: ids, memory lines, and rare terms of it alone."""
+    """What tells that a text is about what goes.
+
+    ids     of episodes
+    lines   as memories are shown
+    said    whole texts and sentences, as their terms
+    parts   of these, such as tell what they are from within another text
+    only    rare terms that nothing which stays has
+    """
 
     ids: Collection[str]
     lines: Collection[str]
+    said: Collection[str]
+    parts: Collection[str]
     only: Collection[str]
 
-    def are_in(self, text: str) -> bool:
-        if any(one in text for one in self.ids):
-            return True
-        if any(line in text or json.dumps(line)[1:-1] in text for line in self.lines):
-            return True
-        return not set(self.only).isdisjoint(terms(text))
+    def are_in(self, texts: Iterable[str]) -> bool:
+        for text in texts:
+            if text in self.ids or text in self.lines:
+                return True
+            read = terms(text)
+            whole = " ".join(read)
+            if whole in self.said or not set(self.only).isdisjoint(read):
+                return True
+            if any(part in f" {whole} " for part in self.parts):
+                return True
+        return False
 
 
-def _traces(ledger: Ledger, erasure: Erasure) -> _Traces:
-    gone, ids = [*erasure.episodes, *erasure.quoting], erasure.ids
-    left = [one for one in ledger.episodes.all(erasure.namespace) if one.id not in ids]
-    probes = [one for one in ledger.nights.of(erasure.namespace) if one.episode_id in ids]
-    asked = " ".join(f"{one.question} {one.answer}" for one in probes)
-    lines = _lines(ledger, erasure.namespace, gone)
-    return _Traces(ids, lines, _told_by_them_alone(gone, left, beside=asked))
-
-
-def _seeing(ledger: Ledger, namespace: Namespace, episodes: Sequence[Episode]) -> list[Expert]:
-    """Experts of the first night that asked about one of these, or read it, and of all later."""
-    ids, nights = {episode.id for episode in episodes}, set()
-    lines = _lines(ledger, namespace, episodes)
-    for probe in ledger.nights.of(namespace):
-        is_about = not ids.isdisjoint([probe.episode_id, *probe.sources])
-        if is_about or not lines.isdisjoint(probe.context):
-            nights.add(probe.night_id)
-    numbers = ledger.nights.numbers()
-    if not nights:
-        return []
-    first = min(numbers[night] for night in nights)
-    experts = ledger.lineage.experts(namespace, live=False)
-    return [expert for expert in experts if numbers[expert.night_id] >= first]
-
-
-def _lines(ledger: Ledger, namespace: Namespace, episodes: Sequence[Episode]) -> set[str]:
-    """The memory lines that stand for them in the context of a probe."""
-    lines = {line_of(episode) for episode in episodes}
-    dates = {episode.id: episode.date for episode in episodes}
+def _traces(
+    ledger: Ledger,
+    namespace: Namespace,
+    gone: Sequence[Episode],
+    *,
+    left: Iterable[Episode],
+    ids: Iterable[str] = (),
+) -> _Traces:
+    dates = {episode.id: episode.date for episode in gone}
+    texts = [text for episode in gone for text in (episode.text, *sentences(episode.text))]
+    lines = {line_of(episode) for episode in gone}
     for note in ledger.notes.of(namespace, dates):
-        lines.add(memory_line(dates[note.episode_id], note.text))
-    return lines
+        if note.text:
+            lines.add(memory_line(dates[note.episode_id], note.text))
+            texts.append(note.text)
+    said = {" ".join(terms(text)) for text in texts} - {""}
+    told = {term for text in texts for term in terms(text)}
+    known: set[str] = set()
+    for episode in left:
+        known.update(terms(episode.text))
+    only = {term for term in told - known if commonness(term) < _COMMON}
+    parts = [f" {one} " for one in said if one.count(" ") >= _PART - 1]
+    return _Traces({*dates, *ids}, lines, said, parts, only)
 
 
-def _told_by_them_alone(
-    gone: Iterable[Episode], left: Iterable[Episode], *, beside: str = ""
-) -> set[str]:
-    """Rare terms of what goes that nothing that stays has: where they stand, it is quoted."""
-    told = {term for episode in gone for term in terms(episode.whole)} | set(terms(beside))
-    known = {term for episode in left for term in terms(episode.text)}
-    return {term for term in told - known if commonness(term) < _COMMON}
+def _quoting(ledger: Ledger, gone: Sequence[Episode], left: Sequence[Episode]) -> list[Episode]:
+    """Of what is left, answers that quote it, and what asks about it or others told of it."""
+    if not gone:
+        return []
+    asking = ledger.episodes.asking(episode.id for episode in left)
+    telling: list[Episode] = []
+    others: list[Episode] = []
+    for episode in left:
+        tells = episode.source == USER and asking[episode.id] < SURELY_ASKS
+        (telling if tells else others).append(episode)
+    traces = _traces(ledger, gone[0].namespace, gone, left=telling)
+    found = []
+    for episode in left:
+        beside = [episode.answers or "", ledger.episodes.outcome(episode.id) or ""]
+        if episode in others:
+            beside.append(episode.text)
+        if traces.are_in(filter(None, beside)):
+            found.append(episode)
+    return found
+
+
+def _seeing(ledger: Ledger, namespace: Namespace, traces: _Traces) -> list[Expert]:
+    """Experts of the first night that asked about it, or read it, and of all later ones."""
+    numbers = ledger.nights.numbers()
+    nights = []
+    for probe in ledger.nights.of(namespace):
+        asked = (probe.question, probe.answer, probe.stale, probe.episode_id)
+        if traces.are_in(filter(None, (*asked, *probe.sources, *probe.context))):
+            nights.append(numbers[probe.night_id])
+    first = min(nights, default=None)
+    experts = ledger.lineage.experts(namespace, live=False)
+    return [one for one in experts if first is not None and numbers[one.night_id] >= first]
+
+
+def _staying(experts: Sequence[Expert], gone: Sequence[Expert]) -> list[str]:
+    """Nights whose experts are live then: those that are, and what a deleted one had absorbed."""
+    names = {expert.name for expert in gone}
+    absorbed = {name for expert in gone for name in expert.lineage}
+    nights = []
+    for expert in experts:
+        if expert.name not in names and (expert.live or expert.name in absorbed):
+            nights.append(expert.night_id)
+    return nights
 
 
 def _delete_quoting(
@@ -246,18 +322,46 @@ def _delete_quoting(
     gone = []
     sql = f"SELECT rowid AS place, {', '.join(columns)} FROM {table} WHERE namespace = ?"
     for row in list(db.query(sql, [key])):
-        text = "\n".join(str(row[column]) for column in columns if row[column])
-        if traces.are_in(text):
+        if any(traces.are_in(_texts(row[column])) for column in columns if row[column]):
             gone.append(row["place"])
     return _delete(db, f"{table} WHERE rowid IN {_LISTED}", json.dumps(gone))
 
 
-def _delete_events(db: sqlite_utils.Database, traces: _Traces) -> int:
+def _delete_events(db: sqlite_utils.Database, namespace: Namespace, traces: _Traces) -> int:
+    """Events of the owner, or of nobody, whose words are about it."""
     gone = []
     for row in list(db.query("SELECT id, detail FROM events")):
-        if traces.are_in(row["detail"]):
+        detail = json.loads(row["detail"])
+        whose = detail.get("namespace")
+        is_own = whose in (None, list(namespace), namespace_key(namespace))
+        words = {name: value for name, value in detail.items() if name not in _OF_TURNS}
+        if is_own and traces.are_in(_texts(json.dumps(words))):
             gone.append(row["id"])
     return _delete(db, f"events WHERE id IN {_LISTED}", json.dumps(gone))
+
+
+def _texts(written: Any) -> Iterator[str]:
+    """The texts in a column: itself, or those that its JSON holds."""
+    if not isinstance(written, str):
+        return
+    try:
+        value = json.loads(written)
+    except ValueError:
+        yield written
+        return
+    yield from _strings(value if isinstance(value, dict | list) else written)
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for name, one in value.items():
+            yield name
+            yield from _strings(one)
+    elif isinstance(value, list):
+        for one in value:
+            yield from _strings(one)
 
 
 def _delete(db: sqlite_utils.Database, what: str, *values: Any) -> int:

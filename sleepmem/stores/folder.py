@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -234,8 +235,10 @@ class Folder:
             self.buffer.catch_up(namespace)
 
     def reconcile(self, *, check_experts: bool = True) -> None:
-        """Bring the folders of the experts to what the ledger says."""
+        """Bring the folders of the experts to what the ledger says; finish what was forgotten."""
         agreement.reconcile(self.ledger, experts=self.experts, check_experts=check_experts)
+        with contextlib.suppress(FolderError):  # another process has a file: `verify` tells
+            self.clean()
 
     def reconcile_index(self) -> None:
         """Bring vectors and index to what the ledger says."""
@@ -267,23 +270,28 @@ class Folder:
 
     def forget(
         self, erasure: Erasure, *, asked: Mapping[str, Any], proof: Mapping[str, int]
-    ) -> Receipt:
+    ) -> Receipt | None:
         """Delete what is planned, with all that was made of it, down to the bytes of the files.
+
+        What an earlier forgetting left in files, when it was cut short, goes along. To be called
+        while no night of the owner runs (`night`).
 
         Args:
             erasure: see `planned`.
             asked: how it was chosen, for the receipt.
             proof: closed-book answers before and after, for the receipt.
 
+        Returns:
+            The receipt; None when there was nothing.
+
         Raises:
-            FolderLocked: a night of this owner runs.
-            FolderError: read only, or another process has a file open; what it kept from being
-                written anew is said, and forgetting once more does the rest.
+            FolderError: another process has a file open; what it kept from being written anew is
+                said; the next opening without that process, or `reconcile`, does the rest.
         """
-        owner = erasure.namespace
-        with self.night(owner):
+        owner, receipt = erasure.namespace, None
+        if erasure.ids:
             # First what another process may forbid; nothing is deleted then.
-            self.buffer.erase(self.ledger.episodes.namespaces())
+            self._erase_index()
             before = {one.id for one in self.ledger.episodes.buffered(owner)}
             with self.ledger.database.write():
                 self._give_up_night(owner)
@@ -298,9 +306,42 @@ class Folder:
                     returned=len(after - before),
                     proof=proof,
                 )
-            self.reconcile(check_experts=False)
-            self._compact()
+            agreement.reconcile(self.ledger, experts=self.experts, check_experts=False)
+        self.clean()
         return receipt
+
+    def _erase_index(self) -> None:
+        self.buffer.erase(self.ledger.episodes.namespaces())
+        if self._on_server.exists():
+            # What files of an index had, before there was a server.
+            for folder in self.path.glob("chroma*"):
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def clean(self) -> None:
+        """Write the files anew that may have bytes of what was forgotten, if there are such.
+
+        Raises:
+            FolderError: another process has one open.
+        """
+        if not self.ledger.is_unclean:
+            return
+        # Between the deletion and now somebody may have laid what was read before.
+        self._erase_index()
+        places = self.ledger.episodes.places()
+        self.ledger.database.compact()
+        # SQLite may give rows other places, by which the full-text index knows them.
+        if self.ledger.episodes.places() != places:
+            self.ledger.episodes.index_words_anew()
+        checkpoints = self.path / mark.CHECKPOINTS
+        if checkpoints.exists():
+            going_on = map(self.ledger.nights.unfinished, self.ledger.nights.owners())
+            compact_checkpoints(checkpoints, list(filter(None, going_on)))
+        for leftover in self.path.glob("*.set-aside*"):
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)
+        self.ledger.is_clean()
 
     def _give_up_night(self, owner: Namespace) -> None:
         """End an interrupted night, which may know what is forgotten."""
@@ -311,20 +352,6 @@ class Folder:
             number = nights.numbers()[night_id]
             nights.finish(NightReport(night_id, owner, Verdict.FAILED, reason, number=number))
 
-    def _compact(self) -> None:
-        """Write the files anew that had what is forgotten; what was set aside of them goes."""
-        places = self.ledger.episodes.places()
-        self.ledger.database.compact()
-        # SQLite may give rows other places, by which the full-text index knows them.
-        if self.ledger.episodes.places() != places:
-            self.ledger.episodes.index_words_anew()
-        checkpoints = self.path / mark.CHECKPOINTS
-        if checkpoints.exists():
-            going_on = [self.ledger.nights.unfinished(one) for one in self.ledger.nights.owners()]
-            compact_checkpoints(checkpoints, [night for night in going_on if night])
-        for leftover in self.path.glob("*.set-aside*"):
-            leftover.unlink(missing_ok=True)
-
     def verify(self) -> list[str]:
         """What does not agree, one sentence each; empty when all is sound.
 
@@ -332,6 +359,11 @@ class Folder:
         read only, nor beside the process that has it.
         """
         faults = agreement.faults(self.ledger, experts=self.experts)
+        if self.ledger.is_unclean:
+            faults.append(
+                "files of the folder may have bytes of what was forgotten still: it was cut short, "
+                "or another process had them open. Close that, and call `memory.reconcile()`."
+            )
         try:
             faults += self.buffer.faults(self.ledger.episodes.namespaces())
         except LedgerError as error:

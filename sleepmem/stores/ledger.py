@@ -93,6 +93,16 @@ class Ledger:
         return {one: text for one, text in found.items() if one in wanted}
 
     @property
+    def is_unclean(self) -> bool:
+        """Whether files may have bytes of what was forgotten."""
+        return bool(self._of_folder("unclean"))
+
+    def is_clean(self) -> None:
+        """Nothing of what was forgotten is left in a file."""
+        with self.database.write() as db:
+            db.execute("UPDATE folder SET unclean = 0")
+
+    @property
     def embeddings(self) -> str | None:
         """What the embeddings of the index are known by, JSON; None before the first."""
         return self._of_folder("embeddings")

@@ -54,6 +54,7 @@ class Receipts:
                 "sha256": receipt.sha256,
             }
             db.table("receipts").insert(row)
+            db.execute("UPDATE folder SET last_receipt = ?", [receipt.sha256])
         return receipt
 
     def all(self) -> list[Receipt]:
@@ -81,6 +82,9 @@ class Receipts:
                     f"rows were changed or deleted by hand. {RESTORE}"
                 )
             previous = row["sha256"]
+        ((last,),) = self._database.rows("SELECT coalesce(last_receipt, '') FROM folder")
+        if last != previous:
+            faults.append(f"receipts were deleted after receipt {len(rows)}. {RESTORE}")
         return faults
 
 

@@ -450,6 +450,17 @@ def keep_receipts(db: Database) -> None:
     )
 
 
+@migrations()
+def finish_forgetting(db: Database) -> None:
+    # Messages whose episodes were forgotten: handed over again, they are not stored again.
+    db.table("forgotten").create(
+        {"namespace": str, "thread": str, "id": str}, pk=("namespace", "thread", "id")
+    )
+    # 1 while files may have bytes of what was forgotten; number and hash of the last receipt.
+    db.table("folder").add_column("unclean", int, not_null_default=0)
+    db.table("folder").add_column("last_receipt", str)
+
+
 def stored_of(row: Any) -> str:
     """What is digested of an episode's row: all that no night and nobody later changes."""
     return json.dumps([row[column] for column in _STORED], default=repr)

@@ -181,11 +181,12 @@ class Words:
     def _count(self, namespace: Namespace, words: Sequence[str]) -> tuple[int, Mapping[str, Count]]:
         """How many episodes an owner has, and how many of them have each word.
 
-        A word's count is remembered until there are twice as many.
+        A word's count is remembered until there are twice as many, or fewer.
         """
         total = self._number_of(namespace)
         known = self._counts.setdefault(namespace, {})
-        if total > 2 * self._counted_at.get(namespace, 0):
+        counted_at = self._counted_at.get(namespace, 0)
+        if total > 2 * counted_at or total < counted_at:
             known.clear()
             self._counted_at[namespace] = total
         new = [word for word in words if not known.get(word, Count()).told]

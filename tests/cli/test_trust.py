@@ -39,7 +39,7 @@ def test_forget_lists_asks_and_gives_a_receipt(folder: str) -> None:
 
 def test_everything_goes_without_a_question_when_told_so(folder: str) -> None:
     done = run(app, ["forget", folder, "--everything", "--yes", "--json", *ALICE])
-    assert json.loads(done.stdout)["asked"] == {"everything": True}
+    assert json.loads(done.stdout)["asked"] == {"episodes": 1}
     assert told(folder) == []
     assert run(app, ["forget", folder, "--everything", *ALICE]).exit_code == 1  # nobody is known
 

@@ -1,9 +1,11 @@
 """What is forgotten is gone: from the ledger, the weights, the files, down to the bytes."""
 
 import json
+import sqlite3
 
 import pytest
 from _nights import ALICE, LEVELS, buffered, watched
+from langchain_core.messages import AIMessage, HumanMessage
 
 from sleepmem import EpisodeError, ExpertError, FolderError, FolderLocked
 from sleepmem.records import View
@@ -76,7 +78,7 @@ def test_a_receipt_says_what_was_done_without_a_word_of_it(opened, by_hand):
     assert receipt.proof["asked"] == 3
     assert receipt.proof["after"] <= receipt.proof["before"] <= 3
     assert "xyzzy" not in json.dumps(receipt.as_dict())
-    second = memory.forget(ALICE, about="whale 3").receipt
+    second = memory.forget(ALICE, about="Which whale did Mara see, whale 3?").receipt
     assert second.previous == receipt.sha256
     assert "whale" not in json.dumps(second.as_dict())
     assert memory.receipts() == [receipt, second]
@@ -84,6 +86,10 @@ def test_a_receipt_says_what_was_done_without_a_word_of_it(opened, by_hand):
     with memory.ledger.database.write() as db:
         db.execute("UPDATE receipts SET returned = 0 WHERE number = 1")
     assert "receipt 1 is not what was written" in memory.verify()[0]
+    with memory.ledger.database.write() as db:
+        db.execute("DELETE FROM receipts WHERE number = 2")
+        db.execute("UPDATE receipts SET returned = ? WHERE number = 1", [receipt.returned])
+    assert any("receipts were deleted after receipt 1" in fault for fault in memory.verify())
 
 
 def test_a_dry_run_tells_what_would_go_and_changes_nothing(opened, by_hand):
@@ -180,3 +186,95 @@ def test_nothing_is_forgotten_while_a_night_runs_or_the_folder_is_read_only(open
         pytest.raises(FolderError, match="read only"),
     ):
         reading.forget(ALICE, episodes=[secret])
+
+
+def test_what_was_rolled_back_stays_so_and_nothing_is_forgotten_by_nothing(opened, by_hand):
+    memory = opened()
+    learned(memory)
+    memory.rollback(ALICE, ["night-0001"])
+    new = told(memory, 8, "Zorin is 7.")
+    memory.forget(ALICE, episodes=[new])
+    assert [one.night_id for one in memory.ledger.lineage.experts(ALICE)] == ["night-0001"]
+    assert memory.forget(ALICE, before="2001-01-01").receipt is None
+    assert len(memory.receipts()) == 1
+
+
+def test_a_damaged_expert_keeps_nothing_from_being_forgotten(opened, by_hand):
+    memory = opened()
+    secret = told(memory, 1, SECRET)
+    watched(memory)
+    for file in (memory.folder / "experts").rglob("*.safetensors"):
+        file.write_bytes(b"damaged")
+    memory = opened_again(memory)
+    receipt = memory.forget(ALICE, episodes=[secret]).receipt
+    assert receipt.proof == {}
+    assert memory.ledger.episodes.count(ALICE) == 0
+    memory.close()
+
+
+def opened_again(memory):
+    memory.close()
+    return type(memory).open(memory.folder, check_experts=False)
+
+
+def test_a_message_that_was_forgotten_is_not_stored_by_the_next_turn(opened, by_hand):
+    memory = opened()
+    talk = [HumanMessage(SECRET, id="m1"), AIMessage("Noted.", id="m2")]
+    memory.observe_messages(ALICE, talk, thread="t")
+    (one,) = memory.ledger.episodes.all(ALICE)
+    memory.forget(ALICE, episodes=[one.id])
+    talk.append(HumanMessage("It rains in Brenport today.", id="m3"))
+    memory.observe_messages(ALICE, talk, thread="t")
+    texts = [episode.text for episode in memory.ledger.episodes.all(ALICE)]
+    assert texts == ["It rains in Brenport today."]
+    assert bytes_with(memory, "xyzzy") == []
+
+
+def test_common_words_are_found_where_they_are_quoted_word_for_word(opened, by_hand):
+    memory = opened()
+    plain = "I have cancer and I am pregnant."
+    memory.recall(ALICE, plain)  # as every turn does, which logs it
+    one = told(memory, 1, plain)
+    other = told(memory, 2, "I am well and I have a cat.")
+    memory.forget(ALICE, episodes=[one])
+    assert bytes_with(memory, "pregnant") == []
+    assert [episode.id for episode in memory.ledger.episodes.all(ALICE)] == [other]
+
+
+def test_who_quotes_is_quoted_in_turn_and_questions_are_no_other_source(opened, by_hand):
+    memory = opened()
+    secret = told(memory, 1, SECRET)
+    told(memory, 2, "Is it 555-0199-xyzzy that is Ottilie's number?")
+    memory.observe(ALICE, "The note says 555-0199-xyzzy in the drawer.", source="tool:files")
+    memory.observe(ALICE, "Yes.", answers="Is it in the drawer that says 555-0199-xyzzy?")
+    memory.forget(ALICE, episodes=[secret])
+    assert memory.ledger.episodes.all(ALICE) == []
+    assert bytes_with(memory, "xyzzy") == []
+
+
+def test_what_a_reader_kept_from_being_written_anew_is_finished_later(opened, by_hand):
+    memory = opened()
+    secret = told(memory, 1, SECRET)
+    watched(memory)
+    reader = sqlite3.connect(memory.ledger.path)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM episodes").fetchone()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sleepmem.stores.database.BUSY_SECONDS", 0)
+        with pytest.raises(FolderError):
+            memory.forget(ALICE, episodes=[secret])
+    assert any("bytes of what was forgotten" in fault for fault in memory.verify())
+    reader.close()
+    memory.reconcile()
+    assert memory.verify() == []
+    assert bytes_with(memory, "xyzzy") == []
+
+
+def test_an_index_on_a_server_that_is_not_here_is_no_place_to_forget(opened, by_hand):
+    memory = opened()
+    secret = told(memory, 1, SECRET)
+    (memory.folder / "index.server").touch()
+    memory = opened()
+    with pytest.raises(FolderError, match="chroma_client"):
+        memory.forget(ALICE, episodes=[secret])
+    assert memory.ledger.episodes.count(ALICE) == 1
