@@ -29,7 +29,7 @@ from sleepmem.day.namespace import DEFAULT_NAMESPACE, current_namespace
 from sleepmem.day.recall import Asked
 from sleepmem.day.safely import safely
 from sleepmem.day.state import DayContext
-from sleepmem.errors import ConfigError, EpisodeError, ExpertError, ModelError
+from sleepmem.errors import ConfigError, EpisodeError, ExpertError, SleepmemError
 from sleepmem.night.schedule import Schedule
 from sleepmem.records import (
     USER,
@@ -527,10 +527,10 @@ class SleepMemory:
             erasure = planned(self.ledger, owner, episode_ids=ids)
             proof: dict[str, int] = {}
             if erasure.experts:
-                from sleepmem.night.forgetting import proven
+                # What is damaged, or not installed, keeps nothing from being forgotten.
+                with suppress(SleepmemError), from_extra("serve", "asking what is forgotten"):
+                    from sleepmem.night.forgetting import proven
 
-                # A model or an expert that is damaged keeps nothing from being forgotten.
-                with suppress(ExpertError, ModelError):
                     proof = proven(self.local, self.ledger, experts=self.experts, erasure=erasure)
             receipt = self._opened.forget(erasure, asked=asked, proof=proof)
         return Forgotten(erasure, receipt)

@@ -25,8 +25,8 @@ def reconcile(ledger: Ledger, *, experts: ExpertFolders, check_experts: bool = T
         ledger.turns.log_event("reconcile", removed=removed)
     if not check_experts:
         return
-    for sentence in ledger.lineage.orphans().values():
-        raise ExpertError(sentence)
+    if orphans := ledger.lineage.orphans():
+        raise ExpertError(orphans[0])
     for expert in ledger.lineage.experts():
         try:
             experts.check(expert.name)

@@ -341,7 +341,7 @@ class Folder:
                 shutil.rmtree(leftover, ignore_errors=True)
             else:
                 leftover.unlink(missing_ok=True)
-        self.ledger.is_clean()
+        self.ledger.set_clean()
 
     def _give_up_night(self, owner: Namespace) -> None:
         """End an interrupted night, which may know what is forgotten."""

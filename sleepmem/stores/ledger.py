@@ -97,7 +97,7 @@ class Ledger:
         """Whether files may have bytes of what was forgotten."""
         return bool(self._of_folder("unclean"))
 
-    def is_clean(self) -> None:
+    def set_clean(self) -> None:
         """Nothing of what was forgotten is left in a file."""
         with self.database.write() as db:
             db.execute("UPDATE folder SET unclean = 0")

@@ -100,10 +100,10 @@ class Lineage:
     def faults(self) -> list[str]:
         """Experts that cannot be read, are said to be another owner's, or lost what taught them."""
         faults = unreadable(self._database.rows(_WITH_LEARNER), _as_expert)
-        return faults + list(self.orphans().values())
+        return faults + self.orphans()
 
-    def orphans(self) -> dict[str, str]:
-        """Live experts that were taught by what is not there any more, each with a sentence.
+    def orphans(self) -> list[str]:
+        """Live experts that were taught by what is not there any more, one sentence each.
 
         Nobody knows then what such an expert holds; `forget` leaves none.
         """
@@ -112,7 +112,7 @@ class Lineage:
             "JOIN probes p ON p.night_id = x.night_id WHERE x.live = 1 AND NOT EXISTS "
             "(SELECT 1 FROM episodes e WHERE e.id = p.episode_id) GROUP BY x.name"
         )
-        return {row["name"]: f"{_ORPHAN.format(**dict(row))} {_REMEDY}" for row in rows}
+        return [f"{_ORPHAN.format(**dict(row))} {_REMEDY}" for row in rows]
 
     def promote(self, expert: Expert, proof: Proof, *, absorbed: Iterable[str] = ()) -> None:
         """Make the expert live: its proven episodes belong to the weights from here on.

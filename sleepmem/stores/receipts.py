@@ -29,9 +29,9 @@ class Receipts:
     ) -> Receipt:
         """Write the next one."""
         with self._database.write() as db:
-            last = self.all()[-1:]
+            before = self.all()
             receipt = Receipt(
-                number=len(self.all()) + 1,
+                number=len(before) + 1,
                 namespace=namespace,
                 at=now(),
                 asked=dict(asked),
@@ -39,7 +39,7 @@ class Receipts:
                 experts=experts,
                 returned=returned,
                 proof=dict(proof),
-                previous=last[0].sha256 if last else "",
+                previous=before[-1].sha256 if before else "",
             )
             row = {
                 "number": receipt.number,

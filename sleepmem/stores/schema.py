@@ -456,7 +456,7 @@ def finish_forgetting(db: Database) -> None:
     db.table("forgotten").create(
         {"namespace": str, "thread": str, "id": str}, pk=("namespace", "thread", "id")
     )
-    # 1 while files may have bytes of what was forgotten; number and hash of the last receipt.
+    # 1 while files may have bytes of what was forgotten; the hash of the last receipt.
     db.table("folder").add_column("unclean", int, not_null_default=0)
     db.table("folder").add_column("last_receipt", str)
 

@@ -146,16 +146,18 @@ def test_the_embedded_model_knows_its_world_and_no_other():
     assert local.profile.memories == "system"  # as before
 
 
+MADE = verdict.Fit(
+    "m",
+    (measures.Measure("reads", Score(3, 10), 0.8, "use another"),),
+    "system",
+    {"system": Score(3, 10), "user": Score(8, 10)},
+    measures.Speeds(100.0, 10.0, 20.0),
+    1.0,
+)
+
+
 def test_the_command_says_what_to_do_and_ends_with_a_code(monkeypatch):
-    made = verdict.Fit(
-        "m",
-        (measures.Measure("reads", Score(3, 10), 0.8, "use another"),),
-        "system",
-        {"system": Score(3, 10), "user": Score(8, 10)},
-        measures.Speeds(100.0, 10.0, 20.0),
-        1.0,
-    )
-    monkeypatch.setattr(verdict, "fit", lambda local, **settings: made)
+    monkeypatch.setattr(verdict, "fit", lambda local, **settings: MADE)
     monkeypatch.setattr("sleepmem.model.local.LocalModel", lambda *_: SimpleNamespace())
     shown = CliRunner().invoke(app, ["fit", "m"])
     assert shown.exit_code == 3
@@ -175,16 +177,8 @@ def test_a_model_that_is_not_there_is_one_sentence(tmp_path):
 
 
 def test_what_fit_said_is_drawn(tmp_path):
-    made = verdict.Fit(
-        "m",
-        (measures.Measure("reads", Score(3, 10), 0.8, "use another"),),
-        "system",
-        {"system": Score(3, 10), "user": Score(8, 10)},
-        measures.Speeds(100.0, 10.0, 20.0),
-        1.0,
-    )
     file, out = tmp_path / "m.json", tmp_path / "new" / "fit.png"
-    file.write_text(json.dumps(made.as_dict()))
+    file.write_text(json.dumps(MADE.as_dict()))
     fit_main(["model=" + str(file)], out=out)
     assert out.read_bytes().startswith(b"\x89PNG")
     with pytest.raises(typer.BadParameter, match="holds nothing of"):

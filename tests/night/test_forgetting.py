@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import sys
 
 import pytest
 from _nights import ALICE, LEVELS, buffered, watched
@@ -210,6 +211,17 @@ def test_a_damaged_expert_keeps_nothing_from_being_forgotten(opened, by_hand):
     assert receipt.proof == {}
     assert memory.ledger.episodes.count(ALICE) == 0
     memory.close()
+
+
+def test_a_model_that_is_not_installed_keeps_nothing_from_being_forgotten(opened, by_hand):
+    memory = opened()
+    secret = told(memory, 1, SECRET)
+    watched(memory)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "sleepmem.night.forgetting", None)
+        receipt = memory.forget(ALICE, episodes=[secret]).receipt
+    assert receipt.proof == {}
+    assert bytes_with(memory, "xyzzy") == []
 
 
 def opened_again(memory):

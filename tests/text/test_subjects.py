@@ -12,7 +12,7 @@ from sleepmem.text.subjects import about_another, rare, subject
         ("where does mara vell live", "mara vell lives in brenport", "mara vell"),
         ("¿Dónde vive Ximena?", "Mi hermana Ximena vive en Graz.", "Ximena"),
         ("Where is Ottilie's car?", "The car of Ottilie is in Graz.", "Ottilie"),
-        ("Does Ottilie know Brenport?", "Brenport pleases Ottilie.", "Ottilie"),  # the rarer one
+        ("Does Ottilie know Brenport?", "Brenport pleases Ottilie.", "Brenport"),  # the rarer
         ("Where is it?", "It is in Graz.", ""),
         ("Where does Mara live?", "Tovin lives in Brenport.", ""),
         ("Мирела где живёт?", "Мирела живёт в Граце.", "Мирела"),
@@ -20,8 +20,7 @@ from sleepmem.text.subjects import about_another, rare, subject
     ],
 )
 def test_the_subject_is_the_rarest_that_question_and_memory_share(question, memory, name):
-    found = subject(question, memory)
-    assert found == name or {found, name} <= {"Ottilie", "Brenport"}
+    assert subject(question, memory) == name
 
 
 def test_a_question_is_asked_of_another():
