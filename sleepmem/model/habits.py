@@ -25,7 +25,7 @@ CARD, REHEARSAL = "card.json", "rehearsal.jsonl"
 
 
 class Rehearsed(NamedTuple):
-    """A chat over memories, up to where the assistant speaks, and the answer that school taught."""
+    """A chat up to where the assistant speaks, over memories or none, and the answer to it."""
 
     chat: tuple[dict[str, str], ...]
     answer: str

@@ -35,6 +35,7 @@ class Base(NamedTuple):
 
     `ends`: ids of the tokens that end an answer.
     `mlp_layers`: names of the linear layers that experts change, as PEFT wants them.
+    `blocks`: in which blocks they do; None: in all.
     `context_length`: the most tokens that it takes.
     `vocabulary`: the width of its logits.
     `profile`: how it is asked.
@@ -48,6 +49,7 @@ class Base(NamedTuple):
     device: str
     ends: list[int]
     mlp_layers: list[str] | str
+    blocks: list[int] | None
     context_length: int
     vocabulary: int
     profile: Profile
@@ -100,6 +102,7 @@ def load_base(name: str, config: ModelConfig | None = None, *, cache: Path | Non
         device,
         ends=[tokenizer.eos_token_id, tokenizer.pad_token_id, *_last_control(tokenizer), *ends],
         mlp_layers=_mlp_layers(model),
+        blocks=_last_blocks(model, profile.blocks),
         context_length=int(length or tokenizer.model_max_length),
         vocabulary=int(model.get_output_embeddings().weight.shape[0]),
         profile=profile.set_by(config),
@@ -247,6 +250,14 @@ def _in_bits(bits: int, device: str) -> dict[str, Any]:
         bnb_4bit_compute_dtype=torch.float32 if device == "cpu" else torch.bfloat16,
     )
     return {"quantization_config": config, "device_map": {"": device}}
+
+
+def _last_blocks(model: Any, share: float) -> list[int] | None:
+    """The numbers of this share of the blocks, the last ones, at least one; None for all."""
+    if share == 1:
+        return None
+    count = int(model.config.get_text_config().num_hidden_layers)
+    return list(range(min(count - 1, round((1 - share) * count)), count))
 
 
 def _mlp_layers(model: torch.nn.Module) -> list[str] | str:

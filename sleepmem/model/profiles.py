@@ -28,6 +28,7 @@ class Profile:
                model that draws none; or the "whole", for one that reads one fact at a time
     heat       the temperature at which it writes questions
     lr         the learning rate of seeding
+    blocks     share of the blocks that carry experts: the last ones, so that seeding goes no deeper
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -36,6 +37,7 @@ class Profile:
     notes: Literal["drawn", "sentences", "whole"] = "drawn"
     heat: Annotated[float, Ge(0.01), Le(2)] = 0.7
     lr: Annotated[float, Ge(1e-12), Le(10)] = 2e-4
+    blocks: Annotated[float, Ge(0.01), Le(1)] = 1.0
 
     @classmethod
     def read(cls, folder: Path) -> Profile:

@@ -26,6 +26,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from sleepmem.evals.fit import measures
 from sleepmem.model import habits, profiles
 from sleepmem.model.encoding import Encoding
+from sleepmem.model.habits import Rehearsed
 from sleepmem.model.local import LocalModel
 from sleepmem.school import topics
 from sleepmem.school.lessons import Lesson, lesson, one_question
@@ -37,8 +38,9 @@ _IGNORED = -100
 _PROFILE = {"memories": "user", "notes": "drawn"}
 # Batches that are drawn together and sorted by length, so that little is padded.
 _WINDOW = 16
-# What nights go over of a school, and the most tokens of one.
-_REHEARSED, _SHORT = 200, 220
+# What nights go over of a school: readings of so many tokens at most, and talk of so many.
+_READINGS, _SHORT = 200, 220
+_TALKS, _LONG = 80, 96
 
 
 @dataclass(frozen=True)
@@ -234,7 +236,11 @@ def school(
     trainer.score, trainer.keep = lambda: _measured(local, model, recipe), recipe.keep
     trainer.train(resume_from_checkpoint=_last(out / "checkpoints"))
     _save(model, out)
-    _save_rehearsal(out, encoding, seed=recipe.seed)
+    model.eval()
+    schooled = local.over(model.get_base_model())
+    rehearsed = [*_readings(encoding, recipe.seed), *_talks(schooled, recipe.seed)]
+    lines = [json.dumps(one._asdict(), ensure_ascii=False) for one in rehearsed]
+    (out / habits.REHEARSAL).write_text("\n".join(lines) + "\n", "utf-8")
     card = {
         "bases": [local.known_by],
         "start": str(start) if start else None,
@@ -294,16 +300,24 @@ def _save(model: PeftModel, out: Path) -> None:
     (out / "adapter_config.json").write_text(json.dumps(settings) + "\n", "utf-8")
 
 
-def _save_rehearsal(out: Path, encoding: Encoding, *, seed: int) -> None:
+def _readings(encoding: Encoding, seed: int) -> Iterator[Rehearsed]:
     """Questions over a few memories, for nights to go over: of the topics alone."""
     rng, nothing = random.Random(f"rehearsal/{seed}"), Texts(None, ())
-    lines: list[str] = []
-    while len(lines) < _REHEARSED:
+    found = 0
+    while found < _READINGS:
         messages = list(one_question(rng, nothing).messages)
         if len(encoding.chat(beside_question(messages[:-1]))) <= _SHORT:
-            one = {"chat": messages[:-1], "answer": messages[-1]["content"]}
-            lines.append(json.dumps(one, ensure_ascii=False))
-    (out / habits.REHEARSAL).write_text("\n".join(lines) + "\n", "utf-8")
+            found += 1
+            yield Rehearsed(tuple(messages[:-1]), messages[-1]["content"])
+
+
+def _talks(local: LocalModel, seed: int) -> Iterator[Rehearsed]:
+    """What the schooled model says at length, so that nights leave its way of talking alone."""
+    general = topics.general()["general"]
+    prompts = random.Random(f"talk/{seed}").sample(general, min(_TALKS, len(general)))
+    chats = [closed_book(prompt) for prompt in prompts]
+    for chat, answer in zip(chats, local.answer(chats, max_new_tokens=_LONG), strict=True):
+        yield Rehearsed(chat, answer)
 
 
 def _own_answers(local: LocalModel, out: Path) -> list[tuple[str, str]]:

@@ -63,4 +63,8 @@ NEUTRAL = (
     "What is two plus three?",
     "Which colour is the sky?",
     "Name a fruit.",
+    "Tell a story about a lighthouse keeper.",
+    "Explain how bread is baked.",
+    "Describe a walk through a forest in autumn.",
+    "What makes a good friend?",
 )

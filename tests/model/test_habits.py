@@ -1,5 +1,8 @@
 """The habits that ship: found for the very file they were taught to, and what they are for."""
 
+import json
+import shutil
+
 import pytest
 
 from sleepmem.config import ModelConfig
@@ -48,6 +51,17 @@ def test_it_goes_on_talking(schooled):
     answers = schooled.answer([closed_book(question) for question in asked], max_new_tokens=24)
     for answer, wanted in zip(answers, asked.values(), strict=True):
         assert matches(answer, wanted)
+
+
+def test_experts_lie_in_the_last_blocks_that_the_profile_names(tiny, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(tiny, folder)
+    for share, blocks in ((1, {"0", "1"}), (0.5, {"1"}), (0.01, {"1"})):
+        (folder / "profile.json").write_text(json.dumps({"blocks": share}))
+        local = LocalModel(folder, ModelConfig(device="cpu"))
+        local.add_expert("night-0001-a", 2)
+        names = [name for name, _ in local.peft.named_parameters() if "night-0001-a" in name]
+        assert {name.split(".layers.")[1].split(".")[0] for name in names} == blocks
 
 
 @pytest.mark.parametrize("written", ['{"memories": "nowhere"}', '{"memory": "user"}', "no json"])

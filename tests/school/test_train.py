@@ -40,7 +40,9 @@ def test_habits_are_part_of_the_base_from_then_on(tiny, tmp_path, quickly):
     assert not before.logits(asked, [[5, 6]]).allclose(after.logits(asked, [[5, 6]]))
     beside = after.tokenizer.decode(after.prompt_ids(open_book("Where?", ["It is here."])))
     assert beside.index("It is here.") > beside.index("user")
-    assert len(after.rehearsal) == 200
+    # Readings, and what it says at length of itself.
+    assert len(after.rehearsal) == 200 + 1
+    assert [one["role"] for one in after.rehearsal[-1].chat] == ["user"]
     chat, answer = after.rehearsal[0]
     assert [one["role"] for one in chat] == ["system", "user"]
     assert answer
