@@ -1,0 +1,36 @@
+"""Memories of mem0.
+
+`Memory.get_all()` and the platform's `MemoryClient.get_all()` and `get_memory_export()` give
+{"results": [...]} or the bare list; an entry has "id", "memory" (the text), "created_at",
+"updated_at" and owners, hash and metadata, which are not read. The TypeScript library writes
+"createdAt" and "updatedAt". Documented at docs.mem0.ai, "Export Stored Memories" and the reference
+of "Get memories".
+
+A memory was last written at "updated_at": what it says now was not known before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from sleepmem.foreign.record import Record
+from sleepmem.foreign.values import Form, Told
+
+
+def owns(entry: Mapping[str, Any]) -> bool:
+    return isinstance(entry.get("memory"), str)
+
+
+def told(entry: Record) -> Iterator[Told]:
+    """It, unless its text is empty, as mem0 gives a memory whose text is gone.
+
+    Raises:
+        EpisodeError: it is no memory.
+    """
+    text = entry.text("memory")
+    if text is None:
+        raise entry.wrong("has no memory, the field that holds the text")
+    at = entry.moment("updated_at", "updatedAt", "created_at", "createdAt")
+    if text.strip():
+        yield Told(text.strip(), at, entry.name("id"), Form.MEM0.value)
