@@ -272,13 +272,15 @@ class Note:
     """One statement that the teacher drew from an episode, clear without the rest of it.
 
     `part` is the sentence of the episode that tells it. No text says that the part tells something
-    that could not be drawn. `replaced_by` is the id of the newer note that says otherwise.
+    that could not be drawn. `replaced_by` is the id of the newer note that says otherwise,
+    `learned_in` that of the night whose expert is proven to hold it.
     """
 
     episode_id: str
     text: str
     part: str
     replaced_by: str = ""
+    learned_in: str = ""
 
     @property
     def id(self) -> str:

@@ -18,7 +18,7 @@ from sleepmem.day.ranking import MAY_BE_NEWS, WITHIN, Need, is_needed, within
 from sleepmem.day.safely import safely
 from sleepmem.day.search import Found, search
 from sleepmem.day.state import DayContext
-from sleepmem.records import Episode, Look, Namespace, Recall, View
+from sleepmem.records import Episode, Look, Namespace, Neighbour, Recall, View
 from sleepmem.stores.database import hurried
 from sleepmem.stores.episodes import in_thread
 from sleepmem.stores.rows import intact, unreadable
@@ -216,13 +216,20 @@ def _choose(day: DayContext, namespace: Namespace, asked: Asked, vector: np.ndar
     for episode in ledger.episodes.get(namespace, (one.id for one in near)):
         if not asked.has(episode):
             texts[episode.id] = episode.whole
-    buffered = [
-        one._replace(text=texts[one.id], taught_by=texts[one.id]) for one in near if one.id in texts
-    ]
 
     def similarity(text: str) -> float:
         (own,) = day.folder.buffer.embedded([text])
         return cosine(vector, own)
+
+    # Of what the weights hold in part, the rest alone is news.
+    rest = ledger.notes.rest(namespace, texts)
+    buffered = []
+    for one in near:
+        if one.id in rest:
+            part = rest[one.id]
+            buffered.append(Neighbour(one.id, part, similarity(part), part))
+        elif one.id in texts:
+            buffered.append(one._replace(text=texts[one.id], taught_by=texts[one.id]))
 
     def stale(taught: str) -> set[str]:
         first = _first_told(ledger.episodes.learned(namespace), taught) if forgotten else ""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from sleepmem.night.lessons import related
 from sleepmem.night.probing.unknown import unsaid_still
 from sleepmem.night.replay import evenly
 from sleepmem.night.state import NightContext, State, namespace_of, night_id_of
-from sleepmem.records import Expert, Kind, Namespace, Probe, View
+from sleepmem.records import Episode, Expert, Kind, Namespace, Probe, View
 from sleepmem.text.heads import SURELY_ASKS, asks
 
 
@@ -30,6 +30,30 @@ def demand(night: NightContext, namespace: Namespace) -> Mapping[str, int]:
     for decision in night.ledger.turns.retrievals(namespace, since):
         retrieved.update(decision["episodes"])
     return retrieved
+
+
+def untried(
+    night: NightContext,
+    namespace: Namespace,
+    buffered: Sequence[Episode],
+    *,
+    again: Collection[str],
+) -> list[Episode]:
+    """Of what waits, all but what several nights have taught already and no exam proved.
+
+    Only of what notes were drawn from, whose other notes are known to be held. Those of `again` are
+    tried whatever came of it.
+    """
+    taught: Counter[str] = Counter()
+    for expert in night.ledger.lineage.in_service(namespace):
+        taught.update(expert.lineage)
+    drawn = {note.episode_id for note in night.ledger.notes.of(namespace, taught)}
+    left = []
+    for episode in buffered:
+        is_tried = episode.id in drawn and taught[episode.id] >= night.config.tries
+        if episode.id in again or not is_tried:
+            left.append(episode)
+    return left
 
 
 def users_questions(night: NightContext, namespace: Namespace) -> dict[str, list[str]]:

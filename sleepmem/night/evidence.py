@@ -125,6 +125,7 @@ class _Memory:
     failed     tonight's about facts that were not
     unsaid     about what nobody told
     texts      of the episodes, by id
+    rest       of those that are held in part, what is not
     telling    of the episodes that do not surely ask
     vectors    of texts that were embedded
     """
@@ -134,6 +135,7 @@ class _Memory:
     failed: list[Probe]
     unsaid: list[Probe]
     texts: Mapping[str, str]
+    rest: Mapping[str, str]
     telling: Sequence[str]
     words: Words = field(default_factory=Words)
     facts: dict[FactKey, list[Probe]] = field(default_factory=lambda: defaultdict(list))
@@ -156,7 +158,8 @@ class _Memory:
         texts = {episode.id: episode.text for episode in night.ledger.episodes.all(namespace)}
         asking = night.ledger.episodes.asking(texts)
         telling = [text for one, text in texts.items() if asking[one] < SURELY_ASKS]
-        memory = cls(night, known, failed, unsaid, texts, telling)
+        rest = night.ledger.notes.rest(namespace, texts)
+        memory = cls(night, known, failed, unsaid, texts, rest, telling)
         for probe in known:
             memory.facts[_fact_of(probe)].append(probe)
         documents = []
@@ -186,6 +189,10 @@ class _Memory:
     def taught(self, probe: Probe) -> str:
         """As the index keeps it: a line for each memory."""
         return "\n".join(self.texts[source] for source in probe.sources or (probe.episode_id,))
+
+    def waiting(self, episode_id: str) -> list[str]:
+        """What the buffer still has of an episode that is held in part."""
+        return [self.rest[episode_id]] if episode_id in self.rest else []
 
     def embed(self, texts: Sequence[str]) -> None:
         new = [text for text in dict.fromkeys(texts) if text not in self.vectors]
@@ -247,7 +254,7 @@ def _cases(memory: _Memory, config: GateConfig, rng: random.Random) -> list[_Cas
     for probe in evenly(memory.known, config.examples, seed=rng.randrange(1 << 32)):
         fact, group, question = _fact_of(probe), probe.episode_id, probe.question
         about = memory.core(fact)
-        beside = _others(memory, probe, rng)
+        beside = [*memory.waiting(group), *_others(memory, probe, rng)]
         whole = [one.id for one in memory.facts[fact]]
         correction = perturber.corrected(memory.taught(probe), about, values=probe.answer)
         cases += [
@@ -262,7 +269,7 @@ def _cases(memory: _Memory, config: GateConfig, rng: random.Random) -> list[_Cas
         for perturbed in perturber.perturbed(question, about, own=own, count=few):
             cases.append(_Case("perturbed", group, perturbed, (), beside, fact=fact))
     for probe in memory.failed[: config.examples]:
-        buffered = [memory.texts[probe.episode_id]]
+        buffered = memory.waiting(probe.episode_id) or [memory.texts[probe.episode_id]]
         cases.append(_Case("", probe.episode_id, probe.question, (), buffered, probe))
     for probe in evenly(memory.unsaid, config.examples, seed=rng.randrange(1 << 32)):
         cases.append(_Case("never told", probe.episode_id, probe.question))

@@ -100,17 +100,24 @@ def bounds(state: State) -> dict[str, Score]:
 def proven_episodes(
     probes: Sequence[Probe], passed: set[str], *, notes: Iterable[Note] = ()
 ) -> list[str]:
-    """Episodes all of whose exam probes were passed closed-book, and all of whose notes have one.
+    """Episodes all of whose exam probes were passed closed-book, and all of whose notes are held.
 
-    `notes`: those of tonight's episodes.
+    `notes`: those of tonight's episodes, with what experts that stay hold of them.
     """
     facts = _of(probes, Kind.FACT, Role.EXAM)
     failed = {probe.episode_id for probe in facts if probe.id not in passed}
     examined = {probe.note_id for probe in facts}
     for note in notes:
-        if not note.replaced_by and note.id not in examined:
+        if not note.replaced_by and not note.learned_in and note.id not in examined:
             failed.add(note.episode_id)
     return sorted({probe.episode_id for probe in facts} - failed)
+
+
+def proven_notes(probes: Sequence[Probe], passed: set[str]) -> list[str]:
+    """Notes all of whose exam probes were passed closed-book."""
+    facts = [probe for probe in _of(probes, Kind.FACT, Role.EXAM) if probe.note_id]
+    failed = {probe.note_id for probe in facts if probe.id not in passed}
+    return sorted({probe.note_id for probe in facts} - failed)
 
 
 def as_lists(scores: Mapping[str, Score]) -> Scores:

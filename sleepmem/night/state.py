@@ -40,10 +40,10 @@ class Tonight(TypedDict):
 
 
 class Audited(TypedDict):
-    """How many questions of earlier nights were asked again; how many episodes went back."""
+    """How many questions of earlier nights were asked again; the ids of what went back."""
 
     audited: int
-    returned: int
+    returned: list[str]
 
 
 class Selected(TypedDict):
@@ -247,10 +247,17 @@ class NightContext:
         return max(self.config.seeding.steps, by_episodes)
 
     def notes(self, state: State) -> list[Note]:
-        """Of tonight's episodes; those that tonight corrects as replaced."""
-        replaced = state["probed"]["replaced"]
-        notes = self.ledger.notes.of(namespace_of(state), state["selected"]["episodes"])
-        return [replace(note, replaced_by=replaced.get(note.id, "")) for note in notes]
+        """Of tonight's episodes; those that tonight corrects as replaced.
+
+        What an expert holds whose place tonight's takes is learned no more.
+        """
+        replaced, notes = state["probed"]["replaced"], []
+        gone = {name.rpartition("-")[0] for name in state["selected"]["absorbed"]}
+        for note in self.ledger.notes.of(namespace_of(state), state["selected"]["episodes"]):
+            learned_in = "" if note.learned_in in gone else note.learned_in
+            newer = replaced.get(note.id, "")
+            notes.append(replace(note, replaced_by=newer, learned_in=learned_in))
+        return notes
 
     def episodes(self, state: State) -> list[Episode]:
         """Tonight's.

@@ -58,15 +58,16 @@ def audit(night: NightContext, state: State) -> State:
     facts = evenly(facts, night.config.audit, seed=night_id_of(state))
     dreams = evenly(dreams, night.config.audit, seed=night_id_of(state))
     if not night.is_fast(state) or not facts:
-        return {"audited": {"audited": 0, "returned": 0}}
+        return {"audited": {"audited": 0, "returned": []}}
 
     live = tuple(expert.name for expert in ledger.lineage.experts(namespace))
     night.experts.load(night.local, live)
     _, passed = measures.recall(night.local, [*facts, *dreams], experts=live)
     ledger.nights.distrust(probe.id for probe in dreams if probe.id not in passed)
-    lost = sorted({probe.episode_id for probe in facts if probe.id not in passed})
-    ledger.episodes.take_back(lost)
-    return {"audited": {"audited": len(facts), "returned": len(lost)}}
+    failed = [probe for probe in facts if probe.id not in passed]
+    lost = sorted({probe.episode_id for probe in failed})
+    ledger.episodes.take_back(lost, notes={probe.note_id for probe in failed})
+    return {"audited": {"audited": len(facts), "returned": lost}}
 
 
 def select(night: NightContext, state: State) -> State:
@@ -90,9 +91,11 @@ def select(night: NightContext, state: State) -> State:
         return {"selected": selected}
 
     buffered = ledger.episodes.telling(namespace)
+    demand = evening.demand(night, namespace)
+    again = {*demand, *state["audited"]["returned"]}
     plan = replay.select(
-        buffered,
-        evening.demand(night, namespace),
+        evening.untried(night, namespace, buffered, again=again),
+        demand,
         budget=night.config.replay_budget,
         untrusted=night.config.untrusted,
     )
@@ -101,9 +104,12 @@ def select(night: NightContext, state: State) -> State:
     night.emit({"step": "select", "episodes": len(plan), "demanded": demanded})
     if plan:
         return {"selected": selected}
+    untrusted = sum(not episode.trusted for episode in buffered)
     reason = "nothing to learn"
-    if buffered:
-        reason += f"; {len(buffered)} from untrusted sources stay in the buffer"
+    if untrusted and not night.config.untrusted:
+        reason += f"; {untrusted} from untrusted sources stay in the buffer"
+    if len(buffered) > untrusted:
+        reason += f"; {len(buffered) - untrusted} that did not stick wait until they are asked for"
     return {"selected": selected, "decided": {"verdict": Verdict.SKIPPED.value, "reason": reason}}
 
 
@@ -122,10 +128,12 @@ def probe(night: NightContext, state: State) -> State:
 
     # 1. What is told, a statement at a time?
     teacher = Teacher(night.local, night.config.probe, seed=night.config.seeding.seed)
-    ledger.notes.add(namespace, draw(teacher, episodes))
+    drawn = {note.episode_id for note in ledger.notes.of(namespace, [one.id for one in episodes])}
+    new = [episode for episode in episodes if episode.id not in drawn]
+    ledger.notes.add(namespace, draw(teacher, new))
     search = related(ledger, namespace, config=night.config)
-    of_owner = [episode.id for episode in ledger.episodes.all(namespace)]
-    units = Units(episodes, ledger.notes.of(namespace, of_owner))
+    notes = ledger.notes.of(namespace, [one.id for one in ledger.episodes.all(namespace)])
+    units = Units(episodes, notes)
     most = night.config.probe.related
 
     def archive(question: str) -> Sequence[Episode]:
@@ -232,7 +240,13 @@ def promote(night: NightContext, state: State) -> State:
         live=True,
     )
     superseded = _replaced(state["probed"]["superseded"], held)
-    proof = Proof(proven, superseded, passed, state["probed"]["replaced"])
+    proof = Proof(
+        proven,
+        superseded,
+        passed,
+        state["probed"]["replaced"],
+        exams.proven_notes(probes, set(passed)),
+    )
     ledger.lineage.promote(expert, proof, absorbed=selected["absorbed"])
     return {}
 
@@ -267,7 +281,7 @@ def calibrate(night: NightContext, state: State) -> State:
 def prune(night: NightContext, state: State) -> State:
     """Count what left the buffer; whoever searches it finds it where it belongs now."""
     namespace, ledger = namespace_of(state), night.ledger
-    returned = state["audited"]["returned"]
+    returned = len(state["audited"]["returned"])
     night.experts.clear_pending(night_id_of(state))
     if state["decided"]["verdict"] != Verdict.PROMOTED:
         night.local.drop_expert(expert_of(state))

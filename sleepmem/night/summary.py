@@ -32,7 +32,7 @@ def report_of(state: State, *, decided: Decided | None = None) -> NightReport:
     seconds = spent["seconds"] if spent else {}
     dreamt, seeded = state.get("dreamt"), state.get("seeded")
     # A pruning that ran has counted the audit's returns in.
-    returned = pruned["returned"] if pruned else (audited["returned"] if audited else 0)
+    returned = pruned["returned"] if pruned else (len(audited["returned"]) if audited else 0)
     return NightReport(
         night_id=tonight["night_id"],
         namespace=namespace_of(state),

@@ -363,16 +363,23 @@ class Episodes:
             )
         return as_episodes(found)
 
-    def take_back(self, episode_ids: Iterable[str]) -> None:
+    def take_back(self, episode_ids: Iterable[str], *, notes: Iterable[str] = ()) -> None:
         """The weights do not hold them any more: they belong to the buffer again.
 
-        What they passed counts no longer.
+        What they passed counts no longer; where notes were drawn from them, of these notes alone.
         """
+        lost = json.dumps(list(notes))
+        listed = "(SELECT value FROM json_each(?))"
         with self._database.write() as db:
             for episode_id in episode_ids:
                 changes = {"learned_in": None, "forgotten": 1}
                 db.table("episodes").update(episode_id, changes)
-                db.execute("UPDATE probes SET passed = 0 WHERE episode_id = ?", [episode_id])
+                db.execute(
+                    "UPDATE probes SET passed = 0 WHERE episode_id = ? "
+                    f"AND (coalesce(note_id, '') = '' OR note_id IN {listed})",
+                    [episode_id, lost],
+                )
+            db.execute(f"UPDATE notes SET learned_in = NULL WHERE id IN {listed}", [lost])
 
     def namespaces(self) -> list[Namespace]:
         """Every owner to whom something was ever said; a name that is damaged is left out."""

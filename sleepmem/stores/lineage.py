@@ -22,6 +22,13 @@ _WITH_LEARNER = (
 )
 
 
+_OF = "(SELECT value FROM json_each(?))"
+# The notes that a night proved, every question of its exam about them.
+_LEARNED_NOTES = (
+    "UPDATE notes SET learned_in = ? WHERE learned_in IS NULL AND id IN "
+    "(SELECT note_id FROM probes WHERE night_id = ? AND kind = ? AND role = ? "
+    "GROUP BY note_id HAVING min(coalesce(passed, 0)) = 1)"
+)
 _ORPHAN = "expert {name} was taught by {gone} episodes that are not in the ledger any more."
 _REMEDY = (
     "Restore the ledger from a backup, or give up what the expert held with `sleepmem rollback`."
@@ -32,13 +39,15 @@ _REMEDY = (
 class Proof:
     """What an exam showed: ids of the proven and superseded episodes, and of the passed probes.
 
-    `replaced`: id of a note -> id of the newer one that says otherwise.
+    replaced   id of a note -> id of the newer one that says otherwise
+    notes      ids of the proven notes
     """
 
     proven: Sequence[str] = ()
     superseded: Sequence[str] = ()
     passed: Sequence[str] = ()
     replaced: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
 
 class Seals:
@@ -93,6 +102,15 @@ class Lineage:
         )
         return [_as_expert(row) for row in rows]
 
+    def in_service(self, namespace: Namespace) -> list[Expert]:
+        """The live experts, and those that one of them absorbed, in the order of their nights."""
+        experts = self.experts(namespace, live=False)
+        serving = {expert.name for expert in experts if expert.live}
+        for expert in reversed(experts):
+            if expert.name in serving:
+                serving.update(expert.lineage)
+        return [expert for expert in experts if expert.name in serving]
+
     def names(self) -> set[str]:
         """Of every expert that was ever promoted."""
         return {row["name"] for row in self._database.rows("SELECT name FROM experts")}
@@ -132,6 +150,8 @@ class Lineage:
                 db.table("corrected").insert(corrected, ignore=True)
             for episode_id in proof.proven:
                 db.table("episodes").update(episode_id, {"learned_in": night_id})
+            for note_id in proof.notes:
+                db.table("notes").update(note_id, {"learned_in": night_id})
             for probe_id in proof.passed:
                 db.table("probes").update(probe_id, {"passed": 1})
             for old, new in proof.replaced.items():
@@ -147,6 +167,10 @@ class Lineage:
         with self._database.write() as db:
             live = _switch(db, key, list(nights))
             gone = _held_by_others(db, key, live)
+            db.execute(
+                f"UPDATE notes SET learned_in = NULL WHERE namespace = ? AND learned_in NOT IN {_OF}",
+                [key, json.dumps(live)],
+            )
             # What corrected something may be newer than the weights again.
             db.execute("UPDATE episodes SET forgotten = 0 WHERE namespace = ?", [key])
             for episode_id in gone:
@@ -163,10 +187,12 @@ def _absorb(db: sqlite_utils.Database, name: str, into: str) -> None:
     night_id = db.table("experts").get(name)["night_id"]
     db.table("experts").update(name, {"live": 0})
     db.execute(
-        "UPDATE episodes SET learned_in = NULL, forgotten = 1 "
-        "WHERE superseded = 0 AND learned_in = ?",
-        [night_id],
+        "UPDATE episodes SET learned_in = NULL, forgotten = 1 WHERE superseded = 0 "
+        "AND learned_in IS NOT NULL AND (learned_in = ? "
+        "OR id IN (SELECT episode_id FROM notes WHERE learned_in = ?))",
+        [night_id, night_id],
     )
+    db.execute("UPDATE notes SET learned_in = NULL WHERE learned_in = ?", [night_id])
     db.execute(
         "UPDATE episodes SET learned_in = ? WHERE superseded = 1 AND learned_in = ?",
         [into, night_id],
@@ -197,26 +223,29 @@ def _switch(db: sqlite_utils.Database, key: str, nights: Sequence[str]) -> list[
 
 
 def _held_by_others(db: sqlite_utils.Database, key: str, live: Sequence[str]) -> list[str]:
-    """Ids of the episodes that are said to be in an expert of another night than these."""
+    """Ids of the episodes that are said to be, wholly or in part, in an expert of other nights."""
+    listed = json.dumps(live)
     rows = db.execute(
         "SELECT id FROM episodes WHERE namespace = ? AND learned_in IS NOT NULL "
-        "AND learned_in NOT IN (SELECT value FROM json_each(?))",
-        [key, json.dumps(live)],
+        f"AND (learned_in NOT IN {_OF} "
+        f"OR id IN (SELECT episode_id FROM notes WHERE learned_in NOT IN {_OF}))",
+        [key, listed, listed],
     ).fetchall()
     return [row["id"] for row in rows]
 
 
 def _hold_again(db: sqlite_utils.Database, night_id: str) -> None:
     """Forward again: what that night proved and corrected is in the weights again."""
+    asked = [night_id, night_id, Kind.FACT.value, Role.EXAM.value]
+    db.execute(_LEARNED_NOTES, asked)
     db.execute(
         "UPDATE episodes SET learned_in = ? WHERE learned_in IS NULL AND id IN "
         "(SELECT episode_id FROM probes WHERE night_id = ? AND kind = ? AND role = ? "
         "GROUP BY episode_id HAVING min(coalesce(passed, 0)) = 1) "
-        # Of what notes were drawn from, each of them.
+        # Of what notes were drawn from, each of them, though other nights taught some.
         "AND NOT EXISTS (SELECT 1 FROM notes n WHERE n.episode_id = episodes.id "
-        f"AND NOT {REPLACED} AND NOT EXISTS (SELECT 1 FROM probes p WHERE p.note_id = n.id "
-        "AND p.night_id = ? AND p.role = ?))",
-        [night_id, night_id, Kind.FACT.value, Role.EXAM.value, night_id, Role.EXAM.value],
+        f"AND NOT {REPLACED} AND n.learned_in IS NULL)",
+        asked,
     )
     db.execute(
         "UPDATE episodes SET learned_in = ?, superseded = 1 "

@@ -165,15 +165,17 @@ class Nights:
         return [_as_probe(row) for row in self._database.rows(sql, namespace_key(namespace))]
 
     def learned_probes(self, namespace: Namespace, *, passed: bool = False) -> list[Probe]:
-        """Probes of episodes that live in the weights and still hold, by night.
+        """Probes of episodes, or of notes, that live in the weights and still hold, by night.
 
         Only those that were answered right closed-book when `passed`.
         """
         rows = self._database.rows(
             "SELECT p.* FROM probes p "
-            "JOIN episodes e ON e.id = p.episode_id AND e.learned_in = p.night_id "
+            "JOIN episodes e ON e.id = p.episode_id "
+            "LEFT JOIN notes l ON l.id = p.note_id "
             "LEFT JOIN nights t ON t.id = p.night_id "
             "WHERE p.namespace = ? AND +e.namespace = p.namespace "
+            "AND coalesce(l.learned_in, e.learned_in) = p.night_id "
             "AND e.superseded = 0 AND coalesce(p.passed, 0) >= ? "
             # A dream holds as long as all that it was dreamt about does.
             "AND NOT EXISTS (SELECT 1 FROM json_each(p.sources) s JOIN episodes x "

@@ -50,6 +50,17 @@ class Notes:
         )
         return [_as_note(row) for row in rows]
 
+    def rest(self, namespace: Namespace, episode_ids: Iterable[str]) -> dict[str, str]:
+        """Of those that an expert holds in part, by id, the sentences that it does not hold."""
+        parts: dict[str, dict[str, None]] = {}
+        held = set()
+        for note in self.of(namespace, episode_ids):
+            if note.learned_in:
+                held.add(note.episode_id)
+            elif not note.replaced_by:
+                parts.setdefault(note.episode_id, {})[note.part] = None
+        return {one: " ".join(found) for one, found in parts.items() if one in held}
+
     def faults(self) -> list[str]:
         """Notes that cannot be read, and such as are not what was written."""
         rows = self._database.rows(f"SELECT n.*, {REPLACED} AS replaced FROM notes n")
@@ -59,7 +70,8 @@ class Notes:
 def _as_note(row: Any) -> Note:
     with intact(f"note {row['id']}"):
         newer = row["replaced_by"] if row["replaced"] else ""
-        note = Note(row["episode_id"], row["text"], row["part"], newer)
+        learned_in = row["learned_in"] or ""
+        note = Note(row["episode_id"], row["text"], row["part"], newer, learned_in)
         if note.id != row["id"]:
             raise ValueError("its text is not what was drawn")
         return note

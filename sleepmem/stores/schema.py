@@ -461,6 +461,25 @@ def finish_forgetting(db: Database) -> None:
     db.table("folder").add_column("last_receipt", str)
 
 
+@migrations()
+def learn_notes(db: Database) -> None:
+    # The night whose expert is proven to hold a note, though its episode has others that none does.
+    db.table("notes").add_column("learned_in", str)
+    db.execute(
+        "UPDATE notes SET learned_in = (SELECT p.night_id FROM probes p "
+        "JOIN experts x ON x.night_id = p.night_id AND x.live = 1 "
+        "WHERE p.note_id = notes.id AND p.kind = 'fact' AND p.role = 'exam' "
+        "GROUP BY p.night_id HAVING min(coalesce(p.passed, 0)) = 1 "
+        "ORDER BY p.night_id DESC LIMIT 1)"
+    )
+    db.execute(
+        "CREATE TRIGGER notes_learned_in_anew AFTER UPDATE OF learned_in ON notes "
+        "WHEN OLD.learned_in IS NOT NEW.learned_in BEGIN "
+        "INSERT INTO learned_anew VALUES (NEW.namespace, 1) "
+        "ON CONFLICT DO UPDATE SET change = change + 1; END"
+    )
+
+
 def stored_of(row: Any) -> str:
     """What is digested of an episode's row: all that no night and nobody later changes."""
     return json.dumps([row[column] for column in _STORED], default=repr)

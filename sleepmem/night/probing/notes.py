@@ -79,7 +79,12 @@ class Units:
         for note in notes:
             self._notes.setdefault(note.episode_id, []).append(note)
         self._sources: dict[str, tuple[Episode, Note]] = {}
-        self.all = self.of(episodes)
+        # What an expert holds is not asked about again.
+        self.all = []
+        for unit in self.of(episodes):
+            drawn = self.note(unit.id)
+            if drawn is None or not drawn.learned_in:
+                self.all.append(unit)
 
     def of(self, episodes: Iterable[Episode]) -> list[Episode]:
         """The units of these, in their order; of replaced notes none."""
