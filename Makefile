@@ -57,6 +57,7 @@ bench-recall: $(READY)
 # DATA=FOLDER holds the public sets: what tells requests and small talk, and how much is recalled.
 fit-heads: $(READY)
 	$(BIN)/python -m sleepmem.evals.heads --data $(DATA)
+	$(BIN)/python -m sleepmem.evals.heads_policy --data $(DATA)
 
 fit-recall: $(READY)
 	$(BIN)/python -m sleepmem.evals.recall_fit --data $(DATA)

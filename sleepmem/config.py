@@ -23,6 +23,7 @@ from sleepmem.errors import ConfigError
 
 MANY = 1_000_000  # no count is larger
 AUTO: Literal["auto"] = "auto"
+Action = Literal["learn", "hold", "refuse"]
 
 Share = Annotated[float, Ge(0), Le(1)]
 Count = Annotated[int, Ge(1), Le(MANY)]
@@ -443,6 +444,16 @@ class SleepConfig(_Settings):
     """One night, and when an agent is tired."""
 
     replay_budget: Annotated[Count, Doc("Most episodes one night may replay.")] = 200
+    tries: Annotated[
+        Count,
+        Doc(
+            "Nights that teach what was told, as far as no exam proves that it is held; then it "
+            "stays in the buffer, and is tried again once it is asked for."
+        ),
+    ] = 2
+    review: Annotated[
+        bool, Doc("Whether every night waits until somebody has seen what it is about to learn.")
+    ] = False
     tired_at: Annotated[Count, Doc("Buffered episodes that make `is_tired` true.")] = 20
     untrusted: Annotated[
         bool, Doc("Whether tool results and other sources may teach the weights.")
@@ -509,6 +520,40 @@ class SleepConfig(_Settings):
 
 
 @dataclass(frozen=True)
+class PolicyConfig(_Settings):
+    """What must not be learned: what becomes of a sentence, by rule (`sleepmem.text.policy`).
+
+    `learn` it as any other; `hold` it back from the weights: it stays in the buffer and is
+    recalled; `refuse` what it stands in: that is not stored at all.
+    """
+
+    quoted: Annotated[
+        Action, Doc("Others' words: in marks, forwarded, announced with a colon.")
+    ] = "hold"
+    hidden: Annotated[
+        Action, Doc("Characters that nobody sees, or letters of another script inside a word.")
+    ] = "hold"
+    secrets: Annotated[
+        Action, Doc("Passwords, codes, keys, tokens, numbers of identity, as told in words.")
+    ] = "hold"
+    payment: Annotated[Action, Doc("Numbers of cards and accounts (LangChain's rules, IBAN).")] = (
+        "hold"
+    )
+    personal: Annotated[
+        Action, Doc("Addresses of mail and machines (LangChain's rules), and what presidio finds.")
+    ] = "hold"
+    instructions: Annotated[Action, Doc("What tells the agent how to behave.")] = "hold"
+    volatile: Annotated[Action, Doc("What holds for minutes to weeks: prices, balances.")] = "hold"
+    volatile_days: Annotated[
+        CountOrNone,
+        Doc("Days after which what is only volatile is forgotten at night; 0: never."),
+    ] = 0
+    presidio: Annotated[
+        bool, Doc("Ask presidio's rules for personal data, too (extra `presidio`).")
+    ] = False
+
+
+@dataclass(frozen=True)
 class ModelConfig(_Settings):
     """How the base model is loaded."""
 
@@ -554,6 +599,9 @@ class MemoryConfig(_Settings):
     sleep: Annotated[SleepConfig, Doc("The nights.")] = field(default_factory=SleepConfig)
     model: Annotated[ModelConfig, Doc("How the model is loaded.")] = field(
         default_factory=ModelConfig
+    )
+    policy: Annotated[PolicyConfig, Doc("What must not be learned.")] = field(
+        default_factory=PolicyConfig
     )
     max_new_tokens: Annotated[Count, Doc("Most tokens of a chat answer.")] = 64
 

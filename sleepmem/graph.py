@@ -25,6 +25,7 @@ from langgraph.config import get_stream_writer
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.graph.state import CompiledStateGraph
+from langgraph.types import interrupt
 
 from sleepmem._async import async_twin
 from sleepmem.day.capture import RECALL_ID, last_question
@@ -156,17 +157,23 @@ def observe_node(memory: SleepMemory, namespace: Owner = None) -> Runnable[Any, 
 
 
 def sleep_branch(
-    memory: SleepMemory, namespace: Owner = None
+    memory: SleepMemory, namespace: Owner = None, *, review: bool = False
 ) -> CompiledStateGraph[Any, Any, Any, Any]:
     """A compiled subgraph that sleeps once.
 
     It streams the night's progress as custom events and keeps its own checkpoints, so a night that
     was killed goes on when the branch runs again.
+
+    Args:
+        memory: the open memory.
+        namespace: whose memory, as in `recall_node`.
+        review: interrupt the graph with what the night is about to learn (see
+            `SleepMemory.sleep`); resume it with the texts to be learned, by id.
     """
 
     def sleep(state: Mapping[str, Any]) -> Update:
         owner = Host.of(memory, _messages_of(state), namespace=namespace).owner
-        memory.sleep(owner, on_event=get_stream_writer())
+        memory.sleep(owner, on_event=get_stream_writer(), review=interrupt if review else None)
         return {"messages": []}
 
     branch = StateGraph(MessagesState)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
-from datetime import date, datetime, tzinfo
+from dataclasses import replace
+from datetime import date, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -38,6 +39,7 @@ from sleepmem.records import (
     Recall,
     Receipt,
     check_day,
+    check_end,
     check_namespace,
     check_text,
     check_time,
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
 
     from sleepmem.day.chat import SleepChatModel
     from sleepmem.model.local import LocalModel
+    from sleepmem.night.reviewing import Review
     from sleepmem.night.rewards import Semantic
     from sleepmem.stores.buffer import Buffer
     from sleepmem.stores.expert_folder import ExpertFolders
@@ -154,7 +157,7 @@ class SleepMemory:
             read_only=read_only,
         )
         try:
-            day = DayContext(opened, vectors, settings.gate, opened.model_to_use(model))
+            day = DayContext(opened, vectors, settings, opened.model_to_use(model))
             memory = cls(opened, day, config=settings, semantic=semantic)
             if reconcile and not read_only:
                 opened.reconcile(check_experts=check_experts)
@@ -215,6 +218,7 @@ class SleepMemory:
         speaker: str | None = None,
         thread: str | None = None,
         answers: str | None = None,
+        lasts: timedelta | None = None,
     ) -> Episode:
         """Store what was said; it is on the disk when this returns.
 
@@ -231,10 +235,13 @@ class SleepMemory:
             speaker: who of several people said it.
             thread: of the conversation.
             answers: what the agent had said before: the question that this answers.
+            lasts: how long it holds, such as a price: it is never learned, not recalled any more
+                afterwards, and forgotten by the next night.
 
         Raises:
             NamespaceError: the namespace names no owner.
-            EpisodeError: the text is empty or no text, or `created_at` is no time.
+            EpisodeError: the text is empty or no text, `created_at` is no time, `lasts` is no
+                duration, or a rule of `PolicyConfig` refuses it.
             FolderError: the ledger cannot be written, such as on a full disk; nothing is stored
                 then. What cannot be embedded is stored.
         """
@@ -250,6 +257,8 @@ class SleepMemory:
             thread,
             answers,
         )
+        if lasts is not None:
+            episode = replace(episode, lasts=check_end(lasts, episode.created_at))
         return observing.observe(self._day, episode, by_clock=by_clock)
 
     def observe_messages(  # noqa: PLR0913 - nearly all of it are keywords
@@ -435,6 +444,8 @@ class SleepMemory:
         on_event: Callable[[dict[str, Any]], None] | None = None,
         *,
         stop: threading.Event | None = None,
+        dry_run: bool = False,
+        review: Review | None = None,
     ) -> NightReport:
         """Consolidate the buffer of `namespace` into a new expert, if the exam says so.
 
@@ -447,18 +458,29 @@ class SleepMemory:
             on_event: receives progress events, dicts with a `step`.
             stop: when set, the night is interrupted at the next step of seeding or of the night,
                 with KeyboardInterrupt; the next `sleep` goes on.
+            dry_run: do everything but change what is answered from: the report says what the night
+                would come to.
+            review: gets what the night is about to learn, as plain JSON: its "lines", each with an
+                "id", the "text", and the words that "told" it; returns the texts to be learned, by
+                id. What is left out is never learned and stays in the buffer. Whatever it raises,
+                as LangGraph's `interrupt` does, leaves the night waiting there.
 
         Raises:
+            ConfigError: the night waits for a review and there is none, or it was answered with
+                something else.
             FolderLocked: another process has a night of this owner.
         """
         owner = check_namespace(namespace)
         check_setting(on_event, (Callable, type(None)), what="on_event", expected="a function")
+        check_setting(review, (Callable, type(None)), what="review", expected="a function")
         check_setting(
             stop, (threading.Event, type(None)), what="stop", expected="a threading.Event"
         )
         with self._sleeping, self._opened.night(owner):
             retired = self._retired()
-            report = self._schedule.sleep(owner, on_event=on_event, stop=stop)
+            report = self._schedule.sleep(
+                owner, on_event=on_event, stop=stop, is_dry=dry_run, review=review
+            )
             # Retired since before this night: no answer under way still needs them.
             for name in retired & self._retired():
                 self.local.drop_expert(name)

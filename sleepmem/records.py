@@ -13,7 +13,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, date, datetime, time, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -108,6 +108,22 @@ def check_time(given: object, what: str) -> datetime:
     )
 
 
+def check_end(lasts: object, since: str) -> str:
+    """Until when what was told then holds, UTC, ISO 8601 with microseconds.
+
+    Raises:
+        EpisodeError: it is no duration, or none that ends in the years 1 to 9999.
+    """
+    if isinstance(lasts, timedelta) and lasts > timedelta():
+        with contextlib.suppress(OverflowError):
+            end = datetime.fromisoformat(since) + lasts
+            return end.astimezone(UTC).isoformat(timespec="microseconds")
+    raise EpisodeError(
+        f"lasts is {lasts!r:.{_SHOWN}}; it says how long what is told holds, so it must be a "
+        "duration above 0. Pass a timedelta, or nothing."
+    )
+
+
 def check_day(given: object) -> date:
     """The date where the user is, as a caller gives it: a date, a datetime or ISO 8601.
 
@@ -185,6 +201,9 @@ class Episode:
     answers     what the agent had said before: the question that the text answers
     day         the date where the speaker was, ISO 8601
     sequence    its place in the ledger; of equal times the later one is the newer
+    lasts       until when it holds, UTC; empty: nobody said. What does not last is never learned,
+                not recalled afterwards, and forgotten in the next night
+    part_of     id of the episode that this is a part of, and known by
     """
 
     namespace: Namespace
@@ -197,6 +216,8 @@ class Episode:
     answers: str | None = None
     day: str = ""
     sequence: int = field(default=0, compare=False)
+    lasts: str = ""
+    part_of: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         check_text(self.text, "episode")
@@ -216,6 +237,8 @@ class Episode:
 
     @property
     def id(self) -> str:
+        if self.part_of:
+            return self.part_of
         came_in = self.message_id or self.created_at
         return _episode_id(self.namespace, self.source, self.text, came_in)
 
@@ -244,6 +267,22 @@ class Episode:
 def _episode_id(namespace: Namespace, source: str, text: str, came_in: str) -> str:
     identity = [list(namespace), source, text, came_in]
     return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:24]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Of an episode, that a rule keeps it, or sentences of it, from being learned.
+
+    episode   its id
+    rule      of `sleepmem.text.policy.Rule`
+    source    who said it
+    day       when
+    """
+
+    episode: str
+    rule: str
+    source: str
+    day: str
 
 
 class Role(StrEnum):
@@ -427,6 +466,7 @@ class Verdict(StrEnum):
     PROMOTED = "promoted"
     REJECTED = "rejected"
     SKIPPED = "skipped"  # nothing to learn tonight
+    TRIED = "tried"  # a dry run: it would have been promoted
     FAILED = "failed"  # the night broke; the reason says how
 
 
@@ -475,6 +515,8 @@ class NightReport:
     expert, level, absorbed its name when promoted, its level (empty when nothing was to be
                             learned), how many experts of the faster level it replaces
     episodes, evicted       how many taught tonight, how many of them left the buffer
+    held                    what a rule kept from being learned, newest last, and why: {"episode",
+                            "rule", "source", "day"}, at most 1,000; `held_back` counts all by rule
     audited, returned       questions of earlier nights that were asked again before it; episodes
                             that went back to the buffer, because the weights no longer hold them
     exam                    {"before": {measure: score}, "after": {measure: score}}
@@ -500,6 +542,8 @@ class NightReport:
     absorbed: int = 0
     episodes: int = 0
     evicted: int = 0
+    held: tuple[dict[str, str], ...] = ()
+    held_back: dict[str, int] = field(default_factory=dict)
     audited: int = 0
     returned: int = 0
     exam: dict[str, Any] = field(default_factory=dict)

@@ -6,14 +6,14 @@ after seeding.
 """
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 from _values import GATE, probe
 from tokenizers import Tokenizer
 
 from sleepmem import DreamConfig, ExamConfig, Level, SeedingConfig, SleepConfig, SleepMemory
-from sleepmem.config import MemoryConfig
+from sleepmem.config import MemoryConfig, PolicyConfig
 from sleepmem.night import calibration
 from sleepmem.night.probing import probe as probing
 from sleepmem.records import Kind, Role
@@ -27,13 +27,18 @@ SEEDING = SeedingConfig(steps=2, batch=4, lr=1e-9, max_new_tokens=4)
 NEVER_UTTERED = "zyzzyva"
 
 
-def config(exam=LOOSE, **changed):
+# What these nights are told is about other things than what may be learned.
+OPEN = PolicyConfig(**{field.name: "learn" for field in fields(PolicyConfig)[:7]})
+
+
+def config(exam=LOOSE, policy=OPEN, **changed):
     return MemoryConfig(
+        policy=policy,
         sleep=SleepConfig(
             seeding=SEEDING,
             exam=exam,
             **{"levels": LEVELS[:1], "dream": DreamConfig(rounds=0), **changed},
-        )
+        ),
     )
 
 

@@ -26,7 +26,7 @@ from sleepmem.graph import (
     recall_node,
     sleep_branch,
 )
-from sleepmem.night import replay
+from sleepmem.night import teachable
 
 ALICE, BOB, NOBODY = ("alice",), ("bob",), ("default",)
 TOLD, ASKED = "Mara moved to Brenport.", "Where did Mara move?"
@@ -152,9 +152,9 @@ def test_tool_results_are_stored_with_their_source_and_not_taught(memory, call):
     assert set(told) == {"user", "tool:weather"}
     assert told["tool:weather"].text == "It rains in Oslo."
     buffered = memory.ledger.episodes.buffered(NOBODY)
-    taught = replay.select(buffered, {}, budget=9)
-    assert [one.episode_id for one in taught] == [told["user"].id]
-    assert len(replay.select(buffered, {}, budget=9, untrusted=True)) == 2
+    sorted_out = teachable.sort(buffered, memory.config.policy, untrusted=False)
+    assert told["tool:weather"] not in sorted_out.episodes
+    assert (told["tool:weather"].id, "source") in {(o.episode, o.rule) for o in sorted_out.held}
 
 
 def test_the_same_turn_observed_twice_is_stored_once(memory, call):
@@ -251,6 +251,9 @@ def test_a_tired_graph_sleeps_and_streams_the_night(tmp_path, tiny, embeddings):
         assert [e["step"] for e in events if e.get("state") == "started"] == [
             "audit",
             "select",
+            "draw",
+            "review",
+            "revise",
             "probe",
             "report",
         ]

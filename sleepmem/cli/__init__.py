@@ -11,6 +11,7 @@ _COMMANDS = (
     talk.ask,
     talk.chat,
     nights.sleep,
+    nights.review,
     inspection.status,
     inspection.report,
     inspection.verify,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
+from pathlib import Path
 from typing import Annotated, Any
 
+import click
 import typer
 
 from sleepmem.cli.app import (
@@ -34,6 +37,7 @@ from sleepmem.records import Namespace, NightReport, Verdict
 _EXIT_CODES = {
     Verdict.PROMOTED: 0,
     Verdict.SKIPPED: 0,
+    Verdict.TRIED: 0,
     Verdict.REJECTED: 3,
     Verdict.FAILED: 4,
 }
@@ -53,6 +57,9 @@ def sleep(
     *,
     model: Model = None,
     config: Config = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Do everything but change what is answered from.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Consolidate the buffer into the weights; goes on with an interrupted night.
@@ -63,7 +70,7 @@ def sleep(
         has_faults = False
         for owner in owners:
             try:
-                reports.append(one_night(memory, owner))
+                reports.append(one_night(memory, owner, dry_run=dry_run))
             except ModelError:  # everybody's
                 raise
             except SleepmemError as error:
@@ -109,7 +116,57 @@ def rollback(
         out.say(f"live: {experts}; {len(back)} episodes are back in the buffer")
 
 
-def one_night(memory: SleepMemory, owner: Namespace) -> NightReport:
+def review(  # noqa: PLR0913 - the options of a command
+    folder: Folder,
+    namespace: Owner = "default",
+    *,
+    model: Model = None,
+    config: Config = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Learn it as it is.")] = False,
+    answer: Annotated[
+        Path | None,
+        typer.Option(help="JSON file: the texts to be learned, by the ids that --json prints."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Look at what the next night is about to learn, in your editor, and change it.
+    What is deleted there is never learned and stays in the buffer. `sleepmem sleep` goes on with
+    the night. JSON: what it is about to learn; the night waits for --answer."""
+    stop = threading.Event()
+
+    def ask(draft: dict[str, Any]) -> dict[str, str]:
+        if as_json and answer is None and not yes:
+            print_json(draft)
+            raise _Waits
+        texts = {line["id"]: line["text"] for line in draft["lines"]}
+        if answer is not None:
+            texts = json.loads(answer.read_text("utf-8"))
+        elif not yes:
+            edited = click.edit(reviewing.as_patch(draft), extension=".diff")
+            if edited is None:
+                fail("nothing was saved in the editor; the night waits for a review.")
+            texts = reviewing.from_patch(edited)
+        out.say(f"{len(texts)} of {len(draft['lines'])} are to be learned")
+        # Decided is decided: the night goes on when it is told to.
+        stop.set()
+        return texts
+
+    with opened(folder, NIGHT, model=model, config=config) as memory:
+        owner = known_namespace(memory, namespace)
+        from sleepmem.night import reviewing
+
+        try:
+            report = memory.sleep(owner, review=ask, stop=stop)
+        except (_Waits, KeyboardInterrupt):
+            return
+    print_night(report)
+
+
+class _Waits(Exception):
+    """The night waits for an answer that comes later."""
+
+
+def one_night(memory: SleepMemory, owner: Namespace, *, dry_run: bool = False) -> NightReport:
     """Sleep, with a bar; the first Ctrl-C ends the night where it can go on later."""
     ready(NIGHT)
     stop, before = threading.Event(), signal.getsignal(signal.SIGINT)
@@ -123,7 +180,7 @@ def one_night(memory: SleepMemory, owner: Namespace) -> NightReport:
     signal.signal(signal.SIGINT, interrupt)
     try:
         with progress() as show:
-            return memory.sleep(owner, on_event=show, stop=stop)
+            return memory.sleep(owner, on_event=show, stop=stop, dry_run=dry_run)
     finally:
         signal.signal(signal.SIGINT, before)
 
@@ -132,6 +189,9 @@ def print_night(report: NightReport) -> None:
     """Two lines a night: the verdict with its reason, and what it did."""
     owner = as_path(report.namespace)
     out.say(f"{report.night_id} of {owner}: {report.verdict.value}, {report.reason}")
+    if report.held_back:
+        rules = ", ".join(f"{count} by {rule}" for rule, count in report.held_back.items())
+        out.say(f"kept from being learned: {rules}")
     seconds, tokens = f"{report.seconds:.0f} s", f"{report.tokens_trained:,} tokens trained"
     out.say(f"{_outcome(report)}, {seconds}, {tokens}")
     for slower in report.slower:

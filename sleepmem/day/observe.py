@@ -17,6 +17,7 @@ from sleepmem.day.state import DayContext
 from sleepmem.errors import EpisodeError
 from sleepmem.records import AGENT, USER, Episode, Namespace, check_time, local_now, readable
 from sleepmem.stores.episodes import in_thread
+from sleepmem.text.policy import refused
 from sleepmem.text.terms import normalised, terms
 
 # Characters of a tool's result that are searched for our own memories, and how many are compared.
@@ -58,6 +59,7 @@ def observe(day: DayContext, episode: Episode, *, by_clock: bool) -> Episode:
         by_clock: nobody said when: it is newer than all that came in so before.
 
     Raises:
+        EpisodeError: a rule of the policy refuses it.
         FolderError: the ledger cannot be written, such as on a full disk; nothing is stored then.
     """
     last = _same_just_now(day, episode) if episode.message_id is None else None
@@ -133,6 +135,12 @@ def _told_at(turn: Turn) -> str:
 
 def _store(day: DayContext, episode: Episode, *, by_clock: bool) -> Episode:
     episodes = day.folder.ledger.episodes
+    rule = refused(episode.text, day.config.policy)
+    if rule is not None:
+        raise EpisodeError(
+            f"what was said falls under the rule {rule}, which PolicyConfig refuses; nothing of it "
+            "is stored. Set the rule to 'hold' to keep it out of the weights alone."
+        )
     if by_clock:
         return episodes.tell(episode)
     episodes.add(episode)

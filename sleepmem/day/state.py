@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sleepmem.config import GateConfig
+from sleepmem.config import GateConfig, MemoryConfig
 from sleepmem.stores.folder import Folder
 from sleepmem.text.tokens import context_length, count_tokens
 
@@ -18,12 +18,16 @@ log = logging.getLogger("sleepmem")
 
 @dataclass(frozen=True)
 class DayContext:
-    """The open folder, the embeddings of its index, the gate's settings, and the model's name."""
+    """The open folder, the embeddings of its index, settings, and the model's name."""
 
     folder: Folder
     embeddings: Embeddings
-    gate: GateConfig
+    config: MemoryConfig
     model: str
+
+    @property
+    def gate(self) -> GateConfig:
+        return self.config.gate
 
     @property
     def most_tokens(self) -> int:

@@ -25,7 +25,7 @@ import typer
 from rich.progress import track
 from sklearn.linear_model import LogisticRegression
 
-from sleepmem.config import GateConfig
+from sleepmem.config import MemoryConfig
 from sleepmem.day.ranking import Features, Need
 from sleepmem.day.search import Found, search
 from sleepmem.day.state import DayContext
@@ -209,7 +209,7 @@ def collect(data: Path, *, most: int, seed: int, asked: float = 0.5) -> list[Cas
     found: list[Case] = []
     with tempfile.TemporaryDirectory(prefix="sleepmem-fit-") as name:
         folder = Folder(Path(name) / "memory", default_embeddings())
-        day = DayContext(folder, default_embeddings(), GateConfig(), str(EMBEDDED))
+        day = DayContext(folder, default_embeddings(), MemoryConfig(), str(EMBEDDED))
         for what, loader in loaders.items():
             owners = loader(most=most, seed=seed)
             found += cases(day, what, owners=owners, seed=seed, asked=asked)

@@ -12,6 +12,7 @@ from sleepmem.night.replay import evenly
 from sleepmem.night.state import NightContext, State, namespace_of, night_id_of
 from sleepmem.records import Episode, Expert, Kind, Namespace, Probe, View
 from sleepmem.text.heads import SURELY_ASKS, asks
+from sleepmem.text.policy import held
 
 
 def absorbed(night: NightContext, state: State, *, live: Sequence[Expert]) -> list[Expert]:
@@ -33,18 +34,16 @@ def demand(night: NightContext, namespace: Namespace) -> Mapping[str, int]:
 
 
 def untried(
-    night: NightContext,
-    namespace: Namespace,
-    buffered: Sequence[Episode],
-    *,
-    again: Collection[str],
+    night: NightContext, buffered: Sequence[Episode], *, again: Collection[str]
 ) -> list[Episode]:
     """Of what waits, all but what several nights have taught already and no exam proved.
 
     Only of what notes were drawn from, whose other notes are known to be held. Those of `again` are
     tried whatever came of it.
     """
-    taught: Counter[str] = Counter()
+    if not buffered:
+        return []
+    namespace, taught = buffered[0].namespace, Counter[str]()
     for expert in night.ledger.lineage.in_service(namespace):
         taught.update(expert.lineage)
     drawn = {note.episode_id for note in night.ledger.notes.of(namespace, taught)}
@@ -65,7 +64,8 @@ def users_questions(night: NightContext, namespace: Namespace) -> dict[str, list
     questions: dict[str, list[str]] = {}
     for decision in night.ledger.turns.retrievals(namespace, since):
         question, found = decision["question"], decision["episodes"][:1]
-        if decision["view"] == View.RETRIEVAL and asks(question) >= SURELY_ASKS:
+        is_asked = decision["view"] == View.RETRIEVAL and asks(question) >= SURELY_ASKS
+        if is_asked and not held(question, night.policy):
             for episode_id in found:
                 questions.setdefault(episode_id, []).append(question)
     return questions

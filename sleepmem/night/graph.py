@@ -6,18 +6,22 @@ ends the night with the reason in the ledger. Progress goes out as LangGraph cus
 
 from __future__ import annotations
 
+import contextvars
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.config import get_stream_writer
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
+from sleepmem.errors import ConfigError
 from sleepmem.night import checkpoints, steps
+from sleepmem.night.reviewing import Review, check
 from sleepmem.night.state import (
     Decided,
     NightContext,
@@ -37,8 +41,9 @@ MAY_END = ("select", "probe")
 def build(
     night: NightContext, checkpointer: SqliteSaver | None
 ) -> CompiledStateGraph[Any, Any, Any, Any]:
-    """audit -> select -> probe -> expand -> seed -> exam -> dream -> decide -> promote ->
-    calibrate -> prune -> report; straight to report when nothing is to be learned."""
+    """audit -> select -> draw -> review -> revise -> probe -> expand -> seed -> exam -> dream ->
+    decide -> promote -> calibrate -> prune -> report; straight to report when nothing is to be
+    learned. It stops before revise, where a review may be waited for."""
     graph = StateGraph(State)
     names = list(steps.STEPS)
     for name in names:
@@ -50,7 +55,7 @@ def build(
         else:
             graph.add_edge(name, following)
     graph.add_edge(names[-1], END)
-    return graph.compile(checkpointer=checkpointer)
+    return graph.compile(checkpointer=checkpointer, interrupt_before=["revise"])
 
 
 def run_night(
@@ -59,6 +64,7 @@ def run_night(
     *,
     on_event: Callable[[dict[str, Any]], None] | None = None,
     level: str | None = None,
+    review: Review | None = None,
 ) -> NightReport:
     """Sleep once, going on with an unfinished night if there is one.
 
@@ -68,6 +74,8 @@ def run_night(
         on_event: receives every progress event.
         level: whose expert is born; the fastest by default. A slower one absorbs the live experts
             of the level before it.
+        review: changes what the night is about to learn; whatever it raises leaves the night where
+            it is, waiting for the review.
 
     Returns:
         The report; its verdict says whether anything changed. A step that broke gives the verdict
@@ -79,37 +87,81 @@ def run_night(
         night.ledger.turns.log_event("checkpoints set aside", file=name)
 
     with checkpoints.opened(night.folder.path, interrupted, set_aside=tell) as saver:
-        return _run(night, namespace, saver=saver, on_event=on_event, level=level)
+        first = _begin(night, namespace, saver=saver, level=level)
+        return _run(night, first, saver=saver, on_event=on_event, review=review)
+
+
+class _Begun(NamedTuple):
+    """A night: its graph, what is known of it, and what the graph is given first.
+
+    Without a state to go on with, LangGraph begins; with one, None resumes.
+    """
+
+    graph: CompiledStateGraph[Any, Any, Any, Any]
+    tonight: State
+    first: State | None
+
+
+def _begin(
+    night: NightContext, namespace: Namespace, *, saver: SqliteSaver, level: str | None
+) -> _Begun:
+    """Begin a night, or go on with the interrupted one."""
+    graph = build(night, saver)
+    state = _interrupted(night, namespace, graph, saver)
+    if state is not None:
+        return _Begun(graph, state, None)
+    first = _first(night, namespace, level=level, saver=saver)
+    return _Begun(graph, first, first)
 
 
 def _run(
     night: NightContext,
-    namespace: Namespace,
+    begun: _Begun,
     *,
     saver: SqliteSaver,
     on_event: Callable[[dict[str, Any]], None] | None,
-    level: str | None,
+    review: Review | None,
 ) -> NightReport:
-    """Begin a night, or go on with the interrupted one, to its end."""
-    graph = build(night, saver)
-    state = _interrupted(night, namespace, graph, saver)
-    # Without a state to go on with, LangGraph begins; with one, None resumes.
-    first = None if state else _first(night, namespace, level=level, saver=saver)
-    tonight = state or first
-    assert tonight is not None
-    night_id = night_id_of(tonight)
+    """Live a night to its end."""
+    graph, night_id = begun.graph, night_id_of(begun.tonight)
     thread: RunnableConfig = {"configurable": {"thread_id": night_id}}
-    try:
-        for event in graph.stream(first, thread, stream_mode="custom", durability="sync"):
-            if on_event:
-                on_event(event)
-        finished: Any = graph.get_state(thread).values
-    except Exception as error:
-        reached: Any = {**tonight, **checkpoints.reached(graph, night_id)}
-        checkpoints.forget(saver, night_id)
-        return _failed(night, reached, error)
-    checkpoints.forget(saver, night_id)
-    return report_of(finished)
+    # It may run within a node of another graph, which its stop before a review is not meant for.
+    apart = contextvars.copy_context()
+    apart.run(var_child_runnable_config.set, None)
+    given: Any = begun.first
+    while True:
+        draft = None if given else _draft(graph, thread)
+        if draft is not None:
+            if review is None:
+                raise ConfigError(
+                    f"{night_id} waits for a review of what it is about to learn; review it with "
+                    "`sleepmem review`, or pass review=... to sleep."
+                )
+            answered = {"answered": {"texts": check(draft, review(draft))}}
+            graph.update_state(thread, answered, as_node="review")
+        try:
+            events = apart.run(graph.stream, given, thread, stream_mode="custom", durability="sync")
+            while event := apart.run(next, events, None):
+                if on_event:
+                    on_event(event)
+            reached = graph.get_state(thread)
+        except Exception as error:
+            state: Any = {**begun.tonight, **checkpoints.reached(graph, night_id)}
+            checkpoints.forget(saver, night_id)
+            return _failed(night, state, error)
+        if not reached.next:
+            finished: Any = reached.values
+            checkpoints.forget(saver, night_id)
+            return report_of(finished)
+        given = None
+
+
+def _draft(graph: Any, thread: RunnableConfig) -> dict[str, Any] | None:
+    """What a night that stopped before it is revised waits for; None when it needs no answer."""
+    reached = graph.get_state(thread)
+    waits = "revise" in reached.next and "answered" not in reached.values
+    drafted: dict[str, Any] | None = reached.values.get("drafted")
+    return drafted if waits and drafted and drafted["lines"] else None
 
 
 def _node(night: NightContext, name: str) -> Any:
@@ -141,6 +193,7 @@ def _first(
         "number": nights.numbers()[night_id],
         "namespace": list(namespace),
         "level": level or night.config.levels[0].name,
+        "reviewed": night.is_reviewed,
     }
     return {"tonight": tonight}
 

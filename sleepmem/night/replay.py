@@ -32,20 +32,17 @@ def select(
     demand: Mapping[str, int],
     *,
     budget: int,
-    untrusted: bool = False,
 ) -> list[Replay]:
     """Pick at most `budget` episodes, most demanded first, then oldest first.
 
     Args:
-        buffered: episodes not yet in the weights, any order.
+        buffered: episodes not yet in the weights that may teach, any order.
         demand: how often each episode id was retrieved since the last night.
         budget: most episodes one night may replay; at least 1.
-        untrusted: whether episodes that the user did not say may be picked.
     """
-    allowed = [episode for episode in buffered if episode.trusted or untrusted]
-    allowed.sort(key=lambda episode: (-demand.get(episode.id, 0), *episode.age_key))
+    first = sorted(buffered, key=lambda one: (-demand.get(one.id, 0), *one.age_key))
     plan = []
-    for episode in allowed[:budget]:
+    for episode in first[:budget]:
         reason = Reason.DEMANDED if demand.get(episode.id) else Reason.BUFFERED
         plan.append(Replay(episode.id, reason))
     return plan

@@ -9,17 +9,21 @@ import itertools
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from sleepmem._extras import from_extra
 from sleepmem.config import MemoryConfig
+from sleepmem.night import teachable
 from sleepmem.records import Namespace, NightReport, Verdict
+from sleepmem.stores.erasure import planned
 from sleepmem.stores.folder import Folder
 
 if TYPE_CHECKING:
     from langchain_core.embeddings import Embeddings
 
     from sleepmem.model.local import LocalModel
+    from sleepmem.night.reviewing import Review
     from sleepmem.night.rewards import Semantic
 
 
@@ -44,7 +48,7 @@ class Schedule:
         semantic: Semantic | None = None,
     ) -> None:
         self.folder, self.model = folder, model
-        self.config, self.gate = config.sleep, config.gate
+        self.config, self.gate, self.policy = config.sleep, config.gate, config.policy
         self.embeddings, self.semantic = embeddings, semantic
 
     def is_tired(self, namespace: Namespace) -> bool:
@@ -59,8 +63,13 @@ class Schedule:
         on_event: Callable[[dict[str, Any]], None] | None = None,
         *,
         stop: threading.Event | None = None,
+        is_dry: bool = False,
+        review: Review | None = None,
     ) -> NightReport:
-        """One night, then those of slower levels that are due after it."""
+        """One night, then those of slower levels that are due after it.
+
+        Before it, what was said to last no longer is forgotten.
+        """
         self.folder.check_writable()
         with from_extra("night", "sleeping"):
             from sleepmem.night import graph
@@ -76,8 +85,13 @@ class Schedule:
             or near_in_meaning(self.embeddings, least=self.config.seeding.same_meaning),
             stop=stop,
             gate=self.gate,
+            policy=self.policy,
+            is_dry=is_dry,
+            is_reviewed=review is not None or self.config.review,
         )
-        report = last = graph.run_night(night, namespace, on_event=on_event)
+        if not is_dry:
+            self._expire(namespace)
+        report = last = graph.run_night(night, namespace, on_event=on_event, review=review)
         while last.verdict in (Verdict.PROMOTED, Verdict.SKIPPED):
             level = self.due(namespace)
             if level is None:
@@ -86,6 +100,21 @@ class Schedule:
             report = replace(report, slower=(*report.slower, last))
         self.folder.catch_up(namespace)
         return report
+
+    def _expire(self, namespace: Namespace) -> None:
+        """Forget what was said to last no longer, and what is volatile and old enough for it."""
+        ledger = self.folder.ledger
+        if ledger.nights.unfinished(namespace):
+            return
+        ids = ledger.episodes.expired(namespace)
+        days = self.policy.volatile_days
+        if days:
+            ids += teachable.outlived(
+                ledger.episodes.telling(namespace), self.policy, days=days, today=date.today()
+            )
+        if ids:
+            erasure = planned(ledger, namespace, episode_ids=ids)
+            self.folder.forget(erasure, asked={"expired": len(ids)}, proof={})
 
     def due(self, namespace: Namespace) -> str | None:
         """The slower level whose turn it is.

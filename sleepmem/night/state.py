@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from sleepmem.config import GateConfig, Level, SleepConfig
+from sleepmem.config import GateConfig, Level, PolicyConfig, SleepConfig
 from sleepmem.errors import ConfigError
 from sleepmem.model.local import LocalModel
 from sleepmem.night.rewards import Semantic
@@ -31,12 +31,13 @@ Scores = dict[str, list[float]]
 
 
 class Tonight(TypedDict):
-    """Which night it is, whose, and of which level."""
+    """Which night it is, whose, of which level, and whether it waits for a review."""
 
     night_id: str
     number: int
     namespace: list[str]
     level: str
+    reviewed: bool
 
 
 class Audited(TypedDict):
@@ -53,6 +54,7 @@ class Selected(TypedDict):
     absorbed    those whose place tonight's takes
     held        episodes that these hold
     episodes    ids of all that is taught
+    kept_back   what the policy keeps from being taught, and why (`records.Held`)
     """
 
     expert: str
@@ -60,6 +62,22 @@ class Selected(TypedDict):
     absorbed: list[str]
     held: list[str]
     episodes: list[str]
+    kept_back: list[dict[str, str]]
+
+
+class Drafted(TypedDict):
+    """What is about to be learned (`reviewing.Line`); without lines, nobody has to see it."""
+
+    night: str
+    namespace: list[str]
+    lines: list[dict[str, str]]
+    held: list[dict[str, str]]
+
+
+class Answered(TypedDict):
+    """The texts to be learned, by the ids of the lines."""
+
+    texts: dict[str, str]
 
 
 class Probed(TypedDict):
@@ -127,6 +145,8 @@ class State(TypedDict, total=False):
     tonight: Tonight
     audited: Audited
     selected: Selected
+    drafted: Drafted
+    answered: Answered
     probed: Probed
     expanded: Expanded
     seeded: Seeded
@@ -181,6 +201,9 @@ class NightContext:
         emit: receives progress: plain dicts with a `step`.
         stop: when set, the night ends at the next report of progress.
         gate: what the day's gate is calibrated to.
+        policy: what must not be learned.
+        is_dry: do everything but change what the day answers with.
+        is_reviewed: wait for a review before anything is taught.
     """
 
     folder: Folder
@@ -190,6 +213,9 @@ class NightContext:
     emit: Callable[[dict[str, Any]], None] = lambda event: None
     stop: threading.Event | None = None
     gate: GateConfig = field(default_factory=GateConfig)
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+    is_dry: bool = False
+    is_reviewed: bool = False
 
     @property
     def ledger(self) -> Ledger:

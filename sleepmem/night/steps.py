@@ -6,17 +6,29 @@ night. Nothing the agent uses changes before `promote`.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
-from sleepmem.night import calibration, evening, evidence, measures, promotion, replay, seeding
+from sleepmem.night import (
+    calibration,
+    evening,
+    evidence,
+    measures,
+    promotion,
+    replay,
+    reviewing,
+    seeding,
+    teachable,
+)
 from sleepmem.night import exam as exams
 from sleepmem.night.dreaming.step import dream
 from sleepmem.night.lessons import Evening, related, tonights_rows
+from sleepmem.night.probing import notes as drawing
 from sleepmem.night.probing import probe as probing
 from sleepmem.night.probing.context import nearest
-from sleepmem.night.probing.notes import Units, draw
+from sleepmem.night.probing.notes import Units
 from sleepmem.night.probing.teacher import Teacher
 from sleepmem.night.replay import evenly
 from sleepmem.night.state import (
@@ -63,6 +75,8 @@ def audit(night: NightContext, state: State) -> State:
     live = tuple(expert.name for expert in ledger.lineage.experts(namespace))
     night.experts.load(night.local, live)
     _, passed = measures.recall(night.local, [*facts, *dreams], experts=live)
+    if night.is_dry:
+        return {"audited": {"audited": len(facts), "returned": []}}
     ledger.nights.distrust(probe.id for probe in dreams if probe.id not in passed)
     failed = [probe for probe in facts if probe.id not in passed]
     lost = sorted({probe.episode_id for probe in failed})
@@ -86,6 +100,7 @@ def select(night: NightContext, state: State) -> State:
         "absorbed": [expert.name for expert in absorbed],
         "held": sorted(held),
         "episodes": sorted(held),
+        "kept_back": [],
     }
     if not night.is_fast(state):
         return {"selected": selected}
@@ -93,24 +108,63 @@ def select(night: NightContext, state: State) -> State:
     buffered = ledger.episodes.telling(namespace)
     demand = evening.demand(night, namespace)
     again = {*demand, *state["audited"]["returned"]}
-    plan = replay.select(
-        evening.untried(night, namespace, buffered, again=again),
-        demand,
-        budget=night.config.replay_budget,
-        untrusted=night.config.untrusted,
-    )
+    waiting = evening.untried(night, buffered, again=again)
+    sorted_out = teachable.sort(waiting, night.policy, untrusted=night.config.untrusted)
+    selected["kept_back"] = [asdict(one) for one in sorted_out.held]
+    plan = replay.select(sorted_out.episodes, demand, budget=night.config.replay_budget)
     selected["episodes"] += [pick.episode_id for pick in plan]
     demanded = sum(pick.reason is replay.Reason.DEMANDED for pick in plan)
     night.emit({"step": "select", "episodes": len(plan), "demanded": demanded})
     if plan:
         return {"selected": selected}
-    untrusted = sum(not episode.trusted for episode in buffered)
     reason = "nothing to learn"
-    if untrusted and not night.config.untrusted:
-        reason += f"; {untrusted} from untrusted sources stay in the buffer"
-    if len(buffered) > untrusted:
-        reason += f"; {len(buffered) - untrusted} that did not stick wait until they are asked for"
+    for rule, count in teachable.counted(selected["kept_back"]).items():
+        reason += f"; {count} held back by the rule {rule}"
+    if len(buffered) > len(waiting):
+        reason += f"; {len(buffered) - len(waiting)} that did not stick wait until asked for"
     return {"selected": selected, "decided": {"verdict": Verdict.SKIPPED.value, "reason": reason}}
+
+
+def draw(night: NightContext, state: State) -> State:
+    """Write down what tonight's new episodes tell, a statement at a time."""
+    namespace, ledger = namespace_of(state), night.ledger
+    new = _told(night, state)
+    drawn = {note.episode_id for note in ledger.notes.of(namespace, [one.id for one in new])}
+    new = [episode for episode in new if episode.id not in drawn]
+    is_whole = night.local.profile.notes == "whole"
+    kept_back = teachable.waiting_notes(new, night.policy, whole=is_whole)
+    taught = [teachable.taught_of(episode, night.policy) for episode in new]
+    notes = [*itertools.chain.from_iterable(kept_back.values())]
+    ledger.notes.add(namespace, [*notes, *drawing.draw(_teacher(night), taught)])
+    return {}
+
+
+def review(night: NightContext, state: State) -> State:
+    """Write down what is about to be learned, where somebody is to look at it."""
+    tonight = state["tonight"]
+    lines: list[dict[str, str]] = []
+    if tonight["reviewed"]:
+        units = _units(night, state)
+        for line in reviewing.lines(units.all, source=units.source, note=units.note):
+            lines.append(asdict(line))
+    kept_back = state["selected"]["kept_back"]
+    return {
+        "drafted": {
+            "night": tonight["night_id"],
+            "namespace": tonight["namespace"],
+            "lines": lines,
+            "held": kept_back,
+        }
+    }
+
+
+def revise(night: NightContext, state: State) -> State:
+    """Change it as it was answered."""
+    if "answered" in state:
+        lines = [reviewing.Line(**line) for line in state["drafted"]["lines"]]
+        for line, note in reviewing.changed(lines, state["answered"]["texts"]):
+            night.ledger.notes.replace(namespace_of(state), line.id, by=note)
+    return {}
 
 
 def probe(night: NightContext, state: State) -> State:
@@ -119,29 +173,19 @@ def probe(night: NightContext, state: State) -> State:
     What tonight's expert takes over from others is asked again as those were asked.
     """
     namespace, ledger = namespace_of(state), night.ledger
-    held = set(state["selected"]["held"])
-    taken_over = evening.asked_before(night, state) if held else []
-    episodes = [episode for episode in night.episodes(state) if episode.id not in held]
+    taken_over = evening.asked_before(night, state) if state["selected"]["held"] else []
+    episodes = _told(night, state)
     if not episodes:
         ledger.nights.add_probes(namespace, taken_over)
         return {"probed": {"superseded": {}, "replaced": {}}}
-
-    # 1. What is told, a statement at a time?
-    teacher = Teacher(night.local, night.config.probe, seed=night.config.seeding.seed)
-    drawn = {note.episode_id for note in ledger.notes.of(namespace, [one.id for one in episodes])}
-    new = [episode for episode in episodes if episode.id not in drawn]
-    ledger.notes.add(namespace, draw(teacher, new))
     search = related(ledger, namespace, config=night.config)
-    notes = ledger.notes.of(namespace, [one.id for one in ledger.episodes.all(namespace)])
-    units = Units(episodes, notes)
-    most = night.config.probe.related
+    units, most = _units(night, state), night.config.probe.related
 
     def archive(question: str) -> Sequence[Episode]:
         return nearest(question, units.of(search(question)), most=most)
 
-    # 2. What is asked about it?
     questions = probing.question(
-        teacher,
+        _teacher(night),
         units.all,
         archive=archive,
         asked=units.asked(evening.users_questions(night, namespace)),
@@ -183,14 +227,13 @@ def seed(night: NightContext, state: State) -> State:
     def progress(step: int, steps: int, loss: float) -> None:
         night.tell(step="seed", done=step, of=steps, loss=round(loss, 4))
 
+    rows = tonights_rows(night.local, night.ledger, evening=_evening(state), config=night.config)
     seeded = seeding.seed(
         night.local,
         seeding.Lesson(
             expert,
             before=before,
-            rows=tonights_rows(
-                night.local, night.ledger, evening=_evening(state), config=night.config
-            ),
+            rows=teachable.safe(rows, night.policy),
             absorbed=state["selected"]["absorbed"],
         ),
         config=replace(night.config.seeding, steps=night.seeding_steps(state)),
@@ -215,6 +258,11 @@ def decide(night: NightContext, state: State) -> State:
     """Promotion or not, from the exam alone."""
     after = exams.as_scores(examined_of(state)["exam"])
     verdict, reason = promotion.decide(exams.bounds(state), after, config=night.config.exam)
+    if night.is_dry and verdict is Verdict.PROMOTED:
+        verdict, reason = (
+            Verdict.TRIED,
+            f"a dry run changes nothing; it would be promoted: {reason}",
+        )
     return {"decided": {"verdict": verdict.value, "reason": reason}}
 
 
@@ -314,6 +362,9 @@ def report(night: NightContext, state: State) -> State:
 STEPS: dict[str, Step] = {
     "audit": audit,
     "select": select,
+    "draw": draw,
+    "review": review,
+    "revise": revise,
     "probe": probe,
     "expand": expand,
     "seed": seed,
@@ -342,6 +393,24 @@ def run_step(step: str, night: NightContext, *, state: State) -> State:
         "peak_bytes": max(peak_bytes(), before["peak_bytes"]),
     }
     return {**added, "spent": spent}
+
+
+def _told(night: NightContext, state: State) -> list[Episode]:
+    """Tonight's episodes but for those that are taken over from other experts."""
+    held = set(state["selected"]["held"])
+    return [episode for episode in night.episodes(state) if episode.id not in held]
+
+
+def _teacher(night: NightContext) -> Teacher:
+    return Teacher(night.local, night.config.probe, seed=night.config.seeding.seed)
+
+
+def _units(night: NightContext, state: State) -> Units:
+    """What is to be learned of them, each statement apart, without what the policy keeps back."""
+    every = [episode.id for episode in night.ledger.episodes.all(namespace_of(state))]
+    notes = night.ledger.notes.of(namespace_of(state), every)
+    taught = [teachable.taught_of(episode, night.policy) for episode in _told(night, state)]
+    return Units(taught, notes)
 
 
 def _evening(state: State) -> Evening:

@@ -14,7 +14,11 @@ from sleepmem.night.state import (
     expert_of,
     namespace_of,
 )
+from sleepmem.night.teachable import counted
 from sleepmem.records import NightReport, Verdict
+
+# Of what was kept back, so many are listed; all are counted.
+_MOST_HELD = 1_000
 
 
 def report_of(state: State, *, decided: Decided | None = None) -> NightReport:
@@ -44,6 +48,8 @@ def report_of(state: State, *, decided: Decided | None = None) -> NightReport:
         absorbed=len(selected["absorbed"]) if selected else 0,
         episodes=len(selected["episodes"]) if selected else 0,
         evicted=pruned["evicted"] if pruned else 0,
+        held=tuple(selected["kept_back"][-_MOST_HELD:]) if selected else (),
+        held_back=counted(selected["kept_back"]) if selected else {},
         audited=audited["audited"] if audited else 0,
         returned=returned,
         exam=_exams(state),

@@ -12,7 +12,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from sleepmem.errors import LedgerError
-from sleepmem.records import USER, Episode, Namespace, namespace_key
+from sleepmem.records import USER, Episode, Namespace, Verdict, namespace_key
 from sleepmem.stores.database import Database
 from sleepmem.stores.rows import RESTORE, intact, namespace_of
 from sleepmem.stores.schema import (
@@ -36,7 +36,9 @@ OLDEST_FIRST, NEWEST_FIRST = (
 _TICK, _LAST = timedelta(microseconds=1), datetime.max.replace(tzinfo=UTC)
 _BUFFERED = "learned_in IS NULL AND said_again IS NULL"
 _IS_TRUE = "superseded = 0"
-_HOLDS = f"{_IS_TRUE} AND said_again IS NULL"
+# What was said to last until then is over.
+_LASTS = "(lasts IS NULL OR lasts > strftime('%Y-%m-%dT%H:%M:%f', 'now'))"
+_HOLDS = f"{_IS_TRUE} AND said_again IS NULL AND {_LASTS}"
 _TELLS = f"coalesce(asks, 0) < {SURELY_ASKS}"
 _FEWEST_TERMS = 4
 # An older one of the same words, that no expert holds, gives its place to a newer one. The plus
@@ -126,6 +128,7 @@ class Episodes:
             "thread": episode.thread,
             "answers": episode.answers,
             "day": episode.day,
+            "lasts": episode.lasts or None,
             "same": same,
             "asks": asking,
             "by_clock": int(by_clock),
@@ -228,13 +231,22 @@ class Episodes:
         with intact(f"the owner of message {message_id}"):
             return namespace_of(rows[0]["namespace"])
 
+    def expired(self, namespace: Namespace) -> list[str]:
+        """Ids of what was said to last until now, at most."""
+        rows = self._database.rows(
+            f"SELECT id FROM episodes WHERE namespace = ? AND NOT {_LASTS}",
+            namespace_key(namespace),
+        )
+        return [row["id"] for row in rows]
+
     def waiting(self, namespace: Namespace, *, untrusted: bool) -> int:
         """How many that may teach the weights came in since the last night began."""
         key = namespace_key(namespace)
         rows = self._database.rows(
             "SELECT count(*) AS number FROM episodes "
             f"WHERE namespace = ? AND {_BUFFERED} AND {_TELLS} AND (? OR source = ?) "
-            "AND rowid > (SELECT coalesce(max(upto), 0) FROM nights WHERE namespace = ?)",
+            "AND rowid > (SELECT coalesce(max(upto), 0) FROM nights WHERE namespace = ? "
+            f"AND coalesce(verdict, '') != '{Verdict.TRIED.value}')",
             key,
             untrusted,
             USER,
@@ -544,6 +556,7 @@ _READ = itemgetter(
     "speaker",
     "thread",
     "answers",
+    "lasts",
 )
 
 
@@ -563,7 +576,7 @@ def as_episode(row: Any) -> Episode:
 @functools.lru_cache(maxsize=20_000)
 def _as_episode(read: tuple[Any, ...]) -> Episode:
     """Checked once, however often one recall and the next ones read it."""
-    key, day, sequence, *said = read
-    values = (*said, day or "", sequence)
+    key, day, sequence, *said, lasts = read
+    values = (*said, day or "", sequence, lasts or "")
     with intact(f"episode {sequence} of {key}"):
         return Episode(namespace_of(key), *values)

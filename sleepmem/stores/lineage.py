@@ -168,7 +168,8 @@ class Lineage:
             live = _switch(db, key, list(nights))
             gone = _held_by_others(db, key, live)
             db.execute(
-                f"UPDATE notes SET learned_in = NULL WHERE namespace = ? AND learned_in NOT IN {_OF}",
+                "UPDATE notes SET learned_in = NULL "
+                f"WHERE namespace = ? AND learned_in NOT IN {_OF}",
                 [key, json.dumps(live)],
             )
             # What corrected something may be newer than the weights again.

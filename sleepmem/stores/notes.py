@@ -8,7 +8,7 @@ from typing import Any
 
 from sleepmem.records import Namespace, Note, namespace_key
 from sleepmem.stores.database import Database
-from sleepmem.stores.rows import intact, unreadable
+from sleepmem.stores.rows import RESTORE, intact, unreadable
 
 # Whether the note `n` is replaced: as long as the night that found so is in the weights.
 REPLACED = (
@@ -36,6 +36,14 @@ class Notes:
                 }
                 db.table("notes").insert(row, ignore=True)
 
+    def replace(self, namespace: Namespace, old: str, *, by: Note) -> None:
+        """Keep a note instead of another, or beside what has none."""
+        with self._database.write() as db:
+            db.execute(
+                "DELETE FROM notes WHERE id = ? AND namespace = ?", [old, namespace_key(namespace)]
+            )
+            self.add(namespace, [by])
+
     def of(self, namespace: Namespace, episode_ids: Iterable[str]) -> list[Note]:
         """Those drawn from these episodes of the owner, in the order of their drawing.
 
@@ -62,9 +70,19 @@ class Notes:
         return {one: " ".join(found) for one, found in parts.items() if one in held}
 
     def faults(self) -> list[str]:
-        """Notes that cannot be read, and such as are not what was written."""
+        """Notes that cannot be read, are not what was written, or are in no expert's weights."""
         rows = self._database.rows(f"SELECT n.*, {REPLACED} AS replaced FROM notes n")
-        return unreadable(rows, _as_note)
+        lost = self._database.rows(
+            "SELECT id, learned_in FROM notes WHERE learned_in IS NOT NULL "
+            "AND learned_in NOT IN (SELECT night_id FROM experts WHERE live = 1)"
+        )
+        faults = [
+            f"note {row['id']} is said to be in the expert of {row['learned_in']}, " for row in lost
+        ]
+        return [
+            *unreadable(rows, _as_note),
+            *(f"{fault}which is not live. {RESTORE}" for fault in faults),
+        ]
 
 
 def _as_note(row: Any) -> Note:

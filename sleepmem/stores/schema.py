@@ -480,6 +480,12 @@ def learn_notes(db: Database) -> None:
     )
 
 
+@migrations()
+def keep_how_long_it_lasts(db: Database) -> None:
+    # Until when an episode holds, UTC; NULL: nobody said.
+    db.table("episodes").add_column("lasts", str)
+
+
 def stored_of(row: Any) -> str:
     """What is digested of an episode's row: all that no night and nobody later changes."""
     return json.dumps([row[column] for column in _STORED], default=repr)

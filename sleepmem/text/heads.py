@@ -1,6 +1,7 @@
-"""What the default embeddings tell of a text: does it ask, of which days, does it need a memory.
+"""What the default embeddings tell of a text: does it ask, of which days, does it need a memory,
+must it not be learned.
 
-Logistic models over an embedding (`make fit-heads`, `sleepmem.evals.heads`), in any of the sixteen
+Logistic models over an embedding (`make fit-heads`, `sleepmem.evals.heads*`), in any of the sixteen
 languages. They decide nothing alone: what is recalled and what is taught weighs them with
 everything else.
 """
@@ -30,6 +31,7 @@ _SURE = 8.0
 SURELY_ASKS = 0.75
 
 FILE = Path(__file__).with_name("heads.json")
+FILE_POLICY = Path(__file__).with_name("heads_policy.json")
 
 
 def asks(text: str) -> float:
@@ -50,6 +52,26 @@ def parts_of(text: str) -> list[str]:
 def needs_no_memory(text: str) -> float:
     """Log-odds that the text is small talk or a general request, about nothing anybody told."""
     return _log_odds("general", text)
+
+
+def instructs(text: str) -> bool:
+    """Whether the text tells the agent how to behave, from now on or against its owner."""
+    return _log_odds("instructs", text) > 0
+
+
+def asks_to_forget(text: str) -> bool:
+    """Whether the text asks the agent to forget what it was told."""
+    return _log_odds("forget", text) > 0
+
+
+def is_volatile(text: str) -> bool:
+    """Whether what the text tells holds for minutes to weeks, such as a price or a mood."""
+    return _log_odds("volatile", text) > 0
+
+
+def tells_secret(text: str) -> bool:
+    """Whether the text tells a credential or a personal number."""
+    return _log_odds("secret", text) > 0
 
 
 def time_asked(text: str) -> dict[str, float]:
@@ -83,5 +105,7 @@ def _head(name: str) -> tuple[Any, Any]:
 
 @functools.cache
 def _heads() -> dict[str, Any]:
-    heads: dict[str, Any] = json.loads(FILE.read_text())
+    heads: dict[str, Any] = {}
+    for file in (FILE, FILE_POLICY):
+        heads |= json.loads(file.read_text())
     return heads

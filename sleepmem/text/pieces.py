@@ -30,9 +30,13 @@ def sentences(text: str) -> list[str]:
 
     The marks of all scripts count, the abbreviations of English: "Dr. Roux" is no sentence's end.
     """
+    return [part for part in segments(text) if terms(part)]
+
+
+def segments(text: str) -> list[str]:
+    """The sentences of a text, and what stands between them without saying anything."""
     lines = text.splitlines()
-    parts = [part.strip() for line in lines for part in sentencex.segment("en", line)]
-    return [part for part in parts if terms(part)]
+    return [part.strip() for line in lines for part in sentencex.segment("en", line)]
 
 
 @functools.cache

@@ -136,7 +136,10 @@ def test_an_empty_night_is_skipped(opened):
     report, taken = watched(memory)
     assert (report.verdict, taken) == (Verdict.SKIPPED, ["audit", "select", "report"])
     memory.observe(ALICE, "It rains in Oslo.", source="tool:weather")
-    assert "1 from untrusted sources" in memory.sleep(ALICE).reason
+    report = memory.sleep(ALICE)
+    assert "1 held back by the rule source" in report.reason
+    assert report.held_back == {"source": 1}
+    assert report.held[0]["source"] == "tool:weather"
 
 
 def test_untrusted_sources_teach_when_let_in(opened, by_hand):
@@ -184,7 +187,10 @@ def test_a_night_without_questions_is_skipped(opened, monkeypatch):
     memory = opened()
     told = tell(memory)
     report, taken = watched(memory)
-    assert (report.verdict, taken) == (Verdict.SKIPPED, ["audit", "select", "probe", "report"])
+    assert (report.verdict, taken) == (
+        Verdict.SKIPPED,
+        ["audit", "select", "draw", "review", "revise", "probe", "report"],
+    )
     assert "any of 3 episodes" in report.reason
     assert buffered(memory) == told
 

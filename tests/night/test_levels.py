@@ -225,7 +225,7 @@ def test_a_slow_night_that_never_began_is_made_up_for(opened, by_hand, monkeypat
     memory.observe(ALICE, "Mara saw whale 2.")
     work = graph.run_night
 
-    def die(night, owner, *, on_event=None, level=None):
+    def die(night, owner, *, on_event=None, level=None, review=None):
         if level:
             raise KeyboardInterrupt
         return work(night, owner, on_event=on_event, level=level)

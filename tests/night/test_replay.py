@@ -1,6 +1,8 @@
 from _values import probe
 
+from sleepmem.config import PolicyConfig
 from sleepmem.night.replay import Reason, evenly, select
+from sleepmem.night.teachable import sort
 from sleepmem.records import Episode, Role
 
 DAYS = [
@@ -32,8 +34,12 @@ def test_the_budget_cuts_the_least_wanted():
 
 
 def test_untrusted_sources_stay_out_unless_let_in():
-    assert TOOL.id not in {r.episode_id for r in select([*DAYS, TOOL], {TOOL.id: 9}, budget=9)}
-    assert select([*DAYS, TOOL], {}, budget=9, untrusted=True)[0].episode_id == TOOL.id
+    policy = PolicyConfig()
+    sorted_out = sort([*DAYS, TOOL], policy, untrusted=False)
+    assert TOOL not in sorted_out.episodes
+    assert [(one.episode, one.rule) for one in sorted_out.held] == [(TOOL.id, "source")]
+    let_in = sort([*DAYS, TOOL], policy, untrusted=True)
+    assert select(let_in.episodes, {}, budget=9)[0].episode_id == TOOL.id
 
 
 def taught(episode, count, **changed):

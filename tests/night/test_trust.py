@@ -4,6 +4,7 @@ import random
 from typing import NamedTuple
 
 import pytest
+from _nights import OPEN
 
 from sleepmem import SleepMemory, Verdict
 from sleepmem.config import DreamConfig, Level, MemoryConfig, SeedingConfig, SleepConfig
@@ -43,11 +44,12 @@ def attacked(tmp_path_factory):
         return seed(local, lesson, **settings)
 
     config = MemoryConfig(
+        policy=OPEN,
         sleep=SleepConfig(
             levels=(Level("fast", 1, 16, 6.0),),
             seeding=SeedingConfig(steps=120),
             dream=DreamConfig(rounds=0),
-        )
+        ),
     )
     with (
         pytest.MonkeyPatch.context() as patch,

@@ -95,7 +95,7 @@ class Units:
                 continue
             for note in self._notes[episode.id]:
                 if note.text and not note.replaced_by:
-                    unit = replace(episode, text=note.text, speaker=None, answers=None)
+                    unit = replace(episode, text=note.text, speaker=None, answers=None, part_of="")
                     self._sources[unit.id] = (episode, note)
                     units.append(unit)
         return units

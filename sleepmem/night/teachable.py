@@ -1,0 +1,126 @@
+"""What of an episode may be taught: what the policy keeps back never reaches a gradient.
+
+Reads, writes nothing; says of everything kept back why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import date, timedelta
+from typing import NamedTuple
+
+from sleepmem.config import PolicyConfig
+from sleepmem.night.rows import Row
+from sleepmem.records import Episode, Held, Note
+from sleepmem.text.heads import SURELY_ASKS, asks
+from sleepmem.text.pieces import sentences
+from sleepmem.text.policy import Rule, held, is_sensitive, without
+
+
+class Sorted(NamedTuple):
+    """Episodes of which something may be taught, and what is kept back, of these and others."""
+
+    episodes: list[Episode]
+    held: list[Held]
+
+
+def sort(episodes: Iterable[Episode], policy: PolicyConfig, *, untrusted: bool) -> Sorted:
+    """Tell what may be taught from what may not.
+
+    Args:
+        episodes: what waits in the buffer.
+        policy: the rules.
+        untrusted: whether what the user did not say may be taught.
+    """
+    teachable: list[Episode] = []
+    kept_back: list[Held] = []
+    for episode in episodes:
+        if not episode.trusted and not untrusted:
+            kept_back.append(_held(episode, Rule.SOURCE))
+            continue
+        rules = rules_of(episode, policy)
+        kept_back += [_held(episode, rule) for rule in dict.fromkeys(rules.values())]
+        if not rules or tells(without(episode.text, rules)):
+            teachable.append(episode)
+    return Sorted(teachable, kept_back)
+
+
+def outlived(
+    episodes: Iterable[Episode], policy: PolicyConfig, *, days: int, today: date
+) -> list[str]:
+    """Ids of those that tell nothing but what is volatile, and are older than so many days."""
+    found = []
+    for episode in episodes:
+        rules = rules_of(episode, policy)
+        is_old = today - date.fromisoformat(episode.date) > timedelta(days=days)
+        is_volatile = set(rules.values()) == {Rule.VOLATILE}
+        if is_old and is_volatile and not tells(without(episode.text, rules)):
+            found.append(episode.id)
+    return found
+
+
+def rules_of(episode: Episode, policy: PolicyConfig) -> dict[str, Rule]:
+    """The sentences of an episode that may not be taught, each with its rule."""
+    if episode.lasts:
+        return dict.fromkeys(sentences(episode.text), Rule.VOLATILE)
+    return held(episode.text, policy)
+
+
+def tells(text: str) -> bool:
+    """Whether a sentence of it does not surely ask."""
+    return any(asks(sentence) < SURELY_ASKS for sentence in sentences(text))
+
+
+def taught_of(episode: Episode, policy: PolicyConfig) -> Episode:
+    """The episode with the words alone that may be taught; known by the same id."""
+    rules = rules_of(episode, policy)
+    # The agent may have passed on what others said; what it asked tells nothing.
+    answers = episode.answers
+    if answers and (tells(answers) or held(answers, policy)):
+        answers = None
+    if not rules and answers == episode.answers:
+        return episode
+    text = without(episode.text, rules) if rules else episode.text
+    return replace(episode, text=text, answers=answers, part_of=episode.id)
+
+
+def waiting_notes(
+    episodes: Iterable[Episode], policy: PolicyConfig, *, whole: bool
+) -> dict[str, list[Note]]:
+    """Notes without text for what is kept back, by episode: so that each stays in the buffer.
+
+    `whole`: no notes are drawn, so the rest of the episode is one.
+    """
+    found: dict[str, list[Note]] = {}
+    for episode in episodes:
+        rules = rules_of(episode, policy)
+        if not rules:
+            continue
+        found[episode.id] = [Note(episode.id, "", sentence) for sentence in rules]
+        if whole:
+            rest = without(episode.text, rules)
+            found[episode.id].append(Note(episode.id, rest, rest))
+    return found
+
+
+def safe(rows: Sequence[Row], policy: PolicyConfig) -> list[Row]:
+    """The rows in which nothing matches a credential, a card or an account: the last look."""
+    return [row for row in rows if not is_sensitive(_text_of(row), policy)]
+
+
+def _text_of(row: Row) -> str:
+    chats = (*row.student, *row.teacher)
+    return "\n".join([*(message["content"] for message in chats), row.answer])
+
+
+def _held(episode: Episode, rule: Rule) -> Held:
+    return Held(episode.id, rule.value, episode.source, episode.date)
+
+
+def counted(kept_back: Iterable[Mapping[str, str]]) -> dict[str, int]:
+    """How many by rule, as a report shows them."""
+    counts: dict[str, int] = {}
+    for one in kept_back:
+        counts[one["rule"]] = counts.get(one["rule"], 0) + 1
+    return counts

@@ -1,0 +1,143 @@
+"""What a night is about to learn can be seen and changed; a dry run changes nothing; what lasts a
+while is not learned."""
+
+from datetime import timedelta
+
+import pytest
+from _nights import ALICE, buffered, tell, watched
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import MessagesState, StateGraph
+from langgraph.types import Command
+
+from sleepmem import ConfigError, EpisodeError, PolicyConfig, Verdict
+from sleepmem.graph import sleep_branch
+from sleepmem.night.reviewing import as_patch, from_patch
+
+
+def test_what_the_review_leaves_out_is_never_learned(opened, by_hand):
+    memory = opened()
+    told = tell(memory)
+    shown = []
+
+    def review(draft):
+        shown.append(draft)
+        return {line["id"]: line["text"] for line in draft["lines"] if "boat" not in line["text"]}
+
+    report = memory.sleep(ALICE, review=review)
+    assert report.verdict is Verdict.PROMOTED
+    assert {line["id"] for line in shown[0]["lines"]} == set(told)
+    asked = {one.episode_id for one in memory.ledger.nights.probes(report.night_id)}
+    assert told[1] not in asked
+    assert told[1] in buffered(memory)
+    # Nor in a later night.
+    memory.observe(ALICE, "Mara saw a whale.")
+    memory.sleep(ALICE)
+    assert told[1] in buffered(memory)
+
+
+def test_a_text_is_learned_as_the_review_changed_it(opened, by_hand):
+    memory = opened()
+    memory.observe(ALICE, "Mara moved to Brenport.")
+
+    def review(draft):
+        return {line["id"]: "Mara moved to Oslo." for line in draft["lines"]}
+
+    report = memory.sleep(ALICE, review=review)
+    questions = [one.question for one in memory.ledger.nights.probes(report.night_id)]
+    assert any("Mara moved to Oslo." in question for question in questions)
+    assert not any("Brenport" in question for question in questions)
+
+
+def test_a_night_waits_for_its_review(opened, by_hand):
+    memory = opened(review=True)
+    tell(memory)
+    with pytest.raises(ConfigError, match="waits for a review"):
+        memory.sleep(ALICE)
+    with pytest.raises(ConfigError, match="by the ids of its lines"):
+        memory.sleep(ALICE, review=lambda draft: {"nothing": "x"})
+    assert memory.ledger.nights.unfinished(ALICE)
+    report = memory.sleep(
+        ALICE, review=lambda draft: {line["id"]: line["text"] for line in draft["lines"]}
+    )
+    assert (report.verdict, report.number) == (Verdict.PROMOTED, 1)
+
+
+def test_a_graph_is_interrupted_with_what_its_night_is_about_to_learn(opened, by_hand):
+    memory = opened()
+    told = tell(memory)
+    graph = StateGraph(MessagesState)
+    graph.add_node("night", sleep_branch(memory, ALICE, review=True))
+    graph.add_edge("__start__", "night")
+    agent = graph.compile(checkpointer=InMemorySaver())
+    thread = {"configurable": {"thread_id": "1"}}
+    [waits] = agent.invoke({"messages": []}, thread)["__interrupt__"]
+    assert {line["id"] for line in waits.value["lines"]} == set(told)
+    assert memory.ledger.nights.finished(ALICE) == []
+    kept = {line["id"]: line["text"] for line in waits.value["lines"][:1]}
+    agent.invoke(Command(resume=kept), thread)
+    [night] = memory.ledger.nights.finished(ALICE)
+    asked = {one.episode_id for one in memory.ledger.nights.probes(night.id)}
+    assert asked == {told[0]}
+
+
+def test_a_draft_is_a_patch_that_can_be_edited(opened, by_hand):
+    memory = opened()
+    tell(memory)
+    patches = []
+
+    def review(draft):
+        patches.append(as_patch(draft))
+        return from_patch(patches[0])
+
+    memory.sleep(ALICE, review=review)
+    lines = [line for line in patches[0].splitlines() if line.startswith("+ ")]
+    assert len(lines) == 3
+    assert from_patch("\n".join(lines[1:])).keys() == {line.split()[1] for line in lines[1:]}
+
+
+def test_a_dry_run_tells_what_a_night_would_come_to_and_changes_nothing(opened, by_hand):
+    memory = opened()
+    told = tell(memory)
+    report = memory.sleep(ALICE, dry_run=True)
+    assert report.verdict is Verdict.TRIED
+    assert "it would be promoted" in report.reason
+    assert buffered(memory) == told
+    assert memory.ledger.lineage.experts(ALICE) == []
+    assert not list(memory.folder.glob("experts/*"))
+    after, _ = watched(memory)
+    assert after.verdict is Verdict.PROMOTED
+    assert memory.verify() == []
+
+
+def test_what_lasts_is_recalled_so_long_never_learned_and_then_forgotten(opened, by_hand):
+    memory = opened()
+    short = memory.observe(ALICE, "The red boat costs 900.", lasts=timedelta(seconds=2))
+    long = memory.observe(ALICE, "The ferry is late.", lasts=timedelta(days=400))
+    tell(memory)
+    assert short.id in {one.id for one in memory.search(ALICE, "the red boat").episodes}
+    report = memory.sleep(ALICE)
+    asked = {one.episode_id for one in memory.ledger.nights.probes(report.night_id)}
+    assert asked.isdisjoint({short.id, long.id})
+    assert report.held_back == {"volatile": 2}
+    with memory.ledger.database.write() as db:
+        db.execute("UPDATE episodes SET lasts = '2020-01-01T00:00:00' WHERE id = ?", [short.id])
+    assert short.id not in {one.id for one in memory.search(ALICE, "the red boat").episodes}
+    memory.sleep(ALICE)
+    assert short.id not in memory.ledger.episodes.ids(ALICE)
+    assert long.id in memory.ledger.episodes.ids(ALICE)
+    assert [one.asked for one in memory.receipts()] == [{"expired": 1}]
+
+
+@pytest.mark.parametrize("lasts", [timedelta(0), timedelta.max, "an hour"])
+def test_how_long_it_lasts_is_a_duration(opened, lasts):
+    with pytest.raises(EpisodeError, match="lasts is"):
+        opened().observe(ALICE, "The ferry is late.", lasts=lasts)
+
+
+def test_what_is_refused_is_not_stored(opened):
+    memory = opened(policy=PolicyConfig(payment="refuse"))
+    with pytest.raises(EpisodeError, match="the rule payment"):
+        memory.observe(ALICE, "My card is 4242 4242 4242 4242.")
+    messages = [("user", "My card is 4242 4242 4242 4242."), ("user", "Mara lives in Rome.")]
+    memory.observe_messages(ALICE, messages)
+    assert [one.text for one in memory.ledger.episodes.all(ALICE)] == ["Mara lives in Rome."]
