@@ -22,7 +22,7 @@ from sleepmem.arguments import (
     texts,
 )
 from sleepmem.config import MemoryConfig
-from sleepmem.day import answer
+from sleepmem.day import answer, importing
 from sleepmem.day import observe as observing
 from sleepmem.day import recall as recalling
 from sleepmem.day.answer import Answer
@@ -31,6 +31,7 @@ from sleepmem.day.recall import Asked
 from sleepmem.day.safely import safely
 from sleepmem.day.state import DayContext
 from sleepmem.errors import ConfigError, EpisodeError, ExpertError, SleepmemError
+from sleepmem.foreign.reading import as_form
 from sleepmem.night.schedule import Schedule
 from sleepmem.records import (
     USER,
@@ -47,9 +48,12 @@ from sleepmem.records import (
     readable,
 )
 from sleepmem.report.data import status
+from sleepmem.stores.arriving import Imported
 from sleepmem.stores.backup import backup
 from sleepmem.stores.erasure import Choice, Forgotten, chosen, planned
 from sleepmem.stores.folder import Folder
+from sleepmem.stores.leaving import leave
+from sleepmem.stores.manifest import Manifest, is_export
 from sleepmem.text.terms import terms
 
 if TYPE_CHECKING:
@@ -79,6 +83,7 @@ class SleepMemory:
              context, ask, safely, is_tired
     Night    sleep, rollback
     Trust    forget, receipts
+    Move     export_to, import_from
     Care     verify, reconcile, reindex, backup, status, close
     Model    local, chat_model, live_experts
 
@@ -561,6 +566,64 @@ class SleepMemory:
         """Of all that was forgotten, oldest first; `verify` checks that none was changed."""
         return self.ledger.receipts.all()
 
+    # Leave and move
+
+    def export_to(self, namespace: Iterable[str], path: str | Path) -> Manifest:
+        """Write all of an owner's memory into a new folder, as plain files.
+
+        Episodes, notes, questions and nights as JSON lines, live experts as PEFT adapters, and a
+        manifest with hashes.
+
+        Args:
+            namespace: whose.
+            path: the new folder.
+
+        Raises:
+            FolderError: it exists or cannot be written.
+            ExpertError: a live expert is missing or damaged.
+        """
+        check_path(path, what="path", expected="the path of a new folder")
+        return leave(self.ledger.database, check_namespace(namespace), to=Path(path))
+
+    def import_from(
+        self,
+        namespace: Iterable[str],
+        path: str | Path,
+        *,
+        form: str | None = None,
+        trusted: bool = False,
+    ) -> Imported:
+        """Take in an export: our own, or one of another memory or chat.
+
+        Our own comes back as it was where the owner has nothing here and the base model is the
+        same; else its episodes are learned by the next nights. What is there already is not stored
+        twice.
+
+        Args:
+            namespace: whose it becomes.
+            path: what `export_to` wrote; or a file, a folder or a .zip of mem0, LangMem, Markdown,
+                ChatGPT or Claude.
+            form: "mem0", "langmem", "markdown", "chatgpt" or "claude"; recognised by default.
+            trusted: whether memories that another model wrote may teach the weights.
+
+        Raises:
+            ConfigError: the form is none.
+            FolderError: it is not there, not whole, or the folder is read only.
+            EpisodeError: it is of no known form, or an entry is not what it must be.
+            FolderLocked: a night of this owner runs.
+        """
+        check_path(path, what="path", expected="the path of an export")
+        owner, source, wanted = check_namespace(namespace), Path(path), as_form(form)
+        with self._sleeping, self._opened.night(owner):
+            if wanted is None and is_export(source):
+                imported = self._opened.take_in(owner, source, model=self.model)
+            else:
+                imported = importing.take_in(
+                    self._day, owner, path=source, form=wanted, trusted=trusted
+                )
+        self._opened.catch_up(owner)
+        return imported
+
     # Care
 
     def reindex(self) -> None:
@@ -665,6 +728,8 @@ class SleepMemory:
     ais_tired = async_twin(is_tired)
     arollback = async_twin(rollback)
     aforget = async_twin(forget)
+    aexport_to = async_twin(export_to)
+    aimport_from = async_twin(import_from)
 
 
 def _settings(config: MemoryConfig | None, *, append_only: bool, read_only: bool) -> MemoryConfig:

@@ -1,6 +1,6 @@
 """The `sleepmem` command."""
 
-from sleepmem.cli import demo, inspection, models, nights, talk, trust
+from sleepmem.cli import demo, inspection, models, moving, nights, talk, trust
 from sleepmem.cli.app import app
 
 __all__ = ["app"]
@@ -20,10 +20,13 @@ _COMMANDS = (
     nights.rollback,
     trust.forget,
     trust.receipts,
+    moving.export,
+    moving.import_,
     models.fit,
     models.school,
     demo.demo,
 )
 for _command in _COMMANDS:
     # A docstring that is wrapped is one line of help.
-    app.command(help=" ".join((_command.__doc__ or "").split()))(_command)
+    _help = " ".join((_command.__doc__ or "").split())
+    app.command(_command.__name__.rstrip("_"), help=_help)(_command)

@@ -65,9 +65,20 @@ def read(path: Path, *, form: Form | None = None) -> Iterator[Told | Conversatio
         EpisodeError: it is of no known form, is broken, or an entry is not what it must be.
     """
     check_path(path, what="path", expected="the path of an export")
-    if form is not None and form not in list(Form):
-        raise ConfigError(f"form is {form!r:.60}, which names no form; pass one of {_FORMS}.")
-    return _read(Path(path), None if form is None else Form(form))
+    return _read(Path(path), as_form(form))
+
+
+def as_form(given: object) -> Form | None:
+    """The form that a caller names; None when it is to be recognised.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if given is None:
+        return None
+    if given not in list(Form):
+        raise ConfigError(f"form is {given!r:.60}, which names no form; pass one of {_FORMS}.")
+    return Form(str(given))
 
 
 def _read(path: Path, wanted: Form | None) -> Iterator[Told | Conversation]:

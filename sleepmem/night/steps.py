@@ -107,7 +107,8 @@ def select(night: NightContext, state: State) -> State:
 
     buffered = ledger.episodes.telling(namespace)
     demand = evening.demand(night, namespace)
-    again = {*demand, *state["audited"]["returned"]}
+    # What was only read beside other things is no sign that somebody misses it.
+    again = {*evening.users_questions(night, namespace), *state["audited"]["returned"]}
     waiting = evening.untried(night, buffered, again=again)
     sorted_out = teachable.sort(waiting, night.policy, untrusted=night.config.untrusted)
     selected["kept_back"] = [asdict(one) for one in sorted_out.held]

@@ -108,12 +108,13 @@ class Episodes:
             self._add(episode, judged, by_clock=True)
         return episode
 
-    def add(self, episode: Episode) -> list[str]:
+    def add(self, episode: Episode, *, by_clock: bool = False) -> list[str]:
         """Store it, once; returns the ids of those whose place it takes.
 
-        These say the same in the same words, and are in no expert.
+        These say the same in the same words, and are in no expert. `by_clock`: nobody said when,
+        a clock did.
         """
-        return self._add(episode, _judged(episode), by_clock=False)
+        return self._add(episode, _judged(episode), by_clock=by_clock)
 
     def _add(self, episode: Episode, judged: _Judged, *, by_clock: bool) -> list[str]:
         key, (asking, same) = namespace_key(episode.namespace), judged

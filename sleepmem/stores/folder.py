@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 from sleepmem.errors import ExpertError, FolderError, FolderLocked, LedgerError, ModelError
 from sleepmem.records import Namespace, NightReport, Receipt, Verdict, namespace_key
 from sleepmem.stores import agreement, mark
+from sleepmem.stores.arriving import Imported, arrive
 from sleepmem.stores.buffer import Buffer
 from sleepmem.stores.database import compact_checkpoints, hurried
 from sleepmem.stores.erasure import Erasure, erase
@@ -29,6 +30,7 @@ from sleepmem.stores.expert_folder import ExpertFolders
 from sleepmem.stores.index import Index, ServerIndex, check_client
 from sleepmem.stores.index_files import FilesIndex
 from sleepmem.stores.ledger import Ledger
+from sleepmem.stores.manifest import Manifest, base_of
 from sleepmem.stores.reading import read_only as opened_read_only
 from sleepmem.stores.rows import intact, unreadable
 from sleepmem.stores.turns import FAILED
@@ -267,6 +269,28 @@ class Folder:
         back = self.ledger.lineage.rollback(namespace, nights)
         self.reconcile(check_experts=False)
         return back
+
+    def take_in(self, namespace: Namespace, source: Path, *, model: str) -> Imported:
+        """Take in an export of another memory folder (`arriving`).
+
+        Args:
+            namespace: whose it becomes.
+            source: folder of the export.
+            model: that this folder is open with.
+
+        Raises:
+            FolderError: it is no whole export, or cannot be written.
+            EpisodeError: an episode in it is none.
+        """
+        name = _EMBEDDED_NAME if model == str(EMBEDDED) else model
+        imported = arrive(
+            self.ledger, self.experts, namespace=namespace, source=source, base=base_of(name)
+        )
+        if imported.experts and not self.ledger.model:
+            # With other habits than it turns out to have, the experts are refused.
+            self.ledger.use_model(name, Manifest.read(source).habits)
+        agreement.reconcile(self.ledger, experts=self.experts, check_experts=False)
+        return imported
 
     def forget(
         self, erasure: Erasure, *, asked: Mapping[str, Any], proof: Mapping[str, int]

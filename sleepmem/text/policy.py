@@ -35,6 +35,8 @@ _ACCOUNT = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{1,4}){3,8}\b")
 # Characters from which a word of letters and digits may be a key, and the bits each then has.
 _LONG, _BITS = 16, 3.5
 _BEGINS, _ENDS = "-----BEGIN", "-----END"
+# What presidio is less sure of is a number like many; dates and links are nobody's.
+_SURE, _NOT_PERSONAL = 0.5, ("DATE_TIME", "URL")
 # They take every word for a key; addresses of machines are another rule's.
 _NO_SECRETS = ("Base64HighEntropyString", "HexHighEntropyString", "IPPublicDetector")
 
@@ -182,10 +184,16 @@ def _is_personal(text: str, config: PolicyConfig) -> bool:
     for detect in (pii.detect_email, pii.detect_ip, pii.detect_mac_address):
         if detect(text):
             return True
-    return config.presidio and any(
-        recognizer.analyze(text, recognizer.supported_entities, None)
-        for recognizer in _recognizers()
-    )
+    return config.presidio and _is_recognized(text)
+
+
+def _is_recognized(text: str) -> bool:
+    """Whether one of presidio's rules is sure enough of it."""
+    for recognizer in _recognizers():
+        for found in recognizer.analyze(text, recognizer.supported_entities, None):
+            if found.score >= _SURE and found.entity_type not in _NOT_PERSONAL:
+                return True
+    return False
 
 
 def _instructs(text: str, config: PolicyConfig) -> bool:

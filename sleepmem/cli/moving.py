@@ -1,0 +1,79 @@
+"""The commands that leave and move: export, import."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sleepmem.cli.app import (
+    Folder,
+    Json,
+    Model,
+    Owner,
+    known_namespace,
+    opened,
+    out,
+    parse_namespace,
+    print_json,
+)
+from sleepmem.foreign.values import Form
+
+
+def export(
+    folder: Folder,
+    to: Annotated[Path, typer.Argument(help="The new folder.")],
+    namespace: Owner = "default",
+    *,
+    as_json: Json = False,
+) -> None:
+    """Write all of an owner's memory into a new folder: episodes, notes, questions and nights as
+    JSON lines, live experts as PEFT adapters, and a manifest with hashes."""
+    with opened(folder, read_only=True) as memory:
+        manifest = memory.export_to(known_namespace(memory, namespace), to)
+    if as_json:
+        print_json({"counts": dict(manifest.counts), "files": dict(manifest.files)})
+    else:
+        told = ", ".join(f"{count} {name}" for name, count in manifest.counts.items() if count)
+        out.say(f"{to}: {told or 'nothing'}")
+
+
+def import_(  # noqa: PLR0913 - the options of a command
+    folder: Folder,
+    path: Annotated[Path, typer.Argument(help="What export wrote; or a file, folder or .zip.")],
+    namespace: Owner = "default",
+    *,
+    form: Annotated[Form | None, typer.Option(help="Recognised by default.")] = None,
+    trusted: Annotated[
+        bool,
+        typer.Option(
+            "--trusted", help="Let memories that another model wrote teach the weights, too."
+        ),
+    ] = False,
+    model: Model = None,
+    as_json: Json = False,
+) -> None:
+    """Take in an export of sleepmem, or one of mem0, LangMem, a folder of Markdown, ChatGPT or
+    Claude. What is there already is not stored twice."""
+    with opened(folder, must_exist=False, model=model) as memory:
+        owner = parse_namespace(namespace)
+        imported = memory.import_from(owner, path, form=form, trusted=trusted)
+    if as_json:
+        print_json(
+            {
+                "episodes": imported.episodes,
+                "known": imported.known,
+                "notes": imported.notes,
+                "nights": imported.nights,
+                "experts": list(imported.experts),
+                "left_out": imported.left_out,
+            }
+        )
+        return
+    out.say(
+        f"{imported.episodes} new episodes, {imported.known} were known; {imported.nights} nights, "
+        f"{len(imported.experts)} experts"
+    )
+    if imported.left_out:
+        out.say(imported.left_out)

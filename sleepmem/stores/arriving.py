@@ -1,0 +1,266 @@
+"""Take in what was exported: into an empty memory or a filled one, of the same owner or another.
+
+Where the owner has no night yet and the base model is the same, all comes back as it was: experts
+answer at once. Else the episodes wait in the buffer, with their notes, and are learned by the next
+nights: experts of two memories were never examined beside each other. What is there already is not
+stored twice.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sleepmem.errors import FolderError
+from sleepmem.records import Episode, ExpertName, Namespace, Note, namespace_key
+from sleepmem.stores.expert_folder import ExpertFolders
+from sleepmem.stores.ledger import Ledger
+from sleepmem.stores.manifest import EXPERTS, Manifest, rows
+from sleepmem.stores.schema import tally_nights
+
+if TYPE_CHECKING:
+    import sqlite_utils
+
+_EPISODE = (
+    "text",
+    "source",
+    "created_at",
+    "message_id",
+    "speaker",
+    "thread",
+    "answers",
+    "day",
+    "lasts",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What came in.
+
+    episodes   that are new here; `known` were here before
+    notes      with them
+    nights     with their questions; 0 where the episodes are to be learned anew
+    experts    names that they have here
+    left_out   why experts stayed out, one sentence; empty when none did
+    """
+
+    episodes: int
+    known: int
+    notes: int = 0
+    nights: int = 0
+    experts: tuple[str, ...] = ()
+    left_out: str = ""
+
+
+@dataclass
+class _Names:
+    """What things were called there, and are called here."""
+
+    episodes: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
+    nights: dict[str, str] = field(default_factory=dict)
+    experts: dict[str, str] = field(default_factory=dict)
+
+    def here(self, name: str | None) -> str | None:
+        """Of an episode, a note, a night, an expert or a question; anything else as it is."""
+        if not name:
+            return name
+        for names in (self.episodes, self.notes, self.nights, self.experts):
+            if name in names:
+                return names[name]
+        night, _, rest = name.rpartition("-")
+        return f"{self.nights[night]}-{rest}" if night in self.nights else name
+
+    def everywhere(self, value: Any) -> Any:
+        """In all texts of plain JSON that are nothing but a name."""
+        if isinstance(value, str):
+            return self.here(value)
+        if isinstance(value, dict):
+            return {name: self.everywhere(one) for name, one in value.items()}
+        if isinstance(value, list):
+            return [self.everywhere(one) for one in value]
+        return value
+
+
+def arrive(
+    ledger: Ledger, experts: ExpertFolders, *, namespace: Namespace, source: Path, base: str
+) -> Imported:
+    """Take in an export, in one transaction.
+
+    Args:
+        ledger: of the memory folder.
+        experts: their folders.
+        namespace: whose it becomes.
+        source: folder of the export.
+        base: what the model of this memory is known by (`manifest.base_of`).
+
+    Raises:
+        FolderError: it is no whole export, or cannot be written.
+        EpisodeError: an episode in it is none.
+    """
+    manifest = Manifest.read(source)
+    tables = {name: list(rows(source, name)) for name in manifest.counts}
+    left_out = _why_without(ledger, manifest, namespace=namespace, base=base)
+    names = _Names()
+    if not left_out:
+        _name_nights(ledger, names, tables, namespace=namespace)
+        _copy_experts(experts, names, source)
+    with ledger.database.write() as db:
+        before = ledger.episodes.ids(namespace)
+        for row in tables["episodes"]:
+            names.episodes[row["id"]] = _tell(ledger, db, row, namespace=namespace)
+        ids = set(names.episodes.values())
+        notes = _write_notes(ledger, db, names, tables["notes"], namespace=namespace)
+        if not left_out:
+            _write_nights(db, names, tables, key=namespace_key(namespace))
+            _hold(db, names, tables)
+        for row in tables.get("forgotten", []):
+            told = {**row, "namespace": namespace_key(namespace)}
+            db.table("forgotten").insert(told, ignore=True)
+    new = len(ids - set(before))
+    return Imported(
+        new,
+        len(ids) - new,
+        notes,
+        0 if left_out else len(tables["nights"]),
+        tuple(names.experts.values()),
+        left_out if tables["experts"] else "",
+    )
+
+
+def _why_without(ledger: Ledger, manifest: Manifest, *, namespace: Namespace, base: str) -> str:
+    """Why the episodes are to be learned anew; empty when all can come back as it was."""
+    if ledger.nights.finished(namespace) or ledger.nights.unfinished(namespace):
+        return "this owner has had nights here; what the export's experts hold is learned anew"
+    if ledger.episodes.ids(namespace):
+        return "this owner has episodes here; what the export's experts hold is learned anew"
+    habits = ledger.habits if ledger.model else manifest.habits
+    if (base, habits) != (manifest.base, manifest.habits):
+        return (
+            f"the experts were trained on the model {manifest.base[:40]} and this memory has "
+            f"{base[:40]}, or other habits; what they hold is learned anew"
+        )
+    return ""
+
+
+def _name_nights(
+    ledger: Ledger,
+    names: _Names,
+    tables: Mapping[str, list[dict[str, Any]]],
+    *,
+    namespace: Namespace,
+) -> None:
+    """New numbers for nights, and names for experts after them."""
+    last = max(ledger.nights.numbers().values(), default=0)
+    for number, row in enumerate(tables["nights"], start=last + 1):
+        names.nights[row["id"]] = f"night-{number:04d}"
+    for row in tables["experts"]:
+        night_id = names.nights[row["night_id"]]
+        names.experts[row["name"]] = str(ExpertName.new(night_id, namespace))
+
+
+def _copy_experts(experts: ExpertFolders, names: _Names, source: Path) -> None:
+    for there, here in names.experts.items():
+        folder = source / EXPERTS / there
+        if not folder.is_dir():
+            raise FolderError(
+                f"{folder} is missing, so the expert {there} cannot come along. Export it anew."
+            )
+        experts.write(here, _copying(folder))
+        experts.promote(here)
+
+
+def _copying(folder: Path) -> Callable[[Path], None]:
+    def copy(to: Path) -> None:
+        shutil.copytree(folder, to)
+
+    return copy
+
+
+def _tell(
+    ledger: Ledger, db: sqlite_utils.Database, row: Mapping[str, Any], *, namespace: Namespace
+) -> str:
+    """Store an episode, unless it is there; returns what it is called here."""
+    said = {name: row[name] for name in _EPISODE if row.get(name)}
+    episode = Episode(namespace, **said)
+    ledger.episodes.add(episode, by_clock=bool(row.get("by_clock")))
+    if row.get("outcome"):
+        sql = "UPDATE episodes SET outcome = coalesce(outcome, ?) WHERE id = ?"
+        db.execute(sql, [row["outcome"], episode.id])
+    return episode.id
+
+
+def _write_notes(
+    ledger: Ledger,
+    db: sqlite_utils.Database,
+    names: _Names,
+    notes: Iterable[Mapping[str, Any]],
+    *,
+    namespace: Namespace,
+) -> int:
+    """Notes of what came in; what replaced them, and which night holds them, with the nights."""
+    written = []
+    for row in notes:
+        note = Note(names.episodes[row["episode_id"]], row["text"], row["part"])
+        names.notes[row["id"]] = note.id
+        written.append((note, row))
+    ledger.notes.add(namespace, [note for note, _ in written])
+    for note, row in written:
+        if names.nights:
+            columns = ("replaced_by", "replaced_in", "learned_in")
+            changes = {column: names.here(row.get(column)) for column in columns}
+            db.table("notes").update(note.id, changes)
+    return len(written)
+
+
+def _write_nights(
+    db: sqlite_utils.Database,
+    names: _Names,
+    tables: Mapping[str, list[dict[str, Any]]],
+    *,
+    key: str,
+) -> None:
+    newest = db.execute("SELECT coalesce(max(rowid), 0) FROM episodes").fetchone()[0]
+    for row in tables["nights"]:
+        night_id = names.nights[row["id"]]
+        number = int(night_id.rpartition("-")[2])
+        report = names.everywhere(json.loads(row["report"])) if row.get("report") else {}
+        report = {**report, "number": number, "namespace": json.loads(key)}
+        own = {"id": night_id, "number": number, "namespace": key, "upto": newest}
+        db.table("nights").insert({**row, **own, "report": json.dumps(report)})
+    tally_nights(db, key, number=len(tables["nights"]))
+    for row in tables["probes"]:
+        ids = ("id", "night_id", "episode_id", "note_id")
+        own = {name: names.here(row.get(name)) for name in ids}
+        sources = json.dumps(names.everywhere(json.loads(row.get("sources") or "[]")))
+        db.table("probes").insert({**row, **own, "namespace": key, "sources": sources})
+    for row in tables["exams"]:
+        scored = {name: value for name, value in row.items() if name != "id"}
+        db.table("exams").insert({**scored, "night_id": names.here(row["night_id"])})
+    for row in tables["corrected"]:
+        db.table("corrected").insert(names.everywhere(row), ignore=True)
+    for row in tables["gates"]:
+        db.table("gates").insert({**row, "night_id": names.here(row["night_id"]), "namespace": key})
+    for row in tables["experts"]:
+        lineage = json.dumps(names.everywhere(json.loads(row["lineage"])))
+        own = {"name": names.here(row["name"]), "night_id": names.here(row["night_id"])}
+        db.table("experts").insert({**row, **own, "namespace": key, "lineage": lineage})
+
+
+def _hold(
+    db: sqlite_utils.Database, names: _Names, tables: Mapping[str, list[dict[str, Any]]]
+) -> None:
+    """What the experts hold, and what they corrected, as it was there."""
+    for row in tables["episodes"]:
+        changes = {
+            "learned_in": names.here(row.get("learned_in")),
+            "superseded": row.get("superseded", 0),
+            "forgotten": row.get("forgotten", 0),
+            "said_again": names.here(row.get("said_again")),
+        }
+        db.table("episodes").update(names.episodes[row["id"]], changes)

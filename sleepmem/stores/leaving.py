@@ -1,0 +1,118 @@
+"""Take an owner's memory along: everything as plain files that anybody can read.
+
+Episodes, notes, questions and nights as JSON lines, live experts as PEFT adapters, one manifest
+with hashes. What can be made anew is left out: vectors, indexes, logs, what the gate was fitted to.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from sleepmem.errors import FolderError
+from sleepmem.records import Namespace, namespace_key
+from sleepmem.stores.database import Database
+from sleepmem.stores.expert_folder import CHECKSUMS, ExpertFolders
+from sleepmem.stores.ledger import Ledger
+from sleepmem.stores.manifest import EXPERTS, TABLES, Manifest, base_of, digests
+from sleepmem.stores.mark import LEDGER
+
+# Columns that are made anew from the others, or are of this folder alone.
+_OWN = {"namespace", "indexed", "same", "asks", "upto", "rowid"}
+# Of unfinished nights nothing goes along, of experts those that answer.
+_SELECTED = {
+    "nights": "verdict IS NOT NULL",
+    "probes": "night_id IN (SELECT id FROM nights WHERE verdict IS NOT NULL)",
+    "experts": "live = 1",
+    "gates": "night_id IN (SELECT night_id FROM experts WHERE live = 1)",
+}
+# Tables that name no owner, by what they belong to.
+_OF_NIGHTS = {"exams", "corrected"}
+
+
+def leave(database: Database, namespace: Namespace, *, to: Path) -> Manifest:
+    """Write an owner's memory into a new folder; there is a whole export or none.
+
+    As it is at one moment, while this process and others go on.
+
+    Args:
+        database: of the memory folder.
+        namespace: whose.
+        to: the new folder.
+
+    Raises:
+        FolderError: it exists or cannot be written.
+        ExpertError: an expert is missing or damaged.
+    """
+    if to.exists() or to.is_symlink():
+        raise FolderError(
+            f"{to} exists; an export overwrites nothing. Choose a folder that is not there yet."
+        )
+    try:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        half = Path(tempfile.mkdtemp(prefix=".export-", dir=to.parent))
+    except OSError as error:
+        raise _unwritten(to, error) from error
+    try:
+        copy = half / LEDGER
+        database.copy(copy)
+        with closing(Ledger(copy, read_only=True)) as ledger:
+            counts = {}
+            for table in TABLES:
+                counts[table] = _write(ledger, table, namespace=namespace, folder=half)
+            here = ExpertFolders(database.path.parent, ledger.lineage.seals)
+            for expert in ledger.lineage.experts(namespace):
+                folder = half / EXPERTS / expert.name
+                ignore = shutil.ignore_patterns(CHECKSUMS)
+                shutil.copytree(here.checked(expert.name), folder, ignore=ignore)
+            base, habits = base_of(ledger.model) if ledger.model else "", ledger.habits
+        for file in half.glob(f"{LEDGER}*"):
+            file.unlink()
+        manifest = Manifest(namespace, base, habits, counts, digests(half))
+        manifest.write(half)
+        half.rename(to)
+    except OSError as error:
+        if isinstance(error, FolderError):
+            raise
+        raise _unwritten(to, error) from error
+    finally:
+        shutil.rmtree(half, ignore_errors=True)
+    return manifest
+
+
+def _write(ledger: Ledger, table: str, *, namespace: Namespace, folder: Path) -> int:
+    """The owner's rows of a table, oldest first; returns how many."""
+    condition = "namespace = ?"
+    if table in _OF_NIGHTS:
+        condition = "night_id IN (SELECT id FROM nights WHERE namespace = ? AND verdict NOT NULL)"
+    if table in _SELECTED:
+        condition += f" AND {_SELECTED[table]}"
+    order = "created_at, rowid" if table == "episodes" else "rowid"
+    rows = ledger.database.rows(
+        f"SELECT * FROM {table} WHERE {condition} ORDER BY {order}", namespace_key(namespace)
+    )
+    with (folder / f"{table}.jsonl").open("w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(_plain(dict(row)), ensure_ascii=False) + "\n")
+    return len(rows)
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    """What somebody reads: nothing that is empty, JSON as it is."""
+    plain = {}
+    for name, value in row.items():
+        if name in _OWN or value is None:
+            continue
+        plain[name] = value
+    return plain
+
+
+def _unwritten(to: Path, error: OSError) -> FolderError:
+    return FolderError(
+        f"the export {to} could not be written ({error.strerror or error}); make room or choose "
+        "another place."
+    )

@@ -1,0 +1,171 @@
+"""Leave and move: an owner's memory as plain files, and back, here or elsewhere."""
+
+import json
+import shutil
+
+import pytest
+from _nights import ALICE, LOOSE, buffered, config, tell
+
+from sleepmem import EpisodeError, FolderError, SleepMemory
+from sleepmem.records import View
+
+BOB = ("team", "bob")
+
+
+@pytest.fixture
+def another(tmp_path, brief, embeddings):
+    """A second memory folder, as on another machine."""
+    with SleepMemory.open(
+        tmp_path / "other", brief, embeddings=embeddings, config=config(LOOSE)
+    ) as memory:
+        yield memory
+
+
+def slept(memory):
+    """Two nights, the second with a correction by hand of what may be proven."""
+    told = tell(memory)
+    memory.sleep(ALICE)
+    memory.observe(ALICE, "Mara saw a whale.", created_at="2030-02-01T00:00:00+00:00")
+    memory.sleep(ALICE)
+    return told
+
+
+def held(memory, owner):
+    learned = [one.text for one in memory.ledger.episodes.learned(owner)]
+    waiting = [one.text for one in memory.ledger.episodes.buffered(owner)]
+    return learned, waiting
+
+
+@pytest.mark.parametrize("owner", [ALICE, BOB])
+def test_an_empty_memory_gets_all_of_it_back(opened, another, by_hand, tmp_path, owner):
+    memory = opened()
+    slept(memory)
+    manifest = memory.export_to(ALICE, tmp_path / "out")
+    assert (manifest.counts["nights"], manifest.counts["experts"]) == (2, 2)
+    imported = another.import_from(owner, tmp_path / "out")
+    assert (imported.episodes, imported.nights, imported.left_out) == (4, 2, "")
+    assert held(another, owner) == held(memory, ALICE)
+    assert another.verify() == []
+    # The experts answer, as they did there.
+    question = "What is it that Mara moved to Brenport."
+    recalled = another.recall(owner, question)
+    assert recalled.view is memory.recall(ALICE, question).view is View.WEIGHTS
+    assert another.ask(owner, question).text == memory.ask(ALICE, question).text
+    # Nights go on, and older ones are rolled back to.
+    another.observe(owner, "Jon sold the boat.")
+    assert another.sleep(owner).number == 3
+    first = another.ledger.nights.finished(owner)[0].id
+    another.rollback(owner, [first])
+    assert len(another.live_experts(owner)) == 1
+
+
+def test_a_namespace_is_exported_alone(opened, by_hand, tmp_path):
+    memory = opened()
+    slept(memory)
+    memory.observe(BOB, "The password of Bob's diary is a word.")
+    memory.export_to(ALICE, tmp_path / "out")
+    texts = [file.read_text() for file in (tmp_path / "out").glob("*.jsonl")]
+    assert any("Brenport" in text for text in texts)
+    assert not any("diary" in text for text in texts)
+    names = {file.name for file in (tmp_path / "out").rglob("*") if file.is_file()}
+    assert "adapter_model.safetensors" in names
+    assert not any(name.startswith("ledger") for name in names)
+
+
+def test_a_filled_memory_learns_it_anew(opened, another, by_hand, tmp_path):
+    memory = opened()
+    told = slept(memory)
+    memory.export_to(ALICE, tmp_path / "out")
+    another.observe(ALICE, "Ana lives in Rome.")
+    imported = another.import_from(ALICE, tmp_path / "out")
+    assert imported.experts == ()
+    assert "learned anew" in imported.left_out
+    assert set(told) <= set(buffered(another))
+    assert another.sleep(ALICE).evicted > 0
+    again = another.import_from(ALICE, tmp_path / "out")
+    assert (again.episodes, again.known) == (0, 4)
+    assert another.verify() == []
+
+
+def test_experts_of_another_base_stay_out(opened, by_hand, tmp_path, embeddings):
+    memory = opened()
+    slept(memory)
+    memory.export_to(ALICE, tmp_path / "out")
+    with SleepMemory.open(tmp_path / "embedded", embeddings=embeddings) as other:
+        imported = other.import_from(ALICE, tmp_path / "out")
+        assert "trained on the model" in imported.left_out
+        assert len(other.ledger.episodes.buffered(ALICE)) == imported.episodes == 4
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda out: (out / "episodes.jsonl").write_text("{}\n"), "episodes.jsonl is not the one"),
+        (lambda out: (out / "notes.jsonl").unlink(), "notes.jsonl is missing"),
+        (lambda out: shutil.rmtree(out / "experts"), "is missing"),
+        (lambda out: (out / "more.jsonl").write_text("x"), "more.jsonl is not the one"),
+        (lambda out: (out / "manifest.json").write_text("{"), "is no manifest"),
+        (
+            lambda out: (out / "manifest.json").write_text(
+                (out / "manifest.json").read_text().replace('"version": 1', '"version": 9')
+            ),
+            "newer sleepmem",
+        ),
+    ],
+)
+def test_what_is_not_whole_is_not_taken_in(opened, another, by_hand, tmp_path, damage, told):
+    memory = opened()
+    slept(memory)
+    memory.export_to(ALICE, tmp_path / "out")
+    damage(tmp_path / "out")
+    with pytest.raises(FolderError, match=told):
+        another.import_from(ALICE, tmp_path / "out")
+    assert another.ledger.episodes.all(ALICE) == []
+
+
+def test_nothing_is_overwritten(opened, tmp_path):
+    memory = opened()
+    tell(memory)
+    memory.export_to(ALICE, tmp_path / "out")
+    with pytest.raises(FolderError, match="overwrites nothing"):
+        memory.export_to(ALICE, tmp_path / "out")
+    assert [one.name for one in tmp_path.glob(".export-*")] == []
+
+
+def test_memories_of_another_system_wait_untrusted(opened, tmp_path):
+    memory = opened()
+    export = {"results": [{"id": "1", "memory": "Likes tea", "user_id": "a", "hash": "x"}]}
+    (tmp_path / "mem0.json").write_text(json.dumps(export))
+    imported = memory.import_from(ALICE, tmp_path / "mem0.json")
+    assert (imported.episodes, imported.known) == (1, 0)
+    [episode] = memory.ledger.episodes.all(ALICE)
+    assert (episode.text, episode.source, episode.trusted) == ("Likes tea", "import:mem0", False)
+    again = memory.import_from(ALICE, tmp_path / "mem0.json")
+    assert (again.episodes, again.known) == (0, 1)
+
+
+def test_a_chat_is_taken_in_turn_by_turn_at_its_time(opened, tmp_path):
+    memory = opened()
+    said = [("human", "I moved to Brenport."), ("assistant", "Nice. Which street?")]
+    said += [("human", "Mill Lane 4."), ("assistant", "Noted.")]
+    messages = []
+    for number, (sender, text) in enumerate(said):
+        at = f"2025-03-0{number + 1}T10:00:00Z"
+        messages.append({"uuid": f"m{number}", "sender": sender, "text": text, "created_at": at})
+    chat = {"uuid": "c1", "name": "", "created_at": "2025-03-01T10:00:00Z"}
+    (tmp_path / "conversations.json").write_text(json.dumps([{**chat, "chat_messages": messages}]))
+    memory.import_from(ALICE, tmp_path)
+    told = [(one.text, one.day, one.source) for one in memory.ledger.episodes.all(ALICE)]
+    assert told[:2] == [
+        ("I moved to Brenport.", "2025-03-01", "user"),
+        ("Mill Lane 4.", "2025-03-03", "user"),
+    ]
+    assert memory.ledger.episodes.all(ALICE)[1].answers
+
+
+def test_a_broken_export_stores_nothing(opened, tmp_path):
+    memory = opened()
+    (tmp_path / "mem0.json").write_text('[{"id": "1", "memory": "Likes tea"}, {"memory": 3}]')
+    with pytest.raises(EpisodeError):
+        memory.import_from(ALICE, tmp_path / "mem0.json", form="mem0")
+    assert memory.ledger.episodes.all(ALICE) == []
