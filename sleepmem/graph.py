@@ -29,6 +29,7 @@ from langgraph.types import interrupt
 
 from sleepmem._async import async_twin
 from sleepmem.day.capture import RECALL_ID, last_question
+from sleepmem.day.farewell import Phrases
 from sleepmem.day.namespace import Owner, Run
 from sleepmem.errors import GraphError
 from sleepmem.host import Host
@@ -181,6 +182,31 @@ def sleep_branch(
     branch.add_edge(START, "night")
     branch.add_edge("night", END)
     return branch.compile()
+
+
+def is_to_forget(memory: SleepMemory, namespace: Owner = None) -> Callable[[Any], bool]:
+    """For `add_conditional_edges` before the model: whether `forget_node` should answer.
+
+    The user asks to forget something, or has agreed to what it asked about.
+    """
+
+    def to_forget(state: Mapping[str, Any]) -> bool:
+        return Host.of(memory, _messages_of(state), namespace=namespace).is_about_forgetting
+
+    return to_forget
+
+
+def forget_node(
+    memory: SleepMemory, namespace: Owner = None, *, phrases: Phrases | None = None
+) -> Runnable[Any, Update]:
+    """Answer a user who asks to forget something: name it and ask, or do it after a clear yes."""
+
+    def forget(state: Mapping[str, Any]) -> Update:
+        host = Host.of(memory, _messages_of(state), namespace=namespace)
+        said = host.forgetting(phrases or Phrases())
+        return {"messages": [] if said is None else [said]}
+
+    return _node(forget, "forget")
 
 
 def is_tired(memory: SleepMemory, namespace: Owner = None) -> Callable[[Any], bool]:

@@ -12,7 +12,10 @@ from typing import Any
 from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
 
 from sleepmem.day.capture import last_question, question, speaker, text_of, turn_id
+from sleepmem.day.farewell import OURS, Phrases, agrees, is_asked, proposed
+from sleepmem.day.farewell import question as question_about
 from sleepmem.day.namespace import Owner, Run, owner_of
+from sleepmem.errors import SleepmemError
 from sleepmem.memory import SleepMemory
 from sleepmem.records import Namespace, Recall, check_day, local_now
 from sleepmem.stores.episodes import BEGAN
@@ -139,6 +142,54 @@ class Host:
             )
 
         return self.memory.safely("looking again", look, otherwise=None, namespace=self.owner)
+
+    @property
+    def is_about_forgetting(self) -> bool:
+        """Whether the user asks to forget something, or agrees to it; changes nothing."""
+
+        def is_about() -> bool:
+            said = last_question(self.messages) or text_of(self.messages[-1])
+            return is_asked(said) or (bool(proposed(self.messages)) and agrees(said))
+
+        if not self.messages or self.messages[-1].type != "human":
+            return False
+        return self.memory.safely(
+            "reading a message", is_about, otherwise=False, namespace=self.owner
+        )
+
+    def forgetting(self, phrases: Phrases) -> AIMessage | None:
+        """What the agent says where the user asks to forget something, or has agreed to it.
+
+        None where neither is so. Nothing is forgotten without a clear yes to what is named.
+        """
+
+        def answer() -> AIMessage | None:
+            said = last_question(self.messages) or text_of(self.messages[-1])
+            ids = proposed(self.messages)
+            if ids and agrees(said):
+                return self._forget(ids, phrases)
+            if not is_asked(said):
+                return None
+            planned = self.memory.forget(self.owner, about=said, dry_run=True).erasure
+            return question_about(planned.episodes, phrases)
+
+        if not self.messages or self.messages[-1].type != "human":
+            return None
+        return self.memory.safely("forgetting", answer, otherwise=None, namespace=self.owner)
+
+    def _forget(self, ids: Sequence[str], phrases: Phrases) -> AIMessage:
+        there = set(self.memory.ledger.episodes.ids(self.owner))
+        try:
+            receipt = self.memory.forget(self.owner, episodes=there.intersection(ids)).receipt
+        except SleepmemError as error:
+            return AIMessage(str(error))
+        if receipt is None:
+            return AIMessage(phrases.nothing)
+        count, number = receipt.removed["episodes"], receipt.number
+        return AIMessage(
+            phrases.done.format(count=count, receipt=number),
+            response_metadata={OURS: {"receipt": number}},
+        )
 
     @property
     def _turn(self) -> dict[str, Any]:

@@ -524,7 +524,7 @@ class SleepMemory:
             namespace: whose.
             episodes: their ids.
             notes: ids of notes; each goes with the episode that tells it.
-            about: in words; what `search` finds of it.
+            about: in words; all that is about as near to them as the nearest.
             before: an ISO date; all that happened before that day.
             everything: all of this namespace.
             dry_run: change nothing, and tell what would go.
@@ -537,7 +537,7 @@ class SleepMemory:
         """
         owner = check_namespace(namespace)
         self._opened.check_writable()
-        found = self.search(owner, about, log=False).episodes if about else None
+        found = recalling.about(self._day, owner, asked=_asked(about)) if about else None
         choice = Choice(
             texts(episodes, "episodes", error=EpisodeError),
             texts(notes, "notes", error=EpisodeError),

@@ -20,6 +20,7 @@ from langgraph.types import Command
 import sleepmem.provider  # noqa: F401 - from here on LangChain knows it
 from sleepmem.day.capture import HAND_OVER
 from sleepmem.day.chat import LLM_TYPE
+from sleepmem.day.farewell import Phrases
 from sleepmem.day.namespace import Owner, check_owner
 from sleepmem.host import Host, with_memory
 from sleepmem.memory import SleepMemory
@@ -38,20 +39,28 @@ class SleepMemoryMiddleware(AgentMiddleware):  # type: ignore[type-arg]
             runtime, which a run cannot change; or a tuple, for runs that name none themselves
             (`context={"namespace": (...)}`). By default who is authenticated, else the user that
             the run names (`user_id` in context or configurable).
+        phrases: what the agent says when it is asked to forget something: that is answered without
+            the model, and done only after a clear yes.
 
     Raises:
         NamespaceError: a brace of the template names nothing to fill in.
     """
 
-    def __init__(self, memory: SleepMemory, namespace: Owner = None) -> None:
+    def __init__(
+        self, memory: SleepMemory, namespace: Owner = None, *, phrases: Phrases | None = None
+    ) -> None:
         super().__init__()
         check_owner(namespace)
         self.memory, self.namespace = memory, namespace
+        self.phrases = phrases or Phrases()
         # Not known before the model is first called with any.
         self._tools: set[str] | None = None
 
     def wrap_model_call(self, request: ModelRequest[Any], handler: Handler) -> Any:
         self._observe(request)
+        said = self._forgetting(request)
+        if said is not None:
+            return ModelResponse(result=[said])
         recalled = self._recall(request)
         response = handler(self._with(request, recalled))
         again = self._look_again(request, recalled, response)
@@ -59,6 +68,9 @@ class SleepMemoryMiddleware(AgentMiddleware):  # type: ignore[type-arg]
 
     async def awrap_model_call(self, request: ModelRequest[Any], handler: AsyncHandler) -> Any:
         await asyncio.to_thread(self._observe, request)
+        said = await asyncio.to_thread(self._forgetting, request)
+        if said is not None:
+            return ModelResponse(result=[said])
         recalled = await asyncio.to_thread(self._recall, request)
         response = await handler(self._with(request, recalled))
         again = await asyncio.to_thread(self._look_again, request, recalled, response)
@@ -84,6 +96,10 @@ class SleepMemoryMiddleware(AgentMiddleware):  # type: ignore[type-arg]
         messages = request.state.get("messages") or request.messages
         if messages and isinstance(messages[-1], HumanMessage):
             self._host(messages, request.runtime).observe(self._tools or ())
+
+    def _forgetting(self, request: ModelRequest[Any]) -> AIMessage | None:
+        """What is said about forgetting, instead of what the model would say."""
+        return self._host(request.messages, request.runtime).forgetting(self.phrases)
 
     def _recall(self, request: ModelRequest[Any]) -> Recall | None:
         """What the model gets; None when the user says nothing that needs any."""

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from sleepmem import NamespaceError
 from sleepmem.middleware import SleepMemoryMiddleware
 from sleepmem.model.local import Reply
-from sleepmem.night import replay
+from sleepmem.night import teachable
 from sleepmem.records import Recall, View, local_now
 from sleepmem.text.prompts import HEADER
 
@@ -175,8 +175,10 @@ def test_tool_results_are_stored_with_their_source_and_not_taught(memory, call):
     assert 'weather({"town": "Oslo"}) -> It rains in Oslo.' in told["agent"].text
     assert [source for source, one in told.items() if one.trusted] == ["user"]
     assert told["tool:weather"] in memory.recall(NOBODY, "Does it rain in Oslo?").episodes
-    taught = replay.select(memory.ledger.episodes.buffered(NOBODY), {}, budget=9)
-    assert [one.episode_id for one in taught] == [told["user"].id]
+    buffered = memory.ledger.episodes.buffered(NOBODY)
+    sorted_out = teachable.sort(buffered, memory.config.policy, untrusted=False)
+    assert [one.id for one in sorted_out.episodes] == [told["user"].id]
+    assert {one.rule for one in sorted_out.held} == {"source"}
 
 
 def test_a_structured_answer_is_no_tools_result(memory, call):

@@ -24,8 +24,8 @@ from sleepmem.foreign.values import Form
 def export(
     folder: Folder,
     to: Annotated[Path, typer.Argument(help="The new folder.")],
-    namespace: Owner = "default",
     *,
+    namespace: Owner = "default",
     as_json: Json = False,
 ) -> None:
     """Write all of an owner's memory into a new folder: episodes, notes, questions and nights as
@@ -42,8 +42,8 @@ def export(
 def import_(  # noqa: PLR0913 - the options of a command
     folder: Folder,
     path: Annotated[Path, typer.Argument(help="What export wrote; or a file, folder or .zip.")],
-    namespace: Owner = "default",
     *,
+    namespace: Owner = "default",
     form: Annotated[Form | None, typer.Option(help="Recognised by default.")] = None,
     trusted: Annotated[
         bool,

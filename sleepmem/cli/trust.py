@@ -33,7 +33,7 @@ def forget(  # noqa: PLR0913 - the ways to choose what is forgotten
         list[str] | None,
         typer.Option(help="Id of a note: the episode that tells it goes; may be repeated."),
     ] = None,
-    about: Annotated[str, typer.Option(help="In words: what a search finds of it.")] = "",
+    about: Annotated[str, typer.Option(help="In words: what is nearest to them.")] = "",
     before: Annotated[str, typer.Option(help="An ISO date: all from before that day.")] = "",
     everything: Annotated[bool, typer.Option("--everything", help="All of the namespace.")] = False,
     dry_run: Annotated[

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
+from sleepmem.day.farewell import is_only_asked, proposed
 from sleepmem.records import AGENT, PASTED, USER, one_line, readable
 from sleepmem.text.kinds import greets, is_memory_tool, is_small_talk, pasted, without_pasted
 from sleepmem.text.prompts import HEADER
@@ -27,6 +28,8 @@ RECALL_ID = "sleepmem-recall"
 _SHORT = 300
 # What is longer is no word, but written without spaces.
 _WORD = 40
+# A reply of fewer terms tells nothing beside.
+_REPLY = 6
 # As many messages in a row may be one turn: a gateway waits for what else is typed.
 _BATCH = 5
 # How frameworks mark a tool, or a message, that hands over to another agent.
@@ -62,7 +65,8 @@ class Said(NamedTuple):
 def said(messages: Sequence[BaseMessage]) -> list[Said]:
     """What the users said, in order; greetings and empty turns aside.
 
-    What they pasted in marks stands by itself: nobody knows who wrote it.
+    What they pasted in marks stands by itself: nobody knows who wrote it. That something shall be
+    forgotten is no memory, nor is the reply to whether it shall.
     """
     users = _of_users(messages)
     last = users[-1] if users else 0
@@ -71,7 +75,12 @@ def said(messages: Sequence[BaseMessage]) -> list[Said]:
         message = messages[place]
         text = _own_words(message)
         before = _before(messages, place)
-        if text and not _is_nothing(text, before):
+        if proposed(messages[: place + 1]):
+            # What the agent asked about names what may be gone now.
+            before = ""
+            if len(terms(text)) <= _REPLY:
+                continue
+        if text and not _is_nothing(text, before) and not is_only_asked(text):
             answers = needed(before, text) or None
             found.append(Said(text, USER, message.id, place >= last, message.name, answers))
         for part in pasted(text_of(message)):

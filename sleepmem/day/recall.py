@@ -30,6 +30,8 @@ from sleepmem.text.similarity import cosine
 from sleepmem.text.terms import terms
 
 _NO_LIMIT = 1 << 30
+# What is meant by a description is at least so near, of the nearest; and at all.
+_AS_NEAR, _AT_ALL = 0.6, 0.15
 _BY_WORDS = Choice(View.RETRIEVAL, "the embeddings failed; searched by words alone", 0.0)
 # What follows within this time in the same conversation goes on with what was said.
 _GOES_ON = timedelta(hours=1)
@@ -126,6 +128,16 @@ def look_again(day: DayContext, namespace: Namespace, *, asked: Asked, log: bool
     if log:
         log_recall(day, namespace, question=asked.text, recalled=again)
     return again
+
+
+def about(day: DayContext, namespace: Namespace, *, asked: Asked) -> list[Episode]:
+    """What is about as near to a text as the nearest, whether anybody needs it or not."""
+    vector = _vector(day, namespace, asked)
+    found = search(day, namespace, question=asked.brief, vector=vector, today=asked.today)
+    nearest = max((one.cosine for one in found), default=0.0)
+    if vector is None:
+        return [one.episode for one in found]
+    return [one.episode for one in found if one.cosine >= max(_AS_NEAR * nearest, _AT_ALL)]
 
 
 def context_message(

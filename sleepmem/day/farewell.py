@@ -1,0 +1,119 @@
+"""What is said about forgetting: that something shall be, and whether somebody agrees to it. Pure.
+
+"Please forget my number" is an instruction, no memory: it asks for confirmation. In any of the
+sixteen languages of the default embeddings.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from langchain_core.messages import AIMessage, BaseMessage
+
+from sleepmem.records import Episode
+from sleepmem.text.embeddings import default_embeddings
+from sleepmem.text.heads import asks_to_forget
+from sleepmem.text.pieces import sentences
+from sleepmem.text.terms import terms
+
+# Key of an answer's metadata under which the memory tells what it did; and of what it asks about.
+OURS, FORGET = "sleepmem", "forget"
+# A longer message tells something beside.
+_LONGEST = 40
+_YES = (
+    "Yes.",
+    "Yes, please do.",
+    "Yes, forget it.",
+    "Yes, forget all of that.",
+    "Okay, do it.",
+    "Sure, go ahead.",
+    "Sure, delete it.",
+    "Absolutely.",
+)
+_NO = (
+    "No.",
+    "No, keep it.",
+    "Don't.",
+    "Stop.",
+    "Never mind.",
+    "Wait, not that one.",
+    "Yes, but keep the first one.",
+    "What do you mean?",
+    "My name is Ana.",
+)
+# The cosine to a yes that suffices, and by how much it must be nearer than to any other answer:
+# what is forgotten is gone for good.
+_SURE, _NEARER = 0.45, 0.05
+# Memories that are listed.
+_LISTED = 10
+
+
+@dataclass(frozen=True)
+class Phrases:
+    """What the agent says about forgetting; give it your users' language.
+
+    asks      before the memories that would go
+    more      beside them, when more than ten would; {count} of them
+    nothing   when there is nothing of it
+    done      afterwards; {count} memories went, {receipt} is the number of the receipt
+    """
+
+    asks: str = "Shall I forget this for good, and everything I learned from it?"
+    more: str = "... and {count} more."
+    nothing: str = "I remember nothing of it."
+    done: str = "Forgotten for good: {count} memories (receipt {receipt})."
+
+
+def is_asked(text: str) -> bool:
+    """Whether a message asks for something to be forgotten."""
+    if len(terms(text)) > _LONGEST:
+        return False
+    return any(map(asks_to_forget, sentences(text)))
+
+
+def is_only_asked(text: str) -> bool:
+    """Whether it asks for that and says nothing else."""
+    parts = sentences(text)
+    return bool(parts) and len(terms(text)) <= _LONGEST and all(map(asks_to_forget, parts))
+
+
+def agrees(text: str) -> bool:
+    """Whether somebody who was asked surely agrees."""
+    vector = np.array(default_embeddings().embed_query(text))
+    yes, no = _prototypes()
+    nearest = float((yes @ vector).max())
+    return nearest >= _SURE and nearest - float((no @ vector).max()) >= _NEARER
+
+
+def proposed(messages: Sequence[BaseMessage]) -> list[str]:
+    """Ids of what the agent has just asked about; empty when it did not."""
+    for message in reversed(messages[:-1]):
+        if isinstance(message, AIMessage):
+            ours = message.response_metadata.get(OURS)
+            ids = ours.get(FORGET) if isinstance(ours, dict) else None
+            return [str(one) for one in ids] if isinstance(ids, list) else []
+        if message.type == "human":
+            break
+    return []
+
+
+def question(episodes: Sequence[Episode], phrases: Phrases) -> AIMessage:
+    """What asks for confirmation: the memories, and their ids for the answer that follows."""
+    if not episodes:
+        return AIMessage(phrases.nothing, response_metadata={OURS: {FORGET: []}})
+    lines = [phrases.asks]
+    lines += [f"- {episode.date}: {episode.text}" for episode in episodes[:_LISTED]]
+    if len(episodes) > _LISTED:
+        lines.append(phrases.more.format(count=len(episodes) - _LISTED))
+    ids = [episode.id for episode in episodes]
+    return AIMessage("\n".join(lines), response_metadata={OURS: {FORGET: ids}})
+
+
+@functools.cache
+def _prototypes() -> tuple[Any, Any]:
+    embed = default_embeddings().embed_documents
+    return np.array(embed(list(_YES))), np.array(embed(list(_NO)))

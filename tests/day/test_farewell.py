@@ -1,0 +1,137 @@
+"""Asked to forget something, the agent names it, and forgets it after a clear yes alone."""
+
+import pytest
+from langchain.agents import create_agent
+from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
+from langchain_core.messages import AIMessage
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import END, START, MessagesState, StateGraph
+
+from sleepmem import SleepMemory
+from sleepmem.day.farewell import Phrases, agrees, is_asked
+from sleepmem.graph import forget_node, is_to_forget, observe_node
+from sleepmem.middleware import SleepMemoryMiddleware
+
+ALICE = ("alice",)
+THREAD = {"configurable": {"thread_id": "1"}}
+
+
+@pytest.mark.parametrize(
+    ("text", "is_so"),
+    [
+        ("Please forget my phone number.", True),
+        ("olvida mi número de teléfono", True),
+        ("忘掉我的电话号码", True),
+        ("can you delete everything about my ex", True),
+        ("Don't forget the milk", False),
+        ("I forgot my phone", False),
+        ("delete the file on the server", False),
+    ],
+)
+def test_that_something_shall_be_forgotten_is_told_from_what_sounds_like_it(text, is_so):
+    assert is_asked(text) is is_so
+
+
+@pytest.mark.parametrize(
+    ("text", "is_so"),
+    [
+        ("yes", True),
+        ("oui, vas-y", True),
+        ("はい", True),
+        ("no", False),
+        ("nein, lass das", False),
+        ("yes but keep the first", False),
+        ("Where do I live?", False),
+    ],
+)
+def test_only_a_clear_yes_agrees(text, is_so):
+    assert agrees(text) is is_so
+
+
+@pytest.fixture
+def memory(tmp_path):
+    with SleepMemory.open(tmp_path / "m") as memory:
+        memory.observe(ALICE, "My phone number is 0151 2345678.")
+        memory.observe(ALICE, "Our dog is called Rex.")
+        yield memory
+
+
+def agent(memory, **more):
+    model = GenericFakeChatModel(messages=iter([AIMessage("Well.") for _ in range(9)]))
+    middleware = SleepMemoryMiddleware(memory, ALICE, **more)
+    return create_agent(model, middleware=[middleware], checkpointer=InMemorySaver())
+
+
+def says(agent, text):
+    return agent.invoke({"messages": [("user", text)]}, THREAD)["messages"][-1]
+
+
+def texts(memory):
+    return [one.text for one in memory.ledger.episodes.all(ALICE) if one.trusted]
+
+
+def test_the_agent_asks_and_forgets_after_a_yes(memory):
+    running = agent(memory)
+    asked = says(running, "Please forget my phone number.")
+    assert "0151 2345678" in asked.text
+    assert len(texts(memory)) == 2  # nothing is gone, and nothing was stored of it
+    done = says(running, "Yes.")
+    assert "receipt 1" in done.text
+    assert done.response_metadata["sleepmem"] == {"receipt": 1}
+    assert texts(memory) == ["Our dog is called Rex."]
+    assert says(running, "Hello, how are you?").text == "Well."
+    assert not any("0151" in one.whole for one in memory.ledger.episodes.all(ALICE))
+
+
+@pytest.mark.parametrize("reply", ["No, keep it.", "What do you mean?"])
+def test_without_a_yes_nothing_is_forgotten(memory, reply):
+    running = agent(memory)
+    says(running, "Please forget my phone number.")
+    assert says(running, reply).text == "Well."
+    assert len(texts(memory)) == 2
+    # A yes that comes later agrees to nothing.
+    assert says(running, "Yes.").text == "Well."
+    assert memory.receipts() == []
+
+
+def test_what_is_not_there_is_told_so_in_the_hosts_words(memory):
+    phrases = Phrases(nothing="Davon weiß ich nichts.")
+    running = agent(memory, phrases=phrases)
+    memory.forget(ALICE, everything=True)
+    assert says(running, "Please forget my phone number.").text == "Davon weiß ich nichts."
+
+
+async def _told(running):
+    asked = await running.ainvoke(
+        {"messages": [("user", "Can you delete everything about our dog?")]}, THREAD
+    )
+    done = await running.ainvoke({"messages": [("user", "yes, do it")]}, THREAD)
+    return asked["messages"][-1].text, done["messages"][-1].text
+
+
+def test_it_is_the_same_async(memory):
+    import asyncio
+
+    asked, done = asyncio.run(_told(agent(memory)))
+    assert "Rex" in asked
+    assert "receipt 1" in done
+
+
+def test_a_graph_of_ones_own_does_so_with_two_nodes(memory):
+    def model(state):
+        return {"messages": [AIMessage("Well.")]}
+
+    graph = StateGraph(MessagesState)
+    graph.add_node("forget", forget_node(memory, ALICE))
+    graph.add_node("model", model)
+    graph.add_node("observe", observe_node(memory, ALICE))
+    graph.add_conditional_edges(
+        START, is_to_forget(memory, ALICE), {True: "forget", False: "model"}
+    )
+    graph.add_edge("forget", "observe")
+    graph.add_edge("model", "observe")
+    graph.add_edge("observe", END)
+    running = graph.compile(checkpointer=InMemorySaver())
+    assert "Rex" in says(running, "Can you delete everything about our dog?").text
+    assert "receipt 1" in says(running, "Yes, forget it.").text
+    assert texts(memory) == ["My phone number is 0151 2345678."]
