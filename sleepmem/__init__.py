@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         SleepConfig,
     )
     from sleepmem.day.answer import Answer
+    from sleepmem.day.farewell import Phrases
     from sleepmem.errors import (
         ConfigError,
         EpisodeError,
@@ -62,6 +63,7 @@ __all__ = [
     "ModelError",
     "NamespaceError",
     "NightReport",
+    "Phrases",
     "PolicyConfig",
     "ProbeConfig",
     "Recall",
@@ -76,6 +78,7 @@ __all__ = [
 # Where a name is that is not in `config` or `errors`.
 _HOMES = {
     "Answer": "day.answer",
+    "Phrases": "day.farewell",
     "SleepMemory": "memory",
     "Episode": "records",
     "Look": "records",
