@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import torch
 import typer
@@ -34,7 +34,7 @@ from sleepmem.memory import SleepMemory
 from sleepmem.model.local import LocalModel
 from sleepmem.night.measures import recall
 from sleepmem.night.promotion import wilson
-from sleepmem.records import Kind, Namespace, Probe, Score
+from sleepmem.records import Kind, Namespace, Probe, Score, Verdict
 from sleepmem.text.language import matches
 from sleepmem.text.prompts import closed_book
 
@@ -89,18 +89,34 @@ def asked_about(memory: SleepMemory, owner: Namespace, *, most: int) -> dict[str
     return {one: probes[:most] for one, probes in found.items()}
 
 
-def measured(memory: SleepMemory, owner: Namespace, *, never: LocalModel | None) -> dict[str, Any]:
-    """Forget a third of what is learned; what is left of it, and of the rest.
+class Asked(NamedTuple):
+    """Ids of the episodes that go, the questions about them, and those about the rest."""
+
+    gone: list[str]
+    forgotten: list[Probe]
+    rest: list[Probe]
+
+    @classmethod
+    def of(cls, memory: SleepMemory, owner: Namespace) -> Asked:
+        by_episode = asked_about(memory, owner, most=8)
+        gone = sorted(by_episode)[::_SHARE]
+        forgotten = [probe for one in gone for probe in by_episode[one]]
+        rest = [probe for one in sorted(set(by_episode) - set(gone)) for probe in by_episode[one]]
+        return cls(gone, forgotten, rest)
+
+
+def measured(
+    memory: SleepMemory, owner: Namespace, *, about: Asked, never: LocalModel | None
+) -> dict[str, Any]:
+    """Forget a third of what is learned; what is left of it, and of the rest, at once.
 
     Args:
         memory: the open memory, which forgets.
         owner: whose.
+        about: what goes, and what is asked.
         never: a model that never learned it, with its experts on; None: the base.
     """
-    by_episode = asked_about(memory, owner, most=8)
-    gone = sorted(by_episode)[::_SHARE]
-    forgotten = [probe for one in gone for probe in by_episode[one]]
-    rest = [probe for one in sorted(set(by_episode) - set(gone)) for probe in by_episode[one]]
+    gone, forgotten, rest = about
     live = memory.live_experts(owner)
     figures: dict[str, Any] = {
         "forgotten, before": closed_book_figures(memory.local, forgotten, experts=live).shown(),
@@ -120,23 +136,25 @@ def measured(memory: SleepMemory, owner: Namespace, *, never: LocalModel | None)
         "rest through the memory, at once": _shown(through_the_memory(memory, owner, probes=rest)),
     }
     figures["bytes left"] = _bytes_left(memory, forgotten)
+    return figures
+
+
+def learned_again(memory: SleepMemory, owner: Namespace, *, about: Asked) -> dict[str, Any]:
+    """What the next night that is promoted makes of the rest."""
+    figures: dict[str, Any] = {}
     for _ in range(2):
         report = memory.sleep(owner)
-        figures[f"night after: {report.number}"] = report.verdict.value
-        if report.verdict.value == "promoted":
+        figures[f"night {report.number}"] = report.verdict.value
+        if report.verdict is Verdict.PROMOTED:
             break
     live = memory.live_experts(owner)
-    figures |= {
-        "forgotten, after the next night": closed_book_figures(
-            memory.local, forgotten, experts=live
-        ).shown(),
-        "rest through the memory, after the next night": _shown(
-            through_the_memory(memory, owner, probes=rest)
-        ),
-        "rest closed-book, after the next night": closed_book_figures(
-            memory.local, rest, experts=live
-        ).shown(),
-    }
+    forgotten = closed_book_figures(memory.local, about.forgotten, experts=live)
+    rest = closed_book_figures(memory.local, about.rest, experts=live)
+    figures["forgotten, after the next night"] = forgotten.shown()
+    figures["rest closed-book, after the next night"] = rest.shown()
+    figures["rest through the memory, after the next night"] = _shown(
+        through_the_memory(memory, owner, probes=about.rest)
+    )
     return figures
 
 
@@ -174,11 +192,12 @@ def _lived(folder: Path, config: MemoryConfig, *, seed: int, without: set[str]) 
 def embedded(work: Path, config: MemoryConfig, *, seed: int) -> dict[str, Any]:
     """Of the embedded model, beside a second memory that was never told."""
     with _lived(work / "told", config, seed=seed, without=set()) as memory:
-        gone = sorted(asked_about(memory, OWNER, most=8))[::_SHARE]
-        texts = {one.text for one in memory.ledger.episodes.all(OWNER) if one.id in gone}
+        about = Asked.of(memory, OWNER)
+        texts = {one.text for one in memory.ledger.episodes.all(OWNER) if one.id in about.gone}
         with _lived(work / "never", config, seed=seed, without=texts) as other:
             other.live_experts(OWNER)
-            return measured(memory, OWNER, never=other.local)
+            figures = measured(memory, OWNER, about=about, never=other.local)
+        return {**figures, **learned_again(memory, OWNER, about=about)}
 
 
 def main(  # noqa: PLR0913 - the options of a command
@@ -187,6 +206,7 @@ def main(  # noqa: PLR0913 - the options of a command
     model: Annotated[str | None, typer.Option(help="Of the folder, if it is not known.")] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file of settings.")] = None,
     namespace: Annotated[str, typer.Option(help="Of the folder.")] = "life",
+    night: Annotated[bool, typer.Option(help="Sleep once more on a folder.")] = True,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     threads: Annotated[int, typer.Option(help="Of torch.", min=1)] = 1,
     out: Annotated[Path, typer.Option(help="Folder of the result.")] = Path("runs/forgetting"),
@@ -201,7 +221,10 @@ def main(  # noqa: PLR0913 - the options of a command
         else:
             shutil.copytree(folder, work / "copy")
             with SleepMemory.open(work / "copy", model, config=settings) as memory:
-                figures = measured(memory, (namespace,), never=None)
+                about = Asked.of(memory, (namespace,))
+                figures = measured(memory, (namespace,), about=about, never=None)
+                if night:
+                    figures |= learned_again(memory, (namespace,), about=about)
     out.mkdir(parents=True, exist_ok=True)
     (out / "forgetting.json").write_text(json.dumps(figures, indent=1) + "\n")
     table = Table("what", "measured")
