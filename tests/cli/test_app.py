@@ -14,7 +14,7 @@ from sleepmem.cli.app import NIGHT, PLOTS
 
 run = CliRunner().invoke
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
-COMMANDS = [command.callback.__name__ for command in app.registered_commands if command.callback]
+COMMANDS = [command.name for command in app.registered_commands]
 HEAVY = ("torch", "transformers", "chromadb", "matplotlib")
 EXTRAS = (*NIGHT, *PLOTS)
 
@@ -57,8 +57,8 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
 
 def test_help_lists_the_commands_in_the_order_of_their_use() -> None:
     assert " ".join(COMMANDS) == (
-        "observe ask chat sleep status report verify reindex backup rollback forget receipts "
-        "fit school demo"
+        "observe ask chat sleep review status report verify reindex backup rollback forget "
+        "receipts export import fit school demo"
     )
 
 

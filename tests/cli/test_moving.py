@@ -1,0 +1,56 @@
+"""export and import, and review, as a user types them."""
+
+import json
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from sleepmem import SleepMemory
+from sleepmem.cli import app
+
+run = CliRunner().invoke
+ALICE = ("-n", "alice")
+
+
+def test_a_memory_moves_to_another_folder(folder: str, tmp_path: Path) -> None:
+    out, other = str(tmp_path / "out"), str(tmp_path / "other")
+    done = run(app, ["export", folder, out, *ALICE, "--json"])
+    assert json.loads(done.stdout)["counts"]["episodes"] == 1
+    again = run(app, ["export", folder, out, *ALICE])
+    assert again.exit_code == 1
+    assert "overwrites nothing" in again.stderr
+    taken = run(app, ["import", other, out, "-n", "team/bob", "--json"])
+    assert taken.exit_code == 0, taken.output
+    assert json.loads(taken.stdout)["episodes"] == 1
+    with SleepMemory.open(other) as memory:
+        [episode] = memory.ledger.episodes.all(("team", "bob"))
+        assert episode.text == "Mara lives in Brenport."
+    assert (
+        "0 new episodes, 1 were known" in run(app, ["import", other, out, "-n", "team/bob"]).stdout
+    )
+
+
+def test_another_memorys_export_is_recognised(folder: str, tmp_path: Path) -> None:
+    export = tmp_path / "mem0.json"
+    export.write_text('{"results": [{"id": "1", "memory": "Likes tea", "user_id": "a"}]}')
+    done = run(app, ["import", folder, str(export), *ALICE])
+    assert "1 new episodes" in done.stdout
+    assert run(app, ["import", folder, str(tmp_path / "none"), *ALICE]).exit_code == 1
+
+
+def test_a_review_waits_for_its_answer(folder: str, tmp_path: Path) -> None:
+    shown = run(app, ["review", folder, *ALICE, "--json"])
+    assert shown.exit_code == 0, shown.output
+    [line] = json.loads(shown.stdout)["lines"]
+    assert line["text"] == "Mara lives in Brenport."
+    refused = run(app, ["sleep", folder, *ALICE])
+    assert "waits for a review" in " ".join(refused.stderr.split())
+    answer = tmp_path / "answer.json"
+    answer.write_text("{}")
+    done = run(app, ["review", folder, *ALICE, "--answer", str(answer)])
+    assert done.exit_code == 0, done.output
+    assert "0 of 1 are to be learned" in done.stdout
+    after = run(app, ["sleep", folder, *ALICE])
+    assert after.exit_code == 0, after.output
+    with SleepMemory.open(folder) as memory:
+        assert len(memory.ledger.episodes.buffered(("alice",))) == 1
