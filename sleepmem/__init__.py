@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         SleepConfig,
     )
     from sleepmem.day.answer import Answer
+    from sleepmem.day.why import Ablation, Why
     from sleepmem.errors import (
         ConfigError,
         EpisodeError,
@@ -38,11 +39,22 @@ if TYPE_CHECKING:
         SleepmemError,
     )
     from sleepmem.memory import SleepMemory
-    from sleepmem.records import Episode, Look, NightReport, Recall, Verdict, View
+    from sleepmem.records import (
+        Citation,
+        Episode,
+        Look,
+        NightReport,
+        Provenance,
+        Recall,
+        Verdict,
+        View,
+    )
 
 __version__ = "0.1.0"
 __all__ = [
+    "Ablation",
     "Answer",
+    "Citation",
     "ConfigError",
     "DreamConfig",
     "Episode",
@@ -64,6 +76,7 @@ __all__ = [
     "NightReport",
     "PolicyConfig",
     "ProbeConfig",
+    "Provenance",
     "Recall",
     "SeedingConfig",
     "SleepConfig",
@@ -71,11 +84,16 @@ __all__ = [
     "SleepmemError",
     "Verdict",
     "View",
+    "Why",
 ]
 
 # Where a name is that is not in `config` or `errors`.
 _HOMES = {
+    "Ablation": "day.why",
     "Answer": "day.answer",
+    "Why": "day.why",
+    "Citation": "records",
+    "Provenance": "records",
     "SleepMemory": "memory",
     "Episode": "records",
     "Look": "records",
