@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     )
     from sleepmem.day.answer import Answer
     from sleepmem.day.farewell import Phrases
+    from sleepmem.day.why import Ablation, Why
     from sleepmem.errors import (
         ConfigError,
         EpisodeError,
@@ -39,11 +40,22 @@ if TYPE_CHECKING:
         SleepmemError,
     )
     from sleepmem.memory import SleepMemory
-    from sleepmem.records import Episode, Look, NightReport, Recall, Verdict, View
+    from sleepmem.records import (
+        Citation,
+        Episode,
+        Look,
+        NightReport,
+        Provenance,
+        Recall,
+        Verdict,
+        View,
+    )
 
 __version__ = "0.1.0"
 __all__ = [
+    "Ablation",
     "Answer",
+    "Citation",
     "ConfigError",
     "DreamConfig",
     "Episode",
@@ -66,6 +78,7 @@ __all__ = [
     "Phrases",
     "PolicyConfig",
     "ProbeConfig",
+    "Provenance",
     "Recall",
     "SeedingConfig",
     "SleepConfig",
@@ -73,12 +86,17 @@ __all__ = [
     "SleepmemError",
     "Verdict",
     "View",
+    "Why",
 ]
 
 # Where a name is that is not in `config` or `errors`.
 _HOMES = {
+    "Ablation": "day.why",
     "Answer": "day.answer",
     "Phrases": "day.farewell",
+    "Why": "day.why",
+    "Citation": "records",
+    "Provenance": "records",
     "SleepMemory": "memory",
     "Episode": "records",
     "Look": "records",

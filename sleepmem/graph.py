@@ -148,11 +148,17 @@ def look_again_node(memory: SleepMemory, namespace: Owner = None) -> Runnable[An
 
 
 def observe_node(memory: SleepMemory, namespace: Owner = None) -> Runnable[Any, Update]:
-    """Store what happened in `messages` and is not stored yet. Changes nothing in the state."""
+    """Store what happened in `messages` and is not stored yet.
+
+    Changes nothing in the state, but that the answer tells where it came from
+    (`response_metadata["sleepmem"]`).
+    """
 
     def observe(state: Mapping[str, Any]) -> Update:
-        Host.of(memory, _messages_of(state), namespace=namespace).observe()
-        return {"messages": []}
+        messages = _messages_of(state)
+        host = Host.of(memory, messages, namespace=namespace)
+        host.observe()
+        return {"messages": _traced(host, messages[-1] if messages else None)}
 
     return _node(observe, "observe")
 
@@ -225,6 +231,23 @@ def _look_again(host: Host, *, log: bool = False) -> Recall | None:
         return None
     first = host.memory.last_look(host.owner, asked)
     return None if first is None else host.look_again(first, reply, log=log)
+
+
+def _traced(host: Host, answer: BaseMessage | None) -> list[BaseMessage]:
+    """The answer in its own place, with where it came from; none when that is told or unknown.
+
+    Without an id it has no place that it could take.
+    """
+    if not isinstance(answer, AIMessage) or answer.tool_calls or not answer.id:
+        return []
+
+    def look() -> Recall | None:
+        asked = last_question(host.messages)
+        return None if asked is None else host.last_recall(asked)
+
+    recalled = host.memory.safely("reading a decision", look, otherwise=None, namespace=host.owner)
+    traced = host.traced(answer, recalled)
+    return [] if traced is answer else [traced]
 
 
 def _node(sync: Callable[[Mapping[str, Any]], Update], name: str) -> Runnable[Any, Update]:

@@ -5,7 +5,7 @@ before the model. Nothing of it ends a turn.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -15,9 +15,10 @@ from sleepmem.day.capture import last_question, question, speaker, text_of, turn
 from sleepmem.day.farewell import OURS, Phrases, agrees, is_asked, proposed
 from sleepmem.day.farewell import question as question_about
 from sleepmem.day.namespace import Owner, Run, owner_of
+from sleepmem.day.provenance import provenance
 from sleepmem.errors import SleepmemError
 from sleepmem.memory import SleepMemory
-from sleepmem.records import Namespace, Recall, check_day, local_now
+from sleepmem.records import Namespace, Recall, View, check_day, local_now
 from sleepmem.stores.episodes import BEGAN
 
 
@@ -204,6 +205,30 @@ class Host:
             if message.type == "human" and (message.id is None or message.id != began):
                 earlier.append(text_of(message))
         return {"today": self.today, "seen": earlier, "message_id": began}
+
+    def traced(self, answer: AIMessage, recalled: Recall | None) -> AIMessage:
+        """The answer with where it came from; as it is when no memory was used."""
+
+        def trace() -> AIMessage:
+            memory = self.memory
+            found = recalled and provenance(memory.ledger, self.owner, recalled=recalled)
+            if not found or OURS in answer.response_metadata:
+                return answer
+            metadata = {**answer.response_metadata, OURS: found.as_dict()}
+            return answer.model_copy(update={"response_metadata": metadata})
+
+        return self.memory.safely(
+            "tracing an answer", trace, otherwise=answer, namespace=self.owner
+        )
+
+    def last_recall(self, asked: str) -> Recall | None:
+        """The newest logged decision about it, with the memories that were read."""
+        last = self.memory.last_look(self.owner, asked)
+        if last is None or last.view is View.WEIGHTS:
+            return last
+        ledger = self.memory.ledger
+        ids = ledger.turns.last_read(self.owner, asked)
+        return replace(last, episodes=tuple(ledger.episodes.get(self.owner, ids)))
 
     def context(self, recalled: Recall | None) -> str:
         """The block of memories for the model; empty without any."""

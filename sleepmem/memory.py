@@ -30,6 +30,7 @@ from sleepmem.day.namespace import DEFAULT_NAMESPACE, current_namespace
 from sleepmem.day.recall import Asked
 from sleepmem.day.safely import safely
 from sleepmem.day.state import DayContext
+from sleepmem.day.why import Why, why
 from sleepmem.errors import ConfigError, EpisodeError, ExpertError, SleepmemError
 from sleepmem.foreign.reading import as_form
 from sleepmem.night.schedule import Schedule
@@ -82,7 +83,7 @@ class SleepMemory:
     Day      observe, observe_messages, recall, may_look_again, second_look, last_look, search,
              context, ask, safely, is_tired
     Night    sleep, rollback
-    Trust    forget, receipts
+    Trust    why, forget, receipts
     Move     export_to, import_from
     Care     verify, reconcile, reindex, backup, status, close
     Model    local, chat_model, live_experts
@@ -504,6 +505,17 @@ class SleepMemory:
 
     # Trust
 
+    def why(
+        self, namespace: Iterable[str], question: str, *, today: str | date | None = None
+    ) -> Why:
+        """Why `question` is answered as it is, and the proof: what is answered without that.
+
+        From the weights: with each live expert switched off in turn. From memories: without them.
+        Stores nothing, logs nothing.
+        """
+        owner, asked = check_namespace(namespace), _asked(question, today)
+        return why(self._day, owner, asked=asked, model=self.chat_model(owner))
+
     def forget(  # noqa: PLR0913 - the ways to choose what is forgotten
         self,
         namespace: Iterable[str],
@@ -730,6 +742,7 @@ class SleepMemory:
     aforget = async_twin(forget)
     aexport_to = async_twin(export_to)
     aimport_from = async_twin(import_from)
+    awhy = async_twin(why)
 
 
 def _settings(config: MemoryConfig | None, *, append_only: bool, read_only: bool) -> MemoryConfig:

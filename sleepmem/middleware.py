@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from langchain.agents.middleware import AgentMiddleware, AgentState, ModelRequest, ModelResponse
@@ -64,7 +65,9 @@ class SleepMemoryMiddleware(AgentMiddleware):  # type: ignore[type-arg]
         recalled = self._recall(request)
         response = handler(self._with(request, recalled))
         again = self._look_again(request, recalled, response)
-        return response if again is None else handler(self._with(request, again))
+        if again is not None:
+            response = handler(self._with(request, again))
+        return self._traced(request, again or recalled, response)
 
     async def awrap_model_call(self, request: ModelRequest[Any], handler: AsyncHandler) -> Any:
         await asyncio.to_thread(self._observe, request)
@@ -74,7 +77,9 @@ class SleepMemoryMiddleware(AgentMiddleware):  # type: ignore[type-arg]
         recalled = await asyncio.to_thread(self._recall, request)
         response = await handler(self._with(request, recalled))
         again = await asyncio.to_thread(self._look_again, request, recalled, response)
-        return response if again is None else await handler(self._with(request, again))
+        if again is not None:
+            response = await handler(self._with(request, again))
+        return await asyncio.to_thread(self._traced, request, again or recalled, response)
 
     def after_agent(self, state: AgentState[Any], runtime: Runtime[Any]) -> None:
         """Store what came of the turn."""
@@ -115,6 +120,20 @@ class SleepMemoryMiddleware(AgentMiddleware):  # type: ignore[type-arg]
         if recalled is None or not isinstance(reply, AIMessage):
             return None
         return self._host(request.messages, request.runtime).look_again(recalled, reply)
+
+    def _traced(
+        self, request: ModelRequest[Any], recalled: Recall | None, response: ModelResponse[Any]
+    ) -> ModelResponse[Any]:
+        """The response, its answer with where it came from."""
+        if recalled is None:
+            return response
+        host = self._host(request.messages, request.runtime)
+        result: list[BaseMessage] = []
+        for message in response.result:
+            if isinstance(message, AIMessage):
+                message = host.traced(message, recalled)
+            result.append(message)
+        return replace(response, result=result)
 
     def _with(self, request: ModelRequest[Any], recalled: Recall | None) -> ModelRequest[Any]:
         """The request with what was recalled; ours also learns whose it is, and the view."""

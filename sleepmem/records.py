@@ -389,6 +389,7 @@ class Recall:
     `reason` is for people. `similarity` is the cosine of the question with the best known probe.
     `excerpts` holds, by id, what is read of the episodes that are long.
     `margin` is by how much the gate's score passes as long as the model is certain of its answer.
+    `known` is the id of the probe that let the weights answer.
     """
 
     view: View
@@ -398,10 +399,49 @@ class Recall:
     look: Look = Look.FIRST
     excerpts: Mapping[str, str] = field(default_factory=dict)
     margin: float = 0.0
+    known: str = ""
 
     @property
     def oldest_first(self) -> tuple[Episode, ...]:
         return tuple(sorted(self.episodes, key=lambda episode: episode.age_key))
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """What an answer came from: the id of an episode, its day, and the id of its note, if any."""
+
+    episode: str
+    day: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where an answer came from, without a text of it.
+
+    view, reason, look  the gate's decision; the reason is for people
+    citations           what stood in the context, or taught the weights
+    expert, night       that holds it, and that taught it; empty when memories were in the context
+    known               id of the known question that the gate went by
+    """
+
+    view: View
+    reason: str
+    look: Look
+    citations: tuple[Citation, ...]
+    expert: str = ""
+    night: str = ""
+    known: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain JSON, what is empty left out."""
+        cited = [_filled(asdict(one)) for one in self.citations]
+        told = {**asdict(self), "view": self.view.value, "look": self.look.value}
+        return _filled({**told, "citations": cited})
+
+
+def _filled(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value}
 
 
 @dataclass(frozen=True, slots=True)

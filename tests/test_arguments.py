@@ -61,6 +61,7 @@ WRONG = {
     "last_look": {"namespace": NOBODY, "question": (None, *NO_TEXT)},
     "search": {"namespace": NOBODY, "question": (None, *NO_TEXT)},
     "ask": {"namespace": NOBODY, "question": (None, *NO_TEXT)},
+    "why": {"namespace": NOBODY, "question": (None, *NO_TEXT), "today": NO_DATE},
     "context": {
         "recall": (None, "text", 5),
         "system": (None, *NO_TEXT),

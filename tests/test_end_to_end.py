@@ -116,6 +116,20 @@ def test_what_was_proven_left_the_buffer_and_is_answered_from_the_weights(slept:
     assert views.count(View.WEIGHTS) >= len(views) / 2
 
 
+def test_what_the_weights_answer_goes_with_the_expert_that_is_named(slept: tuple) -> None:
+    memory, told, _, _ = slept
+    rng, held = random.Random(8), []
+    for f in told:
+        found = memory.why(OWNER, world.ask(rng, f.key))
+        if found.recall.view is View.WEIGHTS and matches(found.answer, f.answer):
+            held.append(found)
+            assert found.provenance.night == "night-0001"
+            assert [one.without for one in found.ablations] == list(memory.live_experts(OWNER))
+            assert any(matches(one.text, f.answer) for one in found.episodes)
+    assert len(held) >= 5
+    assert sum(one.proven for one in held) >= 0.9 * len(held)
+
+
 def test_strangers_are_still_strangers(slept: tuple) -> None:
     memory, _, _, _ = slept
     rng = random.Random(9)

@@ -18,6 +18,7 @@ _COMMANDS = (
     inspection.reindex,
     inspection.backup,
     nights.rollback,
+    trust.why,
     trust.forget,
     trust.receipts,
     moving.export,

@@ -1,4 +1,4 @@
-"""The commands of trust: forget, receipts."""
+"""The commands of trust: why, forget, receipts."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from rich.table import Table
 
 from sleepmem.cli.app import (
     SERVE,
+    Config,
     Folder,
     Json,
+    Model,
     Owner,
     as_path,
     fail,
@@ -19,7 +21,28 @@ from sleepmem.cli.app import (
     out,
     print_json,
 )
+from sleepmem.day.why import Why
+from sleepmem.records import View
 from sleepmem.stores.erasure import Erasure
+
+
+def why(
+    folder: Folder,
+    question: Annotated[str, typer.Argument(help="What to ask.", show_default=False)],
+    *,
+    namespace: Owner = "default",
+    model: Model = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Answer, tell where the answer came from, and prove it: by asking again with each expert
+    switched off, or without the memories. Stores nothing."""
+    with opened(folder, SERVE, or_read=True, model=model, config=config) as memory:
+        found = memory.why(known_namespace(memory, namespace), question)
+    if as_json:
+        print_json(found.as_dict())
+    else:
+        _tell(found)
 
 
 def forget(  # noqa: PLR0913 - the ways to choose what is forgotten
@@ -110,6 +133,35 @@ def receipts(
             out.say(fault)
     if verify and faults:
         raise typer.Exit(1)
+
+
+def _tell(found: Why) -> None:
+    """What was answered, where it came from, and what is answered without that."""
+    out.say(found.answer)
+    out.say(f"from: {found.recall.view.value}, {found.recall.reason}")
+    traced = found.provenance
+    if traced is None:
+        out.say("no memory was used")
+        return
+    if traced.view is View.WEIGHTS:
+        out.say(f"known question: {found.known or 'not in the ledger'}")
+        out.say(f"taught in {traced.night}, held by {traced.expert}")
+    notes: dict[str, list[str]] = {}
+    for note in found.notes:
+        notes.setdefault(note.episode_id, []).append(note.text)
+    table = Table("episode", "day", "text", "note")
+    for one in found.episodes:
+        table.add_row(one.id, one.date, one.text, "\n".join(notes.get(one.id, [])))
+    out.print(table)
+    table = Table("without", "answer", "")
+    table.add_row("nothing", found.answer, "")
+    for ablation in found.ablations:
+        kept = "stays" if ablation.stays else "goes"
+        table.add_row(ablation.without, ablation.answer, kept)
+    out.print(table)
+    if found.needs:
+        out.say(f"it goes without {', '.join(found.needs)}, too")
+    out.say("proven" if found.proven else "not proven")
 
 
 def _show(planned: Erasure, *, as_json: bool) -> None:

@@ -8,9 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from sleepmem.day.gate import PERFECT, Certainty
+from sleepmem.day.provenance import provenance
 from sleepmem.day.recall import Asked, calibrated, context_message, look_again, recall
+from sleepmem.day.safely import safely
 from sleepmem.day.state import DayContext
-from sleepmem.records import Look, Namespace, Recall, View
+from sleepmem.records import Look, Namespace, Provenance, Recall, View
 from sleepmem.text.kinds import abstains
 from sleepmem.text.prompts import closed_book
 
@@ -21,10 +23,11 @@ if TYPE_CHECKING:
 
 
 class Answer(NamedTuple):
-    """What was answered, and how it was found."""
+    """What was answered, how it was found, and where it came from; None: from no memory."""
 
     text: str
     recall: Recall
+    provenance: Provenance | None = None
 
 
 def may_look_again(
@@ -77,14 +80,23 @@ def ask(
 ) -> Answer:
     """Answer with the memory's own model. Stores nothing but the gate's log."""
     found = recall(day, namespace, asked=asked, log=log)
-    reply = _reply(model, asked, found, speaker)
+    reply = reply_to(model, asked, recalled=found, speaker=speaker)
     again = second_look(day, namespace, asked=asked, first=found, answer=reply, log=log)
     if again is not None:
-        found, reply = again, _reply(model, asked, again, speaker)
-    return Answer(reply.text, found)
+        found, reply = again, reply_to(model, asked, recalled=again, speaker=speaker)
+
+    def trace() -> Provenance | None:
+        return provenance(day.folder.ledger, namespace, recalled=found)
+
+    what = "tracing an answer"
+    traced = safely(day, what, call=trace, otherwise=None, namespace=namespace)
+    return Answer(reply.text, found, traced)
 
 
-def _reply(model: SleepChatModel, asked: Asked, recalled: Recall, speaker: str | None) -> AIMessage:
+def reply_to(
+    model: SleepChatModel, asked: Asked, *, recalled: Recall, speaker: str | None = None
+) -> AIMessage:
+    """What the model says with what was recalled, and nothing else."""
     system = context_message(recalled, today=asked.today, speaker=speaker)
     messages = [{"role": "system", "content": system}] if system else []
     return model.invoke([*messages, *closed_book(asked.text)], view=recalled.view.value)

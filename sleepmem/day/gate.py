@@ -68,12 +68,14 @@ class Fact(NamedTuple):
     taught      the text of the memory that taught it, a line each for several
     similarity  cosine of the question with the nearest of the wordings
     hidden      further wordings, which a calibration leaves out
+    known       id of the nearest of the wordings
     """
 
     wordings: tuple[str, ...]
     taught: str
     similarity: float
     hidden: tuple[str, ...] = ()
+    known: str = ""
 
 
 @dataclass(frozen=True)
@@ -195,6 +197,7 @@ class Choice(NamedTuple):
     taught      the text of the memory that taught the weights their answer (a line each for
                 several), when something fresher may be in the buffer
     leading     ids of the memories in the buffer that lead on from it
+    known       id of the known question that the choice went by
     """
 
     view: View
@@ -204,6 +207,7 @@ class Choice(NamedTuple):
     margin: float = 0.0
     taught: str = ""
     leading: tuple[str, ...] = ()
+    known: str = ""
 
 
 def choose(
@@ -248,6 +252,7 @@ def choose(
         evidence.fact.similarity,
         evidence.features,
         gate.score(evidence.features) - gate.threshold,
+        known=evidence.fact.known,
     )
     if choice.margin >= 0:
         return choice
@@ -462,5 +467,5 @@ def facts_near(
     for near in known:
         key, wordings = groups.get(near.id, (near.taught_by, (near.text,)))
         if key not in facts:
-            facts[key] = Fact(wordings, near.taught_by, near.similarity)
+            facts[key] = Fact(wordings, near.taught_by, near.similarity, known=near.id)
     return list(facts.values())

@@ -107,7 +107,13 @@ def recall(
     elif holds_experts:
         choice = _choose(day, namespace, asked, vector)
     if choice.view is View.WEIGHTS:
-        found = Recall(choice.view, choice.reason, (), choice.similarity, margin=choice.margin)
+        found = Recall(
+            choice.view,
+            choice.reason,
+            similarity=choice.similarity,
+            margin=choice.margin,
+            known=choice.known,
+        )
     else:
         room = day.most_tokens if holds_experts else 0
         found = _fetch(day, namespace, asked, choice, vector, room=room)

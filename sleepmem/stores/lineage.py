@@ -111,6 +111,16 @@ class Lineage:
                 serving.update(expert.lineage)
         return [expert for expert in experts if expert.name in serving]
 
+    def holding(self, namespace: Namespace, night_id: str) -> Expert | None:
+        """The live expert that holds what a night taught: its own, or one that absorbed that."""
+        holding, names = None, set[str]()
+        # Who absorbs is born later.
+        for expert in self.experts(namespace, live=False):
+            if expert.night_id == night_id or not names.isdisjoint(expert.lineage):
+                names.add(expert.name)
+                holding = expert if expert.live else holding
+        return holding
+
     def names(self) -> set[str]:
         """Of every expert that was ever promoted."""
         return {row["name"] for row in self._database.rows("SELECT name FROM experts")}

@@ -164,6 +164,24 @@ class Nights:
         sql = "SELECT * FROM probes WHERE namespace = ? ORDER BY id"
         return [_as_probe(row) for row in self._database.rows(sql, namespace_key(namespace))]
 
+    def probe(self, namespace: Namespace, probe_id: str) -> Probe | None:
+        """The owner's of this id; None without one."""
+        sql = "SELECT * FROM probes WHERE id = ? AND namespace = ?"
+        rows = self._database.rows(sql, probe_id, namespace_key(namespace))
+        return _as_probe(rows[0]) if rows else None
+
+    def first_asked(self, namespace: Namespace, probe: Probe) -> str:
+        """The id of the night that asked it first, before slower ones took it over."""
+        rows = self._database.rows(
+            "SELECT p.night_id FROM probes p JOIN nights t ON t.id = p.night_id "
+            "WHERE p.namespace = ? AND p.episode_id = ? AND p.question = ? AND p.taken_over = 0 "
+            "ORDER BY t.number DESC LIMIT 1",
+            namespace_key(namespace),
+            probe.episode_id,
+            probe.question,
+        )
+        return rows[0]["night_id"] if rows else probe.night_id
+
     def learned_probes(self, namespace: Namespace, *, passed: bool = False) -> list[Probe]:
         """Probes of episodes, or of notes, that live in the weights and still hold, by night.
 

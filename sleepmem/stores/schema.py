@@ -486,6 +486,12 @@ def keep_how_long_it_lasts(db: Database) -> None:
     db.table("episodes").add_column("lasts", str)
 
 
+@migrations()
+def keep_what_the_gate_went_by(db: Database) -> None:
+    # The id of the known question that let the weights answer; empty: memories were read.
+    db.table("retrievals").add_column("known", str)
+
+
 def stored_of(row: Any) -> str:
     """What is digested of an episode's row: all that no night and nobody later changes."""
     return json.dumps([row[column] for column in _STORED], default=repr)

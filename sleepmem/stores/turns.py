@@ -49,6 +49,7 @@ class Turns:
             "look": recall.look.value,
             "tokens": tokens,
             "margin": recall.margin,
+            "known": recall.known,
             "episodes": json.dumps([episode.id for episode in recall.episodes]),
         }
         columns, places = ", ".join(row), ", ".join("?" * len(row))
@@ -69,18 +70,34 @@ class Turns:
 
     def last_look(self, namespace: Namespace, question: str) -> Recall | None:
         """The newest decision about this question, without its memories; None without one."""
+        last = self._last(namespace, question)
+        if last is None:
+            return None
+        with intact(f"the last decision of the gate about {question!r}", _REMEDY):
+            return Recall(
+                View(last["view"]),
+                last["reason"],
+                look=Look(last["look"]),
+                margin=last["margin"] or 0.0,
+                known=last["known"] or "",
+            )
+
+    def last_read(self, namespace: Namespace, question: str) -> list[str]:
+        """Ids of the episodes that were read for it then."""
+        last = self._last(namespace, question)
+        if last is None:
+            return []
+        with intact(f"the last decision of the gate about {question!r}", _REMEDY):
+            return [str(one) for one in value_of(last["episodes"], list)]
+
+    def _last(self, namespace: Namespace, question: str) -> Any:
         rows = self._database.rows(
-            "SELECT view, reason, look, margin FROM retrievals "
-            "WHERE namespace = ? AND question = ? ORDER BY id DESC LIMIT 1",
+            "SELECT * FROM retrievals WHERE namespace = ? AND question = ? "
+            "ORDER BY id DESC LIMIT 1",
             namespace_key(namespace),
             question,
         )
-        if not rows:
-            return None
-        with intact(f"the last decision of the gate about {question!r}", _REMEDY):
-            last = rows[0]
-            margin, look = last["margin"] or 0.0, Look(last["look"])
-            return Recall(View(last["view"]), last["reason"], look=look, margin=margin)
+        return rows[0] if rows else None
 
     def all(self, namespace: Namespace) -> list[Turn]:
         """The questions, oldest first; a second look belongs to the question before it."""

@@ -1,4 +1,4 @@
-"""forget and receipts, as a user types them."""
+"""why, forget and receipts, as a user types them."""
 
 import json
 
@@ -14,6 +14,30 @@ ALICE = ("-n", "alice")
 def told(folder: str) -> list[str]:
     with SleepMemory.open(folder) as memory:
         return [one.text for one in memory.ledger.episodes.all(("alice",))]
+
+
+def test_why_tells_where_an_answer_came_from_and_proves_it(folder: str) -> None:
+    asked = ["why", folder, "Where does Mara live?", *ALICE]
+    found = json.loads(run(app, [*asked, "--json"]).stdout)
+    assert found["answer"] == "Brenport."
+    assert [one["text"] for one in found["episodes"]] == ["Mara lives in Brenport."]
+    assert found["provenance"]["citations"][0]["episode"] == found["episodes"][0]["id"]
+    (alone,) = found["ablations"]
+    assert (alone["without"], alone["stays"], found["proven"]) == ("memories", False, True)
+    shown = run(app, asked)
+    assert shown.exit_code == 0, shown.output
+    assert "from: retrieval" in shown.stdout
+    assert "Mara lives in Brenport." in shown.stdout
+    assert shown.stdout.splitlines()[-1] == "proven"
+    with SleepMemory.open(folder) as memory:
+        assert memory.ledger.turns.retrievals(("alice",)) == []
+
+
+def test_why_without_a_memory_says_so(folder: str) -> None:
+    shown = run(app, ["why", folder, "How many moons has Jupiter?", *ALICE])
+    assert shown.exit_code == 0, shown.output
+    assert shown.stdout.splitlines()[-1] == "no memory was used"
+    assert run(app, ["why", folder, "Where does Mara live?", "-n", "bob"]).exit_code == 1
 
 
 def test_forget_lists_asks_and_gives_a_receipt(folder: str) -> None:

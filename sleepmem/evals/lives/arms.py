@@ -135,14 +135,12 @@ class Awake(Arm):
         replies = []
         for one, alone in zip(questions, closed, strict=True):
             speaker = one.question.speaker
-            text, recalled = self.memory.ask(
-                OWNER, one.text, today=today, speaker=speaker, log=False
-            )
-            tokens = 0
+            answer = self.memory.ask(OWNER, one.text, today=today, speaker=speaker, log=False)
+            recalled, tokens = answer.recall, 0
             if recalled.episodes:
                 block = self.memory.context(recalled, today=today, speaker=speaker)
                 tokens = self.local.count_tokens(block)
-            replies.append(Reply(text, recalled.view is View.WEIGHTS, tokens, alone))
+            replies.append(Reply(answer.text, recalled.view is View.WEIGHTS, tokens, alone))
         return replies
 
     def keep(self, folder: Path) -> None:
