@@ -208,7 +208,6 @@ def _absorb(db: sqlite_utils.Database, name: str, into: str) -> None:
         "UPDATE episodes SET learned_in = ? WHERE superseded = 1 AND learned_in = ?",
         [into, night_id],
     )
-    db.execute("UPDATE notes SET replaced_in = ? WHERE replaced_in = ?", [into, night_id])
     db.execute(
         "INSERT OR IGNORE INTO corrected SELECT ?, episode_id FROM corrected WHERE night_id = ?",
         [into, night_id],

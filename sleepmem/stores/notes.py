@@ -10,10 +10,14 @@ from sleepmem.records import Namespace, Note, namespace_key
 from sleepmem.stores.database import Database
 from sleepmem.stores.rows import RESTORE, intact, unreadable
 
-# Whether the note `n` is replaced: as long as the night that found so is in the weights.
+# Whether the note `n` is replaced: as long as the night that found so is in the weights, its expert
+# live or absorbed by one that is.
 REPLACED = (
-    "(n.replaced_by IS NOT NULL AND EXISTS "
-    "(SELECT 1 FROM experts r WHERE r.night_id = n.replaced_in AND r.live = 1))"
+    "(n.replaced_by IS NOT NULL AND n.replaced_in IN ("
+    "WITH RECURSIVE serving (night_id, lineage) AS ("
+    "SELECT night_id, lineage FROM experts WHERE live = 1 UNION "
+    "SELECT older.night_id, older.lineage FROM serving, json_each(serving.lineage) AS absorbed "
+    "JOIN experts older ON older.name = absorbed.value) SELECT night_id FROM serving))"
 )
 
 

@@ -141,3 +141,17 @@ def test_what_is_refused_is_not_stored(opened):
     messages = [("user", "My card is 4242 4242 4242 4242."), ("user", "Mara lives in Rome.")]
     memory.observe_messages(ALICE, messages)
     assert [one.text for one in memory.ledger.episodes.all(ALICE)] == ["Mara lives in Rome."]
+
+
+def test_what_is_only_volatile_is_forgotten_after_its_days(opened, by_hand):
+    memory = opened(policy=PolicyConfig(volatile_days=3))
+    old = "2026-01-01T10:00:00+00:00"
+    price = memory.observe(ALICE, "Bitcoin stands at 68,431 dollars right now.", created_at=old)
+    both = memory.observe(
+        ALICE, "Bitcoin stands at 70,000 dollars right now. Mara lives in Rome.", created_at=old
+    )
+    new = memory.observe(ALICE, "Bitcoin stands at 71,112 dollars right now.")
+    memory.sleep(ALICE)
+    ids = memory.ledger.episodes.ids(ALICE)
+    assert price.id not in ids
+    assert {both.id, new.id} <= set(ids)

@@ -135,3 +135,20 @@ def test_a_note_said_to_be_in_no_live_expert_is_a_fault(ledger):
     with ledger.database.write() as db:
         db.execute("UPDATE notes SET learned_in = 'night-0009'")
     assert any("said to be in the expert of night-0009" in fault for fault in ledger.verify())
+
+
+def test_a_correction_outlives_the_slower_expert_that_took_it_over(ledger):
+    old, new = told(ledger, "Ana lives in Rome."), told(ledger, "Ana lives in Oslo.")
+    notes = [Note(one.id, one.text, one.text) for one in (old, new)]
+    ledger.notes.add(ALICE, notes)
+    fast = ledger.nights.start(ALICE)
+    ledger.lineage.promote(expert(fast), Proof(replaced={notes[0].id: notes[1].id}))
+    slow = ledger.nights.start(ALICE)
+    slower = replace(expert(slow), lineage=(f"expert-{fast}",))
+    ledger.lineage.promote(slower, Proof(), absorbed=[f"expert-{fast}"])
+    assert ledger.notes.of(ALICE, [old.id])[0].replaced_by == notes[1].id
+    # Taken back, or forgotten, the slower one leaves what the faster found.
+    ledger.lineage.rollback(ALICE, [fast])
+    assert ledger.notes.of(ALICE, [old.id])[0].replaced_by == notes[1].id
+    ledger.lineage.rollback(ALICE, [])
+    assert ledger.notes.of(ALICE, [old.id])[0].replaced_by == ""
