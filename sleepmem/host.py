@@ -21,9 +21,6 @@ from sleepmem.memory import SleepMemory
 from sleepmem.records import Namespace, Recall, View, check_day, local_now
 from sleepmem.stores.episodes import BEGAN
 
-# Where an answer came from, among what LangChain keeps beside it.
-METADATA = "sleepmem"
-
 
 @dataclass(frozen=True)
 class Host:
@@ -215,9 +212,9 @@ class Host:
         def trace() -> AIMessage:
             memory = self.memory
             found = recalled and provenance(memory.ledger, self.owner, recalled=recalled)
-            if not found or METADATA in answer.response_metadata:
+            if not found or OURS in answer.response_metadata:
                 return answer
-            metadata = {**answer.response_metadata, METADATA: found.as_dict()}
+            metadata = {**answer.response_metadata, OURS: found.as_dict()}
             return answer.model_copy(update={"response_metadata": metadata})
 
         return self.memory.safely(

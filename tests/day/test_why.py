@@ -5,15 +5,18 @@ import json
 
 import pytest
 from _nights import ALICE, LEVELS, watched
+from _values import probe, put_expert
 from langchain.agents import create_agent
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.graph import END, START, MessagesState, StateGraph
 
 from sleepmem import View
+from sleepmem.day.provenance import provenance
 from sleepmem.graph import observe_node, recall_node
 from sleepmem.middleware import SleepMemoryMiddleware
 from sleepmem.model.local import Reply
+from sleepmem.records import Kind, Note, Recall
 
 TOLD, ASKED = "Mara moved to Brenport.", "Where did Mara move?"
 UNKNOWN = "I do not know."
@@ -71,13 +74,37 @@ def test_what_a_slower_expert_took_over_names_it_and_the_night_that_taught_it(op
         traced = memory.ask(ALICE, EXAM.format(number)).provenance
         assert traced.expert == slow.name
         taught = memory.ledger.nights.probes(traced.night)
-        assert ids[number - 1] in {probe.episode_id for probe in taught}
+        assert ids[number - 1] in {one.episode_id for one in taught}
         assert traced.night != slow.night_id
     fast = memory.ledger.lineage.experts(ALICE, live=False)[0]
     assert memory.ledger.lineage.holding(ALICE, fast.night_id) == slow
     memory.rollback(ALICE, [fast.night_id])
     assert memory.ledger.lineage.holding(ALICE, fast.night_id).name == fast.name
     assert memory.ledger.lineage.holding(ALICE, slow.night_id) is None
+
+
+def test_a_note_is_cited_with_its_episode_and_a_dream_with_all_of_its_own(memory):
+    told = [memory.observe(ALICE, text) for text in (TOLD, "Brenport is old.")]
+    expert = put_expert(memory, ALICE, [one.id for one in told])
+    note = Note(told[0].id, "Mara lives in Brenport.", TOLD)
+    memory.ledger.notes.add(ALICE, [note])
+    asked = [
+        probe(1, told[0].id, "Where does Mara live?", "Brenport.", note_id=note.id),
+        probe(2, told[1].id, "Is it old?", "Yes.", kind=Kind.DREAM, sources=[e.id for e in told]),
+    ]
+    memory.ledger.nights.add_probes(ALICE, asked)
+
+    def cited(known, owner=ALICE):
+        recalled = Recall(View.WEIGHTS, "near", known=known)
+        return provenance(memory.ledger, owner, recalled=recalled)
+
+    traced = cited(asked[0].id)
+    assert (traced.expert, traced.night) == (expert.name, expert.night_id)
+    assert [(one.episode, one.note) for one in traced.citations] == [(told[0].id, note.id)]
+    assert {one.episode for one in cited(asked[1].id).citations} == {one.id for one in told}
+    # What is not there, or another owner's, names nothing.
+    for other in (cited("night-0009-00001"), cited(asked[0].id, owner=("bob",))):
+        assert other.as_dict() == {"view": "weights", "reason": "near", "look": "first"}
 
 
 def test_an_expert_is_proven_when_the_answer_goes_with_it_and_with_no_other(opened, by_hand):
