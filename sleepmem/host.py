@@ -12,7 +12,7 @@ from typing import Any
 from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
 
 from sleepmem.day.capture import last_question, question, speaker, text_of, turn_id
-from sleepmem.day.farewell import OURS, Phrases, agrees, is_asked, proposed
+from sleepmem.day.farewell import OURS, Phrases, agrees, is_asked, proposed, wish
 from sleepmem.day.farewell import question as question_about
 from sleepmem.day.namespace import Owner, Run, owner_of
 from sleepmem.day.provenance import provenance
@@ -171,8 +171,10 @@ class Host:
                 return self._forget(ids, phrases)
             if not is_asked(said):
                 return None
-            planned = self.memory.forget(self.owner, about=said, dry_run=True).erasure
-            return question_about(planned.episodes, phrases)
+            planned = self.memory.forget(self.owner, about=wish(said), dry_run=True).erasure
+            # What it tells beside is not what it is about.
+            found = [one for one in planned.episodes if one.text not in said]
+            return question_about(found, phrases, of=self.messages[-1].name)
 
         if not self.messages or self.messages[-1].type != "human":
             return None

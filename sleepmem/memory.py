@@ -595,7 +595,8 @@ class SleepMemory:
             ExpertError: a live expert is missing or damaged.
         """
         check_path(path, what="path", expected="the path of a new folder")
-        return leave(self.ledger.database, check_namespace(namespace), to=Path(path))
+        owner = check_namespace(namespace)
+        return leave(self.ledger, self.experts, namespace=owner, to=Path(path))
 
     def import_from(
         self,
@@ -628,7 +629,9 @@ class SleepMemory:
         owner, source, wanted = check_namespace(namespace), Path(path), as_form(form)
         with self._sleeping, self._opened.night(owner):
             if wanted is None and is_export(source):
-                imported = self._opened.take_in(owner, source, model=self.model)
+                imported = self._opened.take_in(
+                    owner, source, model=self.model, policy=self.config.policy
+                )
             else:
                 imported = importing.take_in(
                     self._day, owner, path=source, form=wanted, trusted=trusted

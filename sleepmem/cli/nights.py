@@ -140,7 +140,11 @@ def review(  # noqa: PLR0913 - the options of a command
             raise _Waits
         texts = {line["id"]: line["text"] for line in draft["lines"]}
         if answer is not None:
-            texts = json.loads(answer.read_text("utf-8"))
+            try:
+                texts = json.loads(answer.read_text("utf-8"))
+            except (OSError, ValueError) as error:
+                fail(f"{answer} is no answer to a review ({error}); the night waits for one.")
+            texts = reviewing.check(draft, texts)
         elif not yes:
             edited = click.edit(reviewing.as_patch(draft), extension=".diff")
             if edited is None:
@@ -151,12 +155,17 @@ def review(  # noqa: PLR0913 - the options of a command
         stop.set()
         return texts
 
+    def halt(event: dict[str, Any]) -> None:
+        # Also where it was answered before: it goes on with `sleep`.
+        if event.get("step") == "probe":
+            stop.set()
+
     with opened(folder, NIGHT, model=model, config=config) as memory:
         owner = known_namespace(memory, namespace)
         from sleepmem.night import reviewing
 
         try:
-            report = memory.sleep(owner, review=ask, stop=stop)
+            report = memory.sleep(owner, halt, review=ask, stop=stop)
         except (_Waits, KeyboardInterrupt):
             return
     print_night(report)

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
-from sleepmem.day.farewell import is_only_asked, proposed
+from sleepmem.day.farewell import asks_about, proposed, told_beside
 from sleepmem.records import AGENT, PASTED, USER, one_line, readable
 from sleepmem.text.kinds import greets, is_memory_tool, is_small_talk, pasted, without_pasted
 from sleepmem.text.prompts import HEADER
@@ -73,14 +73,14 @@ def said(messages: Sequence[BaseMessage]) -> list[Said]:
     found = []
     for place in users:
         message = messages[place]
-        text = _own_words(message)
+        text = told_beside(_own_words(message))
         before = _before(messages, place)
         if proposed(messages[: place + 1]):
             # What the agent asked about names what may be gone now.
             before = ""
             if len(terms(text)) <= _REPLY:
                 continue
-        if text and not _is_nothing(text, before) and not is_only_asked(text):
+        if text and not _is_nothing(text, before):
             answers = needed(before, text) or None
             found.append(Said(text, USER, message.id, place >= last, message.name, answers))
         for part in pasted(text_of(message)):
@@ -177,6 +177,8 @@ def answer(messages: Sequence[BaseMessage], *, ended: bool = False) -> str | Non
     `ended` says that it is over: a tool's result may be its answer.
     """
     last = messages[-1] if messages else None
+    if last is not None and asks_about(last):
+        return None  # it quotes what may be gone soon
     if isinstance(last, ToolMessage) and not _hands_over(last):
         text = text_of(last)
         is_structured = text.startswith(_STRUCTURED)

@@ -37,6 +37,13 @@ _YES = (
 _NO = (
     "No.",
     "No, keep it.",
+    "Okay, keep it.",
+    "Yes, but keep it.",
+    "Yes, remember it.",
+    "Okay, wait.",
+    "Yes, everything except the dog.",
+    "Yes or no?",
+    "Sure, what would happen?",
     "Don't.",
     "Stop.",
     "Never mind.",
@@ -48,6 +55,8 @@ _NO = (
 # The cosine to a yes that suffices, and by how much it must be nearer than to any other answer:
 # what is forgotten is gone for good.
 _SURE, _NEARER = 0.45, 0.05
+# Who asks back does not agree, and a clear yes is short.
+_ASKS, _LONGEST_YES = frozenset("?？؟"), 8
 # Memories that are listed.
 _LISTED = 10
 
@@ -58,13 +67,13 @@ class Phrases:
 
     asks      before the memories that would go
     more      beside them, when more than ten would; {count} of them
-    nothing   when there is nothing of it
+    nothing   when nothing of it is found
     done      afterwards; {count} memories went, {receipt} is the number of the receipt
     """
 
     asks: str = "Shall I forget this for good, and everything I learned from it?"
     more: str = "... and {count} more."
-    nothing: str = "I remember nothing of it."
+    nothing: str = "I found nothing of that. Say in other words what it is about."
     done: str = "Forgotten for good: {count} memories (receipt {receipt})."
 
 
@@ -75,42 +84,58 @@ def is_asked(text: str) -> bool:
     return any(map(asks_to_forget, sentences(text)))
 
 
-def is_only_asked(text: str) -> bool:
-    """Whether it asks for that and says nothing else."""
-    parts = sentences(text)
-    return bool(parts) and len(terms(text)) <= _LONGEST and all(map(asks_to_forget, parts))
+def told_beside(text: str) -> str:
+    """What a message says but for asking that something be forgotten."""
+    if not is_asked(text):
+        return text
+    return " ".join(part for part in sentences(text) if not asks_to_forget(part))
 
 
 def agrees(text: str) -> bool:
     """Whether somebody who was asked surely agrees."""
+    if not _ASKS.isdisjoint(text) or len(terms(text)) > _LONGEST_YES:
+        return False
     vector = np.array(default_embeddings().embed_query(text))
     yes, no = _prototypes()
     nearest = float((yes @ vector).max())
     return nearest >= _SURE and nearest - float((no @ vector).max()) >= _NEARER
 
 
+def asks_about(message: BaseMessage) -> bool:
+    """Whether it is what asks for confirmation."""
+    ours = message.response_metadata.get(OURS)
+    return isinstance(ours, dict) and FORGET in ours
+
+
 def proposed(messages: Sequence[BaseMessage]) -> list[str]:
-    """Ids of what the agent has just asked about; empty when it did not."""
+    """Ids of what the agent has just asked about whoever speaks now; empty when it did not."""
     for message in reversed(messages[:-1]):
         if isinstance(message, AIMessage):
             ours = message.response_metadata.get(OURS)
-            ids = ours.get(FORGET) if isinstance(ours, dict) else None
+            if not isinstance(ours, dict) or ours.get("of") != messages[-1].name:
+                return []
+            ids = ours.get(FORGET)
             return [str(one) for one in ids] if isinstance(ids, list) else []
         if message.type == "human":
             break
     return []
 
 
-def question(episodes: Sequence[Episode], phrases: Phrases) -> AIMessage:
-    """What asks for confirmation: the memories, and their ids for the answer that follows."""
+def wish(text: str) -> str:
+    """Of a message, the sentences that ask to forget something."""
+    return " ".join(part for part in sentences(text) if asks_to_forget(part))
+
+
+def question(episodes: Sequence[Episode], phrases: Phrases, *, of: str | None) -> AIMessage:
+    """What asks for confirmation: the memories, their ids for the answer, and whose it must be."""
     if not episodes:
-        return AIMessage(phrases.nothing, response_metadata={OURS: {FORGET: []}})
+        return AIMessage(phrases.nothing, response_metadata={OURS: {FORGET: [], "of": of}})
     lines = [phrases.asks]
     lines += [f"- {episode.date}: {episode.text}" for episode in episodes[:_LISTED]]
     if len(episodes) > _LISTED:
         lines.append(phrases.more.format(count=len(episodes) - _LISTED))
     ids = [episode.id for episode in episodes]
-    return AIMessage("\n".join(lines), response_metadata={OURS: {FORGET: ids}})
+    return AIMessage("\n".join(lines), response_metadata={OURS: {FORGET: ids, "of": of}})
 
 
 @functools.cache

@@ -165,7 +165,10 @@ def _same_just_now(day: DayContext, episode: Episode) -> Episode | None:
     last = episodes.newest(episode.namespace, episode.source)
     if last is None or not episodes.is_newest(episode):
         return None
-    return last if (last.day, last.thread) == (episode.day, episode.thread) else None
+    # Said again without an end, it holds for good.
+    lasts_alike = bool(last.lasts) == bool(episode.lasts)
+    is_same = (last.day, last.thread) == (episode.day, episode.thread) and lasts_alike
+    return last if is_same else None
 
 
 def _is_recalled(day: DayContext, owner: Namespace, result: Said, asked: str) -> bool:

@@ -103,7 +103,8 @@ def _of_folder(folder: Path) -> Iterator[Document]:
         found += [Path(parent, name) for name in files]
     for file in sorted(found):
         name = file.relative_to(folder).as_posix()
-        if _belongs(name) and file.is_file():
+        # A link may lead out of what is taken in.
+        if _belongs(name) and file.is_file() and not file.is_symlink():
             yield _of_file(file, name)
 
 

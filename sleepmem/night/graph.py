@@ -194,6 +194,7 @@ def _first(
         "namespace": list(namespace),
         "level": level or night.config.levels[0].name,
         "reviewed": night.is_reviewed,
+        "dry": night.is_dry,
     }
     return {"tonight": tonight}
 
@@ -210,7 +211,15 @@ def _interrupted(
         # It had reached no step, or another version of sleepmem had begun it: begun anew.
         checkpoints.forget(saver, night_id)
         return None
+    was_dry = values["tonight"]["dry"]
+    if night.is_dry and not was_dry:
+        raise ConfigError(
+            f"{night_id} was interrupted, and a dry run would go on with it. Let it end first, "
+            "with sleep() or `sleepmem sleep`."
+        )
     reason = _overtaken(night, namespace, values)
+    if was_dry and not night.is_dry:
+        reason = "a dry run that was interrupted is given up; its episodes wait for the next night"
     if reason is None:
         return values
 

@@ -127,7 +127,11 @@ class Schedule:
         experts = ledger.lineage.experts(namespace)
         for faster, slower in itertools.pairwise(self.config.levels):
             born = [numbers[expert.night_id] for expert in experts if expert.level == faster.name]
-            tried = [night.number for night in nights if night.report.get("level") == slower.name]
+            tried = []
+            for night in nights:
+                is_dry = night.report.get("verdict") == Verdict.TRIED
+                if night.report.get("level") == slower.name and not is_dry:
+                    tried.append(night.number)
             is_complete = born and len(born) % (slower.every // faster.every) == 0
             if is_complete and max(tried, default=0) < max(born):
                 return slower.name

@@ -31,13 +31,14 @@ Scores = dict[str, list[float]]
 
 
 class Tonight(TypedDict):
-    """Which night it is, whose, of which level, and whether it waits for a review."""
+    """Which night it is, whose, of which level; whether it waits for a review, and is a dry run."""
 
     night_id: str
     number: int
     namespace: list[str]
     level: str
     reviewed: bool
+    dry: bool
 
 
 class Audited(TypedDict):

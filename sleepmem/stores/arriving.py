@@ -10,17 +10,21 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sleepmem.errors import FolderError
+from sleepmem.config import PolicyConfig
+from sleepmem.errors import EpisodeError, FolderError
 from sleepmem.records import Episode, ExpertName, Namespace, Note, namespace_key
+from sleepmem.stores.episodes import Judged
 from sleepmem.stores.expert_folder import ExpertFolders
 from sleepmem.stores.ledger import Ledger
-from sleepmem.stores.manifest import EXPERTS, Manifest, rows
+from sleepmem.stores.manifest import EXPERTS, TABLES, Manifest, rows
 from sleepmem.stores.schema import tally_nights
+from sleepmem.text.policy import refused
 
 if TYPE_CHECKING:
     import sqlite_utils
@@ -88,7 +92,13 @@ class _Names:
 
 
 def arrive(
-    ledger: Ledger, experts: ExpertFolders, *, namespace: Namespace, source: Path, base: str
+    ledger: Ledger,
+    experts: ExpertFolders,
+    *,
+    namespace: Namespace,
+    source: Path,
+    base: str,
+    policy: PolicyConfig,
 ) -> Imported:
     """Take in an export, in one transaction.
 
@@ -98,39 +108,99 @@ def arrive(
         namespace: whose it becomes.
         source: folder of the export.
         base: what the model of this memory is known by (`manifest.base_of`).
+        policy: what it refuses is not stored.
 
     Raises:
         FolderError: it is no whole export, or cannot be written.
         EpisodeError: an episode in it is none.
     """
     manifest = Manifest.read(source)
-    tables = {name: list(rows(source, name)) for name in manifest.counts}
-    left_out = _why_without(ledger, manifest, namespace=namespace, base=base)
-    names = _Names()
-    if not left_out:
-        _name_nights(ledger, names, tables, namespace=namespace)
-        _copy_experts(experts, names, source)
-    with ledger.database.write() as db:
-        before = ledger.episodes.ids(namespace)
-        for row in tables["episodes"]:
-            names.episodes[row["id"]] = _tell(ledger, db, row, namespace=namespace)
-        ids = set(names.episodes.values())
-        notes = _write_notes(ledger, db, names, tables["notes"], namespace=namespace)
+    with _as_exported(source):
+        tables = {name: list(rows(source, name)) for name in TABLES}
+        incoming = _Incoming.of(ledger, tables["episodes"], namespace=namespace, policy=policy)
+        left_out = _why_without(ledger, manifest, namespace=namespace, base=base)
+        if incoming.refused:
+            left_out = f"{incoming.refused} episodes were forgotten here, or a rule refuses them"
+        names = _Names(episodes=incoming.names)
         if not left_out:
-            _write_nights(db, names, tables, key=namespace_key(namespace))
-            _hold(db, names, tables)
-        for row in tables.get("forgotten", []):
-            told = {**row, "namespace": namespace_key(namespace)}
-            db.table("forgotten").insert(told, ignore=True)
-    new = len(ids - set(before))
+            _name_nights(ledger, names, tables, namespace=namespace)
+            _copy_experts(experts, names, source)
+        before = set(ledger.episodes.ids(namespace))
+        with ledger.database.write() as db:
+            for one in incoming.episodes:
+                ledger.episodes.add(one.episode, by_clock=one.by_clock, judged=one.judged)
+                if one.outcome:
+                    sql = "UPDATE episodes SET outcome = coalesce(outcome, ?) WHERE id = ?"
+                    db.execute(sql, [one.outcome, one.episode.id])
+            notes = _write_notes(ledger, db, names, tables["notes"], namespace=namespace)
+            if not left_out:
+                _write_nights(db, names, tables, key=namespace_key(namespace))
+                _hold(db, names, tables)
+            for row in tables["forgotten"]:
+                told = {**row, "namespace": namespace_key(namespace)}
+                db.table("forgotten").insert(told, ignore=True)
+    ids = set(names.episodes.values())
     return Imported(
-        new,
-        len(ids) - new,
+        len(ids - before),
+        len(ids & before),
         notes,
         0 if left_out else len(tables["nights"]),
         tuple(names.experts.values()),
-        left_out if tables["experts"] else "",
+        left_out if tables["experts"] or incoming.refused else "",
     )
+
+
+@contextmanager
+def _as_exported(source: Path) -> Iterator[None]:
+    """Within it rows are read that our export wrote; other ones are told in a sentence."""
+    try:
+        yield
+    except (FolderError, EpisodeError):
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise FolderError(
+            f"{source} holds what no export has written ({type(error).__name__}: {error}). "
+            "Export it anew."
+        ) from error
+
+
+class _One(NamedTuple):
+    """An episode that comes in, with what was judged of it and came of it."""
+
+    episode: Episode
+    judged: Judged
+    by_clock: bool
+    outcome: str | None
+
+
+@dataclass
+class _Incoming:
+    """What comes in, judged before anybody has to wait; `names` are its ids, by those there."""
+
+    episodes: list[_One] = field(default_factory=list)
+    names: dict[str, str] = field(default_factory=dict)
+    refused: int = 0
+
+    @classmethod
+    def of(
+        cls,
+        ledger: Ledger,
+        found: Iterable[Mapping[str, Any]],
+        *,
+        namespace: Namespace,
+        policy: PolicyConfig,
+    ) -> _Incoming:
+        incoming = cls()
+        for row in found:
+            said = {name: row[name] for name in _EPISODE if row.get(name)}
+            episode = Episode(namespace, **said)
+            if refused(episode.text, policy) or ledger.episodes.was_forgotten(episode):
+                incoming.refused += 1
+                continue
+            incoming.names[row["id"]] = episode.id
+            judged, by_clock = ledger.episodes.judged(episode), bool(row.get("by_clock"))
+            incoming.episodes.append(_One(episode, judged, by_clock, row.get("outcome")))
+        return incoming
 
 
 def _why_without(ledger: Ledger, manifest: Manifest, *, namespace: Namespace, base: str) -> str:
@@ -182,19 +252,6 @@ def _copying(folder: Path) -> Callable[[Path], None]:
     return copy
 
 
-def _tell(
-    ledger: Ledger, db: sqlite_utils.Database, row: Mapping[str, Any], *, namespace: Namespace
-) -> str:
-    """Store an episode, unless it is there; returns what it is called here."""
-    said = {name: row[name] for name in _EPISODE if row.get(name)}
-    episode = Episode(namespace, **said)
-    ledger.episodes.add(episode, by_clock=bool(row.get("by_clock")))
-    if row.get("outcome"):
-        sql = "UPDATE episodes SET outcome = coalesce(outcome, ?) WHERE id = ?"
-        db.execute(sql, [row["outcome"], episode.id])
-    return episode.id
-
-
 def _write_notes(
     ledger: Ledger,
     db: sqlite_utils.Database,
@@ -206,6 +263,8 @@ def _write_notes(
     """Notes of what came in; what replaced them, and which night holds them, with the nights."""
     written = []
     for row in notes:
+        if row["episode_id"] not in names.episodes:
+            continue
         note = Note(names.episodes[row["episode_id"]], row["text"], row["part"])
         names.notes[row["id"]] = note.id
         written.append((note, row))

@@ -141,6 +141,20 @@ class Database:
         except sqlite3.DatabaseError as error:
             raise in_words(self.path, error) from error
 
+    def snapshot(self) -> sqlite3.Connection:
+        """What is committed at one moment, copied into memory; to be closed."""
+        self._check_process()
+        source = f"{self.path.resolve().as_uri()}?mode=ro"
+        copy = sqlite3.connect(":memory:")
+        copy.row_factory = sqlite3.Row
+        try:
+            with closing(sqlite3.connect(source, uri=True, timeout=BUSY_SECONDS)) as ours:
+                ours.backup(copy)
+        except sqlite3.DatabaseError as error:
+            copy.close()
+            raise in_words(self.path, error) from error
+        return copy
+
     def compact(self) -> None:
         """Write the file anew, so that nothing of what was deleted is left in it or in its log.
 

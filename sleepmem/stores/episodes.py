@@ -108,15 +108,25 @@ class Episodes:
             self._add(episode, judged, by_clock=True)
         return episode
 
-    def add(self, episode: Episode, *, by_clock: bool = False) -> list[str]:
+    def add(
+        self, episode: Episode, *, by_clock: bool = False, judged: Judged | None = None
+    ) -> list[str]:
         """Store it, once; returns the ids of those whose place it takes.
 
-        These say the same in the same words, and are in no expert. `by_clock`: nobody said when,
-        a clock did.
-        """
-        return self._add(episode, _judged(episode), by_clock=by_clock)
+        These say the same in the same words, and are in no expert.
 
-    def _add(self, episode: Episode, judged: _Judged, *, by_clock: bool) -> list[str]:
+        Args:
+            episode: what was said.
+            by_clock: nobody said when, a clock did.
+            judged: what `judged` said of it, for who may not wait for that now.
+        """
+        return self._add(episode, judged or _judged(episode), by_clock=by_clock)
+
+    def judged(self, episode: Episode) -> Judged:
+        """What is judged of a text before it is stored; an embedding takes its time."""
+        return _judged(episode)
+
+    def _add(self, episode: Episode, judged: Judged, *, by_clock: bool) -> list[str]:
         key, (asking, same) = namespace_key(episode.namespace), judged
         row = {
             "id": episode.id,
@@ -520,7 +530,7 @@ def _miscounted(
     return faults
 
 
-class _Judged(NamedTuple):
+class Judged(NamedTuple):
     """What is judged of a text before others wait for it: an embedding takes its time.
 
     asking   log-odds that the user asks, and tells nothing; None where that is not judged
@@ -531,9 +541,9 @@ class _Judged(NamedTuple):
     same: str
 
 
-def _judged(episode: Episode) -> _Judged:
+def _judged(episode: Episode) -> Judged:
     asking = _asks(episode)
-    return _Judged(asking, same_key(episode.text, asks=(asking or 0.0) >= SURELY_ASKS))
+    return Judged(asking, same_key(episode.text, asks=(asking or 0.0) >= SURELY_ASKS))
 
 
 def _asks(episode: Episode) -> float | None:

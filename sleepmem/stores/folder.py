@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
+from sleepmem.config import PolicyConfig
 from sleepmem.errors import ExpertError, FolderError, FolderLocked, LedgerError, ModelError
 from sleepmem.records import Namespace, NightReport, Receipt, Verdict, namespace_key
 from sleepmem.stores import agreement, mark
@@ -270,13 +271,16 @@ class Folder:
         self.reconcile(check_experts=False)
         return back
 
-    def take_in(self, namespace: Namespace, source: Path, *, model: str) -> Imported:
+    def take_in(
+        self, namespace: Namespace, source: Path, *, model: str, policy: PolicyConfig
+    ) -> Imported:
         """Take in an export of another memory folder (`arriving`).
 
         Args:
             namespace: whose it becomes.
             source: folder of the export.
             model: that this folder is open with.
+            policy: what it refuses is not stored.
 
         Raises:
             FolderError: it is no whole export, or cannot be written.
@@ -284,7 +288,12 @@ class Folder:
         """
         name = _EMBEDDED_NAME if model == str(EMBEDDED) else model
         imported = arrive(
-            self.ledger, self.experts, namespace=namespace, source=source, base=base_of(name)
+            self.ledger,
+            self.experts,
+            namespace=namespace,
+            source=source,
+            base=base_of(name),
+            policy=policy,
         )
         if imported.experts and not self.ledger.model:
             # With other habits than it turns out to have, the experts are refused.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 import tempfile
 from contextlib import closing
 from pathlib import Path
@@ -15,11 +16,9 @@ from typing import Any
 
 from sleepmem.errors import FolderError
 from sleepmem.records import Namespace, namespace_key
-from sleepmem.stores.database import Database
 from sleepmem.stores.expert_folder import CHECKSUMS, ExpertFolders
 from sleepmem.stores.ledger import Ledger
 from sleepmem.stores.manifest import EXPERTS, TABLES, Manifest, base_of, digests
-from sleepmem.stores.mark import LEDGER
 
 # Columns that are made anew from the others, or are of this folder alone.
 _OWN = {"namespace", "indexed", "same", "asks", "upto", "rowid"}
@@ -34,13 +33,14 @@ _SELECTED = {
 _OF_NIGHTS = {"exams", "corrected"}
 
 
-def leave(database: Database, namespace: Namespace, *, to: Path) -> Manifest:
+def leave(ledger: Ledger, experts: ExpertFolders, *, namespace: Namespace, to: Path) -> Manifest:
     """Write an owner's memory into a new folder; there is a whole export or none.
 
     As it is at one moment, while this process and others go on.
 
     Args:
-        database: of the memory folder.
+        ledger: of the memory folder.
+        experts: their folders.
         namespace: whose.
         to: the new folder.
 
@@ -58,20 +58,18 @@ def leave(database: Database, namespace: Namespace, *, to: Path) -> Manifest:
     except OSError as error:
         raise _unwritten(to, error) from error
     try:
-        copy = half / LEDGER
-        database.copy(copy)
-        with closing(Ledger(copy, read_only=True)) as ledger:
+        with closing(ledger.database.snapshot()) as rows:
             counts = {}
             for table in TABLES:
-                counts[table] = _write(ledger, table, namespace=namespace, folder=half)
-            here = ExpertFolders(database.path.parent, ledger.lineage.seals)
-            for expert in ledger.lineage.experts(namespace):
-                folder = half / EXPERTS / expert.name
-                ignore = shutil.ignore_patterns(CHECKSUMS)
-                shutil.copytree(here.checked(expert.name), folder, ignore=ignore)
-            base, habits = base_of(ledger.model) if ledger.model else "", ledger.habits
-        for file in half.glob(f"{LEDGER}*"):
-            file.unlink()
+                counts[table] = _write(rows, table, namespace=namespace, folder=half)
+            (folder,) = rows.execute("SELECT model, habits FROM folder").fetchall()
+            live = "SELECT name FROM experts WHERE namespace = ? AND live = 1"
+            names = [row["name"] for row in rows.execute(live, [namespace_key(namespace)])]
+        for name in names:
+            ignore = shutil.ignore_patterns(CHECKSUMS)
+            shutil.copytree(experts.checked(name), half / EXPERTS / name, ignore=ignore)
+        base = base_of(folder["model"]) if folder["model"] else ""
+        habits = folder["habits"] or ""
         manifest = Manifest(namespace, base, habits, counts, digests(half))
         manifest.write(half)
         half.rename(to)
@@ -84,7 +82,7 @@ def leave(database: Database, namespace: Namespace, *, to: Path) -> Manifest:
     return manifest
 
 
-def _write(ledger: Ledger, table: str, *, namespace: Namespace, folder: Path) -> int:
+def _write(copy: sqlite3.Connection, table: str, *, namespace: Namespace, folder: Path) -> int:
     """The owner's rows of a table, oldest first; returns how many."""
     condition = "namespace = ?"
     if table in _OF_NIGHTS:
@@ -92,9 +90,8 @@ def _write(ledger: Ledger, table: str, *, namespace: Namespace, folder: Path) ->
     if table in _SELECTED:
         condition += f" AND {_SELECTED[table]}"
     order = "created_at, rowid" if table == "episodes" else "rowid"
-    rows = ledger.database.rows(
-        f"SELECT * FROM {table} WHERE {condition} ORDER BY {order}", namespace_key(namespace)
-    )
+    sql = f"SELECT * FROM {table} WHERE {condition} ORDER BY {order}"
+    rows = copy.execute(sql, [namespace_key(namespace)]).fetchall()
     with (folder / f"{table}.jsonl").open("w", encoding="utf-8") as file:
         for row in rows:
             file.write(json.dumps(_plain(dict(row)), ensure_ascii=False) + "\n")

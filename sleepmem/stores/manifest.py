@@ -73,7 +73,9 @@ class Manifest:
         """
         try:
             written = json.loads((folder / FILE).read_text("utf-8"))
-            if written["format"] != FORMAT or written["version"] > VERSION:
+            if written["format"] != FORMAT:
+                raise ValueError(f"its format is {written['format']!r:.40}")
+            if written["version"] > VERSION:
                 raise FolderError(
                     f"{folder} was exported by a newer sleepmem (version {written['version']}, "
                     f"this one reads {VERSION}). Update sleepmem."
@@ -123,7 +125,10 @@ def rows(folder: Path, table: str) -> Iterator[dict[str, Any]]:
         FolderError: a line is no row.
     """
     file = folder / f"{table}.jsonl"
-    for number, line in enumerate(file.read_text("utf-8").splitlines(), start=1):
+    # JSON leaves other ends of lines than this one within texts.
+    for number, line in enumerate(file.read_bytes().split(b"\n"), start=1):
+        if not line:
+            continue
         try:
             row = json.loads(line)
             if not isinstance(row, dict):

@@ -3,7 +3,7 @@
 import pytest
 from langchain.agents import create_agent
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
 
@@ -135,3 +135,30 @@ def test_a_graph_of_ones_own_does_so_with_two_nodes(memory):
     assert "Rex" in says(running, "Can you delete everything about our dog?").text
     assert "receipt 1" in says(running, "Yes, forget it.").text
     assert texts(memory) == ["My phone number is 0151 2345678."]
+
+
+@pytest.mark.parametrize(
+    "reply", ["Yes?", "ok cool, keep it", "Okay, wait", "Yes, everything except the dog"]
+)
+def test_half_a_yes_agrees_to_nothing(reply):
+    assert not agrees(reply)
+
+
+def test_the_yes_must_be_of_who_asked(memory):
+    running = agent(memory)
+    ask = HumanMessage("Please forget my phone number.", name="ann")
+    asked = running.invoke({"messages": [ask]}, THREAD)["messages"][-1]
+    assert "0151" in asked.text
+    other = running.invoke({"messages": [HumanMessage("Yes.", name="bob")]}, THREAD)
+    assert other["messages"][-1].text == "Well."
+    assert any("0151" in text for text in texts(memory))
+
+
+def test_what_is_told_beside_is_not_what_is_forgotten(memory):
+    running = agent(memory)
+    asked = says(running, "Please forget my phone number. My sister Lea lives in Oslo.")
+    assert "0151" in asked.text
+    assert "Lea" not in asked.text
+    says(running, "Yes.")
+    assert any("Lea" in text for text in texts(memory))
+    assert not any("0151" in text for text in texts(memory))

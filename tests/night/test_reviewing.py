@@ -11,6 +11,7 @@ from langgraph.types import Command
 
 from sleepmem import ConfigError, EpisodeError, PolicyConfig, Verdict
 from sleepmem.graph import sleep_branch
+from sleepmem.night import steps
 from sleepmem.night.reviewing import as_patch, from_patch
 
 
@@ -155,3 +156,32 @@ def test_what_is_only_volatile_is_forgotten_after_its_days(opened, by_hand):
     ids = memory.ledger.episodes.ids(ALICE)
     assert price.id not in ids
     assert {both.id, new.id} <= set(ids)
+
+
+def test_a_dry_run_goes_on_with_no_real_night_nor_a_real_one_with_it(opened, by_hand, monkeypatch):
+    memory = opened()
+    tell(memory)
+
+    def die(night, state):
+        raise KeyboardInterrupt
+
+    for is_dry in (False, True):
+        with monkeypatch.context() as patch:
+            patch.setitem(steps.STEPS, "promote", die)
+            with pytest.raises(KeyboardInterrupt):
+                memory.sleep(ALICE, dry_run=is_dry)
+        if not is_dry:
+            with pytest.raises(ConfigError, match="a dry run would go on with it"):
+                memory.sleep(ALICE, dry_run=True)
+            assert memory.ledger.lineage.experts(ALICE) == []
+            assert memory.sleep(ALICE).verdict is Verdict.PROMOTED
+            memory.observe(ALICE, "Mara saw a whale.")
+    assert memory.sleep(ALICE).verdict is Verdict.PROMOTED
+    assert len(memory.ledger.lineage.experts(ALICE)) == 2
+
+
+def test_said_again_without_an_end_it_holds_for_good(opened):
+    memory = opened()
+    memory.observe(ALICE, "The ferry is late.", lasts=timedelta(hours=1))
+    memory.observe(ALICE, "The ferry is late.")
+    assert [bool(one.lasts) for one in memory.ledger.episodes.buffered(ALICE)] == [False]

@@ -6,8 +6,9 @@ import shutil
 import pytest
 from _nights import ALICE, LOOSE, buffered, config, tell
 
-from sleepmem import EpisodeError, FolderError, SleepMemory
+from sleepmem import EpisodeError, FolderError, PolicyConfig, SleepMemory
 from sleepmem.records import View
+from sleepmem.stores.manifest import Manifest, digests
 
 BOB = ("team", "bob")
 
@@ -169,3 +170,43 @@ def test_a_broken_export_stores_nothing(opened, tmp_path):
     with pytest.raises(EpisodeError):
         memory.import_from(ALICE, tmp_path / "mem0.json", form="mem0")
     assert memory.ledger.episodes.all(ALICE) == []
+
+
+def test_what_was_forgotten_or_is_refused_does_not_come_back(opened, by_hand, tmp_path):
+    memory = opened()
+    told = memory.observe(ALICE, "Mara moved to Brenport.", message_id="m1", thread="t")
+    memory.observe(ALICE, "My card is 4242 4242 4242 4242.")
+    memory.export_to(ALICE, tmp_path / "out")
+    memory.forget(ALICE, episodes=[told.id])
+    imported = memory.import_from(ALICE, tmp_path / "out")
+    assert "forgotten here" in imported.left_out
+    assert not any("Brenport" in one.text for one in memory.ledger.episodes.all(ALICE))
+    memory = opened(policy=PolicyConfig(payment="refuse"))
+    memory.import_from(BOB, tmp_path / "out")
+    assert [one.text for one in memory.ledger.episodes.all(BOB)] == ["Mara moved to Brenport."]
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\u2029", "\x85", "\x1c"])
+def test_strange_ends_of_lines_move_along(opened, another, tmp_path, mark):
+    memory = opened()
+    memory.observe(ALICE, f"Mara{mark}moved to Brenport.")
+    memory.export_to(ALICE, tmp_path / "out")
+    another.import_from(ALICE, tmp_path / "out")
+    assert [one.text for one in another.ledger.episodes.all(ALICE)] == [
+        one.text for one in memory.ledger.episodes.all(ALICE)
+    ]
+
+
+def test_rows_that_no_export_has_written_are_told_in_a_sentence(opened, another, tmp_path):
+    memory = opened()
+    tell(memory)
+    out = tmp_path / "out"
+    memory.export_to(ALICE, out)
+    (out / "episodes.jsonl").write_text('{"id": "x", "text": 3}\n')
+    written = json.loads((out / "manifest.json").read_text())
+    written["files"] = digests(out)
+    (out / "manifest.json").write_text(json.dumps(written))
+    assert Manifest.read(out)
+    with pytest.raises((FolderError, EpisodeError)):
+        another.import_from(ALICE, out)
+    assert another.ledger.episodes.all(ALICE) == []
