@@ -219,7 +219,7 @@ def _plugins() -> list[dict[str, str]]:
     """All of detect-secrets' rules but those that take every word for one."""
     from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class
 
-    classes = get_mapping_from_secret_type_to_class().values()
+    classes: Any = get_mapping_from_secret_type_to_class().values()
     names: list[str] = sorted(plugin.__name__ for plugin in classes)
     return [{"name": name} for name in names if name not in _NO_SECRETS]
 
