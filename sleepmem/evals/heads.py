@@ -39,7 +39,7 @@ from sleepmem.text.terms import normalised
 # ask of a memory, "wanted" the same with things that are only named, "requests" what they ask for
 # without asking, "statements" what they tell in short. What is there "in every language" of the
 # embeddings asks alike of a memory and of the world: who mended my telephone, who invented it.
-_OWN: Mapping[str, list[str]] = json.loads(
+OWN: Mapping[str, list[str]] = json.loads(
     Path(__file__).with_name("heads_texts.json").read_text(encoding="utf-8")
 )
 # Language -> frames of questions, and what fills them, by the time that it tells.
@@ -82,9 +82,9 @@ def asks_sets(data: Path, rng: random.Random) -> tuple[list[str], list[str]]:
     requests = [one["text"] for one in _rows(data, "clinc150") if one["domain"] in _ASKING]
     asking += rng.sample(requests, 900)
     pairs = list(PAIRS) * _REPEATED
-    own = [*_OWN["personal"], *_OWN["general"], *_OWN["requests"]]
+    own = [*OWN["personal"], *OWN["general"], *OWN["requests"]]
     asking += [*(asked for _, asked in pairs), *own * _REPEATED]
-    telling += [*(told for told, _ in pairs), *_OWN["statements"] * _REPEATED]
+    telling += [*(told for told, _ in pairs), *OWN["statements"] * _REPEATED]
     return asking, telling
 
 
@@ -105,10 +105,10 @@ def general_sets(data: Path, rng: random.Random) -> tuple[list[str], list[str], 
     about = rng.sample([text for text in of_passages if text not in apart], 300)
     about += rng.sample([text for text in of_stories if text not in apart], 300)
     about += rng.sample(_asked(recall_sets.dialogues(data, most=_MOST, seed=_DIALOGUES_SEED)), 200)
-    personal = [*_OWN["personal"], *_OWN["wanted"], *_OWN["requests"]]
-    personal += [*_OWN["personal, in every language"], *(asked for _, asked in PAIRS)]
+    personal = [*OWN["personal"], *OWN["wanted"], *OWN["requests"]]
+    personal += [*OWN["personal, in every language"], *(asked for _, asked in PAIRS)]
     about += personal * _REPEATED_GENERAL
-    return general + _OWN["general"] + _OWN["general, in every language"], about, held_out
+    return general + OWN["general"] + OWN["general, in every language"], about, held_out
 
 
 def times_of(languages: Iterable[str]) -> list[tuple[str, str]]:
@@ -127,7 +127,7 @@ def timeless(data: Path, rng: random.Random) -> list[tuple[str, str]]:
     texts = [row["text"] for row in rng.sample(_rows(data, "clinc150"), 1500)]
     texts += [one["question"] for story in _rows(data, "fairytaleqa")[:80] for one in story["qa"]]
     texts += [passage["questions"][0]["question"] for passage in _rows(data, "squad_v1_dev")[:400]]
-    texts += [text for own in _OWN.values() for text in own] * 2
+    texts += [text for own in OWN.values() for text in own] * 2
     plain = [text for text in texts if not re.search(r"\d", text) and not expressions(text)]
     return [(text, "none") for text in plain]
 

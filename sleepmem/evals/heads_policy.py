@@ -27,7 +27,7 @@ import typer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
-from sleepmem.evals.heads import asks_sets, share, vectors
+from sleepmem.evals.heads import OWN, asks_sets, share, vectors
 from sleepmem.text.embeddings import default_embeddings
 from sleepmem.text.heads import FILE_POLICY
 
@@ -114,6 +114,9 @@ def main(
         *rng.sample(numbers, _NUMBERS),
         *framed,
         *rng.sample(asking, _ASKING),
+        *OWN["personal"],
+        *OWN["wanted"],
+        *OWN["requests"],
     ]
     strange = rng.sample(sorted(set(telling) - set(plain)), 2 * _TELLING)
     heads = {}

@@ -57,8 +57,8 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
 
 def test_help_lists_the_commands_in_the_order_of_their_use() -> None:
     assert " ".join(COMMANDS) == (
-        "observe ask chat sleep review status report verify reindex backup rollback forget "
-        "receipts export import fit school demo"
+        "observe ask chat sleep review status report verify reindex backup rollback why "
+        "forget receipts export import fit school demo"
     )
 
 
