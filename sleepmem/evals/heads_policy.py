@@ -20,14 +20,13 @@ import json
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
-from sleepmem.evals.heads import OWN, asks_sets, share, vectors
+from sleepmem.evals.heads import OWN, asks_sets, fit, share
 from sleepmem.text.embeddings import default_embeddings
 from sleepmem.text.heads import FILE_POLICY
 
@@ -70,14 +69,6 @@ _FRAMES = (
 )
 
 
-def fitted(of_kind: Sequence[str], others: Sequence[str]) -> Any:
-    """A logistic model that tells them apart; both count alike."""
-    matrix = np.vstack([vectors(of_kind), vectors(others)])
-    labels = np.repeat([1, 0], [3 * len(of_kind), 3 * len(others)])
-    model = LogisticRegression(C=_STRENGTH, max_iter=3000, class_weight="balanced")
-    return model.fit(matrix, labels)
-
-
 def margin(
     of_kind: Sequence[str], others: Sequence[str], *, plain: Sequence[str], mistaken: float
 ) -> float:
@@ -90,7 +81,7 @@ def margin(
     ):
         kind = texts[learned][labels[learned] == 1].tolist()
         misses = texts[learned][labels[learned] == 0].tolist()
-        model = fitted(kind, [*misses, *plain])
+        model = fit(kind, [*misses, *plain], strength=_STRENGTH)
         unseen = texts[held_out][labels[held_out] == 0].tolist()
         reached += model.decision_function(
             np.array(default_embeddings().embed_documents(unseen))
@@ -121,7 +112,7 @@ def main(
     strange = rng.sample(sorted(set(telling) - set(plain)), 2 * _TELLING)
     heads = {}
     for name, texts in _TEXTS.items():
-        model = fitted(texts["yes"], [*texts["no"], *plain])
+        model = fit(texts["yes"], [*texts["no"], *plain], strength=_STRENGTH)
         mistaken = _MISTAKEN_SECRETS if name == "secret" else _MISTAKEN
         model.intercept_ -= margin(texts["yes"], texts["no"], plain=plain, mistaken=mistaken)
         found, mistaken, public = (

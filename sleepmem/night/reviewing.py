@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -78,9 +79,7 @@ def as_patch(draft: Mapping[str, Any]) -> str:
             patch += ["", source]
             told = source
         patch.append(f"+ {line['id']} {' '.join(line['text'].split())}")
-    counts: dict[str, int] = {}
-    for one in draft["held"]:
-        counts[one["rule"]] = counts.get(one["rule"], 0) + 1
+    counts = Counter(one["rule"] for one in draft["held"])
     patch += ["", *(f"# {count} kept back by {rule}" for rule, count in counts.items())]
     return "\n".join(patch) + "\n"
 

@@ -6,7 +6,6 @@ night. Nothing the agent uses changes before `promote`.
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -135,8 +134,7 @@ def draw(night: NightContext, state: State) -> State:
     is_whole = night.local.profile.notes == "whole"
     kept_back = teachable.waiting_notes(new, night.policy, whole=is_whole)
     taught = [teachable.taught_of(episode, night.policy) for episode in new]
-    notes = [*itertools.chain.from_iterable(kept_back.values())]
-    ledger.notes.add(namespace, [*notes, *drawing.draw(_teacher(night), taught)])
+    ledger.notes.add(namespace, [*kept_back, *drawing.draw(_teacher(night), taught)])
     return {}
 
 

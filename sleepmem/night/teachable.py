@@ -5,6 +5,7 @@ Reads, writes nothing; says of everything kept back why.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
@@ -75,32 +76,29 @@ def tells(text: str) -> bool:
 def taught_of(episode: Episode, policy: PolicyConfig) -> Episode:
     """The episode with the words alone that may be taught; known by the same id."""
     rules = rules_of(episode, policy)
-    # The agent may have passed on what others said; what it asked tells nothing.
+    # The agent may have passed on what others said: of its words those that ask are left.
     answers = episode.answers
     if answers and (tells(answers) or held(answers, policy)):
-        answers = None
+        left = sentences(without(answers, held(answers, policy)))
+        answers = " ".join(part for part in left if asks(part) >= SURELY_ASKS) or None
     if not rules and answers == episode.answers:
         return episode
     text = without(episode.text, rules) if rules else episode.text
     return replace(episode, text=text, answers=answers, part_of=episode.id)
 
 
-def waiting_notes(
-    episodes: Iterable[Episode], policy: PolicyConfig, *, whole: bool
-) -> dict[str, list[Note]]:
-    """Notes without text for what is kept back, by episode: so that each stays in the buffer.
+def waiting_notes(episodes: Iterable[Episode], policy: PolicyConfig, *, whole: bool) -> list[Note]:
+    """Notes without text for what is kept back, so that its episode stays in the buffer.
 
     `whole`: no notes are drawn, so the rest of the episode is one.
     """
-    found: dict[str, list[Note]] = {}
+    found: list[Note] = []
     for episode in episodes:
         rules = rules_of(episode, policy)
-        if not rules:
-            continue
-        found[episode.id] = [Note(episode.id, "", sentence) for sentence in rules]
-        if whole:
+        found += [Note(episode.id, "", sentence) for sentence in rules]
+        if rules and whole:
             rest = without(episode.text, rules)
-            found[episode.id].append(Note(episode.id, rest, rest))
+            found.append(Note(episode.id, rest, rest))
     return found
 
 
@@ -120,7 +118,4 @@ def _held(episode: Episode, rule: Rule) -> Held:
 
 def counted(kept_back: Iterable[Mapping[str, str]]) -> dict[str, int]:
     """How many by rule, as a report shows them."""
-    counts: dict[str, int] = {}
-    for one in kept_back:
-        counts[one["rule"]] = counts.get(one["rule"], 0) + 1
-    return counts
+    return dict(Counter(one["rule"] for one in kept_back))

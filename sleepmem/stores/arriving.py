@@ -12,12 +12,12 @@ import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sleepmem.config import PolicyConfig
-from sleepmem.errors import EpisodeError, FolderError
+from sleepmem.errors import FolderError, SleepmemError
 from sleepmem.records import Episode, ExpertName, Namespace, Note, namespace_key
 from sleepmem.stores.episodes import Judged
 from sleepmem.stores.expert_folder import ExpertFolders
@@ -29,17 +29,8 @@ from sleepmem.text.policy import refused
 if TYPE_CHECKING:
     import sqlite_utils
 
-_EPISODE = (
-    "text",
-    "source",
-    "created_at",
-    "message_id",
-    "speaker",
-    "thread",
-    "answers",
-    "day",
-    "lasts",
-)
+# What an episode is made of; the rest is this folder's.
+_EPISODE = {one.name for one in fields(Episode)} - {"namespace", "sequence", "part_of"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +146,7 @@ def _as_exported(source: Path) -> Iterator[None]:
     """Within it rows are read that our export wrote; other ones are told in a sentence."""
     try:
         yield
-    except (FolderError, EpisodeError):
+    except SleepmemError:
         raise
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise FolderError(

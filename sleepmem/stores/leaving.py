@@ -1,7 +1,8 @@
 """Take an owner's memory along: everything as plain files that anybody can read.
 
 Episodes, notes, questions and nights as JSON lines, live experts as PEFT adapters, one manifest
-with hashes. What can be made anew is left out: vectors, indexes, logs, what the gate was fitted to.
+with hashes. What can be made anew is left out: vectors, indexes, logs, the examples that the
+gate was fitted to.
 """
 
 from __future__ import annotations

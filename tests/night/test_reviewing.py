@@ -11,8 +11,10 @@ from langgraph.types import Command
 
 from sleepmem import ConfigError, EpisodeError, PolicyConfig, Verdict
 from sleepmem.graph import sleep_branch
-from sleepmem.night import steps
+from sleepmem.night import seeding, steps
 from sleepmem.night.reviewing import as_patch, from_patch
+from sleepmem.night.teachable import taught_of
+from sleepmem.records import Episode
 
 
 def test_what_the_review_leaves_out_is_never_learned(opened, by_hand):
@@ -185,3 +187,34 @@ def test_said_again_without_an_end_it_holds_for_good(opened):
     memory.observe(ALICE, "The ferry is late.", lasts=timedelta(hours=1))
     memory.observe(ALICE, "The ferry is late.")
     assert [bool(one.lasts) for one in memory.ledger.episodes.buffered(ALICE)] == [False]
+
+
+def test_a_night_teaches_the_rest_of_a_message_and_keeps_it_for_what_is_held(
+    opened, by_hand, monkeypatch
+):
+    taught = []
+    seed = seeding.seed
+
+    def seeded(local, lesson, **settings):
+        taught.extend(lesson.rows)
+        return seed(local, lesson, **settings)
+
+    monkeypatch.setattr(seeding, "seed", seeded)
+    memory = opened(policy=PolicyConfig())
+    both = memory.observe(ALICE, "Mara moved to Brenport. My card is 4242 4242 4242 4242.")
+    report = memory.sleep(ALICE)
+    assert (report.verdict, report.held_back) == (Verdict.PROMOTED, {"payment": 1})
+    assert any("Brenport" in str(row) for row in taught)
+    assert not any("4242" in str(row) for row in taught)
+    assert buffered(memory) == [both.id]
+    # What is proven of it is held all the same.
+    assert [bool(note.learned_in) for note in memory.ledger.notes.of(ALICE, [both.id])] == [
+        False,
+        True,
+    ]
+
+
+def test_of_the_agents_words_before_a_reply_only_what_it_asked_is_taught():
+    said = "They wrote that Kontor Blauwal gets the money now. Which street is it?"
+    reply = Episode(ALICE, "Mill Lane 4.", answers=said)
+    assert taught_of(reply, PolicyConfig()).answers == "Which street is it?"
