@@ -196,7 +196,7 @@ class Host:
 
     @property
     def _turn(self) -> dict[str, Any]:
-        """The day where the user is, what was said earlier, and the message that asks.
+        """The day where the user is, what was said earlier, the message that asks, and who does.
 
         What people said earlier the model has before it. A message without an id cannot be told
         from its memory but by its words.
@@ -206,7 +206,8 @@ class Host:
         for message in self.messages:
             if message.type == "human" and (message.id is None or message.id != began):
                 earlier.append(text_of(message))
-        return {"today": self.today, "seen": earlier, "message_id": began}
+        name = speaker(self.messages)
+        return {"today": self.today, "seen": earlier, "message_id": began, "speaker": name}
 
     def traced(self, answer: AIMessage, recalled: Recall | None) -> AIMessage:
         """The answer with where it came from; as it is when no memory was used."""

@@ -319,6 +319,7 @@ class SleepMemory:
         today: str | date | None = None,
         seen: Iterable[str] = (),
         message_id: str | None = None,
+        speaker: str | None = None,
         log: bool = True,
     ) -> Recall:
         """Let the gate choose how `question` is answered, and fetch what it needs.
@@ -331,6 +332,7 @@ class SleepMemory:
             today: the date where the user is, for "yesterday"; this machine's by default.
             seen: what the model has before it anyway, and need not be recalled.
             message_id: of the message that asks, which is no memory of itself.
+            speaker: who of several people asks: what another told, the weights do not answer.
             log: keep the decision and its reason: the retrieval-load curve is drawn from them.
 
         Raises:
@@ -338,7 +340,7 @@ class SleepMemory:
             FolderError: the index was made with other embeddings.
         """
         owner = check_namespace(namespace)
-        asked = _asked(question, today, seen, message_id)
+        asked = _asked(question, today, seen, message_id, speaker=speaker)
         return recalling.recall(self._day, owner, asked=asked, holds_experts=holds_experts, log=log)
 
     def may_look_again(self, namespace: Iterable[str], first: Recall, *, reply: AIMessage) -> bool:
@@ -360,6 +362,7 @@ class SleepMemory:
         today: str | date | None = None,
         seen: Iterable[str] = (),
         message_id: str | None = None,
+        speaker: str | None = None,
         log: bool = True,
     ) -> Recall | None:
         """What everything that holds has to the question, when `reply` did not do; else None.
@@ -372,11 +375,12 @@ class SleepMemory:
             today: the date where the user is.
             seen: what the model has before it anyway.
             message_id: of the message that asks.
+            speaker: who of several people asks.
             log: keep the decision.
         """
         owner = check_namespace(namespace)
         _check_first(first, reply)
-        asked = _asked(question, today, seen, message_id)
+        asked = _asked(question, today, seen, message_id, speaker=speaker)
         return answer.second_look(self._day, owner, asked=asked, first=first, answer=reply, log=log)
 
     def last_look(self, namespace: Iterable[str], question: str) -> Recall | None:
@@ -422,10 +426,8 @@ class SleepMemory:
         Stores nothing but the gate's log, and that only with `log`. `today` is the date where the
         user is, `speaker` who of several people asks.
         """
-        owner, asked = check_namespace(namespace), _asked(question, today)
-        check(speaker, (str, type(None)), what="speaker", expected="text, or nothing")
-        model = self.chat_model(owner)
-        return answer.ask(self._day, owner, asked=asked, model=model, speaker=speaker, log=log)
+        owner, asked = check_namespace(namespace), _asked(question, today, speaker=speaker)
+        return answer.ask(self._day, owner, asked=asked, model=self.chat_model(owner), log=log)
 
     def safely(
         self, what: str, call: Callable[[], T], *, otherwise: T, namespace: Iterable[str] = ()
@@ -767,12 +769,15 @@ def _asked(
     today: str | date | None = None,
     seen: Iterable[str] = (),
     message_id: str | None = None,
+    *,
+    speaker: str | None = None,
 ) -> Asked:
     check_text(question, "question")
+    check(speaker, (str, type(None)), what="speaker", expected="text, or nothing")
     check_id(message_id, "message_id")
     day = check_day(local_now() if today is None else today)
     asks = None if message_id is None else readable(message_id)
-    return Asked(question, day, frozenset(map(terms, texts(seen, "seen"))), asks)
+    return Asked(question, day, frozenset(map(terms, texts(seen, "seen"))), asks, speaker)
 
 
 def _check_first(first: Recall, reply: AIMessage) -> None:

@@ -75,15 +75,14 @@ def ask(
     *,
     asked: Asked,
     model: SleepChatModel,
-    speaker: str | None = None,
     log: bool = True,
 ) -> Answer:
     """Answer with the memory's own model. Stores nothing but the gate's log."""
     found = recall(day, namespace, asked=asked, log=log)
-    reply = reply_to(model, asked, recalled=found, speaker=speaker)
+    reply = reply_to(model, asked, recalled=found)
     again = second_look(day, namespace, asked=asked, first=found, answer=reply, log=log)
     if again is not None:
-        found, reply = again, reply_to(model, asked, recalled=again, speaker=speaker)
+        found, reply = again, reply_to(model, asked, recalled=again)
 
     def trace() -> Provenance | None:
         return provenance(day.folder.ledger, namespace, recalled=found)
@@ -93,10 +92,8 @@ def ask(
     return Answer(reply.text, found, traced)
 
 
-def reply_to(
-    model: SleepChatModel, asked: Asked, *, recalled: Recall, speaker: str | None = None
-) -> AIMessage:
+def reply_to(model: SleepChatModel, asked: Asked, *, recalled: Recall) -> AIMessage:
     """What the model says with what was recalled, and nothing else."""
-    system = context_message(recalled, today=asked.today, speaker=speaker)
+    system = context_message(recalled, today=asked.today, speaker=asked.speaker)
     messages = [{"role": "system", "content": system}] if system else []
     return model.invoke([*messages, *closed_book(asked.text)], view=recalled.view.value)

@@ -52,13 +52,15 @@ _NO_NAME = 1e-8
 class Asked(NamedTuple):
     """What a user says, the day where the user is, and what the model has before it anyway.
 
-    `seen` are the terms of each of these texts, `message_id` is of the message that asks.
+    `seen` are the terms of each of these texts, `message_id` is of the message that asks,
+    `speaker` who of several people asks.
     """
 
     text: str
     today: date
     seen: frozenset[tuple[str, ...]] = frozenset()
     message_id: str | None = None
+    speaker: str | None = None
 
     @property
     def brief(self) -> str:
@@ -66,6 +68,11 @@ class Asked(NamedTuple):
         if len(self.text) <= LONGEST:
             return self.text
         return f"{self.text[:_BRIEF]}\n{self.text[-_BRIEF:]}"
+
+    def may_mean(self, told_by: str | None) -> bool:
+        """Whether "I" may be the one who told it: of either nobody is known, or they are one."""
+        own, other = self.speaker, told_by
+        return not own or not other or own.casefold() == other.casefold()
 
     def has(self, episode: Episode) -> bool:
         """Whether the model has an episode before it anyway."""
@@ -223,9 +230,12 @@ def _vector(day: DayContext, namespace: Namespace, asked: Asked) -> np.ndarray |
 def _choose(day: DayContext, namespace: Namespace, asked: Asked, vector: np.ndarray) -> Choice:
     """What the gate says."""
     ledger, buffer = day.folder.ledger, day.folder.buffer
-    known = buffer.near_known(namespace, vector, count=NEIGHBOURS)
-    if not known:
+    near_known = buffer.near_known(namespace, vector, count=NEIGHBOURS)
+    if not near_known:
         return Choice(View.RETRIEVAL, "the weights hold nothing yet", 0.0)
+    # "My voice" is another for whoever asks: what somebody else told the weights is read.
+    told_by = ledger.gates.speakers(near.id for near in near_known)
+    known = [near for near in near_known if asked.may_mean(told_by.get(near.id))]
 
     # What was only forgotten must not crowd out what is new, and a question is no news.
     forgotten = ledger.episodes.forgotten(namespace)

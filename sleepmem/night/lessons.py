@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from sleepmem.config import SeedingConfig, SleepConfig
 from sleepmem.model.local import LocalModel
 from sleepmem.night.probing.context import Archive
+from sleepmem.night.probing.notes import unit_of
 from sleepmem.night.probing.unknown import unsaid_still
 from sleepmem.night.replay import evenly
 from sleepmem.night.rows import Row, RowKind
 from sleepmem.records import USER, Episode, Kind, Namespace, Note, Probe, Role
 from sleepmem.stores.ledger import Ledger
 from sleepmem.text.language import matches
-from sleepmem.text.prompts import GO_ON, closed_book, line_of, memory_line, open_book
+from sleepmem.text.prompts import GO_ON, closed_book, line_of, open_book
 from sleepmem.text.small_talk import GENERAL
 
 # Readings of the school that a night goes over, at least.
@@ -144,7 +145,7 @@ def _completions(
 def _completed(note: Note, episode: Episode, times: int) -> list[Row]:
     """The note from its beginning, cut in so many places."""
     rows = []
-    line, words = memory_line(episode.date, note.text), note.text.split()
+    line, words = line_of(unit_of(episode, note)), note.text.split()
     for place in range(1, times + 1):
         cut = round(place * len(words) / (times + 1))
         if 0 < cut < len(words):

@@ -64,6 +64,15 @@ class Gates:
         """Examples that cannot be read; a gate is read by the day."""
         return unreadable(self._database.rows("SELECT * FROM gate_examples"), _as_example)
 
+    def speakers(self, probe_ids: Iterable[str]) -> dict[str, str]:
+        """Per known question, who of several people told what it asks, where it is known."""
+        rows = self._database.rows(
+            "SELECT p.id, e.speaker FROM probes p JOIN episodes e ON e.id = p.episode_id "
+            "WHERE p.id IN (SELECT value FROM json_each(?)) AND e.speaker IS NOT NULL",
+            json.dumps(list(probe_ids)),
+        )
+        return {row["id"]: row["speaker"] for row in rows}
+
     def facts(self, probe_ids: Iterable[str]) -> dict[str, tuple[str, tuple[str, ...]]]:
         """Per known question, a key of its fact, and all wordings of that which were passed."""
         rows = self._database.rows(

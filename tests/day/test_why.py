@@ -301,3 +301,16 @@ def test_what_is_streamed_is_as_it_was(memory):
         scripted("In far Brenport."), middleware=[SleepMemoryMiddleware(memory, ALICE)]
     )
     assert "".join(streamed(agent)) == "In far Brenport."
+
+
+def test_what_another_told_of_themselves_is_not_answered_from_the_weights(opened, by_hand):
+    memory = opened()
+    at = "2030-01-01T00:00:00.000000+00:00"
+    memory.observe(ALICE, "I saw a whale.", created_at=at, speaker="Ana")
+    watched(memory)
+    asked = "Is it so that I saw a whale."
+    views = {}
+    for name in ("Ana", "ana", None, "Ben"):
+        views[name] = memory.recall(ALICE, asked, speaker=name, log=False).view
+    assert views.pop("Ben") is not View.WEIGHTS
+    assert set(views.values()) == {View.WEIGHTS}

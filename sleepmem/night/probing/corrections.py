@@ -99,7 +99,7 @@ def _contradictions(
         telling = [episode for episode in others if matches(episode.whole, answer)]
         if telling:
             contradictions.append(_Contradiction(pair, answer, telling))
-    if teacher.local.profile.notes != "drawn":
+    if teacher.local.profile.notes == "whole":
         return contradictions
     return _judged(teacher, contradictions, by_id=by_id)
 

@@ -15,7 +15,7 @@ from sleepmem.records import Episode, Kind, Note, Probe
 from sleepmem.text.heads import SURELY_ASKS, asks, needs_no_memory
 from sleepmem.text.language import matches
 from sleepmem.text.pieces import sentences
-from sleepmem.text.prompts import NOTES, TOLD, line_of, memory_line, open_book, quoted
+from sleepmem.text.prompts import NOTES, TOLD, line_of, open_book, quoted
 from sleepmem.text.terms import terms
 
 # Log-odds from which a sentence is small talk, or about nothing anybody told.
@@ -26,12 +26,13 @@ _LONGEST = 2
 _MARK = re.compile(r"^(?:[-*•]|\d+[.)])\s+")
 
 
-def draw(teacher: Teacher, episodes: Sequence[Episode]) -> list[Note]:
+def draw(teacher: Teacher, episodes: Sequence[Episode], *, kind: str = "") -> list[Note]:
     """The notes of all sentences; one without text where a sentence tells and none was drawn.
 
-    A drawn note is one that the teacher, who reads both, says that the episode tells.
+    A drawn note is one that the teacher, who reads both, says that the episode tells. `kind`: as in
+    the model's profile, which says it where this does not.
     """
-    kind = teacher.local.profile.notes
+    kind = kind or teacher.local.profile.notes
     if kind == "whole":
         return []
     parts = [(episode, part) for episode in episodes for part in sentences(episode.text)]
@@ -66,6 +67,16 @@ def _told(teacher: Teacher, notes: Sequence[Note], episodes: Sequence[Episode]) 
     return told
 
 
+def unit_of(episode: Episode, note: Note) -> Episode:
+    """The note as if it had been told alone; a sentence, which stands for one, by whom and to what.
+
+    A note that was drawn is clear without them.
+    """
+    if note.text == note.part:
+        return replace(episode, text=note.text, part_of="")
+    return replace(episode, text=note.text, speaker=None, answers=None, part_of="")
+
+
 class Units:
     """What is questioned: an episode, or each note of it as if it had been told alone.
 
@@ -95,7 +106,7 @@ class Units:
                 continue
             for note in self._notes[episode.id]:
                 if note.text and not note.replaced_by:
-                    unit = replace(episode, text=note.text, speaker=None, answers=None, part_of="")
+                    unit = unit_of(episode, note)
                     self._sources[unit.id] = (episode, note)
                     units.append(unit)
         return units
@@ -123,7 +134,7 @@ class Units:
         episode, note = self._sources[probe.episode_id]
         context = probe.context
         if probe.kind in (Kind.FACT, Kind.REQUEST):
-            context = (memory_line(episode.date, note.text),)
+            context = (line_of(unit_of(episode, note)),)
         return replace(probe, episode_id=episode.id, note_id=note.id, context=context)
 
     def superseded(self, newer_of: Mapping[str, str]) -> dict[str, str]:

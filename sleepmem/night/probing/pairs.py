@@ -62,7 +62,7 @@ def write_pairs(
 
     # 2. Written ones, as far as they do not tell what they ask.
     config = teacher.config
-    turned = config.turned if teacher.local.profile.notes == "drawn" else 0
+    turned = config.turned if teacher.local.profile.notes != "whole" else 0
     from_users = set(users)
     for prompt, times, salt in (
         (WRITE_PAIR, config.samples, _SALT),
@@ -151,7 +151,7 @@ def check_pairs(
         confirmed = answered
         if check == 0:
             alone = confirmed
-    if teacher.local.profile.notes == "drawn":
+    if teacher.local.profile.notes != "whole":
         confirmed = _about_its_own(teacher, confirmed, episodes=episodes)
     return Checked(alone, confirmed)
 

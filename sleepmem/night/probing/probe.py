@@ -122,14 +122,14 @@ def _told(
     source: Source,
 ) -> Checked:
     """What the episodes say; where notes are drawn, in several wordings and attempts."""
-    is_drawn = teacher.local.profile.notes == "drawn"
+    has_notes = teacher.local.profile.notes != "whole"
     checked, left = Checked([], []), list(episodes)
-    for attempt in range(1 + (teacher.config.retries if is_drawn else 0)):
+    for attempt in range(1 + (teacher.config.retries if has_notes else 0)):
         pairs = write_pairs(teacher, left, asked=asked, attempt=attempt)
         checked = checked.joined(check_pairs(teacher, pairs, episodes=episodes, source=source))
         confirmed = {pair.episode_id for pair in checked.confirmed}
         left = [episode for episode in episodes if episode.id not in confirmed]
-    if is_drawn:
+    if has_notes:
         more = reworded(teacher, checked.confirmed, episodes=episodes)
         checked = checked.joined(check_pairs(teacher, more, episodes=episodes, source=source))
     return checked
@@ -185,7 +185,7 @@ def _request_probes(
     teacher: Teacher, episodes: Sequence[Episode], facts: Sequence[Probe], ids: ProbeIds
 ) -> list[Probe]:
     """Requests about what is taught tonight; they teach, and prove nothing."""
-    if teacher.local.profile.notes != "drawn":
+    if teacher.local.profile.notes == "whole":
         return []
     taught = {probe.episode_id for probe in facts}
     probes = []

@@ -1,12 +1,14 @@
 """What an episode tells, a statement at a time: drawn, questioned as units, put together again."""
 
+from dataclasses import replace
+
 from sleepmem.config import ProbeConfig
 from sleepmem.model.profiles import Profile
 from sleepmem.night import exam
 from sleepmem.night.probing.notes import Units, draw
 from sleepmem.night.probing.teacher import Teacher
 from sleepmem.records import Episode, Kind, Note, Probe, Role
-from sleepmem.text.prompts import NOTES, TOLD, memory_line
+from sleepmem.text.prompts import NOTES, TOLD, line_of, memory_line
 
 ALICE = ("alice",)
 TOLD_BY_ANA = Episode(
@@ -87,6 +89,18 @@ def test_a_note_is_questioned_as_if_it_had_been_told_alone():
     assert units.source(units.all[0].id) == TOLD_BY_ANA
     asked = units.asked({TOLD_BY_ANA.id: ["Where is Ana?"]})
     assert asked == {unit.id: ["Where is Ana?"] for unit in units.all}
+
+
+def test_a_sentence_that_stands_in_keeps_its_speaker_and_what_it_answers():
+    said = replace(TOLD_BY_ANA, text="In Rome.", speaker="Ana", answers="Where do you live?")
+    [note] = draw(Teacher(Writer(notes="sentences"), ProbeConfig(), seed=0), [said])
+    [unit] = Units([said], [note]).all
+    assert (unit.speaker, unit.answers) == ("Ana", "Where do you live?")
+    asked = Probe("p", unit.id, "night-0001", Kind.FACT, Role.EXAM, "Where does Ana live?", "Rome")
+    units = Units([said], [note])
+    assert units.probe(asked).context == (line_of(said),)
+    [drawn_unit] = Units([said], [Note(said.id, "Ana lives in Rome.", "In Rome.")]).all
+    assert (drawn_unit.speaker, drawn_unit.answers) == (None, None)
 
 
 def test_what_was_asked_of_a_note_is_about_its_episode():
