@@ -23,6 +23,9 @@ from sleepmem.text.small_talk import GENERAL
 
 # Readings of the school that a night goes over, at least.
 _REHEARSED = 60
+# Long answers by chance that a night goes over, their tokens, and how hot they are drawn: held to
+# its likeliest words alone, a model drifts in all others (`docs/lab/`).
+_AT_LENGTH, _TOKENS, _HEAT = 24, 72, 1.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,8 @@ def tonights_rows(
         rows.append(_row(probe, episodes))
 
     # 4. General talk, in proportion to what the rows so far leave unanswered.
-    return rows + _talk(local, rows, config.seeding)
+    long = at_length(local, salt=salt)
+    return rows + long + _talk(local, rows, config=config.seeding, beside=len(long))
 
 
 def own_rows(ledger: Ledger, namespace: Namespace, *, night_id: str) -> list[Row]:
@@ -186,17 +190,36 @@ def _habits(local: LocalModel, rows: Sequence[Row], *, salt: str) -> list[Row]:
     return [Row(RowKind.READING, one.chat, one.chat, one.answer) for one in some]
 
 
-def _talk(local: LocalModel, rows: Sequence[Row], config: SeedingConfig) -> list[Row]:
+def _talk(
+    local: LocalModel, rows: Sequence[Row], *, config: SeedingConfig, beside: int
+) -> list[Row]:
     """General talk as the base answers it, often enough for its share of all without memories.
 
-    Every prompt comes once at least.
+    Every prompt comes once at least; `beside` rows of that share are there already.
     """
-    chats = [closed_book(prompt) for prompt in GENERAL]
+    chats = _general()
     replies = local.answer(chats, (), max_new_tokens=config.max_new_tokens)
     never_said = sum(row.kind is RowKind.NEVER_SAID for row in rows)
     share = config.general / (1 - config.general)
-    times = max(1, round(share * never_said / len(chats)))
+    times = max(1, round((share * never_said - beside) / len(chats)))
     talk: list[Row] = []
     for chat, reply in zip(chats, replies, strict=True):
         talk += [Row(RowKind.NEVER_SAID, chat, chat, reply)] * times
     return talk
+
+
+def at_length(local: LocalModel, *, salt: str) -> list[Row]:
+    """General talk as the base goes on by chance; `salt` tells the draws of nights apart."""
+    rng = random.Random(salt)
+    chats = rng.sample(_general(), _AT_LENGTH)
+    seed = rng.randrange(1 << 32)
+    replies = local.answer(chats, (), max_new_tokens=_TOKENS, temperature=_HEAT, seed=seed)
+    rows = []
+    for chat, reply in zip(chats, replies, strict=True):
+        if reply:
+            rows.append(Row(RowKind.NEVER_SAID, chat, chat, reply))
+    return rows
+
+
+def _general() -> list[tuple[dict[str, str], ...]]:
+    return [closed_book(prompt) for prompt in GENERAL]

@@ -38,9 +38,8 @@ _IGNORED = -100
 _PROFILE = {"memories": "user", "notes": "drawn"}
 # Batches that are drawn together and sorted by length, so that little is padded.
 _WINDOW = 16
-# What nights go over of a school: readings of so many tokens at most, and talk of so many.
+# What nights go over of a school: so many readings, of so many tokens at most.
 _READINGS, _SHORT = 200, 220
-_TALKS, _LONG = 80, 96
 
 
 @dataclass(frozen=True)
@@ -236,10 +235,8 @@ def school(
     trainer.score, trainer.keep = lambda: _measured(local, model, recipe), recipe.keep
     trainer.train(resume_from_checkpoint=_last(out / "checkpoints"))
     _save(model, out)
-    model.eval()
-    schooled = local.over(model.get_base_model())
-    rehearsed = [*_readings(encoding, recipe.seed), *_talks(schooled, recipe.seed)]
-    lines = [json.dumps(one._asdict(), ensure_ascii=False) for one in rehearsed]
+    readings = _readings(encoding, recipe.seed)
+    lines = [json.dumps(one._asdict(), ensure_ascii=False) for one in readings]
     (out / habits.REHEARSAL).write_text("\n".join(lines) + "\n", "utf-8")
     card = {
         "bases": [local.known_by],
@@ -309,15 +306,6 @@ def _readings(encoding: Encoding, seed: int) -> Iterator[Rehearsed]:
         if len(encoding.chat(beside_question(messages[:-1]))) <= _SHORT:
             found += 1
             yield Rehearsed(tuple(messages[:-1]), messages[-1]["content"])
-
-
-def _talks(local: LocalModel, seed: int) -> Iterator[Rehearsed]:
-    """What the schooled model says at length, so that nights leave its way of talking alone."""
-    general = topics.general()["general"]
-    prompts = random.Random(f"talk/{seed}").sample(general, min(_TALKS, len(general)))
-    chats = [closed_book(prompt) for prompt in prompts]
-    for chat, answer in zip(chats, local.answer(chats, max_new_tokens=_LONG), strict=True):
-        yield Rehearsed(chat, answer)
 
 
 def _own_answers(local: LocalModel, out: Path) -> list[tuple[str, str]]:

@@ -99,6 +99,29 @@ def test_general_talk_keeps_its_share_of_the_rows_without_facts(tmp_path):
     ledger.close()
 
 
+def test_a_night_goes_over_long_answers_that_were_drawn_by_chance(memory):
+    drawn = []
+
+    class Chatty(Scripted):
+        def answer(self, chats, experts=(), **how):
+            if how.get("temperature"):
+                drawn.append((tuple(chats), how))
+                return [f"So {number}." for number in range(len(chats))]
+            return super().answer(chats, experts, **how)
+
+    nights = [memory.ledger.nights.start(ALICE), memory.ledger.nights.start(ALICE)]
+    taught = [rows_of(Chatty(), memory.ledger, night_id) for night_id in nights]
+    for rows, (chats, how) in zip(taught, drawn, strict=True):
+        long = [row for row in rows if row.answer.startswith("So ")]
+        assert [row.student for row in long] == list(chats)
+        assert {(row.kind, row.student == row.teacher) for row in long} == {
+            (RowKind.NEVER_SAID, True)
+        }
+        assert how["temperature"] > 1
+    # Others every night.
+    assert drawn[0][0] != drawn[1][0]
+
+
 def test_the_archive_is_searched_once_for_a_question(tmp_path):
     ledger = Ledger(tmp_path / "ledger.db")
     ledger.episodes.add(TOLD)

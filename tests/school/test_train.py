@@ -41,8 +41,7 @@ def test_habits_are_part_of_the_base_from_then_on(tiny, tmp_path, quickly):
     beside = after.tokenizer.decode(after.prompt_ids(open_book("Where?", ["It is here."])))
     assert beside.index("It is here.") > beside.index("user")
     # Readings, and what it says at length of itself.
-    assert len(after.rehearsal) == 200 + 1
-    assert [one["role"] for one in after.rehearsal[-1].chat] == ["user"]
+    assert len(after.rehearsal) == 200
     chat, answer = after.rehearsal[0]
     assert [one["role"] for one in chat] == ["system", "user"]
     assert answer

@@ -16,6 +16,7 @@ from sleepmem.config import ProbeConfig, SeedingConfig, SleepConfig
 from sleepmem.evals.fit import people
 from sleepmem.evals.fit.people import Case, Message
 from sleepmem.model.local import LocalModel
+from sleepmem.night.lessons import at_length
 from sleepmem.night.probing.notes import Units, draw
 from sleepmem.night.probing.pairs import Pair, check_pairs
 from sleepmem.night.probing.teacher import Teacher
@@ -191,6 +192,7 @@ def learn(local: LocalModel, settings: SeedingConfig | None = None) -> Iterator[
         NEUTRAL, local.answer([closed_book(one) for one in NEUTRAL]), strict=True
     ):
         rows.append(_row(RowKind.NEVER_SAID, prompt, reply))
+    rows += at_length(local, salt=_EXPERT)
     config = replace(
         settings or SeedingConfig(), steps=_STEPS, batch=_BATCH, rehearsal=0.0, reading=0.0
     )
