@@ -209,15 +209,22 @@ def _talk(
 
 
 def at_length(local: LocalModel, *, salt: str) -> list[Row]:
-    """General talk as the base goes on by chance; `salt` tells the draws of nights apart."""
+    """General talk as the base goes on by chance, every other one from its middle.
+
+    What is to be gone on with is not a note every time. `salt` tells the draws of nights apart.
+    """
     rng = random.Random(salt)
     chats = rng.sample(_general(), _AT_LENGTH)
     seed = rng.randrange(1 << 32)
     replies = local.answer(chats, (), max_new_tokens=_TOKENS, temperature=_HEAT, seed=seed)
     rows = []
-    for chat, reply in zip(chats, replies, strict=True):
-        if reply:
-            rows.append(Row(RowKind.NEVER_SAID, chat, chat, reply))
+    for number, (chat, reply) in enumerate(zip(chats, replies, strict=True)):
+        words = reply.split()
+        if number % 2:
+            half = len(words) // 2
+            chat, words = closed_book(GO_ON + " ".join(words[:half])), words[half:]
+        if words:
+            rows.append(Row(RowKind.NEVER_SAID, chat, chat, " ".join(words)))
     return rows
 
 

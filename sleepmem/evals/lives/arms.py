@@ -1,13 +1,15 @@
-"""Six ways to remember a life, on the same model, asked the same.
+"""Seven ways to remember a life, on the same model, asked the same.
 
     none        the model alone
     retrieval   this memory that never sleeps
     sleepmem    this memory, a night after every day
+    asked       the same; what it is asked in the evening are questions of its user's
     sft         one LoRA, by plain SFT every night, on the pairs that sleepmem's night taught
     sdft        the same by TRL's SDFT
     control     the model with the experts that sleepmem made of another life
 
-Nothing that is asked leaves a trace in a memory, so no night learns from it.
+Nothing that is asked leaves a trace in a memory, so no night learns from it; but where it is the
+user who asks: then the next night does, and later evenings ask the same in other words.
 """
 
 from __future__ import annotations
@@ -109,6 +111,8 @@ class Awake(Arm):
     """A memory that never sleeps."""
 
     name = "retrieval"
+    # Whether what it is asked in the evening counts as asked by its user.
+    logs = False
 
     def __init__(self, setting: Setting, lived: int) -> None:
         self.setting = setting
@@ -135,7 +139,7 @@ class Awake(Arm):
         replies = []
         for one, alone in zip(questions, closed, strict=True):
             speaker = one.question.speaker
-            answer = self.memory.ask(OWNER, one.text, today=today, speaker=speaker, log=False)
+            answer = self.memory.ask(OWNER, one.text, today=today, speaker=speaker, log=self.logs)
             recalled, tokens = answer.recall, 0
             if recalled.episodes:
                 block = self.memory.context(recalled, today=today, speaker=speaker)
@@ -166,6 +170,13 @@ class Sleeping(Awake):
     def keep(self, folder: Path) -> None:
         super().keep(folder)
         self._taught.write(folder)
+
+
+class Questioned(Sleeping):
+    """A memory whose user asks it every evening."""
+
+    name = "asked"
+    logs = True
 
 
 class Tuning(Arm):
@@ -237,7 +248,7 @@ class Control(Arm):
 
 
 ARMS: dict[str, type[Arm]] = {
-    arm.name: arm for arm in (Arm, Awake, Sleeping, Tuning, TuningOnPolicy, Control)
+    arm.name: arm for arm in (Arm, Awake, Sleeping, Questioned, Tuning, TuningOnPolicy, Control)
 }
 
 

@@ -110,17 +110,27 @@ def by_aim(days: Sequence[Row]) -> Table:
 def by_night(days: Sequence[Row]) -> Table:
     """How sleepmem's nights ended, the slow ones of a long life among them."""
     table = Table(title="Nights")
-    for name in ("life", "day", "level", "verdict", "episodes", "pairs", "seconds", "reason"):
+    for name in (
+        "life",
+        "arm",
+        "day",
+        "level",
+        "verdict",
+        "episodes",
+        "pairs",
+        "seconds",
+        "reason",
+    ):
         table.add_column(name)
     for record in days:
-        if record["arm"] != "sleepmem":
-            continue
         night = record["night"]
+        if "slower" not in night:
+            continue
         for one in (night, *night["slower"]):
             cells = (one["level"], one["verdict"], one["episodes"], one.get("pairs", ""))
             seconds = f"{one['seconds']:.0f}"
             reason = "" if one["verdict"] == "promoted" else one["reason"]
-            row = (record["life"], record["day"], *cells, seconds, reason)
+            row = (record["life"], record["arm"], record["day"], *cells, seconds, reason)
             table.add_row(*map(str, row))
     return table
 
