@@ -116,7 +116,7 @@ def fit_kept(kept: Sequence[str], asked: Sequence[str]) -> dict[str, Any]:
     return {"letters": weights, "constant": round(float(model.intercept_[0]), 3)}
 
 
-def share_asked(model: Any, kept: Mapping[str, Any], texts: Sequence[str]) -> float:
+def share_asked(model: Any, kept: Mapping[str, Any], *, texts: Sequence[str]) -> float:
     """Share of the texts that are taken for a request to forget, by both models."""
     matrix = np.array(default_embeddings().embed_documents(list(texts)))
     asked = 0
@@ -163,10 +163,10 @@ def main(
         heads[name] = {"weights": weights, "constant": round(float(model.intercept_[0]), 3)}
         if name == "forget":
             heads["kept"] = fit_kept(texts["kept"], texts["yes"])
-            for some in ("test yes", "test no", "test asked", "test kept"):
-                asked = share_asked(model, heads["kept"], texts[some])
+            for some in ("test yes", "test no", "test asked", "test kept", "test told"):
+                asked = share_asked(model, heads["kept"], texts=texts[some])
                 print(f"forget, with the letters: {some}, of {len(texts[some])} {asked:.3f}")
-            asked = share_asked(model, heads["kept"], strange)
+            asked = share_asked(model, heads["kept"], texts=strange)
             print(f"forget, with the letters: of {len(strange)} of public sets {asked:.3f}")
     out.write_text(json.dumps(heads) + "\n")
 
