@@ -1,6 +1,6 @@
 """The night as a job of its own, for cron or a systemd timer: who is tired sleeps.
 
-Run it: `python examples/nightly_job.py FOLDER [TIRED_AT]`, while agents answer from the same folder.
+Run it: `python examples/nightly_job.py FOLDER [TIRED_AT]`, while agents answer from the folder.
 The exit code is what a scheduler alarms on: 0 all went well or nobody was tired, 1 a night could
 not be run, 3 an exam rejected one (nothing changed), 4 one failed. The same from a shell, for every
 owner with something buffered: `sleepmem sleep FOLDER`.
@@ -8,7 +8,7 @@ owner with something buffered: `sleepmem sleep FOLDER`.
 
 import sys
 
-from sleepmem import MemoryConfig, SleepConfig, SleepMemory, SleepmemError, Verdict
+from sleepmem import MemoryConfig, SleepConfig, SleepmemError, SleepMemory, Verdict
 
 CODES = {Verdict.REJECTED: 3, Verdict.FAILED: 4}
 
