@@ -13,6 +13,13 @@ than what is remembered). The host offers no tool again that has worked, nor one
 failed until another has worked, and takes failed calls out of the conversation before it is stored.
 No chance is in it: without the memory the second time would be as the first.
 
+Printed on seeds 0 to 2: 9 steps became 6, 7 became 5, 5 became 6; in the mean 7.0 became 5.7, where
+guessing takes 7.0 and the least is 4. Fewer tokens are not shown: with the memory before it the
+model read 765 a task instead of 206, since the prompts of this task are shorter than the memory.
+So a model of this size follows a remembered procedure in part. Left to itself, the likeliest name
+alone (`tool_choice="any"`) and failed calls stored, too, it did not: on both seeds that were tried
+6 steps became 7.
+
 Retrieval alone: what an agent did, unlike what its user said, teaches the weights only with
 `SleepConfig(untrusted=True)`.
 """

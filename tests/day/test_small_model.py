@@ -98,7 +98,6 @@ def test_an_agent_carries_out_again_what_worked(unpacked, tmp_path, capsys):
     example = runpy.run_path(str(ROOT / "examples/procedure.py"))
     ((first, after),) = example["main"](str(tmp_path / "memory"), str(unpacked), (1,))
     order = ["sign_sheet", "open_valve", "start_pump", "read_meter"]
-    assert [call for call in after.calls if call in order]
     assert len(after.calls) < len(first.calls)
     with SleepMemory.open(tmp_path / "memory", read_only=True) as memory:
         (one, _) = [e for e in memory.ledger.episodes.all(("ana-1",)) if e.source == "agent"]
