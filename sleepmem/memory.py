@@ -607,6 +607,7 @@ class SleepMemory:
         *,
         form: str | None = None,
         trusted: bool = False,
+        user: str | None = None,
     ) -> Imported:
         """Take in an export: our own, or one of another memory or chat.
 
@@ -619,24 +620,36 @@ class SleepMemory:
             path: what `export_to` wrote; or a file, a folder or a .zip of mem0, LangMem, Markdown,
                 ChatGPT or Claude.
             form: "mem0", "langmem", "markdown", "chatgpt" or "claude"; recognised by default.
-            trusted: whether memories that another model wrote may teach the weights.
+            trusted: whether memories that another model wrote may teach the weights. What is there
+                already stays as it came in first.
+            user: whose of an export that holds several users', as it calls them: `user_id` of
+                mem0, the namespace of a LangGraph store with slashes between its parts, the
+                account of Claude; "" for what it gives to nobody.
 
         Raises:
-            ConfigError: the form is none.
+            ConfigError: the form is none, or `user` is given for an export of our own.
+            NamespaceError: it holds several users' and none is chosen, or nothing of this one.
             FolderError: it is not there, not whole, or the folder is read only.
             EpisodeError: it is of no known form, or an entry is not what it must be.
             FolderLocked: a night of this owner runs.
         """
         check_path(path, what="path", expected="the path of an export")
+        check(user, (str, type(None)), what="user", expected="text, or nothing")
         owner, source, wanted = check_namespace(namespace), Path(path), as_form(form)
+        is_ours = wanted is None and is_export(source)
+        if is_ours and user is not None:
+            raise ConfigError(
+                f"user={user!r:.60} is given, and {source} is an export of sleepmem, which holds "
+                "one owner's alone; leave it out."
+            )
         with self._sleeping, self._opened.night(owner):
-            if wanted is None and is_export(source):
+            if is_ours:
                 imported = self._opened.take_in(
                     owner, source, model=self.model, policy=self.config.policy
                 )
             else:
                 imported = importing.take_in(
-                    self._day, owner, path=source, form=wanted, trusted=trusted
+                    self._day, owner, path=source, form=wanted, trusted=trusted, user=user
                 )
         self._opened.catch_up(owner)
         return imported

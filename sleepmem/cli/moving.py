@@ -51,6 +51,9 @@ def import_(  # noqa: PLR0913 - the options of a command
             "--trusted", help="Let memories that another model wrote teach the weights, too."
         ),
     ] = False,
+    user: Annotated[
+        str | None, typer.Option(help="Whose, of an export that holds several users'.")
+    ] = None,
     model: Model = None,
     as_json: Json = False,
 ) -> None:
@@ -58,7 +61,7 @@ def import_(  # noqa: PLR0913 - the options of a command
     Claude. What is there already is not stored twice."""
     with opened(folder, must_exist=False, model=model) as memory:
         owner = parse_namespace(namespace)
-        imported = memory.import_from(owner, path, form=form, trusted=trusted)
+        imported = memory.import_from(owner, path, form=form, trusted=trusted, user=user)
     if as_json:
         print_json(
             {

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from langchain_core.messages import AIMessage, BaseMessage
 
 from sleepmem.day.observe import Turn, observe_messages
 from sleepmem.day.state import DayContext
+from sleepmem.foreign.owners import of_user
 from sleepmem.foreign.reading import read
 from sleepmem.foreign.values import Conversation, Form, Told
 from sleepmem.records import USER, Episode, Namespace, check_time, local_now
@@ -17,7 +19,13 @@ from sleepmem.text.policy import refused
 
 
 def take_in(
-    day: DayContext, namespace: Namespace, *, path: Path, form: Form | None, trusted: bool
+    day: DayContext,
+    namespace: Namespace,
+    *,
+    path: Path,
+    form: Form | None,
+    trusted: bool,
+    user: str | None = None,
 ) -> Imported:
     """Store what an export of another kind tells; again, it changes nothing.
 
@@ -30,12 +38,15 @@ def take_in(
         form: what it is; recognised by default.
         trusted: whether single memories, which another model wrote, may teach the weights. What a
             user said in a conversation may.
+        user: whose of an export that holds several users'.
 
     Raises:
+        NamespaceError: it holds several users', or nothing of this one.
         FolderError: it cannot be read.
         EpisodeError: it is of no known form, or an entry is not what it must be.
     """
-    return store(day, namespace, told=list(read(path, form=form)), trusted=trusted)
+    told = of_user(list(read(path, form=form)), user, shown=str(path))
+    return store(day, namespace, told=told, trusted=trusted)
 
 
 def store(
@@ -47,13 +58,26 @@ def store(
     known = 0
     for one in told:
         if isinstance(one, Conversation):
-            _converse(day, namespace, one)
+            known += len(_converse(day, namespace, one) & before)
         elif refused(one.text, day.config.policy) is None:
             episode = _episode(namespace, one, trusted=trusted)
-            known += episode.id in before
-            if not episodes.was_forgotten(episode):
+            if _is_known(day, episode, one):
+                known += 1
+            elif not episodes.was_forgotten(episode):
                 episodes.add(episode)
     return Imported(len(set(episodes.ids(namespace)) - before), known)
+
+
+def _is_known(day: DayContext, episode: Episode, told: Told) -> bool:
+    """Whether it is there, be it as the user's own word or as another model's.
+
+    What has neither an id nor a time is known by its words.
+    """
+    episodes = day.folder.ledger.episodes
+    either = [replace(episode, source=source) for source in (USER, f"import:{told.source}")]
+    if told.id is None and told.at is None:
+        return any(map(episodes.repeats, either))
+    return bool(episodes.stored(one.id for one in either))
 
 
 def _episode(namespace: Namespace, told: Told, *, trusted: bool) -> Episode:
@@ -62,11 +86,14 @@ def _episode(namespace: Namespace, told: Told, *, trusted: bool) -> Episode:
     return Episode(namespace, told.text.strip(), source, at, told.id)
 
 
-def _converse(day: DayContext, namespace: Namespace, conversation: Conversation) -> None:
-    """Each turn at its time, after what the agent had said last."""
+def _converse(day: DayContext, namespace: Namespace, conversation: Conversation) -> set[str]:
+    """Each turn at its time, after what the agent had said last; ids of what happened in it."""
+    happened: set[str] = set()
     last: list[BaseMessage] = []
     for turn in conversation.turns:
         heard = Turn(namespace, conversation.id, turn.said_at, ended=True)
-        observe_messages(day, heard, messages=[*last, *turn.messages])
+        for episode in observe_messages(day, heard, messages=[*last, *turn.messages]):
+            happened.add(episode.id)
         spoken = [message for message in turn.messages if isinstance(message, AIMessage)]
         last = list(spoken[-1:])
+    return happened

@@ -77,10 +77,13 @@ def observe(day: DayContext, episode: Episode, *, by_clock: bool) -> Episode:
     return episode
 
 
-def observe_messages(day: DayContext, turn: Turn, *, messages: Sequence[BaseMessage]) -> None:
+def observe_messages(
+    day: DayContext, turn: Turn, *, messages: Sequence[BaseMessage]
+) -> list[Episode]:
     """Store what happened in a conversation and is not stored yet; again, it changes nothing.
 
-    What cannot be stored is left out and logged in the ledger, so that the turn goes on.
+    What cannot be stored is left out and logged in the ledger, so that the turn goes on. Returns
+    what happened in it, whether it was stored before or is now.
 
     Raises:
         EpisodeError: what is given are no messages.
@@ -100,6 +103,7 @@ def observe_messages(day: DayContext, turn: Turn, *, messages: Sequence[BaseMess
 
     told = [] if turn.by_agent else said(messages)
     worked = done(messages, tools=turn.tools, ended=turn.ended, is_memory=is_memory)
+    happened: list[Episode] = []
     for one in [*told, *worked]:
         try:
             episode = Episode(
@@ -117,7 +121,8 @@ def observe_messages(day: DayContext, turn: Turn, *, messages: Sequence[BaseMess
                 message_id = in_thread(episode.message_id, thread)
                 episode = replace(episode, message_id=message_id)
             if not _is_known(day, one, episode):
-                _store(day, episode, by_clock=turn.said_at is None)
+                episode = _store(day, episode, by_clock=turn.said_at is None)
+            happened.append(episode)
         except EpisodeError as error:
             day.folder.ledger.turns.log_event(
                 "not stored", namespace=list(turn.owner), source=one.source, reason=str(error)
@@ -125,6 +130,7 @@ def observe_messages(day: DayContext, turn: Turn, *, messages: Sequence[BaseMess
     began, outcome = turn_id(messages), answer(messages, ended=turn.ended)
     if began and outcome:
         episodes.complete(turn.owner, began, thread=thread, outcome=outcome)
+    return happened
 
 
 def _told_at(turn: Turn) -> str:

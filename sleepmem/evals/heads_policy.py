@@ -12,6 +12,11 @@ secret     tells a credential or a personal number
 Most texts of the other kind are near misses ("my doctor says never to eat nuts"). The constant is
 set so that of those few are taken for the kind, by cross-validation; how well that holds is asked
 of texts that were written apart.
+
+An embedding hardly tells "forget my number" from "do not forget my number", nor this from "do not
+keep it": the word and its denial are far from each other, and each alone says nothing. So what
+shall be kept is told by letters that stand together ("n't forg"), by a sparse logistic model of
+the same requests with and without a denial, in the same languages.
 """
 
 from __future__ import annotations
@@ -20,22 +25,27 @@ import json
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
 from sleepmem.evals.heads import OWN, asks_sets, fit, share
 from sleepmem.text.embeddings import default_embeddings
-from sleepmem.text.heads import FILE_POLICY
+from sleepmem.text.heads import FILE_POLICY, letters, spelt
 
 _TEXTS: Mapping[str, Mapping[str, list[str]]] = json.loads(
     Path(__file__).with_suffix(".json").read_text(encoding="utf-8")
 )
-# Of the near misses, how many may be taken for the kind; a secret that is missed costs more.
-_MISTAKEN, _MISTAKEN_SECRETS = 0.03, 0.05
+# Of the near misses, how many may be taken for the kind. A secret that is missed costs more, and of
+# what is taken for a request to forget the letters let few through.
+_MISTAKEN, _MISTAKEN_MORE, _MORE = 0.03, 0.05, ("secret", "forget")
 _FOLDS, _STRENGTH = 5, 3.0
+# How many letters stand together, in how many texts they must, and how free their weights are.
+_TOGETHER, _FEWEST, _FREE = (3, 6), 2, 3.0
 # Texts of public sets among those of the other kind: such as tell, tell a number, are told with a
 # word before them, and ask.
 _TELLING, _NUMBERS, _FRAMED, _ASKING = 500, 400, 400, 200
@@ -89,6 +99,32 @@ def margin(
     return float(np.quantile(reached, 1 - mistaken))
 
 
+def fit_kept(kept: Sequence[str], asked: Sequence[str]) -> dict[str, Any]:
+    """The letters that tell what shall be kept from what shall be forgotten, with their weights."""
+    counted = CountVectorizer(
+        analyzer="char", ngram_range=_TOGETHER, lowercase=False, binary=True, min_df=_FEWEST
+    )
+    found = counted.fit_transform(list(map(letters, [*kept, *asked])))
+    labels = np.repeat([1, 0], [len(kept), len(asked)])
+    model = LogisticRegression(
+        C=_FREE, l1_ratio=1.0, solver="liblinear", max_iter=3000, random_state=0
+    ).fit(found, labels)
+    weights = {}
+    for together, weight in zip(counted.get_feature_names_out(), model.coef_[0], strict=True):
+        if round(float(weight), 3):
+            weights[str(together)] = round(float(weight), 3)
+    return {"letters": weights, "constant": round(float(model.intercept_[0]), 3)}
+
+
+def share_asked(model: Any, kept: Mapping[str, Any], *, texts: Sequence[str]) -> float:
+    """Share of the texts that are taken for a request to forget, by both models."""
+    matrix = np.array(default_embeddings().embed_documents(list(texts)))
+    asked = 0
+    for log_odds, text in zip(model.decision_function(matrix), texts, strict=True):
+        asked += log_odds > 0 and spelt(kept, text) <= 0
+    return asked / len(texts)
+
+
 def main(
     data: Annotated[Path, typer.Option(help="Folder of the public sets.")],
     *,
@@ -110,10 +146,10 @@ def main(
         *OWN["requests"],
     ]
     strange = rng.sample(sorted(set(telling) - set(plain)), 2 * _TELLING)
-    heads = {}
+    heads: dict[str, Any] = {}
     for name, texts in _TEXTS.items():
         model = fit(texts["yes"], [*texts["no"], *plain], strength=_STRENGTH)
-        mistaken = _MISTAKEN_SECRETS if name == "secret" else _MISTAKEN
+        mistaken = _MISTAKEN_MORE if name in _MORE else _MISTAKEN
         model.intercept_ -= margin(texts["yes"], texts["no"], plain=plain, mistaken=mistaken)
         found, mistaken, public = (
             share(model, some) for some in (texts["test yes"], texts["test no"], strange)
@@ -125,6 +161,13 @@ def main(
         )
         weights = [round(float(weight), 3) for weight in model.coef_[0]]
         heads[name] = {"weights": weights, "constant": round(float(model.intercept_[0]), 3)}
+        if name == "forget":
+            heads["kept"] = fit_kept(texts["kept"], texts["yes"])
+            for some in ("test yes", "test no", "test asked", "test kept", "test told"):
+                asked = share_asked(model, heads["kept"], texts=texts[some])
+                print(f"forget, with the letters: {some}, of {len(texts[some])} {asked:.3f}")
+            asked = share_asked(model, heads["kept"], texts=strange)
+            print(f"forget, with the letters: of {len(strange)} of public sets {asked:.3f}")
     out.write_text(json.dumps(heads) + "\n")
 
 

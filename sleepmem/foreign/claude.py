@@ -1,11 +1,11 @@
 """Conversations of Claude, from Settings, Privacy, Export data.
 
 The archive holds conversations.json, a list; a conversation has "uuid", "created_at" and
-"chat_messages"; a message has "uuid", "sender" ("human" or "assistant"), "created_at", "content"
-(blocks of type "text", "thinking", "tool_use", "tool_result") and "text", which is all that old
-exports have. Newer ones have "parent_message_uuid", too, and keep every edit and every second
-answer. Anthropic publishes no schema: what the fields mean is known from those who read exports,
-such as github.com/Sinity/polylogue, docs/providers/claude-ai.md.
+"chat_messages", and whose it is ("uuid" of "account"); a message has "uuid", "sender" ("human" or
+"assistant"), "created_at", "content" (blocks of type "text", "thinking", "tool_use", "tool_result")
+and "text", which is all that old exports have. Newer ones have "parent_message_uuid", too, and keep
+every edit and every second answer. Anthropic publishes no schema: what the fields mean is known
+from those who read exports, such as github.com/Sinity/polylogue, docs/providers/claude-ai.md.
 
 Where branches part, the one that ends at the newest message is read. "text" is read only where
 there are no blocks, and without the sentence that stands for what an old app cannot show. Left out
@@ -54,7 +54,8 @@ def conversations(entry: Record) -> Iterator[Conversation]:
             said.append(Said(at, one))
     found = turns(said, began)
     if found:
-        yield Conversation(name, found)
+        account = entry.record("account")
+        yield Conversation(name, found, None if account is None else account.name("uuid"))
 
 
 def _live(entry: Record) -> list[Record]:

@@ -6,6 +6,8 @@ LangMem's memory manager writes {"kind": schema, "content": fields} as value, it
 tool {"content": text} (github.com/langchain-ai/langmem, src/langmem/knowledge). Of other values the
 text under "content", "text", "memory" or "data" is read, else all fields with their names.
 
+Whose an item is says its namespace: the whole of it, since no place in it is known to be the user.
+
 A store may hold other things, such as counters: values without any text are left out.
 """
 
@@ -46,9 +48,9 @@ def told(entry: Record) -> Iterator[Told]:
     except RecursionError:
         raise entry.wrong("has a value that is nested too deeply") from None
     at = entry.moment("updated_at", "updatedAt", "created_at", "createdAt")
-    path = [*_namespace(entry), key]
+    owner = _namespace(entry)
     if text.strip():
-        yield Told(text.strip(), at, "/".join(path), Form.LANGMEM.value)
+        yield Told(text.strip(), at, "/".join([*owner, key]), Form.LANGMEM.value, _user(owner))
 
 
 def from_store(store: BaseStore, prefix: tuple[str, ...]) -> Iterator[Told]:
@@ -81,6 +83,12 @@ def _namespace(entry: Record) -> list[str]:
             raise entry.wrong("has a namespace with something other than text in it")
         found.append(readable(part))
     return found
+
+
+def _user(namespace: list[str]) -> str | None:
+    """It in one text, like no other's: a slash within a part is written out."""
+    parts = [part.replace("%", "%25").replace("/", "%2F") for part in namespace]
+    return "/".join(parts) or None
 
 
 def _text(value: Record) -> str:

@@ -2,9 +2,9 @@
 
 `Memory.get_all()` and the platform's `MemoryClient.get_all()` and `get_memory_export()` give
 {"results": [...]} or the bare list; an entry has "id", "memory" (the text), "created_at",
-"updated_at" and owners, hash and metadata, which are not read. The TypeScript library writes
-"createdAt" and "updatedAt". Documented at docs.mem0.ai, "Export Stored Memories" and the reference
-of "Get memories".
+"updated_at", its owners, of which "user_id" is read, and hash and metadata, which are not. The
+TypeScript library writes "createdAt", "updatedAt" and "userId". Documented at docs.mem0.ai,
+"Export Stored Memories" and the reference of "Get memories".
 
 A memory was last written at "updated_at": what it says now was not known before.
 """
@@ -33,4 +33,5 @@ def told(entry: Record) -> Iterator[Told]:
         raise entry.wrong("has no memory, the field that holds the text")
     at = entry.moment("updated_at", "updatedAt", "created_at", "createdAt")
     if text.strip():
-        yield Told(text.strip(), at, entry.name("id"), Form.MEM0.value)
+        user = entry.name("user_id", "userId")
+        yield Told(text.strip(), at, entry.name("id"), Form.MEM0.value, user)

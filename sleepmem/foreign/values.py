@@ -26,12 +26,14 @@ class Told:
     at      when it was last written, ISO 8601 as the export has it: with its offset, or without any
     id      what it is called there; stays the same from export to export
     source  where it comes from: the name of its form
+    user    whose it is there; None where the export does not say
     """
 
     text: str
     at: str | None
     id: str | None
     source: str
+    user: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,8 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """One conversation; `id` is what it is called there."""
+    """One conversation; `id` is what it is called there, `user` whose it is, where that is said."""
 
     id: str
     turns: tuple[Turn, ...]
+    user: str | None = None

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sleepmem.records import Namespace
+from sleepmem.report.sources import sources
 from sleepmem.stores.ledger import Ledger
 from sleepmem.stores.turns import FAILED, Turn
 
@@ -21,7 +22,8 @@ def from_ledger(ledger: Ledger, namespace: Namespace) -> dict[str, Any]:
 
     Returns:
         `nights`: its reports, oldest first; `load`: how much is retrieved before the first night
-        and after each; `cost`: what each night costs and saves, see `cost`.
+        and after each; `cost`: what each night costs and saves, see `cost`; `sources`: what the
+        answers came from, see `sources`.
     """
     nights = ledger.nights.finished(namespace)
     turns = ledger.turns.all(namespace)
@@ -44,6 +46,7 @@ def from_ledger(ledger: Ledger, namespace: Namespace) -> dict[str, Any]:
         "nights": reports,
         "load": load,
         "cost": cost(reports, saved),
+        "sources": sources(ledger, namespace),
     }
 
 

@@ -28,6 +28,7 @@ _COLUMNS = (
     "forgotten, of those asked again",
     "dreams",
 )
+_NAMED = ("answered from the weights, UTC", "expert", "taught in", "told on")
 _DASH = "&ndash;"
 
 
@@ -49,8 +50,27 @@ def page(data: Data, images: Sequence[Image]) -> str:
         '<!doctype html><meta charset="utf-8"><title>sleepmem report</title>'
         f"<style>{_STYLE}</style><h1>sleepmem report</h1>"
         f"{plots}<h2>Nights</h2><table><tr><th>{'<th>'.join(_COLUMNS)}</tr>"
-        f"{rows}</table><p>{sizes(data['nights'])}</p>"
+        f"{rows}</table><p>{sizes(data['nights'])}</p>{_sources(data.get('sources'))}"
     )
+
+
+def _sources(found: Data | None) -> str:
+    """What the answers came from, counted, and what the newest of the weights' named."""
+    if not found or not any(found[name] for name in ("weights", "memories", "neither")):
+        return ""
+    told = (
+        f"<h2>Where answers came from</h2><p>{found['weights']:,} from the weights, "
+        f"{found['memories']:,} with memories that were read, "
+        f"{found['neither']:,} with neither.</p>"
+    )
+    if not found["sample"]:
+        return told
+    rows = ""
+    for one in found["sample"]:
+        named = (one["at"][:16], one["expert"], one["night"], ", ".join(one["told"]))
+        cells = "".join(f"<td>{html.escape(cell) or _DASH}</td>" for cell in named)
+        rows += f"<tr>{cells}</tr>"
+    return f"{told}<table><tr><th>{'<th>'.join(_NAMED)}</tr>{rows}</table>"
 
 
 def _section(image: Image) -> str:

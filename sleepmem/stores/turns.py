@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +21,11 @@ _MOST_UNWRITTEN = 1_000
 
 @dataclass(slots=True)
 class Turn:
-    """A question of the user with all that was decided about it."""
+    """A question of the user with all that was decided about it; `last` is the last decision."""
 
     question: str
     at: str
+    last: Mapping[str, Any]
     retrieved: bool = False
     tokens: int = 0
 
@@ -106,7 +108,8 @@ class Turns:
             question = decision["question"]
             again = decision["look"] == Look.AGAIN and turns and turns[-1].question == question
             if not again:
-                turns.append(Turn(question, decision["at"]))
+                turns.append(Turn(question, decision["at"], decision))
+            turns[-1].last = decision
             turns[-1].retrieved |= decision["view"] == View.RETRIEVAL
             turns[-1].tokens += decision["tokens"]
         return turns

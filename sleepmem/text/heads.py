@@ -11,16 +11,18 @@ from __future__ import annotations
 import functools
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sleepmem.text.embeddings import default_embeddings
-from sleepmem.text.terms import terms
+from sleepmem.text.terms import normalised, terms
 
 # Where one part of a text ends, in the scripts that have marks of their own.
 _PART = re.compile(r"(?<=[.!?;,])\s+|(?<=[。！？；，、؟؛،।])\s*|\n+")
+_MARKS = re.compile(r"[^\w\s']")
 # A shorter part is no sentence; a text of more parts is a document.
 _FEWEST_TERMS, _MOST_PARTS = 4, 12
 # Characters of a part that are read: a sentence without marks may be a pasted file.
@@ -60,8 +62,12 @@ def instructs(text: str) -> bool:
 
 
 def asks_to_forget(text: str) -> bool:
-    """Whether the text asks the agent to forget what it was told."""
-    return _log_odds("forget", text) > 0
+    """Whether the text asks the agent to forget what it was told, and not the contrary.
+
+    Of "do not forget my number" an embedding says much the same as of "forget my number"; the
+    letters tell them apart.
+    """
+    return _log_odds("forget", text) > 0 and spelt(_heads()["kept"], text) <= 0
 
 
 def is_volatile(text: str) -> bool:
@@ -86,6 +92,21 @@ def time_asked(text: str) -> dict[str, float]:
     log_odds = weights @ _embedded(text) + constants
     odds = np.exp(log_odds - log_odds.max())
     return dict(zip(_heads()["time"]["names"], (odds / odds.sum()).tolist(), strict=True))
+
+
+def letters(text: str) -> str:
+    """What a model of letters reads: in lower case, without marks, words apart by one space."""
+    plain = normalised(text[:_READ]).replace("\u2019", "'")
+    return f" {' '.join(_MARKS.sub(' ', plain).split())} "
+
+
+def spelt(head: Mapping[str, Any], text: str) -> float:
+    """Log-odds that the letters of a text give: of those that stand together in it, the sum."""
+    read, log_odds = letters(text), float(head["constant"])
+    for together, weight in head["letters"].items():
+        if together in read:
+            log_odds += weight
+    return log_odds
 
 
 def _log_odds(name: str, text: str) -> float:

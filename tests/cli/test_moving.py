@@ -38,6 +38,17 @@ def test_another_memorys_export_is_recognised(folder: str, tmp_path: Path) -> No
     assert run(app, ["import", folder, str(tmp_path / "none"), *ALICE]).exit_code == 1
 
 
+def test_of_several_users_one_is_said(folder: str, tmp_path: Path) -> None:
+    export = tmp_path / "mem0.json"
+    told = [{"id": name, "memory": f"{name} likes tea", "user_id": name} for name in ("a", "b")]
+    export.write_text(json.dumps(told))
+    refused = run(app, ["import", folder, str(export), *ALICE])
+    assert refused.exit_code == 1
+    assert "2 users, 'a', 'b'" in " ".join(refused.stderr.split())
+    done = run(app, ["import", folder, str(export), *ALICE, "--user", "b"])
+    assert "1 new episodes, 0 were known" in done.stdout
+
+
 def test_a_review_waits_for_its_answer(folder: str, tmp_path: Path) -> None:
     shown = run(app, ["review", folder, *ALICE, "--json"])
     assert shown.exit_code == 0, shown.output

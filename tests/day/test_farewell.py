@@ -26,6 +26,21 @@ THREAD = {"configurable": {"thread_id": "1"}}
         ("Don't forget the milk", False),
         ("I forgot my phone", False),
         ("delete the file on the server", False),
+        # The contrary of a request, in the words of one.
+        ("Do not forget my blood type.", False),
+        ("don\u2019t forget my blood type", False),
+        ("Never forget my locker code!", False),
+        ("You must not forget my hearing aid settings.", False),
+        ("I must not forget to feed Anna's rabbits.", False),
+        ("please don't wipe our chats from March", False),
+        ("Vergiss meine Blutgruppe nicht.", False),
+        ("No olvides mi grupo sanguíneo.", False),
+        ("Не забудь мою группу крови.", False),
+        ("别忘了我的血型。", False),
+        ("血液型を忘れないでね。", False),
+        # A denial that asks for it all the same.
+        ("Don't remember my blood type.", True),
+        ("please don't save what I said about Lucy", True),
     ],
 )
 def test_that_something_shall_be_forgotten_is_told_from_what_sounds_like_it(text, is_so):
@@ -81,6 +96,14 @@ def test_the_agent_asks_and_forgets_after_a_yes(memory):
     assert texts(memory) == ["Our dog is called Rex."]
     assert says(running, "Hello, how are you?").text == "Well."
     assert not any("0151" in one.whole for one in memory.ledger.episodes.all(ALICE))
+
+
+def test_what_must_not_be_forgotten_is_no_request(memory):
+    running = agent(memory)
+    assert says(running, "Do not forget my blood type, it is A negative.").text == "Well."
+    assert "Do not forget my blood type, it is A negative." in texts(memory)
+    assert says(running, "Yes.").text == "Well."
+    assert memory.receipts() == []
 
 
 @pytest.mark.parametrize("reply", ["No, keep it.", "What do you mean?"])

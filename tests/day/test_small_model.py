@@ -92,3 +92,13 @@ def test_an_agent_of_two_users_with_three_tools(unpacked, tmp_path, capsys):
     assert set(episodes) == {"alice", "bob"}
     assert any("Brenport" in text for text in episodes["alice"])
     assert not any("Brenport" in text for text in episodes["bob"])
+
+
+def test_an_agent_carries_out_again_what_worked(unpacked, tmp_path, capsys):
+    example = runpy.run_path(str(ROOT / "examples/procedure.py"))
+    ((first, after),) = example["main"](str(tmp_path / "memory"), str(unpacked), (1,))
+    order = ["sign_sheet", "open_valve", "start_pump", "read_meter"]
+    assert len(after.calls) < len(first.calls)
+    with SleepMemory.open(tmp_path / "memory", read_only=True) as memory:
+        (one, _) = [e for e in memory.ledger.episodes.all(("ana-1",)) if e.source == "agent"]
+        assert [line.partition("(")[0] for line in one.text.splitlines()[1:-1]] == order

@@ -35,7 +35,13 @@ def test_an_item_becomes_one_memory(tmp_path: Path) -> None:
     value = {"kind": "Memory", "content": {"content": "Ana spielt Cello"}}
     file.write_text(json.dumps({"items": [{**item(value), "score": 0.5}]}))
     assert list(read(file)) == [
-        Told("Ana spielt Cello", "2026-03-05T08:00:00+01:00", "memories/ana/k1", "langmem")
+        Told(
+            "Ana spielt Cello",
+            "2026-03-05T08:00:00+01:00",
+            "memories/ana/k1",
+            "langmem",
+            "memories/ana",
+        )
     ]
 
 

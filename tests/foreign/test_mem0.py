@@ -20,7 +20,7 @@ TEA = {
     "updated_at": None,
     "user_id": "ana",
 }
-TOLD = Told("Drinks tea, never coffee", "2026-03-04T08:15:30.250000-07:00", TEA["id"], "mem0")
+TOLD = Told("Drinks tea, never coffee", TEA["created_at"], TEA["id"], "mem0", "ana")
 
 
 def written(folder: Path, content: object, name: str = "export.json") -> Path:
