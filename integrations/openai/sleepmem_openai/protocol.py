@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sleepmem_openai.errors import GatewayError
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
-_ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
+_ROLES = ("system", "developer", "user", "assistant", "tool")
 # Of a message, all that OpenAI knows and models read. Whatever else a client sends stays out:
 # LangChain would take its own marks (metadata, ids, removals) from anybody.
 _FIELDS = ("role", "content", "name", "tool_calls", "tool_call_id")

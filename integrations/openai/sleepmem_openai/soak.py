@@ -38,9 +38,10 @@ _TURNS = 6
 # Every so many messages one asks.
 _ASKS = 3
 _TAG = re.compile(r"\b[0-9a-f]{12}\b")
-# Seconds until what failed is sent again, and for one answer.
-_AGAIN, _PATIENCE = 0.5, 120.0
-_SHARE = 0.5
+# Seconds until what failed is sent again, and for one answer; how often it is sent.
+_AGAIN, _PATIENCE, _TRIES = 0.5, 120.0, 500
+# Every so many seconds it is told how far it is.
+_TELLS = 15
 
 
 @dataclass
@@ -51,6 +52,7 @@ class Seen:
     again     how often something was sent again, by the error that came back
     foreign   replies with a tag of somebody else
     asked     questions, and how many of their answers had the secret
+    is_over   no more is sent
     """
 
     answered: list[float] = field(default_factory=list)
@@ -58,6 +60,7 @@ class Seen:
     foreign: list[str] = field(default_factory=list)
     asked: int = 0
     found: int = 0
+    is_over: bool = False
 
 
 @dataclass
@@ -70,14 +73,12 @@ class Client:
     sent: set[str] = field(default_factory=set)
     acknowledged: list[str] = field(default_factory=list)
 
-    @property
-    def owner(self) -> tuple[str, ...]:
-        return ("soak", f"client-{self.number}")
-
     async def live(self, requests: int, seen: Seen) -> None:
         """Send so many messages, one after the other."""
         messages: list[dict[str, str]] = []
         for turn in range(requests):
+            if seen.is_over:
+                return
             if turn % _TURNS == 0:
                 messages = []
             text = self._text(turn)
@@ -105,12 +106,13 @@ class Client:
         """The reply to the last message, sent until there is one."""
         self.sent.add(messages[-1]["content"])
         headers = {THREAD: f"talk-{talk}"} if self.number % 2 else {}
-        while True:
+        for _ in range(_TRIES):
             try:
                 return await self._ask(messages, headers)
             except openai.APIError as error:
                 seen.again[type(error).__name__] += 1
                 await asyncio.sleep(_AGAIN * (1 + random.random()))
+        raise RuntimeError(f"the gateway answered none of {_TRIES} requests")
 
     async def _ask(self, messages: Any, headers: dict[str, str]) -> str:
         create = self.openai.chat.completions.create
@@ -129,14 +131,30 @@ class Client:
         return "".join(pieces)
 
 
-async def _soak(clients: list[Client], gateway: Server, *, requests: int) -> Seen:
-    """All clients live; the gateway is killed when half is answered, and started again."""
+@dataclass(frozen=True)
+class Plan:
+    """How long a soak is.
+
+    clients     at once
+    requests    of all of them, at most
+    kill_after  answers after which the gateway is killed
+    minutes     after which no more is sent
+    """
+
+    clients: int
+    requests: int
+    kill_after: int
+    minutes: float
+
+
+async def _soak(people: list[Client], gateway: Server, plan: Plan) -> Seen:
+    """All clients live; the gateway is killed in the middle, and started again."""
     seen = Seen()
-    share, rest = divmod(requests, len(clients))
-    lives = [client.live(share + (client.number < rest), seen) for client in clients]
+    share, rest = divmod(plan.requests, plan.clients)
+    lives = [client.live(share + (client.number < rest), seen) for client in people]
 
     async def kill() -> None:
-        while len(seen.answered) < requests * _SHARE:
+        while len(seen.answered) < plan.kill_after:
             await asyncio.sleep(0.02)
         await asyncio.to_thread(gateway.kill)
         _say(f"killed after {len(seen.answered)} answers")
@@ -144,14 +162,17 @@ async def _soak(clients: list[Client], gateway: Server, *, requests: int) -> See
         _say("started again")
 
     async def tell() -> None:
+        until = time.monotonic() + 60 * plan.minutes
         while True:
-            await asyncio.sleep(30)
+            await asyncio.sleep(_TELLS)
+            seen.is_over = time.monotonic() > until
             _say(f"{len(seen.answered)} answered")
 
-    telling = asyncio.create_task(tell())
-    await asyncio.gather(kill(), *lives)
-    telling.cancel()
-    for client in clients:
+    others = [asyncio.create_task(kill()), asyncio.create_task(tell())]
+    await asyncio.gather(*lives)
+    for other in others:
+        other.cancel()
+    for client in people:
         await client.openai.close()
     return seen
 
@@ -161,7 +182,7 @@ def _in_ledger(folder: Path, clients: list[Client]) -> dict[str, Any]:
     lost, twice, strange, count = 0, 0, 0, 0
     with SleepMemory.open(folder, read_only=True) as memory:
         for client in clients:
-            stored = Counter(one.text for one in memory.ledger.episodes.all(client.owner))
+            stored = Counter(one.text for one in memory.ledger.episodes.all(_owner(client.number)))
             count += stored.total()
             lost += sum(stored[text] == 0 for text in client.acknowledged)
             twice += sum(number > 1 for number in stored.values())
@@ -177,7 +198,7 @@ def _in_ledger(folder: Path, clients: list[Client]) -> dict[str, Any]:
     }
 
 
-def soak(folder: Path, *, clients: int, requests: int) -> dict[str, Any]:
+def soak(folder: Path, plan: Plan) -> dict[str, Any]:
     """Soak a gateway in front of a new memory in `folder`, and tell what was seen.
 
     Raises:
@@ -193,29 +214,29 @@ def soak(folder: Path, *, clients: int, requests: int) -> dict[str, Any]:
     )
     command = ["python", "-m", "sleepmem_openai", "serve", str(folder / "memory")]
     command += ["--upstream", f"{parrot.url}/v1", "--keys", str(keys.path), "--port", str(port)]
-    command += ["--per-minute", "1000000", "--at-once", str(clients + 8)]
+    command += ["--per-minute", "1000000", "--at-once", str(plan.clients + 8)]
     gateway = Server(command, port, ready="/readyz", log=folder / "gateway.log")
     people: list[Client] = []
-    for number in range(clients):
-        client = Client(number, f"{random.getrandbits(48):012x}", openai.AsyncOpenAI(api_key="-"))
-        _, secret = keys.add(client.owner)
-        client.openai = openai.AsyncOpenAI(
+    for number in range(plan.clients):
+        _, secret = keys.add(_owner(number))
+        speaking = openai.AsyncOpenAI(
             base_url=f"{gateway.url}/v1", api_key=secret, max_retries=0, timeout=_PATIENCE
         )
-        people.append(client)
+        people.append(Client(number, f"{random.getrandbits(48):012x}", speaking))
     parrot.start()
     try:
         gateway.start()
         began = time.monotonic()
-        seen = asyncio.run(_soak(people, gateway, requests=requests))
+        seen = asyncio.run(_soak(people, gateway, plan))
         seconds = time.monotonic() - began
     finally:
         gateway.stop()
         parrot.stop()
     ordered = sorted(seen.answered)
     return {
-        "clients": clients,
+        "clients": plan.clients,
         "requests": len(ordered),
+        "killed after": plan.kill_after if len(ordered) > plan.kill_after else None,
         "seconds": round(seconds, 1),
         "a second": round(len(ordered) / seconds, 1),
         "median ms": round(1_000 * statistics.median(ordered)),
@@ -228,6 +249,10 @@ def soak(folder: Path, *, clients: int, requests: int) -> dict[str, Any]:
     }
 
 
+def _owner(number: int) -> tuple[str, ...]:
+    return ("soak", f"client-{number}")
+
+
 def _say(sentence: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {sentence}", file=sys.stderr, flush=True)
 
@@ -235,11 +260,16 @@ def _say(sentence: str) -> None:
 def main(
     clients: Annotated[int, typer.Option(min=1, help="Clients at once.")] = 50,
     requests: Annotated[int, typer.Option(min=2, help="Messages of all of them.")] = 10_000,
+    kill_after: Annotated[
+        int | None, typer.Option(help="Answers until the kill; half of them by default.")
+    ] = None,
+    minutes: Annotated[float, typer.Option(help="Send nothing more after so long.")] = 600,
     folder: Annotated[Path | None, typer.Option(help="A new folder, for a look after it.")] = None,
 ) -> None:
     """Soak a gateway; the exit code is 1 where something was lost, doubled or shown to another."""
+    plan = Plan(clients, requests, kill_after or requests // 2, minutes)
     with tempfile.TemporaryDirectory() as spare:
-        told = soak(folder or Path(spare), clients=clients, requests=requests)
+        told = soak(folder or Path(spare), plan)
     print(json.dumps(told, indent=1))
     wrong = ("lost", "stored twice", "never sent", "shown another's", "faults of verify")
     if any(told[name] for name in wrong):
