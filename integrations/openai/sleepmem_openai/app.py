@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import HTTPException
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import Receive, Scope, Send
 
@@ -119,8 +119,7 @@ class Gateway:
             except Exception as error:
                 if not has_begun:
                     raise
-                failed = as_gateway_error(error)
-                yield _event(JSONResponse(failed.as_dict()).body.decode())
+                yield _event(json.dumps(self.told(error).as_dict()))
                 return
             yield _event(_DONE)
 

@@ -15,7 +15,7 @@ from typing import Annotated, NoReturn
 import typer
 import uvicorn
 
-from sleepmem import ConfigError, SleepMemory, SleepmemError
+from sleepmem import ConfigError, SleepmemError, SleepMemory
 from sleepmem.config import read_config
 from sleepmem_openai.app import create_app
 from sleepmem_openai.keys import Keys, parsed_owner, shown_owner

@@ -21,7 +21,7 @@ INVALID, DENIED, LIMITED, SERVER = (
     "rate_limit_error",
     "server_error",
 )
-# Statuses of an upstream that say what the client did wrong; others are the gateway's to answer for.
+# Statuses of an upstream that tell the client something; for others the gateway answers.
 _OF_CLIENTS = frozenset({400, 404, 409, 413, 415, 422, 429, 501})
 
 

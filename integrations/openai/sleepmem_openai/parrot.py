@@ -1,7 +1,8 @@
 """A small server that speaks OpenAI's API and answers from what stands before it, the same always.
 
-What is soaked is the gateway, so the model behind it may be quick: it says all that stands
-before the question, whoever's that is, so a memory that is shown to somebody else is seen by them. It calls a tool when it must. `python -m sleepmem_openai.parrot PORT`.
+What is soaked is the gateway, so the model behind it may be quick: it says all that stands before
+the question, whoever's that is, so a memory that is shown to somebody else is seen by them. It
+calls a tool when it must. `python -m sleepmem_openai.parrot PORT`.
 """
 
 from __future__ import annotations

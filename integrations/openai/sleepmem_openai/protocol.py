@@ -1,4 +1,4 @@
-"""OpenAI's chat completions: what clients send as LangChain's messages, what comes back as OpenAI's.
+"""OpenAI's chat completions: what clients send as LangChain's messages, and answers as OpenAI's.
 
 Knows no memory. The shapes of answers are checked by the models of OpenAI's own package.
 """

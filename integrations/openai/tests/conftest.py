@@ -18,8 +18,18 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), str(HERE.parents[1])])
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-from sleepmem_openai.keys import Keys
-from sleepmem_openai.processes import Server, free_port
+from sleepmem_openai.keys import Keys  # noqa: E402 - it is found from here on
+from sleepmem_openai.processes import Server, free_port  # noqa: E402
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: runs with `-m slow` alone")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("slow") and not config.getoption("markexpr"):
+            item.add_marker(pytest.mark.skip(reason="slow; `-m slow` runs it"))
 
 
 @dataclass
@@ -51,9 +61,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     """Starts gateways: `start(name, *options)`."""
     servers: list[Server] = []
 
-    def begin(
-        name: str, *options: str, with_keys: bool = True, ready: str = "/readyz"
-    ) -> Gateway:
+    def begin(name: str, *options: str, with_keys: bool = True, ready: str = "/readyz") -> Gateway:
         folder, port = tmp_path_factory.mktemp(name), free_port()
         keys = Keys(folder / "keys.json")
         keys.add(("nobody",))

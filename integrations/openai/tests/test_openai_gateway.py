@@ -193,14 +193,13 @@ def test_the_async_client_streams(behind):
 
     async def talk():
         pieces = []
-        async with openai.AsyncOpenAI(base_url=f"{behind.url}/v1", api_key=key) as client:
-            async with client.chat.completions.stream(
-                model="parrot", messages=[user("My cat is called Tom.")]
-            ) as stream:
-                async for event in stream:
-                    if event.type == "content.delta":
-                        pieces.append(event.delta)
-                final = await stream.get_final_completion()
+        client = openai.AsyncOpenAI(base_url=f"{behind.url}/v1", api_key=key)
+        said = [user("My cat is called Tom.")]
+        async with client, client.chat.completions.stream(model="parrot", messages=said) as stream:
+            async for event in stream:
+                if event.type == "content.delta":
+                    pieces.append(event.delta)
+            final = await stream.get_final_completion()
         return pieces, final
 
     pieces, final = asyncio.run(talk())
@@ -386,7 +385,9 @@ def test_metrics_count_and_name_nobody(behind):
     status, headers, text = page(f"{behind.url}/metrics")
     assert status == 200
     assert headers["content-type"].startswith("text/plain")
-    answered = r'^sleepmem_gateway_requests_total\{route="/v1/chat/completions",status="200"\} (\S+)'
+    answered = (
+        r'^sleepmem_gateway_requests_total\{route="/v1/chat/completions",status="200"\} (\S+)'
+    )
     assert float(re.search(answered, text, re.MULTILINE)[1]) >= 2
     decided = r'^sleepmem_decisions_total\{look="first",view="retrieval"\} (\S+)$'
     assert float(re.search(decided, text, re.MULTILINE)[1]) >= 1
@@ -401,7 +402,7 @@ def test_health_needs_no_key_and_what_is_not_served_is_told(behind):
     assert page(f"{behind.url}/readyz")[2] == '{"ready":true}'
     status, _, told = page(f"{behind.url}/v1/audio/speech")
     assert (status, json.loads(told)["error"]["code"]) == (404, "unknown_url")
-    assert page(f"{behind.url}/v1/chat/completions")[0] == 404
+    assert page(f"{behind.url}/v1/chat/completions")[0] == 405
     assert page(f"{behind.url}/")[0] == 404
 
 

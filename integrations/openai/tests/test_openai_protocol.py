@@ -94,7 +94,9 @@ def test_instructions_alone_are_no_conversation():
 
 def test_leading_instructions_are_one_message():
     conversation = read(
-        {"role": "system", "content": "Be kind."}, {"role": "developer", "content": "Be short."}, HELLO
+        {"role": "system", "content": "Be kind."},
+        {"role": "developer", "content": "Be short."},
+        HELLO,
     )
     assert conversation.system is not None
     assert conversation.system.text == "Be kind.\nBe short."
