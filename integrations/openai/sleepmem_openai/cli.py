@@ -14,6 +14,7 @@ from typing import Annotated, NoReturn
 
 import typer
 import uvicorn
+from fastapi import FastAPI
 
 from sleepmem import ConfigError, SleepmemError, SleepMemory
 from sleepmem.config import read_config
@@ -56,6 +57,7 @@ def _fail(sentence: str) -> NoReturn:
 @app.command()
 def serve(  # noqa: PLR0913 - the options of the command
     folder: Annotated[Path, typer.Argument(help="The memory folder.", show_default=False)],
+    *,
     model: Annotated[
         str | None, typer.Option(help="The memory's own model, when it shall answer.")
     ] = None,
@@ -90,16 +92,7 @@ def serve(  # noqa: PLR0913 - the options of the command
 ) -> None:
     """Serve a memory folder to clients of OpenAI's API."""
     with _sentences():
-        if keys is None and not _is_loopback(host):
-            raise ConfigError(
-                f"without keys, {host} would give every memory to whoever reaches it; give --keys, "
-                "or listen on 127.0.0.1."
-            )
-        if keys is not None and not keys.exists():
-            raise ConfigError(
-                f"there are no keys at {keys}; make one with `sleepmem-gateway keys add {keys} "
-                "OWNER`."
-            )
+        _check(keys, host)
         if upstream is not None and model is not None:
             raise ConfigError("--model and --upstream are both given, and one answers; pass one.")
         settings = None if config is None else read_config(config)
@@ -116,14 +109,34 @@ def serve(  # noqa: PLR0913 - the options of the command
                 chat=chat,
                 hosts=hosts,
             )
-            uvicorn.run(
-                gateway,
-                host=host,
-                port=port,
-                log_level="warning",
-                timeout_graceful_shutdown=_GRACE,
-                server_header=False,
-            )
+            _run(gateway, host, port)
+
+
+def _check(keys: Path | None, host: str) -> None:
+    """Raises: ConfigError: strangers could read, or there is no file of keys."""
+    if keys is None and not _is_loopback(host):
+        raise ConfigError(
+            f"without keys, {host} would give every memory to whoever reaches it; give --keys, or "
+            "listen on 127.0.0.1."
+        )
+    if keys is not None and not keys.exists():
+        raise ConfigError(
+            f"there are no keys at {keys}; make one with `sleepmem-gateway keys add {keys} OWNER`."
+        )
+
+
+def _run(gateway: FastAPI, host: str, port: int) -> None:
+    """Serve until it is told to end."""
+    where = f"[{host}]" if ":" in host else host
+    typer.echo(f"serving at http://{where}:{port}/v1")
+    uvicorn.run(
+        gateway,
+        host=host,
+        port=port,
+        log_level="warning",
+        timeout_graceful_shutdown=_GRACE,
+        server_header=False,
+    )
 
 
 @keys_app.command()
@@ -132,6 +145,7 @@ def add(
     owner: Annotated[
         str, typer.Argument(help="Whose memory; parts between '/', a '/' of a part as %2F.")
     ],
+    *,
     many: Annotated[
         bool,
         typer.Option("--many", help="A service's: the `user` of each request is added to it."),

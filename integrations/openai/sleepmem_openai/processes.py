@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 # Seconds that a server may take until it answers; torch alone takes some.
-_PATIENCE = 180.0
+_PATIENCE = 300.0
 
 
 def free_port() -> int:

@@ -258,6 +258,7 @@ def _say(sentence: str) -> None:
 
 
 def main(
+    *,
     clients: Annotated[int, typer.Option(min=1, help="Clients at once.")] = 50,
     requests: Annotated[int, typer.Option(min=2, help="Messages of all of them.")] = 10_000,
     kill_after: Annotated[
