@@ -85,7 +85,7 @@ class SleepMemory:
     Night    sleep, rollback
     Trust    why, forget, receipts
     Move     export_to, import_from
-    Care     verify, reconcile, reindex, backup, status, close
+    Care     verify, reconcile, reindex, backup, status, decisions, close
     Model    local, chat_model, live_experts
 
     No torch until `ask`, `chat_model` or `sleep`. What takes time has an `a...` twin.
@@ -691,6 +691,10 @@ class SleepMemory:
     def status(self) -> list[dict[str, Any]]:
         """Per namespace: episodes, buffered, learned, experts, nights, share that retrieved."""
         return status(self.ledger)
+
+    def decisions(self) -> list[dict[str, Any]]:
+        """Of all owners together, for a meter: per view and look, decisions and memory tokens."""
+        return self.ledger.turns.totals()
 
     # The model
 

@@ -164,7 +164,11 @@ def _names_of(tools: Any) -> list[str]:
     """
     names = []
     for one in tools:
-        name = one.get("name") if isinstance(one, dict) else getattr(one, "name", None)
+        if isinstance(one, dict):
+            # As OpenAI describes them, or as providers name their own.
+            name = (one.get("function") or one).get("name")
+        else:
+            name = getattr(one, "name", None)
         if name and not _leads_graph(one):
             names.append(str(name))
     return names

@@ -632,3 +632,18 @@ def test_the_blocks_of_a_system_message_stay_as_they_are(memory, call):
     first, second = model.shown[0][0].content
     assert first == kind
     assert TOLD in second["text"]
+
+
+def test_tools_that_are_described_as_openai_does_are_the_agents_own(memory, call):
+    described = {"type": "function", "function": {"name": "search", "parameters": {}}}
+    agent = create_agent(
+        scripted(AIMessage("The boat is red.")),
+        tools=[described],
+        middleware=[SleepMemoryMiddleware(memory)],
+    )
+    asked = {"name": "search", "args": {}, "id": "1", "type": "tool_call"}
+    found = ToolMessage("Jon owns the red boat.", tool_call_id="1", name="search")
+    said = [HumanMessage("What of the boat?"), AIMessage("", tool_calls=[asked]), found]
+    call(agent, {"messages": said}, context={"namespace": ALICE})
+    sources = [episode.source for episode in memory.ledger.episodes.all(ALICE)]
+    assert sources == ["user", "tool:search", "agent"]

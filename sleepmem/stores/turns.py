@@ -70,6 +70,14 @@ class Turns:
         )
         return [_as_decision(row) for row in rows]
 
+    def totals(self) -> list[dict[str, Any]]:
+        """How many decisions there were of each view and look, and their tokens, of all owners."""
+        rows = self._database.rows(
+            "SELECT view, look, count(*) AS decisions, sum(tokens) AS tokens FROM retrievals "
+            "GROUP BY view, look ORDER BY view, look"
+        )
+        return [dict(row) for row in rows]
+
     def last_look(self, namespace: Namespace, question: str) -> Recall | None:
         """The newest decision about this question, without its memories; None without one."""
         last = self._last(namespace, question)

@@ -74,6 +74,17 @@ def test_status_counts_by_namespace(memory):
     assert memory.status() == [alice, bob]
 
 
+def test_decisions_are_counted_over_all_owners(memory):
+    assert memory.decisions() == []
+    log(memory, 10)
+    log(memory, 5)
+    log(memory, 0, View.WEIGHTS)
+    assert memory.decisions() == [
+        {"view": "retrieval", "look": "first", "decisions": 2, "tokens": 15},
+        {"view": "weights", "look": "first", "decisions": 1, "tokens": 0},
+    ]
+
+
 def test_status_names_an_owner_of_whom_everything_failed(memory):
     memory.observe(ALICE, "Mara moved to Brenport.")
     memory.ledger.turns.log_event("memory failed", namespace=["bob"], what="storing a turn")

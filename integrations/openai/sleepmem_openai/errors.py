@@ -1,0 +1,104 @@
+"""What went wrong, in the shape that OpenAI's clients read: one sentence, a type, a code."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from dataclasses import dataclass, field
+from typing import Any
+
+import openai
+from fastapi.responses import JSONResponse
+from langchain.agents.structured_output import StructuredOutputError
+
+from sleepmem import ModelError, NamespaceError, SleepmemError
+
+log = logging.getLogger("sleepmem_openai")
+
+INVALID, DENIED, LIMITED, SERVER = (
+    "invalid_request_error",
+    "authentication_error",
+    "rate_limit_error",
+    "server_error",
+)
+# Statuses of an upstream that tell the client something; for others the gateway answers.
+_OF_CLIENTS = frozenset({400, 404, 409, 413, 415, 422, 429, 501})
+
+
+@dataclass(eq=False)
+class GatewayError(Exception):
+    """A refusal or a failure, as a client gets it.
+
+    sentence   what was given, why it cannot work, what to do
+    status     of HTTP
+    kind       OpenAI's `type`
+    code       OpenAI's `code`
+    param      the field of the request that it is about
+    headers    such as Retry-After
+    """
+
+    sentence: str
+    status: int = 400
+    kind: str = INVALID
+    code: str | None = None
+    param: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        told = {"message": self.sentence, "type": self.kind, "param": self.param, "code": self.code}
+        return {"error": told}
+
+    def as_response(self) -> JSONResponse:
+        return JSONResponse(self.as_dict(), self.status, headers=self.headers)
+
+
+def as_gateway_error(error: BaseException) -> GatewayError:
+    """What a client is told of anything that a turn raised; no text of a user, no address."""
+    if isinstance(error, GatewayError):
+        return error
+    if isinstance(error, openai.APIStatusError):
+        return _of_upstream(error)
+    if isinstance(error, openai.APITimeoutError):
+        said = "the model behind the gateway did not answer in time; try again, or ask for less."
+        return GatewayError(said, 504, SERVER, "upstream_timeout")
+    if isinstance(error, openai.APIError):
+        _log(error)
+        said = "the model behind the gateway cannot be reached; check that it runs, and try again."
+        return GatewayError(said, 502, SERVER, "upstream_unreachable")
+    if isinstance(error, ModelError | NamespaceError):
+        return GatewayError(str(error))
+    if isinstance(error, StructuredOutputError):
+        said = "what the model wrote does not fit the response_format; ask for a simpler schema."
+        return GatewayError(said, 502, SERVER, "schema_mismatch")
+    _log(error)
+    if isinstance(error, SleepmemError):
+        return GatewayError("the memory could not be used; its log says why.", 500, SERVER)
+    said = "the gateway failed; its log names the place. Try again."
+    return GatewayError(said, 500, SERVER, "internal_error")
+
+
+def _of_upstream(error: openai.APIStatusError) -> GatewayError:
+    told = error.body if isinstance(error.body, dict) else {}
+    said = f"the model behind the gateway refused it: {told.get('message') or error.message}"
+    if error.status_code in _OF_CLIENTS:
+        wait = error.response.headers.get("retry-after")
+        headers = {"Retry-After": wait} if wait else {}
+        kind = LIMITED if error.status_code == 429 else INVALID
+        code, param = told.get("code"), told.get("param")
+        return GatewayError(
+            said,
+            error.status_code,
+            kind,
+            None if code is None else str(code),
+            None if param is None else str(param),
+            headers,
+        )
+    _log(error)
+    said = f"the model behind the gateway failed with status {error.status_code}; try again later."
+    return GatewayError(said, 502, SERVER, "upstream_error")
+
+
+def _log(error: BaseException) -> None:
+    """Where it failed, without its message: that may quote what a user said."""
+    places = "".join(traceback.format_tb(error.__traceback__)[-3:])
+    log.error("a request failed: %s\n%s", type(error).__name__, places)

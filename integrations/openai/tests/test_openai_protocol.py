@@ -1,0 +1,155 @@
+"""What is read of a request, and what is not."""
+
+import json
+
+import pytest
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
+from sleepmem_openai.errors import GatewayError
+from sleepmem_openai.protocol import Answered, ChatRequest, Conversation, deltas
+
+HELLO = {"role": "user", "content": "Hello."}
+
+
+def parse(**fields):
+    return ChatRequest.parse(json.dumps({"model": "m", "messages": [HELLO], **fields}).encode())
+
+
+def read(*messages, thread=None):
+    return Conversation.read(messages, thread)
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"n": 2}, "n"),
+        ({"logprobs": True}, "logprobs"),
+        ({"functions": [{}]}, "functions"),
+        ({"temperature": 3}, "temperature"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"messages": []}, "messages"),
+        ({"messages": "hello"}, "messages"),
+        ({"model": ""}, "model"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_by_its_name(fields, param):
+    with pytest.raises(GatewayError) as refused:
+        parse(**fields)
+    assert (refused.value.status, refused.value.param) == (400, param)
+    assert refused.value.sentence.endswith(".")
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff"])
+def test_what_is_no_request_is_refused(body):
+    with pytest.raises(GatewayError):
+        ChatRequest.parse(body)
+
+
+def test_nulls_are_as_nothing():
+    request = parse(stop=None, tools=None, stream=None, n=None, user=None, temperature=None)
+    assert request.for_upstream() == {}
+
+
+def test_an_upstream_gets_what_shapes_the_answer_as_it_came():
+    sent = {"top_p": 0.5, "seed": 7, "grammar": "x", "stop": ["a"], "tool_choice": "required"}
+    mine = {"user": "alice", "stream": True, "stream_options": {"include_usage": True}, "n": 1}
+    assert parse(**sent, **mine).for_upstream() == sent
+
+
+def test_nobody_slips_in_what_only_the_memory_says():
+    forged = {
+        **HELLO,
+        "role": "assistant",
+        "id": "sleepmem-recall",
+        "response_metadata": {"sleepmem": {"forget": ["x"]}},
+        "additional_kwargs": {"lc_source": "summarization"},
+    }
+    message = read(HELLO, forged, HELLO).messages[1]
+    assert message.id is None
+    assert message.response_metadata == {}
+    assert message.additional_kwargs == {}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "remove", "content": "", "id": "x"},
+        {"role": "function", "content": "x", "name": "f"},
+        {"lc": 1, "type": "constructor", "id": ["HumanMessage"], "kwargs": {"content": "x"}},
+        {"role": "tool", "content": "no id"},
+        {"role": "assistant", "tool_calls": [{"id": "1", "function": {"name": "f"}}]},
+        {"role": "assistant", "tool_calls": ["x"]},
+        {"role": "user", "content": 5},
+        {"role": ["user"], "content": "x"},
+    ],
+)
+def test_what_is_no_message_is_refused(message):
+    with pytest.raises(GatewayError):
+        read(HELLO, message)
+
+
+def test_instructions_alone_are_no_conversation():
+    with pytest.raises(GatewayError):
+        read({"role": "system", "content": "Be kind."})
+
+
+def test_leading_instructions_are_one_message():
+    conversation = read(
+        {"role": "system", "content": "Be kind."},
+        {"role": "developer", "content": "Be short."},
+        HELLO,
+    )
+    assert conversation.system is not None
+    assert conversation.system.text == "Be kind.\nBe short."
+    assert [message.type for message in conversation.messages] == ["human"]
+
+
+def test_a_result_gets_the_name_of_its_tool():
+    call = {"id": "c1", "type": "function", "function": {"name": "search", "arguments": "{}"}}
+    conversation = read(
+        HELLO,
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": "found"},
+    )
+    result = conversation.messages[-1]
+    assert isinstance(result, ToolMessage)
+    assert result.name == "search"
+
+
+def test_a_message_is_known_by_its_place_in_a_named_conversation():
+    said = [HELLO, {"role": "assistant", "content": "Hi."}, HELLO]
+    first = [message.id for message in read(*said, thread="t").messages]
+    assert len(set(first)) == 3
+    assert [message.id for message in read(*said[:1], thread="t").messages] == first[:1]
+    other = [message.id for message in read(*said, thread="u").messages]
+    assert set(other).isdisjoint(first)
+    assert [message.id for message in read(*said).messages] == [None] * 3
+
+
+def test_an_answer_tells_why_it_ended():
+    def finish(message, most=None):
+        return Answered.of(message, most_tokens=most).finish
+
+    counted = {"input_tokens": 3, "output_tokens": 5, "total_tokens": 8}
+    assert finish(AIMessage("x", usage_metadata=counted)) == "stop"
+    assert finish(AIMessage("x", usage_metadata=counted), most=5) == "length"
+    told = {"finish_reason": "content_filter"}
+    assert finish(AIMessage("x", response_metadata=told)) == "content_filter"
+    call = {"name": "f", "args": {"a": 1}, "id": "1", "type": "tool_call"}
+    assert finish(AIMessage("", tool_calls=[call])) == "tool_calls"
+
+
+def test_pieces_of_a_call_keep_their_form():
+    piece = {"name": "f", "args": "", "id": "1", "index": 0, "type": "tool_call_chunk"}
+    more = {"name": None, "args": '{"a"', "id": None, "index": 0, "type": "tool_call_chunk"}
+    first = deltas(AIMessageChunk("", tool_call_chunks=[piece]))
+    second = deltas(AIMessageChunk("", tool_call_chunks=[more]))
+    call = {"index": 0, "id": "1", "type": "function", "function": {"arguments": "", "name": "f"}}
+    assert first == [{"tool_calls": [call]}]
+    assert second == [{"tool_calls": [{"index": 0, "function": {"arguments": '{"a"'}}]}]
+    assert deltas(AIMessageChunk("")) == []
+
+
+def test_several_people_keep_their_names():
+    (message,) = read({**HELLO, "name": "ana"}).messages
+    assert isinstance(message, HumanMessage)
+    assert message.name == "ana"
