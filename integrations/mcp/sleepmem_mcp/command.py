@@ -1,0 +1,130 @@
+"""The command: `sleepmem-mcp FOLDER`, over stdio for one owner, or over HTTP for those with tokens.
+
+On stdio stdout is the protocol's; what people read goes to stderr.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+import uvicorn
+from mcp.server.transport_security import TransportSecuritySettings
+
+from sleepmem import SleepmemError, SleepMemory
+from sleepmem.config import read_config
+from sleepmem.records import parse_namespace
+from sleepmem_mcp.room import Room, UserWords
+from sleepmem_mcp.server import MemoryServer
+from sleepmem_mcp.tokens import Tokens, new_token
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+_LOCAL = ("127.0.0.1", "localhost", "[::1]")
+# How long a night may take to its next checkpoint when the server ends.
+_LAST_SECONDS = 1.5
+
+
+@app.command()
+def main(  # noqa: PLR0913 - the options of a command
+    folder: Annotated[
+        Path, typer.Argument(help="The memory folder; made when it is new.", show_default=False)
+    ],
+    *,
+    namespace: Annotated[
+        str | None,
+        typer.Option(
+            "--namespace",
+            "-n",
+            help="Whose memory, over stdio; parts are separated by '/'. 'default' by default.",
+        ),
+    ] = None,
+    user_words: Annotated[
+        UserWords,
+        typer.Option(
+            help="What becomes of a text that the agent says is the user's: 'held' as the agent's "
+            "quotation, never learned; 'asked': the client asks the user; 'trusted': believed, and "
+            "may be learned."
+        ),
+    ] = UserWords.HELD,
+    model: Annotated[
+        str | None,
+        typer.Option(help="As `sleepmem` takes it; what was used last by default."),
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file of settings.")] = None,
+    http: Annotated[bool, typer.Option("--http", help="Serve streamable HTTP at /mcp.")] = False,
+    host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8765,
+    tokens: Annotated[
+        Path | None, typer.Option(help="File with the owners' tokens, hashed; needed for HTTP.")
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(help="A name that clients may call it by, such as that of a proxy."),
+    ] = None,
+    new_token_for: Annotated[
+        str | None,
+        typer.Option("--new-token", help="Make a token for this owner, print it once, and end."),
+    ] = None,
+) -> None:
+    """Serve a memory folder to MCP clients."""
+    try:
+        if new_token_for is not None:
+            typer.echo(new_token(_needed(tokens), new_token_for))
+            return
+        if http and namespace is not None:
+            fail("over HTTP the token says whose memory it is; leave --namespace out.")
+        owner = None if http else parse_namespace("default" if namespace is None else namespace)
+        verifier = Tokens(_needed(tokens)) if http else None
+        settings = read_config(config) if config else None
+        with SleepMemory.open(folder, model, config=settings) as memory:
+            room = Room(memory, owner, words=user_words)
+            server = MemoryServer(room, verifier)
+            if http:
+                _serve_http(server, host=host, port=port, names=allow_host or [])
+            else:
+                server.run("stdio")
+            _end(room)
+    except SleepmemError as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"{error.filename or host} could not be used ({error.strerror or error}).")
+
+
+def fail(sentence: str) -> NoReturn:
+    """End with one sentence on stderr."""
+    typer.echo(f"error: {sentence}", err=True)
+    raise typer.Exit(1)
+
+
+def _needed(tokens: Path | None) -> Path:
+    if tokens is None:
+        fail(
+            "over HTTP every owner needs a token; name their file with --tokens FILE, and make one "
+            "with --tokens FILE --new-token OWNER."
+        )
+    return tokens
+
+
+def _serve_http(server: MemoryServer, *, host: str, port: int, names: list[str]) -> None:
+    hosts, origins = [], []
+    for name in [*_LOCAL, *names]:
+        hosts += [name, f"{name}:*"]
+        origins += [f"{scheme}://{name}{end}" for scheme in ("http", "https") for end in ("", ":*")]
+    # Else a page in the user's browser could reach their server under a name of its own.
+    security = TransportSecuritySettings(allowed_hosts=hosts, allowed_origins=origins)
+    served = server.streamable_http_app(host=host, transport_security=security)
+    typer.echo(f"listening on http://{host}:{port}/mcp", err=True)
+    uvicorn.run(served, host=host, port=port, log_level="warning", timeout_graceful_shutdown=2)
+
+
+def _end(room: Room) -> None:
+    if not room.stop_nights(_LAST_SECONDS):
+        # The ledger is not closed under a night: killed at any moment, it goes on the next time.
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    app()
