@@ -6,7 +6,8 @@ run at a time, and which goes on where it was when that process was killed.
 
 from pathlib import Path
 
-from sleepmem_jobs.ray_nights import Done, nights
+from sleepmem_jobs.ray_nights import nights
+from sleepmem_jobs.worker import Done
 
 # The files that schedulers read, to be copied and changed.
 DEPLOY = Path(__file__).parent / "deploy"

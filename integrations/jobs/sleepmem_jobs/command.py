@@ -35,8 +35,10 @@ def main(
     done, or nothing is due; 3: a night was rejected; 4: one failed, or a folder cannot be used."""
     codes = [0]
     try:
-        how = {"workers": workers, "gpus": gpus, "least": least, "address": address}
-        for done in nights(folders, config=config, **how):
+        ran = nights(
+            folders, workers=workers, gpus=gpus, config=config, least=least, address=address
+        )
+        for done in ran:
             typer.echo(json.dumps(done.as_dict()))
             if done.error:
                 owner = as_path(done.namespace)

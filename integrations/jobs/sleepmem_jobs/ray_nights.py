@@ -21,8 +21,6 @@ from sleepmem_jobs.worker import Done, Worker, due
 
 # Times that a night is begun or gone on with; then it is given up, as one that kills its worker.
 _TRIES = 3
-# A message a second of Ray's own that there is nothing to run would be waited for.
-_LOOK_SECONDS = 1.0
 
 
 def nights(
@@ -108,12 +106,13 @@ def _run(crew: Sequence[Any], waiting: Sequence[tuple[str, Namespace]]) -> Itera
     """Give every worker a night, and the next when it is done."""
     import ray
 
-    idle, left, running = list(crew), list(waiting), {}
+    idle, left = list(crew), list(waiting)
+    running: dict[Any, tuple[Any, tuple[str, Namespace]]] = {}
     while left or running:
         while idle and left:
             worker, night = idle.pop(), left.pop(0)
             running[worker.night.remote(*night)] = (worker, night)
-        for ended in ray.wait(list(running), timeout=_LOOK_SECONDS)[0]:
+        for ended in ray.wait(list(running))[0]:
             worker, (folder, owner) = running.pop(ended)
             idle.append(worker)
             try:

@@ -6,6 +6,8 @@ On stdio stdout is the protocol's; what people read goes to stderr.
 from __future__ import annotations
 
 import os
+import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -81,16 +83,13 @@ def main(  # noqa: PLR0913 - the options of a command
         settings = read_config(config) if config else None
         with SleepMemory.open(folder, model, config=settings) as memory:
             room = Room(memory, owner, words=user_words)
-            server = MemoryServer(room, verifier)
-            if http:
-                _serve_http(server, host=host, port=port, names=allow_host or [])
-            else:
-                server.run("stdio")
-            _end(room)
+            serve = _over_stdio if verifier is None else _over_http(host, port, names=allow_host)
+            _until_the_end(MemoryServer(room, verifier), serve, room=room)
     except SleepmemError as error:
         fail(str(error))
     except OSError as error:
-        fail(f"{error.filename or host} could not be used ({error.strerror or error}).")
+        what = error.filename or f"{host}:{port}"
+        fail(f"{what} could not be used ({error.strerror or error}); choose another.")
 
 
 def fail(sentence: str) -> NoReturn:
@@ -108,22 +107,42 @@ def _needed(tokens: Path | None) -> Path:
     return tokens
 
 
-def _serve_http(server: MemoryServer, *, host: str, port: int, names: list[str]) -> None:
+def _until_the_end(
+    server: MemoryServer, serve: Callable[[MemoryServer], None], *, room: Room
+) -> None:
+    try:
+        serve(server)
+    except KeyboardInterrupt:
+        typer.echo("stopped", err=True)
+    finally:
+        if not room.stop_nights(_LAST_SECONDS):
+            # The ledger is not closed under a night: ended at any moment, it goes on next time.
+            os._exit(0)
+
+
+def _over_stdio(server: MemoryServer) -> None:
+    server.run("stdio")
+
+
+def _over_http(host: str, port: int, *, names: list[str] | None) -> Callable[[MemoryServer], None]:
     hosts, origins = [], []
-    for name in [*_LOCAL, *names]:
+    for name in [*_LOCAL, *(names or [])]:
         hosts += [name, f"{name}:*"]
         origins += [f"{scheme}://{name}{end}" for scheme in ("http", "https") for end in ("", ":*")]
     # Else a page in the user's browser could reach their server under a name of its own.
     security = TransportSecuritySettings(allowed_hosts=hosts, allowed_origins=origins)
-    served = server.streamable_http_app(host=host, transport_security=security)
-    typer.echo(f"listening on http://{host}:{port}/mcp", err=True)
-    uvicorn.run(served, host=host, port=port, log_level="warning", timeout_graceful_shutdown=2)
 
+    def serve(server: MemoryServer) -> None:
+        served = server.streamable_http_app(host=host, transport_security=security)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.create_server((host, port), family=family) as listening:
+            typer.echo(f"listening on http://{host}:{port}/mcp", err=True)
+            settings = uvicorn.Config(
+                served, host=host, port=port, log_level="warning", timeout_graceful_shutdown=2
+            )
+            uvicorn.Server(settings).run(sockets=[listening])
 
-def _end(room: Room) -> None:
-    if not room.stop_nights(_LAST_SECONDS):
-        # The ledger is not closed under a night: killed at any moment, it goes on the next time.
-        os._exit(0)
+    return serve
 
 
 if __name__ == "__main__":

@@ -130,17 +130,16 @@ def correct(
         )
     source = source_of(said_by, tool=tool, is_own=_is_own(confirmed))
     episode = _store(room, owner, text=text, source=source)
-    may_teach = _may_teach(room, episode)
     return Corrected(
         memory=Memory.of(episode),
-        may_teach=may_teach,
+        may_teach=_may_teach(room, episode),
         corrects=Memory.of(held[0]),
-        wins=may_teach or not _may_teach(room, held[0]),
+        wins=_counts(room, episode) or not _counts(room, held[0]),
     )
 
 
 def agreed(
-    about: str, ids: list[str], before: str, confirm: str, call: Call
+    about: str, *, ids: list[str], before: str, confirm: str, call: Call
 ) -> Elicit[Agreement] | Agreement:
     """Whether the confirmed plan may be carried out, or the question to the user."""
     room = room_of(call)
@@ -265,8 +264,14 @@ def _is_own(confirmed: ElicitationResult[OwnWords]) -> bool:
     return isinstance(confirmed, AcceptedElicitation) and confirmed.data.mine
 
 
-def _may_teach(room: Room, episode: Episode) -> bool:
+def _counts(room: Room, episode: Episode) -> bool:
+    """Whether it counts as what the user said does."""
     return episode.trusted or room.memory.config.sleep.untrusted
+
+
+def _may_teach(room: Room, episode: Episode) -> bool:
+    # What holds for a time is never learned.
+    return _counts(room, episode) and not episode.lasts
 
 
 def _store(

@@ -39,7 +39,7 @@ def can_ask(call: Call) -> bool:
     return asks is not None and (asks.form is not None or asks.url is None)
 
 
-def users_own(text: str, said_by: SaidBy, call: Call) -> Elicit[OwnWords] | OwnWords:
+def users_own(text: str, *, said_by: SaidBy, call: Call) -> Elicit[OwnWords] | OwnWords:
     """Whether the user said it, or the question to them."""
     words = call.request_context.lifespan_context.words
     if said_by != "user" or words is UserWords.HELD:
