@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 
@@ -38,8 +41,7 @@ def main(
         ran = nights(
             folders, workers=workers, gpus=gpus, config=config, least=least, address=address
         )
-        for done in ran:
-            typer.echo(json.dumps(done.as_dict()))
+        for done in _beside(sys.stdout, ran):
             if done.error:
                 owner = as_path(done.namespace)
                 typer.echo(f"error: {owner}: {done.error}", err=True)
@@ -48,6 +50,14 @@ def main(
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None
     raise typer.Exit(max(codes))
+
+
+def _beside(lines: TextIO, ran: Iterator[Done]) -> Iterator[Done]:
+    """Print each as a line; what Ray says meanwhile, of workers that died, is no such line."""
+    with contextlib.redirect_stdout(sys.stderr):
+        for done in ran:
+            print(json.dumps(done.as_dict()), file=lines, flush=True)
+            yield done
 
 
 def _code(done: Done) -> int:

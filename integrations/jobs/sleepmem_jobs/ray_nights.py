@@ -66,7 +66,7 @@ def nights(
 
 @contextmanager
 def _cluster(address: str | None, workers: int) -> Iterator[None]:
-    """Ray, connected; it tells nobody that it is used, and listens for this machine alone."""
+    """Ray, connected; it tells nobody that it is used, and has no page that it serves."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
@@ -78,7 +78,7 @@ def _cluster(address: str | None, workers: int) -> Iterator[None]:
     own: dict[str, Any] = {}
     if address is None:
         # Else it would count this machine's cores, of which there may be fewer than workers.
-        own = {"num_cpus": workers, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+        own = {"num_cpus": workers, "include_dashboard": False}
     ray.init(address or "local", log_to_driver=False, configure_logging=False, **own)
     try:
         yield

@@ -41,6 +41,8 @@ from sleepmem_mcp.trust import (
     users_own,
 )
 
+# Memories that a question to the user names.
+_SHOWN = 20
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -157,8 +159,11 @@ def agreed(
         )
     if not can_ask(call):
         return Agreement(forget=True)
-    texts = "\n".join(json.dumps(one.text, ensure_ascii=False) for one in plan.all)
-    return Elicit(f"Forget this for good?\n{texts}", Agreement)
+    shown = [json.dumps(one.text, ensure_ascii=False) for one in plan.all[:_SHOWN]]
+    if len(plan.ids) > len(shown):
+        shown.append(f"and {len(plan.ids) - len(shown)} more")
+    asked = "\n".join(shown)
+    return Elicit(f"Forget {len(plan.ids)} of what was told for good?\n{asked}", Agreement)
 
 
 @sentences

@@ -108,3 +108,18 @@ async def test_a_code_is_of_one_server_and_one_owner(memory: SleepMemory) -> Non
     assert room.code(ALICE, ids) == room.code(ALICE, ids)
     assert room.code(ALICE, ids) != other.code(ALICE, ids)
     assert room.code(ALICE, ids) != room.code(("bob",), ids)
+
+
+async def test_a_user_is_asked_about_many_memories_at_once(memory: SleepMemory) -> None:
+    for number in range(25):
+        memory.observe(ALICE, f"Mara has {number} boats.")
+    answer, asked = answering("accept", forget=True)
+    async with Client(server(memory), elicitation_callback=answer) as client:
+        choice = {"before": "2999-01-01"}
+        shown = (await client.call_tool("forget", choice)).structured_content
+        gone = await client.call_tool("forget", {**choice, "confirm": shown["confirm"]})
+    assert gone.structured_content["done"]
+    (question,) = asked
+    assert "Forget 25 of" in question
+    assert question.endswith("and 5 more")
+    assert memory.ledger.episodes.all(ALICE) == []
