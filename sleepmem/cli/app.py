@@ -186,14 +186,15 @@ def print_json(value: Any, *, indent: int | None = 1) -> None:
 
 @contextmanager
 def progress() -> Iterator[Callable[[dict[str, Any]], None]]:
-    """A bar on stderr for the events of a night or a week."""
+    """A bar on stderr for the events of a night or a week; none where nobody watches."""
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=err, transient=True) as bars:
+    unwatched = not err.is_terminal  # cron mails even an empty line
+    with Progress(*columns, console=err, transient=True, disable=unwatched) as bars:
         bar = bars.add_task("night", total=None)
 
         def show(event: dict[str, Any]) -> None:

@@ -183,6 +183,8 @@ def test_two_folders_share_one_loaded_base(
     how = ["--least", "1", "--json", "--config", str(settings)]
     done = run(app, ["nights", folder, other, *how])
     assert done.exit_code in (0, 3)
+    # What a scheduler would mail.
+    assert done.stderr == ""
     nights = lines(done.stdout)
     assert len(nights) == 3
     assert all(night["tokens_trained"] for night in nights)
