@@ -6,10 +6,10 @@ On stdio stdout is the protocol's; what people read goes to stderr.
 from __future__ import annotations
 
 import os
+import signal
 import socket
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 import uvicorn
@@ -28,6 +28,19 @@ _LOCAL = ("127.0.0.1", "localhost", "[::1]")
 # How long a night may take to its next checkpoint when the server ends.
 _LAST_SECONDS = 1.5
 
+Words = Annotated[
+    UserWords,
+    typer.Option(
+        help="What becomes of a text that the agent says is the user's: 'held' as the agent's "
+        "quotation, never learned; 'asked': the client asks the user; 'trusted': believed, and may "
+        "be learned."
+    ),
+]
+Names = Annotated[
+    list[str] | None,
+    typer.Option(help="A name that clients may call it by, such as that of a proxy."),
+]
+
 
 @app.command()
 def main(  # noqa: PLR0913 - the options of a command
@@ -43,14 +56,7 @@ def main(  # noqa: PLR0913 - the options of a command
             help="Whose memory, over stdio; parts are separated by '/'. 'default' by default.",
         ),
     ] = None,
-    user_words: Annotated[
-        UserWords,
-        typer.Option(
-            help="What becomes of a text that the agent says is the user's: 'held' as the agent's "
-            "quotation, never learned; 'asked': the client asks the user; 'trusted': believed, and "
-            "may be learned."
-        ),
-    ] = UserWords.HELD,
+    user_words: Words = UserWords.HELD,
     model: Annotated[
         str | None,
         typer.Option(help="As `sleepmem` takes it; what was used last by default."),
@@ -62,10 +68,7 @@ def main(  # noqa: PLR0913 - the options of a command
     tokens: Annotated[
         Path | None, typer.Option(help="File with the owners' tokens, hashed; needed for HTTP.")
     ] = None,
-    allow_host: Annotated[
-        list[str] | None,
-        typer.Option(help="A name that clients may call it by, such as that of a proxy."),
-    ] = None,
+    allow_host: Names = None,
     new_token_for: Annotated[
         str | None,
         typer.Option("--new-token", help="Make a token for this owner, print it once, and end."),
@@ -83,8 +86,16 @@ def main(  # noqa: PLR0913 - the options of a command
         settings = read_config(config) if config else None
         with SleepMemory.open(folder, model, config=settings) as memory:
             room = Room(memory, owner, words=user_words)
-            serve = _over_stdio if verifier is None else _over_http(host, port, names=allow_host)
-            _until_the_end(MemoryServer(room, verifier), serve, room=room)
+            server = MemoryServer(room, verifier)
+            try:
+                if verifier is None:
+                    _over_stdio(server, room)
+                else:
+                    _over_http(server, host=host, port=port, names=allow_host or [])
+            except KeyboardInterrupt:
+                typer.echo("stopped", err=True)
+            finally:
+                _end(room)
     except SleepmemError as error:
         fail(str(error))
     except OSError as error:
@@ -107,42 +118,38 @@ def _needed(tokens: Path | None) -> Path:
     return tokens
 
 
-def _until_the_end(
-    server: MemoryServer, serve: Callable[[MemoryServer], None], *, room: Room
-) -> None:
-    try:
-        serve(server)
-    except KeyboardInterrupt:
-        typer.echo("stopped", err=True)
-    finally:
-        if not room.stop_nights(_LAST_SECONDS):
-            # The ledger is not closed under a night: ended at any moment, it goes on next time.
-            os._exit(0)
+def _end(room: Room, code: int = 0, *, at_once: bool = False) -> None:
+    """End the nights where they can go on; those that do not in time end with the process."""
+    if not room.stop_nights(_LAST_SECONDS) or at_once:
+        # The ledger is not closed under a night: ended at any moment, it goes on next time.
+        os._exit(code)
 
 
-def _over_stdio(server: MemoryServer) -> None:
+def _over_stdio(server: MemoryServer, room: Room) -> None:
+    def leave(number: int, frame: Any) -> None:
+        # The thread that reads stdin cannot be interrupted: who waited for it would wait for ever.
+        _end(room, 128 + number, at_once=True)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, leave)
     server.run("stdio")
 
 
-def _over_http(host: str, port: int, *, names: list[str] | None) -> Callable[[MemoryServer], None]:
+def _over_http(server: MemoryServer, *, host: str, port: int, names: list[str]) -> None:
     hosts, origins = [], []
-    for name in [*_LOCAL, *(names or [])]:
+    for name in [*_LOCAL, *names]:
         hosts += [name, f"{name}:*"]
         origins += [f"{scheme}://{name}{end}" for scheme in ("http", "https") for end in ("", ":*")]
     # Else a page in the user's browser could reach their server under a name of its own.
     security = TransportSecuritySettings(allowed_hosts=hosts, allowed_origins=origins)
-
-    def serve(server: MemoryServer) -> None:
-        served = server.streamable_http_app(host=host, transport_security=security)
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        with socket.create_server((host, port), family=family) as listening:
-            typer.echo(f"listening on http://{host}:{port}/mcp", err=True)
-            settings = uvicorn.Config(
-                served, host=host, port=port, log_level="warning", timeout_graceful_shutdown=2
-            )
-            uvicorn.Server(settings).run(sockets=[listening])
-
-    return serve
+    served = server.streamable_http_app(host=host, transport_security=security)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, port), family=family) as listening:
+        typer.echo(f"listening on http://{host}:{port}/mcp", err=True)
+        settings = uvicorn.Config(
+            served, host=host, port=port, log_level="warning", timeout_graceful_shutdown=2
+        )
+        uvicorn.Server(settings).run(sockets=[listening])
 
 
 if __name__ == "__main__":

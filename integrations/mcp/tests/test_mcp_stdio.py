@@ -1,6 +1,7 @@
 """A client of the SDK over stdio: the tools as a host sees them, and a life with them."""
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -177,6 +178,19 @@ async def test_what_is_wrong_is_told_in_a_sentence(stdio: Callable[..., Client])
         assert "must be a duration" not in await refused(
             client, "remember", text=OSLO, lasts_days=-1
         )
+
+
+def test_a_signal_ends_a_server_whose_client_says_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, *COMMAND, str(tmp_path / "m")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, env=environment(), **pipes) as server:
+        assert server.stdin
+        assert server.stdout
+        server.stdin.write(b'{"jsonrpc": "2.0", "id": 1, "method": "nothing"}\n')
+        server.stdin.flush()
+        assert b"Method not found" in server.stdout.readline()
+        server.send_signal(signal.SIGINT)
+        assert server.wait(30) == 128 + signal.SIGINT
 
 
 def test_a_wrong_command_line_is_one_sentence(tmp_path: Path) -> None:
