@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         SleepmemError,
     )
     from sleepmem.memory import SleepMemory
+    from sleepmem.model.bases import Bases
     from sleepmem.records import (
         Citation,
         Episode,
@@ -55,6 +56,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Ablation",
     "Answer",
+    "Bases",
     "Citation",
     "ConfigError",
     "DreamConfig",
@@ -93,6 +95,7 @@ __all__ = [
 _HOMES = {
     "Ablation": "day.why",
     "Answer": "day.answer",
+    "Bases": "model.bases",
     "Phrases": "day.farewell",
     "Why": "day.why",
     "Citation": "records",

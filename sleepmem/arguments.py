@@ -79,7 +79,7 @@ def check_has(value: Any, attribute: str, *, what: str, expected: str) -> None:
         check(value, (), what=what, expected=expected)
 
 
-def check_opening(folder: Any, model: Any, *, embeddings: Any, semantic: Any) -> None:
+def check_opening(folder: Any, model: Any, *, embeddings: Any, semantic: Any, bases: Any) -> None:
     """That they are what a memory is opened with."""
     check_path(folder, what="folder", expected="the path of the memory folder")
     if model is not None:
@@ -87,3 +87,5 @@ def check_opening(folder: Any, model: Any, *, embeddings: Any, semantic: Any) ->
     check_setting(semantic, (Callable, type(None)), what="semantic", expected="a function")
     if embeddings is not None and not hasattr(embeddings, "embed_documents"):
         check_setting(embeddings, (), what="embeddings", expected="LangChain embeddings")
+    if bases is not None and not hasattr(bases, "local"):
+        check_setting(bases, (), what="bases", expected="Bases(), or nothing")

@@ -33,11 +33,14 @@ from sleepmem.day.state import DayContext
 from sleepmem.day.why import Why, why
 from sleepmem.errors import ConfigError, EpisodeError, ExpertError, SleepmemError
 from sleepmem.foreign.reading import as_form
+from sleepmem.model.bases import Bases
 from sleepmem.night.schedule import Schedule
 from sleepmem.records import (
     USER,
     Episode,
+    Namespace,
     NightReport,
+    Note,
     Recall,
     Receipt,
     check_day,
@@ -82,7 +85,7 @@ class SleepMemory:
 
     Day      observe, observe_messages, recall, may_look_again, second_look, last_look, search,
              context, ask, safely, is_tired
-    Night    sleep, rollback
+    Night    sleep, due_nights, nights, notes, rollback
     Trust    why, forget, receipts
     Move     export_to, import_from
     Care     verify, reconcile, reindex, backup, status, decisions, close
@@ -98,8 +101,10 @@ class SleepMemory:
         *,
         config: MemoryConfig,
         semantic: Semantic | None = None,
+        bases: Bases | None = None,
     ) -> None:
         self.config = config
+        self._bases = Bases() if bases is None else bases
         self._opened, self._day = opened, day
         self._schedule = Schedule(
             opened,
@@ -125,6 +130,7 @@ class SleepMemory:
         check_experts: bool = True,
         reconcile: bool = True,
         semantic: Semantic | None = None,
+        bases: Bases | None = None,
     ) -> SleepMemory:
         """Open the memory in `folder`, creating it when new; ledger and experts agree then.
 
@@ -139,11 +145,11 @@ class SleepMemory:
             chroma_client: of your own Chroma server, instead of files in the folder: who opens the
                 folder without one from then on searches without an index, until `reindex`.
             append_only: `observe` stores alone and embeds nothing: who recalls does.
-            read_only: change not a byte, on any disk: `recall` and `ask` log nothing, what would
-                change something raises FolderError.
+            read_only: change not a byte and log nothing; what would change it raises FolderError.
             check_experts: refuse to open when one is missing or damaged; `rollback` needs it off.
             reconcile: bring ledger and experts to agree; off for a look at what does not.
             semantic: judges the imitation reward, (answer, wanted) -> 1.0 if they mean the same.
+            bases: base models that other memories of this process use, too.
 
         Raises:
             ConfigError: an argument is of the wrong type, or two ways to open are given.
@@ -153,7 +159,7 @@ class SleepMemory:
             ExpertError: a live expert is missing, damaged, or was trained on another model.
         """
         settings = _settings(config, append_only=append_only, read_only=read_only)
-        check_opening(folder, model, embeddings=embeddings, semantic=semantic)
+        check_opening(folder, model, embeddings=embeddings, semantic=semantic, bases=bases)
         vectors = embeddings or _default_embeddings()
         opened = Folder(
             Path(folder),
@@ -164,7 +170,7 @@ class SleepMemory:
         )
         try:
             day = DayContext(opened, vectors, settings, opened.model_to_use(model))
-            memory = cls(opened, day, config=settings, semantic=semantic)
+            memory = cls(opened, day, config=settings, semantic=semantic, bases=bases)
             if reconcile and not read_only:
                 opened.reconcile(check_experts=check_experts)
         except BaseException:
@@ -494,6 +500,34 @@ class SleepMemory:
                 self.local.drop_expert(name)
         return report
 
+    def due_nights(self, *, least: int | None = None) -> list[Namespace]:
+        """Whose night is due: enough came in since the last one, or it was interrupted.
+
+        Args:
+            least: how much is enough; `SleepConfig.tired_at` by default.
+
+        Raises:
+            ConfigError: `least` is no number above 0.
+        """
+        if least is not None:
+            check_setting(least, int, what="least", expected="a whole number above 0")
+            if least < 1:
+                raise ConfigError(
+                    f"least is {least}; a night with nothing to learn from is never due. "
+                    "Pass a whole number above 0, or nothing."
+                )
+        return self._schedule.due_nights(least)
+
+    def nights(self, namespace: Iterable[str]) -> list[dict[str, Any]]:
+        """Reports of the owner's nights that have ended, oldest first, as plain JSON."""
+        finished = self.ledger.nights.finished(check_namespace(namespace))
+        return [night.report for night in finished]
+
+    def notes(self, namespace: Iterable[str]) -> list[Note]:
+        """What nights drew from the owner's episodes, a statement each, as it was drawn."""
+        owner = check_namespace(namespace)
+        return self.ledger.notes.of(owner, self.ledger.episodes.ids(owner))
+
     def rollback(self, namespace: Iterable[str], nights: Iterable[str]) -> list[str]:
         """Make exactly the experts of these nights live.
 
@@ -703,10 +737,7 @@ class SleepMemory:
         """The model that answers by day, loaded when first used."""
         with self._loading:
             if self._local is None:
-                with from_extra("serve", "answering with the memory's own model"):
-                    from sleepmem.model.local import LocalModel
-
-                local = LocalModel(
+                local = self._bases.local(
                     self.model,
                     self.config.model,
                     experts_per_token=self.config.sleep.experts_per_token,

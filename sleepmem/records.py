@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from enum import StrEnum
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 from sleepmem.arguments import check, check_id
 from sleepmem.errors import EpisodeError, NamespaceError
@@ -77,6 +78,20 @@ def _check_part(part: object) -> str:
 def namespace_key(namespace: Namespace) -> str:
     """The namespace as one string, for a column: JSON, so parts cannot run into each other."""
     return json.dumps(list(namespace))
+
+
+def as_path(namespace: Iterable[str]) -> str:
+    """The namespace as one text: its parts between slashes, a slash in one as %2F."""
+    return "/".join(part.replace("%", "%25").replace("/", "%2F") for part in namespace)
+
+
+def parse_namespace(text: str) -> Namespace:
+    """The inverse of `as_path`.
+
+    Raises:
+        NamespaceError: a part names no owner.
+    """
+    return check_namespace(tuple(unquote(part) for part in text.split("/")))
 
 
 def now() -> str:

@@ -316,7 +316,15 @@ def test_rollback_leaves_other_namespaces_alone(memory):
 
 
 # They hand out what answers or what is known, and do nothing themselves.
-MODELS = ("chat_model", "live_experts", "last_look", "safely", "may_look_again")
+MODELS = (
+    "chat_model",
+    "live_experts",
+    "last_look",
+    "nights",
+    "notes",
+    "safely",
+    "may_look_again",
+)
 VERBS = sorted(
     name
     for name, f in inspect.getmembers(SleepMemory, inspect.isfunction)

@@ -1,6 +1,6 @@
 """The `sleepmem` command."""
 
-from sleepmem.cli import demo, inspection, models, moving, nights, talk, trust
+from sleepmem.cli import demo, due, inspection, models, moving, nights, talk, trust
 from sleepmem.cli.app import app
 
 __all__ = ["app"]
@@ -11,6 +11,7 @@ _COMMANDS = (
     talk.ask,
     talk.chat,
     nights.sleep,
+    due.nights,
     nights.review,
     inspection.status,
     inspection.report,

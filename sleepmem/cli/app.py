@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
-from urllib.parse import unquote
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -26,7 +25,7 @@ from sleepmem.cli.screen import Notes, Screen, shown
 from sleepmem.config import read_config
 from sleepmem.errors import FolderError, MissingExtra, SleepmemError
 from sleepmem.memory import SleepMemory
-from sleepmem.records import Namespace, check_namespace
+from sleepmem.records import Namespace, as_path, parse_namespace
 from sleepmem.stores import mark
 
 app = typer.Typer(
@@ -150,10 +149,8 @@ def opened(
     with sentences():
         ready(needs)
         settings = read_config(config) if config else None
-        if must_exist and not (folder / mark.LEDGER).exists() and not mark.remains(folder):
-            fail(
-                f"there is no memory in {folder}. Create one with `sleepmem observe {folder} TEXT`."
-            )
+        if must_exist:
+            check_there(folder)
         try:
             memory = SleepMemory.open(folder, config=settings, **how)
         except FolderError:
@@ -164,14 +161,12 @@ def opened(
             yield memory
 
 
-def parse_namespace(text: str) -> Namespace:
-    """The inverse of `as_path`."""
-    return check_namespace(unquote(part) for part in text.split("/"))
-
-
-def as_path(namespace: Sequence[str]) -> str:
-    """A namespace as a command takes it: its parts between slashes, a slash in one as %2F."""
-    return "/".join(part.replace("%", "%25").replace("/", "%2F") for part in namespace)
+def check_there(folder: Path) -> None:
+    """Raise FolderError when there is no memory in it."""
+    if not (folder / mark.LEDGER).exists() and not mark.remains(folder):
+        raise FolderError(
+            f"there is no memory in {folder}. Create one with `sleepmem observe {folder} TEXT`."
+        )
 
 
 def known_namespace(memory: SleepMemory, text: str) -> Namespace:
@@ -183,21 +178,23 @@ def known_namespace(memory: SleepMemory, text: str) -> Namespace:
     return owner
 
 
-def print_json(value: Any) -> None:
+def print_json(value: Any, *, indent: int | None = 1) -> None:
+    """It as JSON; without an indent in one line, at once, for who reads along."""
     # JSON escapes every control character but the last of ASCII.
-    print(json.dumps(value, indent=1).replace("\x7f", "\\u007f"))
+    print(json.dumps(value, indent=indent).replace("\x7f", "\\u007f"), flush=indent is None)
 
 
 @contextmanager
 def progress() -> Iterator[Callable[[dict[str, Any]], None]]:
-    """A bar on stderr for the events of a night or a week."""
+    """A bar on stderr for the events of a night or a week; none where nobody watches."""
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=err, transient=True) as bars:
+    unwatched = not err.is_terminal  # cron mails even an empty line
+    with Progress(*columns, console=err, transient=True, disable=unwatched) as bars:
         bar = bars.add_task("night", total=None)
 
         def show(event: dict[str, Any]) -> None:

@@ -13,12 +13,12 @@ from sleepmem.cli.app import (
     Folder,
     Json,
     Owner,
-    as_path,
     known_namespace,
     opened,
     out,
     print_json,
 )
+from sleepmem.records import as_path
 
 _SOUND = "sound: every episode is there and matches its hash, every expert, the index the ledger"
 _SOUND_BUT_INDEX = (

@@ -15,10 +15,10 @@ from sleepmem.cli.app import (
     known_namespace,
     opened,
     out,
-    parse_namespace,
     print_json,
 )
 from sleepmem.foreign.values import Form
+from sleepmem.records import parse_namespace
 
 
 def export(

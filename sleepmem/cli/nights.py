@@ -19,7 +19,6 @@ from sleepmem.cli.app import (
     Json,
     Model,
     Owner,
-    as_path,
     complain,
     err,
     fail,
@@ -32,15 +31,17 @@ from sleepmem.cli.app import (
 )
 from sleepmem.errors import ModelError, SleepmemError
 from sleepmem.memory import SleepMemory
-from sleepmem.records import Namespace, NightReport, Verdict
+from sleepmem.records import Namespace, NightReport, Verdict, as_path
 
-_EXIT_CODES = {
+EXIT_CODES = {
     Verdict.PROMOTED: 0,
     Verdict.SKIPPED: 0,
     Verdict.TRIED: 0,
     Verdict.REJECTED: 3,
     Verdict.FAILED: 4,
 }
+
+_STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 def sleep(
@@ -83,7 +84,7 @@ def sleep(
             print_night(report)
         if not owners:
             out.say("nothing is buffered")
-    codes = [_EXIT_CODES[report.verdict] for report in reports]
+    codes = [EXIT_CODES[report.verdict] for report in reports]
     raise typer.Exit(1 if has_faults else max(codes, default=0))
 
 
@@ -176,9 +177,9 @@ class _Waits(Exception):
 
 
 def one_night(memory: SleepMemory, owner: Namespace, *, dry_run: bool = False) -> NightReport:
-    """Sleep, with a bar; the first Ctrl-C ends the night where it can go on later."""
+    """Sleep, with a bar; a Ctrl-C, or a scheduler's SIGTERM, ends the night where it can go on."""
     ready(NIGHT)
-    stop, before = threading.Event(), signal.getsignal(signal.SIGINT)
+    stop = threading.Event()
 
     def interrupt(number: int, frame: Any) -> None:
         # The night runs in a thread of its own, which this ends soon.
@@ -186,12 +187,13 @@ def one_night(memory: SleepMemory, owner: Namespace, *, dry_run: bool = False) -
         err.print("stopping ...")
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGINT, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in _STOPPING}
     try:
         with progress() as show:
             return memory.sleep(owner, on_event=show, stop=stop, dry_run=dry_run)
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def print_night(report: NightReport) -> None:

@@ -18,7 +18,6 @@ from sleepmem.cli.app import (
     err,
     opened,
     out,
-    parse_namespace,
     print_json,
     ready,
     sentences,
@@ -26,7 +25,7 @@ from sleepmem.cli.app import (
 from sleepmem.cli.nights import one_night, print_night
 from sleepmem.errors import EpisodeError, MissingExtra
 from sleepmem.memory import SleepMemory
-from sleepmem.records import USER, Episode, Namespace
+from sleepmem.records import USER, Episode, Namespace, parse_namespace
 
 # Messages that `chat` keeps in the context; what was told before is in the memory.
 _TURNS = 8

@@ -14,7 +14,6 @@ from sleepmem.cli.app import (
     Json,
     Model,
     Owner,
-    as_path,
     fail,
     known_namespace,
     opened,
@@ -22,7 +21,7 @@ from sleepmem.cli.app import (
     print_json,
 )
 from sleepmem.day.why import Why
-from sleepmem.records import View
+from sleepmem.records import View, as_path
 from sleepmem.stores.erasure import Erasure
 
 

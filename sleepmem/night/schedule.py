@@ -53,9 +53,19 @@ class Schedule:
 
     def is_tired(self, namespace: Namespace) -> bool:
         """Whether enough came in since the last night began that may teach the weights."""
-        untrusted = self.config.untrusted
-        waiting = self.folder.ledger.episodes.waiting(namespace, untrusted=untrusted)
-        return waiting >= self.config.tired_at
+        return self._waiting(namespace) >= self.config.tired_at
+
+    def due_nights(self, least: int | None = None) -> list[Namespace]:
+        """Whose night is due: `least` came in since the last, or that was interrupted."""
+        ledger, enough = self.folder.ledger, least or self.config.tired_at
+        due = []
+        for owner in ledger.episodes.namespaces():
+            if ledger.nights.unfinished(owner) or self._waiting(owner) >= enough:
+                due.append(owner)
+        return due
+
+    def _waiting(self, namespace: Namespace) -> int:
+        return self.folder.ledger.episodes.waiting(namespace, untrusted=self.config.untrusted)
 
     def sleep(
         self,

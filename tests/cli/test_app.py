@@ -57,8 +57,8 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
 
 def test_help_lists_the_commands_in_the_order_of_their_use() -> None:
     assert " ".join(COMMANDS) == (
-        "observe ask chat sleep review status report verify reindex backup rollback why "
-        "forget receipts export import fit school demo"
+        "observe ask chat sleep nights review status report verify reindex backup rollback "
+        "why forget receipts export import fit school demo"
     )
 
 
@@ -145,7 +145,7 @@ def test_without_any_extra_a_command_says_what_to_install(tmp_path: Path, comman
 
 
 def test_a_slash_in_an_owners_name_is_written_as_in_an_address(tmp_path: Path) -> None:
-    from sleepmem.cli.app import as_path, parse_namespace
+    from sleepmem.records import as_path, parse_namespace
 
     for owner in [("app", "auth0|6f2a"), ("a/b", "50%"), ("josé",)]:
         assert parse_namespace(as_path(owner)) == owner

@@ -13,10 +13,10 @@ from typer.testing import CliRunner, Result
 
 from sleepmem import ConfigError, NightReport, SleepMemory, Verdict
 from sleepmem.cli import app, demo
-from sleepmem.cli.app import as_path, progress
+from sleepmem.cli.app import progress
 from sleepmem.cli.screen import Screen, shown
 from sleepmem.day.answer import Answer
-from sleepmem.records import Recall, View
+from sleepmem.records import Recall, View, as_path
 
 run = CliRunner().invoke
 # Clears the screen, sets its title, turns what follows, hides, forges a line, names a style.

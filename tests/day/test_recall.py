@@ -203,6 +203,17 @@ def test_tired_when_the_buffer_is_full(tmp_path, tiny, embeddings):
         assert not memory.is_tired(BOB)
 
 
+def test_a_night_is_due_when_enough_came_in_or_one_was_interrupted(memory):
+    assert memory.due_nights(least=1) == []
+    memory.observe(ALICE, "Mara moved to Brenport.")
+    memory.observe(BOB, "Jon moved to Oslo.", source="tool:search")
+    assert memory.due_nights() == []
+    # What others said teaches nothing, so it makes no night due.
+    assert memory.due_nights(least=1) == [ALICE]
+    memory.ledger.nights.start(BOB)
+    assert memory.due_nights() == [BOB]
+
+
 def test_status_counts(memory):
     told = memory.observe(ALICE, "Mara moved to Brenport.")
     memory.observe(ALICE, "Jon moved to Oslo.")

@@ -110,8 +110,8 @@ def test_the_report_is_kept_in_the_ledger(opened, by_hand):
     memory = opened()
     tell(memory)
     report = memory.sleep(ALICE)
-    (night,) = memory.ledger.nights.finished(ALICE)
-    kept, made = night.report, json.loads(json.dumps(report.as_dict()))
+    (kept,) = memory.nights(ALICE)
+    made = json.loads(json.dumps(report.as_dict()))
     for key in (
         "night_id",
         "verdict",
