@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
@@ -31,7 +33,7 @@ from sleepmem.day.recall import Asked
 from sleepmem.day.safely import safely
 from sleepmem.day.state import DayContext
 from sleepmem.day.why import Why, why
-from sleepmem.errors import ConfigError, EpisodeError, ExpertError, SleepmemError
+from sleepmem.errors import ConfigError, EpisodeError, ExpertError, ModelError, SleepmemError
 from sleepmem.foreign.reading import as_form
 from sleepmem.model.bases import Bases
 from sleepmem.night.schedule import Schedule
@@ -65,6 +67,8 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, BaseMessage
 
     from sleepmem.day.chat import SleepChatModel
+    from sleepmem.day.served import ServedModel
+    from sleepmem.model.habits import Known
     from sleepmem.model.local import LocalModel
     from sleepmem.night.reviewing import Review
     from sleepmem.night.rewards import Semantic
@@ -87,9 +91,9 @@ class SleepMemory:
              context, ask, safely, is_tired
     Night    sleep, due_nights, nights, notes, rollback
     Trust    why, forget, receipts
-    Move     export_to, import_from
+    Move     export_to, export_gguf, import_from
     Care     verify, reconcile, reindex, backup, status, decisions, close
-    Model    local, chat_model, live_experts
+    Model    local, chat_model, live_experts, adapter_name
 
     No torch until `ask`, `chat_model` or `sleep`. What takes time has an `a...` twin.
     """
@@ -114,6 +118,7 @@ class SleepMemory:
             semantic=semantic,
         )
         self._local: LocalModel | None = None
+        self._served: ServedModel | None = None
         self._loading, self._sleeping = threading.Lock(), threading.Lock()
 
     @classmethod
@@ -131,6 +136,7 @@ class SleepMemory:
         reconcile: bool = True,
         semantic: Semantic | None = None,
         bases: Bases | None = None,
+        chat_model: str | None = None,
     ) -> SleepMemory:
         """Open the memory in `folder`, creating it when new; ledger and experts agree then.
 
@@ -150,6 +156,8 @@ class SleepMemory:
             reconcile: bring ledger and experts to agree; off for a look at what does not.
             semantic: judges the imitation reward, (answer, wanted) -> 1.0 if they mean the same.
             bases: base models that other memories of this process use, too.
+            chat_model: address of a llama-server that answers by day, with what `export_gguf`
+                wrote, such as "http://127.0.0.1:8080"; where it lacks experts memories are read.
 
         Raises:
             ConfigError: an argument is of the wrong type, or two ways to open are given.
@@ -158,19 +166,15 @@ class SleepMemory:
             ModelError: there is no such model folder.
             ExpertError: a live expert is missing, damaged, or was trained on another model.
         """
-        settings = _settings(config, append_only=append_only, read_only=read_only)
+        mode = {"append_only": append_only, "read_only": read_only}
+        settings = _settings(config, **mode)
         check_opening(folder, model, embeddings=embeddings, semantic=semantic, bases=bases)
         vectors = embeddings or _default_embeddings()
-        opened = Folder(
-            Path(folder),
-            vectors,
-            chroma_client=chroma_client,
-            append_only=append_only,
-            read_only=read_only,
-        )
+        opened = Folder(Path(folder), vectors, chroma_client=chroma_client, **mode)
         try:
             day = DayContext(opened, vectors, settings, opened.model_to_use(model))
             memory = cls(opened, day, config=settings, semantic=semantic, bases=bases)
+            memory._serve_by(chat_model)
             if reconcile and not read_only:
                 opened.reconcile(check_experts=check_experts)
         except BaseException:
@@ -178,8 +182,18 @@ class SleepMemory:
             raise
         return memory
 
+    def _serve_by(self, address: str | None) -> None:
+        if address is not None:
+            from sleepmem.day.served import ServedModel
+
+            self._served = ServedModel(
+                address, adapter=self._adapter_name, profile=lambda: self._known.profile
+            )
+
     def close(self) -> None:
         """Close ledger and index."""
+        if self._served is not None:
+            self._served.close()
         self._opened.close()
 
     def __enter__(self) -> SleepMemory:
@@ -347,7 +361,8 @@ class SleepMemory:
         """
         owner = check_namespace(namespace)
         asked = _asked(question, today, seen, message_id, speaker=speaker)
-        return recalling.recall(self._day, owner, asked=asked, holds_experts=holds_experts, log=log)
+        holds = holds_experts and self._holds(owner)
+        return recalling.recall(self._day, owner, asked=asked, holds_experts=holds, log=log)
 
     def may_look_again(self, namespace: Iterable[str], first: Recall, *, reply: AIMessage) -> bool:
         """Whether `reply`, given after `first`, does not do although not everything was searched.
@@ -548,8 +563,16 @@ class SleepMemory:
 
         From the weights: with each live expert switched off in turn. From memories: without them.
         Stores nothing, logs nothing.
+
+        Raises:
+            ModelError: a server answers by day, which has the experts together only.
         """
         owner, asked = check_namespace(namespace), _asked(question, today)
+        if self._served is not None:
+            raise ModelError(
+                f"the server {self._served.name} has the experts together only, and none can be "
+                "switched off alone. Open the folder without `chat_model` to ask why."
+            )
         return why(self._day, owner, asked=asked, model=self.chat_model(owner))
 
     def forget(  # noqa: PLR0913 - the ways to choose what is forgotten
@@ -633,6 +656,60 @@ class SleepMemory:
         check_path(path, what="path", expected="the path of a new folder")
         owner = check_namespace(namespace)
         return leave(self.ledger, self.experts, namespace=owner, to=Path(path))
+
+    def export_gguf(
+        self,
+        namespace: Iterable[str],
+        path: str | Path,
+        *,
+        base: str | Path | None = None,
+        quantised: str | None = None,
+    ) -> tuple[Path, ...]:
+        """Write the live experts of `namespace` for llama.cpp and Ollama, into a new folder.
+
+        One LoRA with the model's habits in it, named by `adapter_name`, and a Modelfile; beside it
+        the habits alone, with which memories are read.
+
+        Args:
+            namespace: whose experts.
+            path: the new folder.
+            base: GGUF file of the model; that of this memory by default, when it is one.
+            quantised: "F16", "Q8_0", "Q5_1", "Q5_0", "Q4_1" or "Q4_0": instead, a whole model with
+                them merged into its weights, in this form.
+
+        Returns:
+            The files: of the experts, and of the habits if there are any.
+
+        Raises:
+            ConfigError: there is no such form.
+            ExpertError: nothing is live and there are no habits, or an expert is missing, damaged
+                or of other habits.
+            FolderError: the folder exists or cannot be written.
+            ModelError: the base is no GGUF file, or not that of the model, or llama.cpp's layout of
+                it is not known.
+        """
+        check_path(path, what="path", expected="the path of a new folder")
+        owner = check_namespace(namespace)
+        with from_extra("gguf", "writing a GGUF file"):
+            from sleepmem.model import llamacpp
+
+        if quantised is not None and quantised not in llamacpp.QUANTISED:
+            raise ConfigError(
+                f"quantised is {quantised!r:.20}; pass one of {', '.join(llamacpp.QUANTISED)}."
+            )
+        if self.config.sleep.experts_per_token:
+            raise ConfigError(
+                f"experts_per_token is {self.config.sleep.experts_per_token}: which experts a "
+                "token goes through is decided as it runs, and no file holds that. Set it to 0."
+            )
+        adapters = self._adapters(owner)
+        file = Path(base or self.model)
+        if file.suffix.lower() != ".gguf":
+            raise ModelError(
+                f"{file} is no GGUF file, and llama.cpp takes no other. Convert the model with "
+                "llama.cpp's convert_hf_to_gguf.py, and pass the file as `base`."
+            )
+        return llamacpp.write(Path(path), file, adapters=adapters, quantised=quantised)
 
     def import_from(
         self,
@@ -759,8 +836,9 @@ class SleepMemory:
         from sleepmem.day.chat import SleepChatModel
 
         return SleepChatModel(
-            local=self.local,
+            local=self._served or self.local,
             live=self.live_experts,
+            holds=self._holds,
             where=current_namespace,
             abstention=lambda owner: recalling.abstention(self._day, owner),
             namespace=None if namespace is None else check_namespace(namespace),
@@ -768,11 +846,61 @@ class SleepMemory:
         )
 
     def live_experts(self, namespace: Iterable[str]) -> tuple[str, ...]:
-        """Names of the experts that answer for `namespace`, oldest first, loaded by day."""
-        experts = self.ledger.lineage.experts(check_namespace(namespace))
-        names = tuple(expert.name for expert in experts)
-        self.experts.load(self.local, names)
+        """Names of the experts that answer for `namespace`, oldest first, loaded by day.
+
+        A server loads its own.
+        """
+        names = self._live(check_namespace(namespace))
+        if self._served is None:
+            self.experts.load(self.local, names)
         return names
+
+    def adapter_name(self, namespace: Iterable[str] | None = None) -> str:
+        """What `export_gguf` calls the experts that are live for `namespace`; empty of nothing.
+
+        Without one, the habits alone. Other experts, or other habits, have another name, and none
+        is used again.
+        """
+        live = () if namespace is None else self._live(check_namespace(namespace))
+        return self._adapter_name(live)
+
+    def _adapters(self, owner: Namespace) -> dict[str, list[Path]]:
+        """The folders of the live experts with the habits, and of these alone, by their names."""
+        habits = self._known.habits
+        self._opened.remember_model(self.model, habits.sha256 if habits else "")
+        shared = [habits.folder] if habits else []
+        adapters = {}
+        for experts in (self._live(owner), ()):
+            folders = [*shared, *map(self.experts.checked, experts)]
+            if folders:
+                adapters[self._adapter_name(experts)] = folders
+        if not adapters:
+            raise ExpertError(
+                f"{'/'.join(owner)} has no live expert, and the model no habits: there is nothing "
+                "to write. Let it sleep first."
+            )
+        return adapters
+
+    def _live(self, owner: Namespace) -> tuple[str, ...]:
+        return tuple(expert.name for expert in self.ledger.lineage.experts(owner))
+
+    def _adapter_name(self, experts: Sequence[str]) -> str:
+        habits = self._known.habits
+        parts = [habits.sha256 if habits else "", self.ledger.lineage.seals.digest(experts)]
+        if not any(parts):
+            return ""
+        return "sleepmem-" + hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+    @functools.cached_property
+    def _known(self) -> Known:
+        """What is known of the model before it is loaded."""
+        from sleepmem.model.habits import known
+
+        return known(self.model, self.config.model)
+
+    def _holds(self, owner: Namespace) -> bool:
+        """Whether the model that answers by day has the live experts, or may load them."""
+        return self._served is None or self._served.has(self._live(owner))
 
     def _retired(self) -> set[str]:
         """Experts in the day's model that answer for nobody any more."""
@@ -794,6 +922,7 @@ class SleepMemory:
     arollback = async_twin(rollback)
     aforget = async_twin(forget)
     aexport_to = async_twin(export_to)
+    aexport_gguf = async_twin(export_gguf)
     aimport_from = async_twin(import_from)
     awhy = async_twin(why)
 

@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -85,19 +85,20 @@ def _write_files(folder: Path) -> None:
     (folder / "adapter_config.json").write_text("{}")
 
 
-def put_expert(
+def put_expert(  # noqa: PLR0913 - nearly all of it are keywords
     memory: SleepMemory,
     namespace: tuple[str, ...],
     proven: Iterable[str],
     *,
     rank: int = 1,
     files: bool = True,
+    save: Callable[[Path], None] = _write_files,
     superseded: Iterable[str] = (),
 ) -> Expert:
     """What a promoted night leaves.
 
-    A sound expert folder (without weights), a passed probe an episode, the ledger's transaction,
-    the gate, the eviction.
+    A sound expert folder (without weights, unless `save` writes some), a passed probe an episode,
+    the ledger's transaction, the gate, the eviction.
     """
     proven = tuple(proven)
     ledger = memory.ledger
@@ -105,7 +106,7 @@ def put_expert(
     name = str(ExpertName(night_id, "made"))
     expert = Expert(name, namespace, night_id, "fast", rank, now(), proven, live=True)
     if files:
-        memory.experts.write(expert.name, _write_files)
+        memory.experts.write(expert.name, save)
         memory.experts.promote(expert.name)
     text = {episode.id: episode.text for episode in ledger.episodes.all(namespace)}
     probes = []

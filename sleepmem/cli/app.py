@@ -51,6 +51,12 @@ Model = Annotated[
     str | None,
     typer.Option(help="Hub id or folder of a causal language model; the embedded one by default."),
 ]
+ChatModel = Annotated[
+    str | None,
+    typer.Option(
+        help="Address of a llama-server that answers instead, such as http://127.0.0.1:8080."
+    ),
+]
 Config = Annotated[
     Path | None,
     typer.Option(

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from sleepmem.cli.app import (
+    SERVE,
+    Config,
     Folder,
     Json,
     Model,
@@ -21,16 +23,48 @@ from sleepmem.foreign.values import Form
 from sleepmem.records import parse_namespace
 
 
-def export(
+def export(  # noqa: PLR0913 - the options of a command
     folder: Folder,
     to: Annotated[Path, typer.Argument(help="The new folder.")],
     *,
     namespace: Owner = "default",
+    gguf: Annotated[
+        bool,
+        typer.Option(
+            "--gguf",
+            help="Instead, the live experts and the model's habits as one LoRA for llama.cpp, with "
+            "a Modelfile for Ollama.",
+        ),
+    ] = False,
+    base: Annotated[
+        Path | None,
+        typer.Option(help="GGUF file of the model, where that of the folder is none."),
+    ] = None,
+    quantised: Annotated[
+        str | None,
+        typer.Option(
+            help="With --gguf: a whole model with them merged into it, as F16, Q8_0, Q5_1, Q5_0, "
+            "Q4_1 or Q4_0."
+        ),
+    ] = None,
+    config: Config = None,
     as_json: Json = False,
 ) -> None:
     """Write all of an owner's memory into a new folder: episodes, notes, questions and nights as
     JSON lines, live experts as PEFT adapters, and a manifest with hashes."""
-    with opened(folder, read_only=True) as memory:
+    if not gguf and (base or quantised):
+        raise typer.BadParameter("--base and --quantised belong to --gguf; add it.")
+    if gguf:
+        with opened(folder, SERVE, read_only=True, config=config) as memory:
+            owner = known_namespace(memory, namespace)
+            files = memory.export_gguf(owner, to, base=base, quantised=quantised)
+        if as_json:
+            print_json({"files": [str(file) for file in files]})
+        else:
+            for file in files:
+                out.say(f"{file}: {file.stat().st_size:,} bytes")
+        return
+    with opened(folder, read_only=True, config=config) as memory:
         manifest = memory.export_to(known_namespace(memory, namespace), to)
     if as_json:
         print_json({"counts": dict(manifest.counts), "files": dict(manifest.files)})

@@ -10,6 +10,7 @@ import typer
 
 from sleepmem.cli.app import (
     SERVE,
+    ChatModel,
     Config,
     Folder,
     Json,
@@ -54,18 +55,22 @@ def observe(
         err.print(f"remembered {episode.id}")
 
 
-def ask(
+def ask(  # noqa: PLR0913 - the options of a command
     folder: Folder,
     question: Annotated[str, typer.Argument(help="What to ask.", show_default=False)],
     *,
     namespace: Owner = "default",
     model: Model = None,
+    chat_model: ChatModel = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
     """Answer from the weights or from the buffer; prints the answer alone.
     Beside another process it reads only."""
-    with opened(folder, SERVE, or_read=True, model=model, config=config) as memory:
+    needs = SERVE if chat_model is None else ()
+    with opened(
+        folder, needs, or_read=True, model=model, config=config, chat_model=chat_model
+    ) as memory:
         answer = memory.ask(parse_namespace(namespace), question)
         if not as_json:
             out.say(answer.text)
@@ -87,12 +92,16 @@ def chat(
     namespace: Owner = "default",
     *,
     model: Model = None,
+    chat_model: ChatModel = None,
     config: Config = None,
 ) -> None:
     """Talk to an agent with this memory. `/sleep` consolidates, `/quit` or end of input leaves."""
     with sentences():
         owner = parse_namespace(namespace)
-    with opened(folder, SERVE, must_exist=False, model=model, config=config) as memory:
+    needs = SERVE if chat_model is None else ()
+    with opened(
+        folder, needs, must_exist=False, model=model, config=config, chat_model=chat_model
+    ) as memory:
         from langchain.agents import create_agent
 
         from sleepmem.middleware import SleepMemoryMiddleware

@@ -78,7 +78,7 @@ def ask(
     log: bool = True,
 ) -> Answer:
     """Answer with the memory's own model. Stores nothing but the gate's log."""
-    found = recall(day, namespace, asked=asked, log=log)
+    found = recall(day, namespace, asked=asked, holds_experts=model.holds(namespace), log=log)
     reply = reply_to(model, asked, recalled=found)
     again = second_look(day, namespace, asked=asked, first=found, answer=reply, log=log)
     if again is not None:

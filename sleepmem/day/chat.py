@@ -65,8 +65,9 @@ class Call(NamedTuple):
 class SleepChatModel(BaseChatModel):
     """Made by `SleepMemory.chat_model()`; batch and async come from LangChain.
 
-    local       the `sleepmem.model.local.LocalModel` that speaks
+    local       what speaks: a `sleepmem.model.local.LocalModel`, or a `day.served.ServedModel`
     live        names of a namespace's live experts, loaded into it
+    holds       whether it can answer with them: a server may not have loaded them yet
     where       the namespace that the running graph names
     namespace   the one to use when neither the call nor the graph names any
     abstention  what the model says for a namespace when it does not know
@@ -75,6 +76,7 @@ class SleepChatModel(BaseChatModel):
 
     local: Any
     live: Callable[[Namespace], tuple[str, ...]]
+    holds: Callable[[Namespace], bool] = lambda namespace: True
     abstention: Callable[[Namespace], str] = lambda namespace: ABSTENTION
     where: Callable[[], Namespace | None]
     namespace: tuple[str, ...] | None = None

@@ -1,4 +1,7 @@
-"""A GGUF file, as llama.cpp and Ollama run it, made into a model folder once."""
+"""A GGUF file, as llama.cpp and Ollama run it, made into a model folder once.
+
+Knows torch only while it unpacks one.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,14 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from huggingface_hub.constants import HF_HOME
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from sleepmem._extras import from_extra
 from sleepmem.errors import ModelError
 
 SUFFIX = ".gguf"
 # Nothing of a file in 8 bits or fewer is lost in it that its quantisation had left.
-_KEPT_AS = torch.float16
+_KEPT_AS = "float16"
 
 
 class Unpacked(NamedTuple):
@@ -43,11 +44,10 @@ def unpacked(file: Path, cache: Path | None = None) -> Unpacked:
         OSError: the cache cannot be written.
     """
     cache = cache or Path(HF_HOME) / "sleepmem"
-    with file.open("rb") as content:
-        digest = hashlib.file_digest(content, "sha256").hexdigest()
-    folder = cache / f"{file.stem}-{digest[:16]}"
+    sha256 = digest(file)
+    folder = cache / f"{file.stem}-{sha256[:16]}"
     if folder.exists():
-        return Unpacked(folder, digest)
+        return Unpacked(folder, sha256)
 
     cache.mkdir(parents=True, exist_ok=True)
     half = Path(tempfile.mkdtemp(prefix=f".{file.stem}-", dir=cache))
@@ -61,12 +61,19 @@ def unpacked(file: Path, cache: Path | None = None) -> Unpacked:
                 raise
     finally:
         shutil.rmtree(half, ignore_errors=True)
-    return Unpacked(folder, digest)
+    return Unpacked(folder, sha256)
+
+
+def digest(file: Path) -> str:
+    """SHA-256 of a file."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _unpack(file: Path, folder: Path) -> None:
     with from_extra("gguf", "reading a GGUF file"):
         import gguf  # noqa: F401 - transformers imports it deep inside, and names it no extra
+        from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
     try:
         tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
         model = AutoModelForCausalLM.from_pretrained(

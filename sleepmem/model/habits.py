@@ -1,7 +1,7 @@
 """Habits: what `sleepmem school` taught a base model once, merged into its weights when it loads.
 
 Every view has them, since they are part of the base. Those in `shipped/` come with the package,
-each for the files that its card names.
+each for the files that its card names. Which they are is told without torch.
 """
 
 from __future__ import annotations
@@ -12,11 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from peft import LoraConfig, get_peft_model
-
-from sleepmem.config import AUTO
+from sleepmem.config import AUTO, ModelConfig
 from sleepmem.errors import ExpertError, ModelError
-from sleepmem.model.adapters import Saved
+from sleepmem.model import gguf
 from sleepmem.model.profiles import Profile
 
 NONE = "none"
@@ -98,6 +96,10 @@ def adapter(model: Any, *, rank: int = 16, start: Path | None = None) -> Any:
     Raises:
         ModelError: the habits were taught to a model of other shapes, or are damaged.
     """
+    from peft import LoraConfig, get_peft_model
+
+    from sleepmem.model.adapters import Saved
+
     try:
         saved = Saved.read(start) if start else None
         settings = LoraConfig(
@@ -137,3 +139,26 @@ def chosen(wanted: str, base: str) -> Habits | None:
         if base in shipped.bases:
             return shipped
     return None
+
+
+class Known(NamedTuple):
+    """What is known of a model before it is loaded."""
+
+    habits: Habits | None
+    profile: Profile
+
+
+def known(name: str, config: ModelConfig) -> Known:
+    """The habits that a model will have, and how it is asked.
+
+    Args:
+        name: hub id, folder or GGUF file.
+        config: what the settings say of both.
+
+    Raises:
+        ModelError: the habits, or the profile, cannot be read.
+    """
+    path = Path(name)
+    habits = chosen(config.habits, gguf.digest(path) if path.is_file() else name)
+    profile = habits.profile if habits else Profile.read(path)
+    return Known(habits, profile.set_by(config))

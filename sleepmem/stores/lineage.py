@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -67,6 +68,11 @@ class Seals:
     def __setitem__(self, name: str, seal: str) -> None:
         with self._database.write() as db:
             db.table("seals").insert({"name": name, "sha256": seal}, replace=True)
+
+    def digest(self, names: Iterable[str]) -> str:
+        """One hash of the files of these experts together; empty of none."""
+        sealed = [f"{name} {self.get(name)}" for name in names]
+        return hashlib.sha256("\n".join(sealed).encode()).hexdigest() if sealed else ""
 
     def names(self) -> set[str]:
         """Every expert that was ever written."""

@@ -65,3 +65,14 @@ def test_a_review_waits_for_its_answer(folder: str, tmp_path: Path) -> None:
     assert after.exit_code == 0, after.output
     with SleepMemory.open(folder) as memory:
         assert len(memory.ledger.episodes.buffered(("alice",))) == 1
+
+
+def test_what_llamacpp_takes_needs_the_models_file(folder: str, tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    alone = run(app, ["export", folder, out, *ALICE, "--quantised", "Q8_0"])
+    assert alone.exit_code == 2
+    assert "belong to --gguf" in " ".join(alone.stderr.split())
+    nothing = run(app, ["export", folder, out, *ALICE, "--gguf"])
+    assert nothing.exit_code == 1
+    assert "no live expert" in nothing.stderr
+    assert not Path(out).exists()

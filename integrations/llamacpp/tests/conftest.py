@@ -1,0 +1,86 @@
+"""A memory of the embedded model with two owners, and a llama-server for it."""
+
+# What is imported below lies in folders that are added first.
+# ruff: noqa: E402
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+for folder in (HERE.parents[2] / "tests", HERE.parent, HERE):
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+
+from _gguf import write_base
+from _llamacpp_seeded import ALICE, ALICES, BOB, BOBS, EMBEDDED, THREADS, teach
+from _values import HashedWords
+from sleepmem_llamacpp import LiveServer, find_server
+
+from sleepmem import ModelError, SleepMemory
+
+
+@pytest.fixture(scope="session")
+def llama_server() -> Path:
+    """The binary."""
+    try:
+        return find_server()
+    except ModelError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded model as a GGUF file."""
+    return write_base(EMBEDDED, tmp_path_factory.mktemp("base") / "embedded.gguf")
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the weights hold what alice and bob told."""
+    folder = tmp_path_factory.mktemp("made") / "m"
+    with SleepMemory.open(folder, embeddings=HashedWords()) as memory:
+        teach(memory, ALICE, ALICES, strangers=["Where does Una live?", "What does Per play?"])
+        teach(memory, BOB, BOBS, strangers=["Where does Una live?", "What does Per play?"])
+    return folder
+
+
+@pytest.fixture
+def folder(made: Path, tmp_path: Path) -> Path:
+    """A copy of a test's own."""
+    return Path(shutil.copytree(made, tmp_path / "m"))
+
+
+@pytest.fixture(scope="session")
+def running(made: Path, base: Path, llama_server: Path) -> Iterator[LiveServer]:
+    """A server with what is live in the folder that no test changes."""
+    with (
+        SleepMemory.open(made, embeddings=HashedWords(), read_only=True) as memory,
+        LiveServer(memory, base, options=THREADS) as server,
+    ):
+        yield server
+
+
+@pytest.fixture
+def served(made: Path, running: LiveServer) -> Iterator[SleepMemory]:
+    """The memory, answering by that server."""
+    with SleepMemory.open(
+        made, embeddings=HashedWords(), read_only=True, chat_model=running.address
+    ) as memory:
+        yield memory
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: takes minutes; run with `-m slow`.")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.option.markexpr:
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="takes minutes; run with `-m slow`"))

@@ -1,0 +1,35 @@
+"""What is known of a llama-server before any is asked."""
+
+import pytest
+from _values import HashedWords
+
+from sleepmem import ConfigError, ModelError, SleepMemory, View
+
+ALICE = ("alice",)
+# Nobody listens there.
+ADDRESS = "http://127.0.0.1:9"
+
+
+@pytest.fixture
+def served(new_folder, tiny):
+    with SleepMemory.open(new_folder, tiny, embeddings=HashedWords(), chat_model=ADDRESS) as memory:
+        yield memory
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:8080", "http://", "file:///m", "", 8080])
+def test_what_is_no_address_is_refused(new_folder, tiny, embeddings, address):
+    with pytest.raises(ConfigError, match="pass the address of a llama-server"):
+        SleepMemory.open(new_folder, tiny, embeddings=embeddings, chat_model=address)
+
+
+def test_memories_are_found_without_it_and_an_answer_tells_what_is_missing(served):
+    served.observe(ALICE, "Mara lives in Brenport.")
+    found = served.recall(ALICE, "Where does Mara live?")
+    assert found.view is View.RETRIEVAL
+    with pytest.raises(ModelError, match=r"127\.0\.0\.1:9 did not answer .* start it"):
+        served.ask(ALICE, "Where does Mara live?")
+
+
+def test_it_is_given_no_tools(served):
+    with pytest.raises(ModelError, match="cannot be given tools"):
+        served.chat_model().bind_tools([{"name": "look", "description": "Look."}])
