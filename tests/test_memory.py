@@ -317,6 +317,7 @@ def test_rollback_leaves_other_namespaces_alone(memory):
 
 # They hand out what answers or what is known, and do nothing themselves.
 MODELS = (
+    "adapter_name",
     "chat_model",
     "live_experts",
     "last_look",

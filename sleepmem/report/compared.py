@@ -16,6 +16,7 @@ from sleepmem.report.plots import column, side_by_side
 # Beside those of a week.
 ARMS = {
     **plots.ARMS,
+    "asked": plots.Arm("sleepmem, asked every evening", "#1f78b4"),
     "sft": plots.Arm("SFT every night", "#e7298a"),
     "sdft": plots.Arm("SDFT every night", "#66a61e"),
     "control": plots.Arm("another life's experts", "#7570b3"),

@@ -65,11 +65,15 @@ def test_every_arm_lives_every_day_and_is_asked_the_same(finished):
         assert (finished / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_no_night_learns_from_what_is_asked(finished):
-    with SleepMemory.open(finished / "mara/sleepmem/day-02/memory", read_only=True) as memory:
-        looks = {look["question"] for look in memory.ledger.turns.retrievals(OWNER)}
-    for question in written()["questions"]:
-        assert looks.isdisjoint(question["asks"])
+def test_no_night_learns_from_what_is_asked_but_where_its_user_asks(finished):
+    looks = {}
+    for arm in ("sleepmem", "asked"):
+        folder = finished / "mara" / arm / "day-02/memory"
+        with SleepMemory.open(folder, read_only=True) as memory:
+            looks[arm] = {look["question"] for look in memory.ledger.turns.retrievals(OWNER)}
+    asks = {text for question in written()["questions"] for text in question["asks"]}
+    assert looks["sleepmem"].isdisjoint(asks)
+    assert looks["asked"] & asks
 
 
 def test_a_run_goes_on_at_the_first_day_that_is_missing(finished, folder):
