@@ -106,10 +106,11 @@ class Own:
             GatewayError: the request asks for what they are not.
         """
         request = parsed(EmbeddingsRequest, body)
-        if not request.texts or not all(request.texts):
+        texts = request.texts
+        if not texts or not all(texts):
             said = "`input` holds an empty text; there is nothing to embed. Leave it out."
             raise GatewayError(said, param="input")
-        vectors = await self._memory.embeddings.aembed_documents(request.texts)
+        vectors = await self._memory.embeddings.aembed_documents(texts)
         length = len(vectors[0])
         if request.dimensions not in (None, length):
             said = f"these embeddings have {length} dimensions; leave `dimensions` out."
@@ -118,7 +119,7 @@ class Own:
         for index, vector in enumerate(vectors):
             shown = _shown(vector, request.encoding_format)
             data.append({"object": "embedding", "index": index, "embedding": shown})
-        tokens = sum(map(self._local.count_tokens, request.texts))
+        tokens = sum(map(self._local.count_tokens, texts))
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         told = {"object": "list", "data": data, "model": request.model, "usage": usage}
         return json.dumps(told).encode()
