@@ -9,7 +9,7 @@ import ipaddress
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -137,7 +137,8 @@ def _run(gateway: FastAPI, host: str, port: int) -> None:
         raise ConfigError(
             f"{where}:{port} cannot be listened on ({why}); choose another --port or --host."
         ) from error
-    with listening:
+    # A Ctrl-C ends it; that is no fault.
+    with listening, suppress(KeyboardInterrupt):
         typer.echo(f"serving at http://{where}:{port}/v1")
         settings = uvicorn.Config(
             gateway,
