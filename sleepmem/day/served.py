@@ -17,7 +17,6 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import PurePath
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import urlsplit
 
 import httpx
 
@@ -84,13 +83,13 @@ class ServedModel:
         adapter: Callable[[Sequence[str]], str],
         profile: Callable[[], Profile],
     ) -> None:
-        self.name = _checked(address)
+        url = _checked(address)
+        # Names and errors are logged; what opens the server is not.
+        self.name = str(url.copy_with(userinfo=b"")).rstrip("/")
         self._adapter, self._profile = adapter, profile
         key = os.environ.get(_KEY)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._client = httpx.Client(
-            base_url=self.name, timeout=_PATIENCE, headers=headers, limits=_ANEW
-        )
+        self._client = httpx.Client(base_url=url, timeout=_PATIENCE, headers=headers, limits=_ANEW)
         self._ids = functools.lru_cache(_KEPT)(self._ids_of)
         # Of a router: one that was loaded when it was last looked.
         self._seen = ""
@@ -376,19 +375,22 @@ class ServedModel:
             ) from error
 
 
-def _checked(address: str) -> str:
-    """An address without a slash at its end.
+def _checked(address: str) -> httpx.URL:
+    """An address without a slash at its end, and without the `/v1` of OpenAI's clients.
 
     Raises:
         ConfigError: it is none.
     """
-    parts = urlsplit(address) if isinstance(address, str) else None
-    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(
-            f"chat_model is {address!r:.60}; pass the address of a llama-server, such as "
-            "'http://127.0.0.1:8080'."
-        )
-    return address.rstrip("/")
+    with suppress(httpx.InvalidURL, ValueError, TypeError):
+        url = httpx.URL(address)
+        if url.scheme in ("http", "https") and url.host:
+            return url.copy_with(path=url.path.rstrip("/").removesuffix("/v1") or "/")
+    # Before an @ stands a password.
+    shown = address.rpartition("@")[2] if isinstance(address, str) else address
+    raise ConfigError(
+        f"chat_model is {shown!r:.60}; pass the address of a llama-server, such as "
+        "'http://127.0.0.1:8080'."
+    )
 
 
 def _content(response: httpx.Response) -> Any:

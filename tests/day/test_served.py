@@ -16,10 +16,21 @@ def served(new_folder, tiny):
         yield memory
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:8080", "http://", "file:///m", "", 8080])
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:8080", "http://", "file:///m", "", 8080, "http://[::1"]
+)
 def test_what_is_no_address_is_refused(new_folder, tiny, embeddings, address):
     with pytest.raises(ConfigError, match="pass the address of a llama-server"):
         SleepMemory.open(new_folder, tiny, embeddings=embeddings, chat_model=address)
+
+
+def test_a_password_in_the_address_is_in_no_error(new_folder, tiny, embeddings):
+    address = "http://me:sekret@127.0.0.1:9/v1/"
+    with (
+        SleepMemory.open(new_folder, tiny, embeddings=embeddings, chat_model=address) as memory,
+        pytest.raises(ModelError, match=r"http://127\.0\.0\.1:9 did not answer"),
+    ):
+        memory.ask(ALICE, "Where does Mara live?")
 
 
 def test_memories_are_found_without_it_and_an_answer_tells_what_is_missing(served):

@@ -43,8 +43,9 @@ def main(
         )
         for done in _beside(sys.stdout, ran):
             if done.error:
-                owner = as_path(done.namespace)
-                typer.echo(f"error: {owner}: {done.error}", err=True)
+                # A folder that cannot be opened is one of nobody.
+                owner = f"{as_path(done.namespace)}: " if done.namespace else ""
+                typer.echo(f"error: {owner}{done.error}", err=True)
             codes.append(_code(done))
     except (SleepmemError, OSError) as error:
         typer.echo(f"error: {error}", err=True)

@@ -8,15 +8,19 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 import secrets
 from pathlib import Path
 
 from mcp.server.auth.provider import AccessToken, TokenVerifier
 
-from sleepmem import ConfigError
+from sleepmem import ConfigError, NamespaceError
 from sleepmem.records import as_path, parse_namespace
 
 _PREFIX = "sleepmem-"
+_DIGEST = re.compile("[0-9a-fA-F]{64}")
+# In an owner's name: what would end its line, or make it a comment.
+_ESCAPED = re.compile("[\x00-\x1f\x7f#]")
 _log = logging.getLogger("sleepmem.mcp")
 
 
@@ -68,27 +72,40 @@ def new_token(path: Path, owner: str) -> str:
         OSError: the file cannot be written.
     """
     token = _PREFIX + secrets.token_urlsafe(32)
-    line = f"{as_path(parse_namespace(owner))}\t{_hash(token)}\n"
+    line = f"{_written(owner)}\t{_hash(token)}\n"
     # For nobody else to read, from its first byte on.
-    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    with os.fdopen(file, "a", encoding="utf-8") as lines:
-        lines.write(line)
+    file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+    with os.fdopen(file, "ab+") as lines:
+        size = lines.seek(0, os.SEEK_END)
+        lines.seek(max(0, size - 1))
+        # An editor may have left the last line without its end; two in one would be of nobody.
+        begins = b"" if lines.read() in (b"", b"\n") else b"\n"
+        lines.write(begins + line.encode())
     return token
 
 
 def _owners(path: Path) -> dict[str, str]:
     owners = {}
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
-        if not line.strip() or line.startswith("#"):
+    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
+        if not line.strip() or line.startswith(b"#"):
             continue
-        owner, _, digest = line.rpartition("\t")
-        if not owner or len(digest.strip()) != len(_hash("")):
+        try:
+            owner, _, digest = line.decode().rstrip().rpartition("\t")
+            # A tab within an owner is written as %09: one here is of two lines in one.
+            if "\t" in owner or not _DIGEST.fullmatch(digest):
+                raise NamespaceError
+            owners[digest.lower()] = as_path(parse_namespace(owner))
+        except (UnicodeDecodeError, NamespaceError) as error:
             raise ConfigError(
                 f"line {number} of {path} is no owner with the hash of a token; make it with "
                 "--new-token OWNER."
-            )
-        owners[digest.strip().lower()] = as_path(parse_namespace(owner))
+            ) from error
     return owners
+
+
+def _written(owner: str) -> str:
+    """The owner as a line has it, in whatever characters; `parse_namespace` reads it."""
+    return _ESCAPED.sub(lambda found: f"%{ord(found[0]):02X}", as_path(parse_namespace(owner)))
 
 
 def _hash(token: str) -> str:

@@ -262,7 +262,7 @@ async def _not_served(request: Request, error: Exception) -> Response:
 def _thread(request: Request) -> str | None:
     thread = request.headers.get(THREAD)
     if thread is not None and not 1 <= len(thread) <= _LONGEST_THREAD:
-        said = f"{THREAD} is longer than {_LONGEST_THREAD} characters; use a shorter name."
+        said = f"{THREAD} has {len(thread)} characters; use a name of 1 to {_LONGEST_THREAD}."
         raise GatewayError(said, param=THREAD)
     return thread
 

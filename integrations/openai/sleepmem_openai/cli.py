@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -128,15 +129,26 @@ def _check(keys: Path | None, host: str) -> None:
 def _run(gateway: FastAPI, host: str, port: int) -> None:
     """Serve until it is told to end."""
     where = f"[{host}]" if ":" in host else host
-    typer.echo(f"serving at http://{where}:{port}/v1")
-    uvicorn.run(
-        gateway,
-        host=host,
-        port=port,
-        log_level="warning",
-        timeout_graceful_shutdown=_GRACE,
-        server_header=False,
-    )
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listening = socket.create_server((host, port), family=family)
+    except (OSError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ConfigError(
+            f"{where}:{port} cannot be listened on ({why}); choose another --port or --host."
+        ) from error
+    # A Ctrl-C ends it; that is no fault.
+    with listening, suppress(KeyboardInterrupt):
+        typer.echo(f"serving at http://{where}:{port}/v1")
+        settings = uvicorn.Config(
+            gateway,
+            host=host,
+            port=port,
+            log_level="warning",
+            timeout_graceful_shutdown=_GRACE,
+            server_header=False,
+        )
+        uvicorn.Server(settings).run(sockets=[listening])
 
 
 @keys_app.command()

@@ -11,7 +11,7 @@ import openai
 from fastapi.responses import JSONResponse
 from langchain.agents.structured_output import StructuredOutputError
 
-from sleepmem import ModelError, NamespaceError, SleepmemError
+from sleepmem import EpisodeError, ModelError, NamespaceError, SleepmemError
 
 log = logging.getLogger("sleepmem_openai")
 
@@ -65,7 +65,7 @@ def as_gateway_error(error: BaseException) -> GatewayError:
         _log(error)
         said = "the model behind the gateway cannot be reached; check that it runs, and try again."
         return GatewayError(said, 502, SERVER, "upstream_unreachable")
-    if isinstance(error, ModelError | NamespaceError):
+    if isinstance(error, EpisodeError | ModelError | NamespaceError):
         return GatewayError(str(error))
     if isinstance(error, StructuredOutputError):
         said = "what the model wrote does not fit the response_format; ask for a simpler schema."

@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from langchain_core.messages import (
     AIMessage,
@@ -73,6 +73,8 @@ class ChatRequest(BaseModel):
         for name, sentence in _REFUSED.items():
             if (request.model_extra or {}).get(name):
                 raise GatewayError(f"{sentence}.", param=name, code="unsupported_parameter")
+        for place, tool in enumerate(request.tools or ()):
+            _check_tool(tool, f"tools.{place}")
         return request
 
     @property
@@ -85,8 +87,10 @@ class ChatRequest(BaseModel):
         return self.max_completion_tokens or self.max_tokens
 
     @property
-    def stops(self) -> list[str] | None:
-        return [self.stop] if isinstance(self.stop, str) else self.stop
+    def stops(self) -> list[str]:
+        """Where the answer ends; an empty text, as forms send it, would end it before it begins."""
+        stops = [self.stop] if isinstance(self.stop, str) else self.stop or []
+        return list(filter(None, stops))
 
     def for_upstream(self) -> dict[str, Any]:
         """All that shapes the answer, as it was sent; what the agent sends itself aside."""
@@ -100,13 +104,40 @@ class EmbeddingsRequest(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     model: str
-    input: str | list[str]
-    encoding_format: str | None = None
+    # LangChain's client sends tokens of OpenAI's unless it is told not to.
+    input: str | list[str] | list[int] | list[list[int]]
+    encoding_format: Literal["float", "base64"] | None = None
     dimensions: int | None = None
 
     @property
     def texts(self) -> list[str]:
-        return [self.input] if isinstance(self.input, str) else self.input
+        """What is to be embedded.
+
+        Raises:
+            GatewayError: it is tokens.
+        """
+        texts: list[str] = []
+        for text in [self.input] if isinstance(self.input, str) else self.input:
+            if not isinstance(text, str):
+                raise GatewayError(
+                    "`input` holds tokens, and these embeddings read text; send strings (with "
+                    "LangChain's OpenAIEmbeddings, `check_embedding_ctx_length=False`).",
+                    param="input",
+                )
+            texts.append(text)
+        return texts
+
+
+def _check_tool(tool: dict[str, Any], where: str) -> None:
+    """Raises: GatewayError: it is no function with a name."""
+    function = tool.get("function")
+    name = function.get("name") if isinstance(function, dict) else None
+    if tool.get("type") != "function" or not isinstance(name, str) or not name:
+        raise GatewayError(
+            f"`{where}` is no function with a name; write it as "
+            '{"type": "function", "function": {"name": ..., "parameters": ...}}.',
+            param=where,
+        )
 
 
 def parsed(kind: type[Parsed], body: bytes) -> Parsed:

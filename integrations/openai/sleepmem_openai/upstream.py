@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
+import httpx
 import numpy as np
 from langchain.agents.structured_output import ToolStrategy
 from langchain_core.language_models import BaseChatModel
@@ -15,7 +17,7 @@ from openai import AsyncOpenAI, OpenAIError
 from openai.types import Model
 from pydantic import BaseModel, ConfigDict, SecretStr
 
-from sleepmem import SleepMemory
+from sleepmem import ConfigError, SleepMemory
 from sleepmem_openai.errors import GatewayError
 from sleepmem_openai.protocol import ChatRequest, EmbeddingsRequest, parsed
 
@@ -106,10 +108,11 @@ class Own:
             GatewayError: the request asks for what they are not.
         """
         request = parsed(EmbeddingsRequest, body)
-        if not request.texts or not all(request.texts):
+        texts = request.texts
+        if not texts or not all(texts):
             said = "`input` holds an empty text; there is nothing to embed. Leave it out."
             raise GatewayError(said, param="input")
-        vectors = await self._memory.embeddings.aembed_documents(request.texts)
+        vectors = await self._memory.embeddings.aembed_documents(texts)
         length = len(vectors[0])
         if request.dimensions not in (None, length):
             said = f"these embeddings have {length} dimensions; leave `dimensions` out."
@@ -118,7 +121,7 @@ class Own:
         for index, vector in enumerate(vectors):
             shown = _shown(vector, request.encoding_format)
             data.append({"object": "embedding", "index": index, "embedding": shown})
-        tokens = sum(map(self._local.count_tokens, request.texts))
+        tokens = sum(map(self._local.count_tokens, texts))
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         told = {"object": "list", "data": data, "model": request.model, "usage": usage}
         return json.dumps(told).encode()
@@ -137,9 +140,13 @@ class Upstream:
         base_url: as OpenAI's clients take it, such as http://127.0.0.1:8080/v1.
         api_key: that it wants; never shown.
         timeout: seconds for a whole answer.
+
+    Raises:
+        ConfigError: the base URL is none.
     """
 
     def __init__(self, base_url: str, api_key: str | None = None, *, timeout: float = 600) -> None:
+        _check_url(base_url)
         key = api_key or "none"
         self._chat = ChatOpenAI(
             model="upstream",
@@ -181,6 +188,18 @@ class Upstream:
 
     async def close(self) -> None:
         await self._client.close()
+
+
+def _check_url(base_url: str) -> None:
+    with suppress(httpx.InvalidURL):
+        url = httpx.URL(base_url)
+        if url.scheme in ("http", "https") and url.host:
+            return
+    # Before an @ stands a password.
+    raise ConfigError(
+        f"the upstream {base_url.rpartition('@')[2]!r:.60} is no base URL; pass one such as "
+        "http://127.0.0.1:8080/v1."
+    )
 
 
 class _Anything(BaseModel):

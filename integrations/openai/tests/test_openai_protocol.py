@@ -4,8 +4,17 @@ import json
 
 import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
-from sleepmem_openai.errors import GatewayError
-from sleepmem_openai.protocol import Answered, ChatRequest, Conversation, deltas
+from sleepmem_openai.errors import GatewayError, as_gateway_error
+from sleepmem_openai.protocol import (
+    Answered,
+    ChatRequest,
+    Conversation,
+    EmbeddingsRequest,
+    deltas,
+    parsed,
+)
+
+from sleepmem import EpisodeError
 
 HELLO = {"role": "user", "content": "Hello."}
 
@@ -29,6 +38,8 @@ def read(*messages, thread=None):
         ({"messages": []}, "messages"),
         ({"messages": "hello"}, "messages"),
         ({"model": ""}, "model"),
+        ({"tools": [{}]}, "tools.0"),
+        ({"tools": [{"type": "function", "function": {"name": ""}}]}, "tools.0"),
     ],
 )
 def test_what_cannot_be_asked_is_refused_by_its_name(fields, param):
@@ -153,3 +164,20 @@ def test_several_people_keep_their_names():
     (message,) = read({**HELLO, "name": "ana"}).messages
     assert isinstance(message, HumanMessage)
     assert message.name == "ana"
+
+
+def test_an_empty_stop_ends_nothing():
+    assert parse(stop="").stops == parse(stop=["", ""]).stops == []
+    assert parse(stop=["", "."]).stops == ["."]
+
+
+@pytest.mark.parametrize("tokens", [[1, 2], [[1], [2]]])
+def test_tokens_to_embed_are_refused_with_what_to_send(tokens):
+    body = json.dumps({"model": "m", "input": tokens}).encode()
+    with pytest.raises(GatewayError, match="send strings"):
+        _ = parsed(EmbeddingsRequest, body).texts
+
+
+def test_what_is_too_long_is_the_clients_to_shorten():
+    told = as_gateway_error(EpisodeError("it is too long; send less."))
+    assert (told.status, told.sentence) == (400, "it is too long; send less.")
