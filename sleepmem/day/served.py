@@ -22,6 +22,7 @@ import httpx
 
 from sleepmem.errors import ConfigError, EpisodeError, ModelError
 from sleepmem.model.profiles import Profile
+from sleepmem.model.replies import Reply
 from sleepmem.model.tool_calls import Messages, Prompt
 from sleepmem.text.prompts import beside_question
 
@@ -41,14 +42,6 @@ _ABSTENTION = 32
 _READY = ("loaded", "sleeping")
 Chat = Messages | Prompt
 T = TypeVar("T")
-
-
-class Reply(NamedTuple):
-    """An answer, and how sure the model was; as `sleepmem.model.generation.Reply`."""
-
-    text: str
-    confidence: float
-    abstention: float = -math.inf
 
 
 class Loaded(NamedTuple):

@@ -11,7 +11,6 @@ Knows torch and transformers, no experts: `model` is whatever view the caller ha
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -26,20 +25,10 @@ from transformers import (
     TextIteratorStreamer,
 )
 
+from sleepmem.model.replies import Reply
+
 # Most tokens of a forward pass, padding and all: what lies between its layers stays small.
 TOKENS_PER_PASS = 4096
-
-
-class Reply(NamedTuple):
-    """An answer, and how sure the model was.
-
-    `confidence`: the probability of the likeliest token where it was lowest, in (0, 1].
-    `abstention`: log-likelihood of its abstention in the answer's place; -inf where none was asked.
-    """
-
-    text: str
-    confidence: float
-    abstention: float = -math.inf
 
 
 class Sampling(NamedTuple):

@@ -32,8 +32,9 @@ from sleepmem.errors import EpisodeError, ExpertError
 from sleepmem.model import generation
 from sleepmem.model.adapters import Copies, Saved, Sums, delete_adapter, layers_of
 from sleepmem.model.encoding import Encoding, Messages
-from sleepmem.model.generation import Reply, Sampling
+from sleepmem.model.generation import Sampling
 from sleepmem.model.loading import Base, load_base
+from sleepmem.model.replies import Reply
 from sleepmem.model.tool_calls import CallFormat, Prompt, Tools
 from sleepmem.text.prompts import beside_question
 

@@ -28,7 +28,7 @@ from sleepmem.day.gate import (
     weigh,
 )
 from sleepmem.day.ways import Ways, core
-from sleepmem.model.generation import Reply
+from sleepmem.model.replies import Reply
 from sleepmem.night.calibration import Example
 from sleepmem.night.perturbing import Perturber, pieces_of, words_of
 from sleepmem.night.replay import evenly
