@@ -178,6 +178,14 @@ class ProbeConfig(_Settings):
             "known name, so many with a stranger's."
         ),
     ] = 8
+    unsaid_sure: Annotated[
+        Share,
+        Doc(
+            "How sure the teacher must be that nothing answers such a question: the probability of "
+            "its least likely token. A weak reader abstains on what was told, too, but seldom "
+            "with this."
+        ),
+    ] = 0.8
     related: Annotated[
         Count, Doc("Episodes of the archive that the teacher reads to a question.")
     ] = 8

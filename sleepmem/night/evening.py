@@ -85,7 +85,9 @@ def asked_before(night: NightContext, state: State) -> list[Probe]:
     never_said = [probe for probe in probes if probe.kind is Kind.NEVER_SAID]
     sample = evenly(never_said, config.rehearse, seed=config.seeding.seed)
     archive = related(night.ledger, namespace, config=config)
-    unsaid = {probe.id for probe in unsaid_still(night.local, sample, related=archive)}
+    sure = config.probe.unsaid_sure
+    still = unsaid_still(night.local, sample, related=archive, sure=sure)
+    unsaid = {probe.id for probe in still}
     kept = [probe for probe in probes if probe.kind is not Kind.NEVER_SAID or probe.id in unsaid]
     taken_over = []
     for number, probe in enumerate(kept):

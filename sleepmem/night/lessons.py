@@ -75,8 +75,8 @@ def tonights_rows(
         rows.append(_row(probe, episodes))
     rows += _habits(local, rows, salt=salt)
     unsaid = evenly(earlier[Kind.NEVER_SAID], config.rehearse, seed=salt)
-    archive = related(ledger, namespace, config=config)
-    for probe in unsaid_still(local, unsaid, related=archive):
+    archive, sure = related(ledger, namespace, config=config), config.probe.unsaid_sure
+    for probe in unsaid_still(local, unsaid, related=archive, sure=sure):
         rows.append(_row(probe, episodes))
 
     # 4. General talk, in proportion to what the rows so far leave unanswered.

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from sleepmem.model.local import LocalModel
+from sleepmem.model.replies import Reply
 from sleepmem.night.probing.context import Archive, book, fitting_lines
 from sleepmem.night.probing.pairs import Pair
 from sleepmem.night.probing.teacher import Teacher
@@ -178,7 +179,7 @@ def check_unsaid(
     by_id: Mapping[str, Episode],
     archive: Archive,
 ) -> tuple[list[NeverSaid], list[Reading]]:
-    """Those questions on which the base abstains with and without memories.
+    """Those questions on which the base abstains with and without memories, with them surely.
 
     Some of those that are trained on are also read over memories that do not tell.
     """
@@ -191,12 +192,13 @@ def check_unsaid(
     for (_, question), lines in zip(unsaid, contexts, strict=True):
         open_chats.append(open_book(question, lines))
         closed_chats.append(closed_book(question))
-    with_memories, without = teacher.reply(open_chats), teacher.reply(closed_chats)
+    with_memories = teacher.local.reply(open_chats)
+    without = teacher.reply(closed_chats)
 
     never_said, readings = [], []
     rows = zip(unsaid, contexts, with_memories, without, strict=True)
-    for (episode_id, question), lines, open_answer, closed_answer in rows:
-        if not (abstains(open_answer) and abstains(closed_answer)):
+    for (episode_id, question), lines, read, closed_answer in rows:
+        if not (_is_silent(read, config.unsaid_sure) and abstains(closed_answer)):
             continue
         role = Role.EXAM if rng.random() < config.unsaid_examined else Role.TRAIN
         never_said.append(NeverSaid(episode_id, question, closed_answer, role))
@@ -204,11 +206,18 @@ def check_unsaid(
             count = min(len(lines), config.memories_read)
             places = sorted(rng.sample(range(len(lines)), count))
             some = [lines[place] for place in places]
-            readings.append(Reading(episode_id, question, some, open_answer))
+            readings.append(Reading(episode_id, question, some, read.text))
     return never_said, readings
 
 
-def unsaid_still(local: LocalModel, probes: Sequence[Probe], *, related: Archive) -> list[Probe]:
+def _is_silent(read: Reply, sure: float) -> bool:
+    """Whether what was read answers nothing; a reader that is not sure may have misread it."""
+    return abstains(read.text) and read.confidence >= sure
+
+
+def unsaid_still(
+    local: LocalModel, probes: Sequence[Probe], *, related: Archive, sure: float
+) -> list[Probe]:
     """Those never-said probes of earlier nights that the memories still do not answer.
 
     Not asked where no memory has the rarest term of the question.
@@ -220,8 +229,8 @@ def unsaid_still(local: LocalModel, probes: Sequence[Probe], *, related: Archive
             asked.append(probe)
     chats = [book(local, probe.question, episodes=related(probe.question)) for probe in asked]
     answered = set()
-    for probe, answer in zip(asked, local.answer(chats), strict=True):
-        if not abstains(answer):
+    for probe, read in zip(asked, local.reply(chats), strict=True):
+        if not _is_silent(read, sure):
             answered.add(probe.id)
     return [probe for probe in probes if probe.id not in answered]
 

@@ -4,6 +4,7 @@ import itertools
 
 from sleepmem.config import ProbeConfig
 from sleepmem.model.profiles import Profile
+from sleepmem.model.replies import Reply
 from sleepmem.night.probing import probe as probing
 from sleepmem.night.probing.pairs import write_pairs
 from sleepmem.night.probing.requests import write_requests
@@ -24,6 +25,9 @@ class Reader:
     def __init__(self, written, replies, notes="drawn"):
         self.written, self.replies, self.profile = written, replies, Profile(notes=notes)
         self.asked = []
+
+    def reply(self, chats, experts=()):
+        return [Reply(text, 1.0) for text in self.answer(chats, experts)]
 
     def answer(self, chats, experts=(), **more):
         answers = []

@@ -12,6 +12,7 @@ import pytest
 
 from sleepmem.config import ProbeConfig
 from sleepmem.model.profiles import Profile
+from sleepmem.model.replies import Reply
 from sleepmem.night.probing import probe as probing
 from sleepmem.night.probing.context import book, nearest
 from sleepmem.night.probing.teacher import Teacher
@@ -48,6 +49,13 @@ class Base:
             self._one(chat[0]["content"] if len(chat) > 1 else "", chat[-1]["content"])
             for chat in chats
         ]
+
+    def reply(self, chats, experts=()):
+        texts = self.answer(chats, experts)
+        return [Reply(text, self.sure(chat)) for chat, text in zip(chats, texts, strict=True)]
+
+    def sure(self, chat):
+        return 1.0
 
     def count_tokens(self, text):
         return len(text.split())
@@ -212,7 +220,7 @@ def test_a_context_takes_a_quarter_of_the_models_and_always_its_own_episode():
 def test_never_said_is_asked_again_until_somebody_says_it():
     probes = of(ask(Base(), told("Mara lives in Brenport."), unsaid=8), Kind.NEVER_SAID)
     later = told("Stranger0 lives in Oslo.")
-    left = unsaid_still(Base(), probes, related=lambda question: later)
+    left = unsaid_still(Base(), probes, related=lambda question: later, sure=0.8)
     assert {p.question for p in probes} - {p.question for p in left} <= {
         w.format("Stranger0") for w in WORDINGS
     }
@@ -227,9 +235,8 @@ def test_never_said_is_not_asked_again_where_no_memory_has_the_name():
     about_mara = [p for p in probes if "Mara" in p.question]
     assert about_mara
     assert len(about_mara) < len(probes)
-    assert (
-        unsaid_still(teacher, probes, related=lambda question: told("Mara eats plums.")) == probes
-    )
+    plums = told("Mara eats plums.")
+    assert unsaid_still(teacher, probes, related=lambda question: plums, sure=0.8) == probes
     assert [asked for _, asked in teacher.asked] == [p.question for p in about_mara]
 
 
@@ -246,6 +253,26 @@ def test_never_said_asks_tonights_questions_about_others_but_never_what_was_told
     assert not unsaid & {w.format("Mara") for w in EATS}  # told on an earlier night
     assert {p.answer for p in of(made, Kind.NEVER_SAID)} == {ABSTENTION}
     assert {p.role for p in of(made, Kind.NEVER_SAID)} == {Role.TRAIN, Role.EXAM}
+
+
+class Unsure(Base):
+    """Abstains on whatever is asked about Tovin's boss, as one who may have misread."""
+
+    def sure(self, chat):
+        return 0.5 if chat[-1]["content"] == "Who is the boss of Tovin?" else 1.0
+
+
+def test_what_the_reader_may_have_misread_is_never_taught_as_unsaid():
+    tonight = told("Mara lives in Brenport.", "Tovin eats plums.")
+    unsaid = {p.question for p in of(ask(Unsure(), tonight, unsaid=8), Kind.NEVER_SAID)}
+    assert "Who is the boss of Mara?" in unsaid
+    assert "Who is the boss of Tovin?" not in unsaid
+
+    probes = of(ask(Base(), tonight, unsaid=8), Kind.NEVER_SAID)
+    left = unsaid_still(Unsure(), probes, related=lambda question: tonight, sure=0.8)
+    assert {p.question for p in probes} - {p.question for p in left} == {
+        "Who is the boss of Tovin?"
+    }
 
 
 class Distracted(Base):
