@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
@@ -27,6 +25,7 @@ from sleepmem.config import MemoryConfig
 from sleepmem.day import answer, importing
 from sleepmem.day import observe as observing
 from sleepmem.day import recall as recalling
+from sleepmem.day.adapters import Adapters
 from sleepmem.day.answer import Answer
 from sleepmem.day.namespace import DEFAULT_NAMESPACE, current_namespace
 from sleepmem.day.recall import Asked
@@ -68,7 +67,6 @@ if TYPE_CHECKING:
 
     from sleepmem.day.chat import SleepChatModel
     from sleepmem.day.served import ServedModel
-    from sleepmem.model.habits import Known
     from sleepmem.model.local import LocalModel
     from sleepmem.night.reviewing import Review
     from sleepmem.night.rewards import Semantic
@@ -110,6 +108,7 @@ class SleepMemory:
         self.config = config
         self._bases = Bases() if bases is None else bases
         self._opened, self._day = opened, day
+        self._adapters = Adapters(opened, day.model, config)
         self._schedule = Schedule(
             opened,
             lambda: self.local,
@@ -187,7 +186,7 @@ class SleepMemory:
             from sleepmem.day.served import ServedModel
 
             self._served = ServedModel(
-                address, adapter=self._adapter_name, profile=lambda: self._known.profile
+                address, adapter=self._adapters.name, profile=lambda: self._adapters.known.profile
             )
 
     def close(self) -> None:
@@ -690,26 +689,7 @@ class SleepMemory:
         """
         check_path(path, what="path", expected="the path of a new folder")
         owner = check_namespace(namespace)
-        with from_extra("gguf", "writing a GGUF file"):
-            from sleepmem.model import llamacpp
-
-        if quantised is not None and quantised not in llamacpp.QUANTISED:
-            raise ConfigError(
-                f"quantised is {quantised!r:.20}; pass one of {', '.join(llamacpp.QUANTISED)}."
-            )
-        if self.config.sleep.experts_per_token:
-            raise ConfigError(
-                f"experts_per_token is {self.config.sleep.experts_per_token}: which experts a "
-                "token goes through is decided as it runs, and no file holds that. Set it to 0."
-            )
-        adapters = self._adapters(owner)
-        file = Path(base or self.model)
-        if file.suffix.lower() != ".gguf":
-            raise ModelError(
-                f"{file} is no GGUF file, and llama.cpp takes no other. Convert the model with "
-                "llama.cpp's convert_hf_to_gguf.py, and pass the file as `base`."
-            )
-        return llamacpp.write(Path(path), file, adapters=adapters, quantised=quantised)
+        return self._adapters.write(owner, Path(path), base=base, quantised=quantised)
 
     def import_from(
         self,
@@ -850,7 +830,7 @@ class SleepMemory:
 
         A server loads its own.
         """
-        names = self._live(check_namespace(namespace))
+        names = self._adapters.live(check_namespace(namespace))
         if self._served is None:
             self.experts.load(self.local, names)
         return names
@@ -861,46 +841,12 @@ class SleepMemory:
         Without one, the habits alone. Other experts, or other habits, have another name, and none
         is used again.
         """
-        live = () if namespace is None else self._live(check_namespace(namespace))
-        return self._adapter_name(live)
-
-    def _adapters(self, owner: Namespace) -> dict[str, list[Path]]:
-        """The folders of the live experts with the habits, and of these alone, by their names."""
-        habits = self._known.habits
-        self._opened.remember_model(self.model, habits.sha256 if habits else "")
-        shared = [habits.folder] if habits else []
-        adapters = {}
-        for experts in (self._live(owner), ()):
-            folders = [*shared, *map(self.experts.checked, experts)]
-            if folders:
-                adapters[self._adapter_name(experts)] = folders
-        if not adapters:
-            raise ExpertError(
-                f"{'/'.join(owner)} has no live expert, and the model no habits: there is nothing "
-                "to write. Let it sleep first."
-            )
-        return adapters
-
-    def _live(self, owner: Namespace) -> tuple[str, ...]:
-        return tuple(expert.name for expert in self.ledger.lineage.experts(owner))
-
-    def _adapter_name(self, experts: Sequence[str]) -> str:
-        habits = self._known.habits
-        parts = [habits.sha256 if habits else "", self.ledger.lineage.seals.digest(experts)]
-        if not any(parts):
-            return ""
-        return "sleepmem-" + hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-
-    @functools.cached_property
-    def _known(self) -> Known:
-        """What is known of the model before it is loaded."""
-        from sleepmem.model.habits import known
-
-        return known(self.model, self.config.model)
+        live = () if namespace is None else self._adapters.live(check_namespace(namespace))
+        return self._adapters.name(live)
 
     def _holds(self, owner: Namespace) -> bool:
         """Whether the model that answers by day has the live experts, or may load them."""
-        return self._served is None or self._served.has(self._live(owner))
+        return self._served is None or self._served.has(self._adapters.live(owner))
 
     def _retired(self) -> set[str]:
         """Experts in the day's model that answer for nobody any more."""
