@@ -101,7 +101,11 @@ def serve(  # noqa: PLR0913 - the options of the command
         behind = None if upstream is None else Upstream(upstream, os.environ.get(UPSTREAM_KEY))
         # Without keys nobody but this machine may ask, a web page under another name neither.
         hosts = ["127.0.0.1", "localhost", "[::1]", host] if keys is None else ["*"]
-        with SleepMemory.open(folder, model, config=settings) as memory:
+        # What cannot be listened on leaves no folder behind.
+        with (
+            _listening(host, port) as listening,
+            SleepMemory.open(folder, model, config=settings) as memory,
+        ):
             gateway = create_app(
                 memory,
                 None if keys is None else Keys(keys),
@@ -110,7 +114,7 @@ def serve(  # noqa: PLR0913 - the options of the command
                 chat=chat,
                 hosts=hosts,
             )
-            _run(gateway, host, port)
+            _run(gateway, listening)
 
 
 def _check(keys: Path | None, host: str) -> None:
@@ -126,24 +130,30 @@ def _check(keys: Path | None, host: str) -> None:
         )
 
 
-def _run(gateway: FastAPI, host: str, port: int) -> None:
-    """Serve until it is told to end."""
-    where = f"[{host}]" if ":" in host else host
+def _listening(host: str, port: int) -> socket.socket:
+    """Raises: ConfigError: somebody else listens there, or nobody can."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listening = socket.create_server((host, port), family=family)
+        return socket.create_server((host, port), family=family)
     except (OSError, OverflowError) as error:
         why = getattr(error, "strerror", None) or error
         raise ConfigError(
-            f"{where}:{port} cannot be listened on ({why}); choose another --port or --host."
+            f"{_where(host)}:{port} cannot be listened on ({why}); choose another --port or --host."
         ) from error
+
+
+def _where(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _run(gateway: FastAPI, listening: socket.socket) -> None:
+    """Serve until it is told to end."""
+    host, port, *_ = listening.getsockname()
     # A Ctrl-C ends it; that is no fault.
-    with listening, suppress(KeyboardInterrupt):
-        typer.echo(f"serving at http://{where}:{port}/v1")
+    with suppress(KeyboardInterrupt):
+        typer.echo(f"serving at http://{_where(host)}:{port}/v1")
         settings = uvicorn.Config(
             gateway,
-            host=host,
-            port=port,
             log_level="warning",
             timeout_graceful_shutdown=_GRACE,
             server_header=False,

@@ -5,6 +5,7 @@ import socket
 import pytest
 from sleepmem_openai import cli
 from sleepmem_openai.upstream import Upstream
+from typer.testing import CliRunner
 
 from sleepmem import ConfigError
 
@@ -16,9 +17,11 @@ def test_an_upstream_that_is_no_url_is_refused_without_its_password(url):
     assert "sekret" not in str(refused.value)
 
 
-def test_a_port_that_is_taken_is_told_before_it_says_that_it_serves(capsys):
+def test_a_port_that_is_taken_is_told_before_it_says_that_it_serves_or_makes_a_folder(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(ConfigError, match=f"127.0.0.1:{port} cannot be listened on"):
-            cli._run(None, "127.0.0.1", port)
-    assert capsys.readouterr().out == ""
+        told = CliRunner().invoke(cli.app, ["serve", str(tmp_path / "memory"), f"--port={port}"])
+    assert told.exit_code == 1
+    assert f"127.0.0.1:{port} cannot be listened on" in told.stderr
+    assert told.stdout == ""
+    assert not list(tmp_path.iterdir())
