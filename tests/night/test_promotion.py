@@ -6,7 +6,12 @@ from sleepmem.config import ExamConfig
 from sleepmem.night.promotion import decide, wilson
 from sleepmem.records import Score, Verdict
 
-BEFORE = {"old_nights": Score(100, 100), "abstention": Score(100, 100), "reading": Score(100, 100)}
+BEFORE = {
+    "recall": Score(0, 100),
+    "old_nights": Score(100, 100),
+    "abstention": Score(100, 100),
+    "reading": Score(100, 100),
+}
 GOOD = {
     "recall": Score(95, 100),
     "old_nights": Score(100, 100),
@@ -56,7 +61,7 @@ def test_a_good_exam_promotes_and_says_how_good():
 @pytest.mark.parametrize(
     ("measure", "bad", "said"),
     [
-        ("recall", Score(50, 100), "closed-book recall of tonight's facts is 0.500"),
+        ("recall", Score(40, 100), "closed-book recall of tonight's facts is 0.400"),
         ("old_nights", Score(70, 100), "recall of earlier nights is 0.700"),
         ("abstention", Score(70, 100), "abstention is 0.700"),
         ("reading", Score(70, 100), "reading from the context is 0.700"),
@@ -85,6 +90,15 @@ def test_a_small_exam_does_not_throw_a_night_away():
         decide(BEFORE, {**GOOD, "recall": Score(60, 100)}, config=ExamConfig(recall=0.8))[0]
         is Verdict.REJECTED
     )
+
+
+def test_what_a_slow_night_takes_over_may_not_fall_with_it():
+    known = {**BEFORE, "recall": Score(98, 100)}
+    lost = {**GOOD, "recall": Score(80, 100)}
+    assert decide(BEFORE, lost, config=ExamConfig())[0] is Verdict.PROMOTED
+    verdict, reason = decide(known, lost, config=ExamConfig())
+    assert verdict is Verdict.REJECTED
+    assert "is 0.800 of 100, must reach 0.930" in reason
 
 
 def test_bounds_are_relative_to_the_evening():
