@@ -138,14 +138,18 @@ class Units:
         return replace(probe, episode_id=episode.id, note_id=note.id, context=context)
 
     def superseded(self, newer_of: Mapping[str, str]) -> dict[str, str]:
-        """By episodes: those of which every unit is corrected, each with the newest that does."""
+        """By episodes: those of which every unit is corrected, each with the newest that does.
+
+        Never one with a sentence that has no note: nothing corrects that, and it must be found.
+        """
         episodes: dict[str, str] = {}
         for old, new in newer_of.items():
             episode = self.source(old)
             newer = self.source(new)
             old_id, new_id = episode.id if episode else old, newer.id if newer else new
             whole = self.of([episode]) if episode else []
-            if all(unit.id in newer_of for unit in whole):
+            untold = [note for note in self._notes.get(old_id, ()) if not note.text]
+            if not untold and all(unit.id in newer_of for unit in whole):
                 episodes[old_id] = new_id
         return episodes
 

@@ -124,6 +124,16 @@ def test_an_episode_is_corrected_only_with_all_its_notes():
     assert units.superseded(dict.fromkeys(old, new)) == {TOLD_BY_ANA.id: other.id}
 
 
+def test_an_episode_with_a_sentence_that_has_no_note_is_never_corrected_as_a_whole():
+    other = Episode(ALICE, "Ana lives in Oslo now.", created_at="2026-05-09T12:00:00+00:00")
+    news = Note(other.id, "Ana lives in Oslo.", other.text)
+    withheld = Note(TOLD_BY_ANA.id, "", "Her number is 020 7946 0018.")
+    units = Units([TOLD_BY_ANA, other], [*drawn(), withheld, news])
+    *old, new = [unit.id for unit in units.all]
+    assert len(units.replaced(dict.fromkeys(old, new))) == len(old)
+    assert units.superseded(dict.fromkeys(old, new)) == {}
+
+
 def test_an_episode_is_proven_only_with_all_its_notes():
     notes = drawn()
     units = Units([TOLD_BY_ANA], notes)
