@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -11,7 +12,7 @@ from sleepmem.night.probing.pairs import Checked, Pair, similar_answer
 from sleepmem.night.probing.teacher import Teacher
 from sleepmem.records import Episode
 from sleepmem.text.kinds import abstains
-from sleepmem.text.language import matches
+from sleepmem.text.language import matches, words
 from sleepmem.text.prompts import REPLACES, line_of, open_book
 
 
@@ -88,6 +89,7 @@ def _contradictions(
     teacher: Teacher, asked: Sequence[_Asked], *, by_id: Mapping[str, Episode]
 ) -> list[_Contradiction]:
     """Where the others answer otherwise, in the words of at least one of them."""
+    wordings = Counter(_fact(one.pair) for one in asked)
     asked = [one for one in asked if one.others]
     chats = []
     for pair, others, own in asked:
@@ -101,7 +103,28 @@ def _contradictions(
             contradictions.append(_Contradiction(pair, answer, telling))
     if teacher.local.profile.notes == "whole":
         return contradictions
-    return _judged(teacher, contradictions, by_id=by_id)
+    return _judged(teacher, _agreed(contradictions, wordings), by_id=by_id)
+
+
+def _fact(pair: Pair) -> tuple[str, ...]:
+    """What the pair asks about, in whatever words."""
+    return pair.episode_id, *words(pair.answer)
+
+
+def _agreed(
+    found: Sequence[_Contradiction], wordings: Mapping[tuple[str, ...], int]
+) -> list[_Contradiction]:
+    """Those that half of the wordings of a fact bring up, two at least: one may ask anything."""
+    times = Counter((_fact(one.pair), other.id) for one in found for other in one.telling)
+    agreed = []
+    for one in found:
+        fact, telling = _fact(one.pair), []
+        for other in one.telling:
+            if times[fact, other.id] >= max(2, wordings[fact] / 2):
+                telling.append(other)
+        if telling:
+            agreed.append(one._replace(telling=telling))
+    return agreed
 
 
 def _judged(
