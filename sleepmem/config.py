@@ -179,13 +179,12 @@ class ProbeConfig(_Settings):
         ),
     ] = 8
     unsaid_sure: Annotated[
-        Share,
+        Share | None,
         Doc(
             "How sure the teacher must be that nothing answers such a question: the probability of "
-            "its least likely token. A weak reader abstains on what was told, too, but seldom "
-            "with this."
+            "its least likely token. None: as the model's profile says."
         ),
-    ] = 0.8
+    ] = None
     related: Annotated[
         Count, Doc("Episodes of the archive that the teacher reads to a question.")
     ] = 8

@@ -29,6 +29,8 @@ class Profile:
     heat       the temperature at which it writes questions
     lr         the learning rate of seeding
     blocks     share of the blocks that carry experts: the last ones, so that seeding goes no deeper
+    sure       least probability of the least likely token where it says that nothing answers a
+               question: a weak reader says so of what it was told, too, but seldom with .8
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -38,6 +40,7 @@ class Profile:
     heat: Annotated[float, Ge(0.01), Le(2)] = 0.7
     lr: Annotated[float, Ge(1e-12), Le(10)] = 2e-4
     blocks: Annotated[float, Ge(0.01), Le(1)] = 1.0
+    sure: Annotated[float, Ge(0), Le(1)] = 0.0
 
     @classmethod
     def read(cls, folder: Path) -> Profile:

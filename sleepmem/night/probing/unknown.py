@@ -193,12 +193,13 @@ def check_unsaid(
         open_chats.append(open_book(question, lines))
         closed_chats.append(closed_book(question))
     with_memories = teacher.local.reply(open_chats)
+    sure = _sure(teacher.local, config.unsaid_sure)
     without = teacher.reply(closed_chats)
 
     never_said, readings = [], []
     rows = zip(unsaid, contexts, with_memories, without, strict=True)
     for (episode_id, question), lines, read, closed_answer in rows:
-        if not (_is_silent(read, config.unsaid_sure) and abstains(closed_answer)):
+        if not (_is_silent(read, sure) and abstains(closed_answer)):
             continue
         role = Role.EXAM if rng.random() < config.unsaid_examined else Role.TRAIN
         never_said.append(NeverSaid(episode_id, question, closed_answer, role))
@@ -210,13 +211,17 @@ def check_unsaid(
     return never_said, readings
 
 
+def _sure(local: LocalModel, sure: float | None) -> float:
+    return local.profile.sure if sure is None else sure
+
+
 def _is_silent(read: Reply, sure: float) -> bool:
     """Whether what was read answers nothing; a reader that is not sure may have misread it."""
     return abstains(read.text) and read.confidence >= sure
 
 
 def unsaid_still(
-    local: LocalModel, probes: Sequence[Probe], *, related: Archive, sure: float
+    local: LocalModel, probes: Sequence[Probe], *, related: Archive, sure: float | None
 ) -> list[Probe]:
     """Those never-said probes of earlier nights that the memories still do not answer.
 
@@ -230,7 +235,7 @@ def unsaid_still(
     chats = [book(local, probe.question, episodes=related(probe.question)) for probe in asked]
     answered = set()
     for probe, read in zip(asked, local.reply(chats), strict=True):
-        if not _is_silent(read, sure):
+        if not _is_silent(read, _sure(local, sure)):
             answered.add(probe.id)
     return [probe for probe in probes if probe.id not in answered]
 

@@ -220,7 +220,7 @@ def test_a_context_takes_a_quarter_of_the_models_and_always_its_own_episode():
 def test_never_said_is_asked_again_until_somebody_says_it():
     probes = of(ask(Base(), told("Mara lives in Brenport."), unsaid=8), Kind.NEVER_SAID)
     later = told("Stranger0 lives in Oslo.")
-    left = unsaid_still(Base(), probes, related=lambda question: later, sure=0.8)
+    left = unsaid_still(Base(), probes, related=lambda question: later, sure=None)
     assert {p.question for p in probes} - {p.question for p in left} <= {
         w.format("Stranger0") for w in WORDINGS
     }
@@ -236,7 +236,7 @@ def test_never_said_is_not_asked_again_where_no_memory_has_the_name():
     assert about_mara
     assert len(about_mara) < len(probes)
     plums = told("Mara eats plums.")
-    assert unsaid_still(teacher, probes, related=lambda question: plums, sure=0.8) == probes
+    assert unsaid_still(teacher, probes, related=lambda question: plums, sure=None) == probes
     assert [asked for _, asked in teacher.asked] == [p.question for p in about_mara]
 
 
@@ -258,21 +258,31 @@ def test_never_said_asks_tonights_questions_about_others_but_never_what_was_told
 class Unsure(Base):
     """Abstains on whatever is asked about Tovin's boss, as one who may have misread."""
 
+    def __init__(self):
+        super().__init__()
+        self.profile = Profile(notes="whole", sure=0.8)
+
     def sure(self, chat):
         return 0.5 if chat[-1]["content"] == "Who is the boss of Tovin?" else 1.0
 
 
 def test_what_the_reader_may_have_misread_is_never_taught_as_unsaid():
-    tonight = told("Mara lives in Brenport.", "Tovin eats plums.")
-    unsaid = {p.question for p in of(ask(Unsure(), tonight, unsaid=8), Kind.NEVER_SAID)}
-    assert "Who is the boss of Mara?" in unsaid
-    assert "Who is the boss of Tovin?" not in unsaid
+    tonight, boss = (
+        told("Mara lives in Brenport.", "Tovin eats plums."),
+        "Who is the boss of Tovin?",
+    )
+
+    def unsaid(**config):
+        made = ask(Unsure(), tonight, unsaid=8, **config)
+        return {probe.question for probe in of(made, Kind.NEVER_SAID)}
+
+    assert "Who is the boss of Mara?" in unsaid()
+    assert boss not in unsaid()
+    assert boss in unsaid(unsaid_sure=0.5)
 
     probes = of(ask(Base(), tonight, unsaid=8), Kind.NEVER_SAID)
-    left = unsaid_still(Unsure(), probes, related=lambda question: tonight, sure=0.8)
-    assert {p.question for p in probes} - {p.question for p in left} == {
-        "Who is the boss of Tovin?"
-    }
+    left = unsaid_still(Unsure(), probes, related=lambda question: tonight, sure=None)
+    assert {p.question for p in probes} - {p.question for p in left} == {boss}
 
 
 class Distracted(Base):
