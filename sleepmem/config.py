@@ -393,13 +393,7 @@ class ExamConfig(_Settings):
     A bound fails only when the whole confidence interval lies beyond it.
     """
 
-    recall: Annotated[
-        Share,
-        Doc(
-            "Least recall of tonight's facts, held-out wordings; `sleepmem fit` asks as much of a "
-            "model. A fact that is not proven stays in the buffer, whatever this is."
-        ),
-    ] = 0.5
+    recall: Annotated[Share, Doc("Least recall of tonight's facts, held-out wordings.")] = 0.8
     old_nights: Annotated[
         Share, Doc("Most that recall of earlier nights, or of what is taken over, may fall.")
     ] = 0.05

@@ -61,7 +61,7 @@ def test_a_good_exam_promotes_and_says_how_good():
 @pytest.mark.parametrize(
     ("measure", "bad", "said"),
     [
-        ("recall", Score(40, 100), "closed-book recall of tonight's facts is 0.400"),
+        ("recall", Score(50, 100), "closed-book recall of tonight's facts is 0.500"),
         ("old_nights", Score(70, 100), "recall of earlier nights is 0.700"),
         ("abstention", Score(70, 100), "abstention is 0.700"),
         ("reading", Score(70, 100), "reading from the context is 0.700"),

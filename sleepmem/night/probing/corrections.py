@@ -12,7 +12,7 @@ from sleepmem.night.probing.pairs import Checked, Pair, similar_answer
 from sleepmem.night.probing.teacher import Teacher
 from sleepmem.records import Episode
 from sleepmem.text.kinds import abstains
-from sleepmem.text.language import matches, words
+from sleepmem.text.language import matches
 from sleepmem.text.prompts import REPLACES, line_of, open_book
 
 
@@ -89,7 +89,7 @@ def _contradictions(
     teacher: Teacher, asked: Sequence[_Asked], *, by_id: Mapping[str, Episode]
 ) -> list[_Contradiction]:
     """Where the others answer otherwise, in the words of at least one of them."""
-    wordings = Counter(_fact(one.pair) for one in asked)
+    wordings = Counter(one.pair.fact for one in asked)
     asked = [one for one in asked if one.others]
     chats = []
     for pair, others, own in asked:
@@ -106,19 +106,14 @@ def _contradictions(
     return _judged(teacher, _agreed(contradictions, wordings), by_id=by_id)
 
 
-def _fact(pair: Pair) -> tuple[str, ...]:
-    """What the pair asks about, in whatever words."""
-    return pair.episode_id, *words(pair.answer)
-
-
 def _agreed(
     found: Sequence[_Contradiction], wordings: Mapping[tuple[str, ...], int]
 ) -> list[_Contradiction]:
     """Those that half of the wordings of a fact bring up, two at least: one may ask anything."""
-    times = Counter((_fact(one.pair), other.id) for one in found for other in one.telling)
+    times = Counter((one.pair.fact, other.id) for one in found for other in one.telling)
     agreed = []
     for one in found:
-        fact, telling = _fact(one.pair), []
+        fact, telling = one.pair.fact, []
         for other in one.telling:
             if times[fact, other.id] >= max(2, wordings[fact] / 2):
                 telling.append(other)

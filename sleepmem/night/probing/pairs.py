@@ -35,6 +35,11 @@ class Pair(NamedTuple):
     answer: str
     from_user: bool = False
 
+    @property
+    def fact(self) -> tuple[str, ...]:
+        """What it asks about, in whatever words; a full stop tells no answers apart."""
+        return self.episode_id, *words(self.answer)
+
 
 def write_pairs(
     teacher: Teacher,
@@ -90,7 +95,7 @@ def reworded(teacher: Teacher, pairs: Sequence[Pair], *, episodes: Sequence[Epis
     """These pairs' questions in other words, of facts that have too few wordings; new ones only."""
     by_fact: dict[tuple[str, ...], list[Pair]] = {}
     for pair in pairs:
-        by_fact.setdefault((pair.episode_id, *words(pair.answer)), []).append(pair)
+        by_fact.setdefault(pair.fact, []).append(pair)
     asked = []
     for own in by_fact.values():
         if len(own) <= teacher.config.wordings:

@@ -40,7 +40,6 @@ from sleepmem.night.probing.unknown import (
     write_unsaid,
 )
 from sleepmem.records import Episode, Kind, Probe, Role
-from sleepmem.text.language import words
 
 
 class ProbeIds:
@@ -151,8 +150,7 @@ def _fact_probes(
     """One wording of every fact goes to the exam, the others teach."""
     facts: dict[tuple[str, ...], list[Pair]] = {}
     for pair in holding:
-        # The same words are the same answer, with a full stop and without.
-        facts.setdefault((pair.episode_id, *words(pair.answer)), []).append(pair)
+        facts.setdefault(pair.fact, []).append(pair)
 
     probes = []
     for pairs in facts.values():

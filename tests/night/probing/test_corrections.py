@@ -13,7 +13,7 @@ from sleepmem.text.prompts import ABSTENTION, REPLACES
 OLD = Episode(("alice",), "Mara lives in Rome.", created_at="2026-05-04T12:00:00+00:00")
 NEW = Episode(("alice",), "Mara lives in Oslo.", created_at="2026-05-09T12:00:00+00:00")
 WORDINGS = [
-    f"{ask} does Mara live?" for ask in ("Where", "In which city", "What place", "Whereever")
+    f"{ask} does Mara live?" for ask in ("Where", "In which city", "What place", "Wherever")
 ]
 
 
