@@ -30,19 +30,26 @@ class Replay:
 def select(
     buffered: Sequence[Episode],
     demand: Mapping[str, int],
+    tried: Mapping[str, int],
     *,
     budget: int,
 ) -> list[Replay]:
-    """Pick at most `budget` episodes, most demanded first, then oldest first.
+    """Pick at most `budget` episodes: most demanded first, then least tried, then oldest.
+
+    So what the nights cannot learn, or learned in nights that were rejected, keeps nothing new out.
 
     Args:
         buffered: episodes not yet in the weights that may teach, any order.
         demand: how often each episode id was retrieved since the last night.
+        tried: how many nights asked about each episode id already.
         budget: most episodes one night may replay; at least 1.
     """
-    first = sorted(buffered, key=lambda one: (-demand.get(one.id, 0), *one.age_key))
+
+    def turn(one: Episode) -> tuple[int, int, str, int, str]:
+        return (-demand.get(one.id, 0), tried.get(one.id, 0), *one.age_key)
+
     plan = []
-    for episode in first[:budget]:
+    for episode in sorted(buffered, key=turn)[:budget]:
         reason = Reason.DEMANDED if demand.get(episode.id) else Reason.BUFFERED
         plan.append(Replay(episode.id, reason))
     return plan

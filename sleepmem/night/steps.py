@@ -111,7 +111,8 @@ def select(night: NightContext, state: State) -> State:
     waiting = evening.untried(night, buffered, again=again)
     sorted_out = teachable.sort(waiting, night.policy, untrusted=night.config.untrusted)
     selected["kept_back"] = [asdict(one) for one in sorted_out.held]
-    plan = replay.select(sorted_out.episodes, demand, budget=night.config.replay_budget)
+    tried, budget = ledger.nights.tried(namespace), night.config.replay_budget
+    plan = replay.select(sorted_out.episodes, demand, tried, budget=budget)
     selected["episodes"] += [pick.episode_id for pick in plan]
     demanded = sum(pick.reason is replay.Reason.DEMANDED for pick in plan)
     night.emit({"step": "select", "episodes": len(plan), "demanded": demanded})

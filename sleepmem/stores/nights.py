@@ -205,6 +205,16 @@ class Nights:
         )
         return [_as_probe(row) for row in rows]
 
+    def tried(self, namespace: Namespace) -> dict[str, int]:
+        """Per episode, how many nights asked about it first, however they ended."""
+        rows = self._database.rows(
+            "SELECT episode_id, count(DISTINCT night_id) AS tried FROM probes "
+            "WHERE namespace = ? AND kind = ? AND taken_over = 0 GROUP BY episode_id",
+            namespace_key(namespace),
+            Kind.FACT.value,
+        )
+        return {row["episode_id"]: row["tried"] for row in rows}
+
     def questions(self, probe_ids: Iterable[str]) -> dict[str, str]:
         """Of these, by id."""
         rows = self._database.rows(

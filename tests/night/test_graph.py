@@ -10,7 +10,7 @@ import pytest
 from _nights import ALICE, buffered, hand_made, tell, watched
 
 from sleepmem import ExamConfig, Verdict, View
-from sleepmem.night import measures, seeding, steps
+from sleepmem.night import measures, promotion, seeding, steps
 from sleepmem.night.probing import probe as probing
 from sleepmem.records import Kind, Role
 from sleepmem.text.prompts import closed_book, open_book
@@ -200,6 +200,20 @@ def test_the_budget_limits_a_night(opened, by_hand):
     first, *others = tell(memory)
     assert memory.sleep(ALICE).episodes == 1
     assert (buffered(memory), memory.ledger.episodes.learned(ALICE)[0].id) == (others, first)
+
+
+def test_what_a_rejected_night_taught_waits_until_the_rest_was_tried(opened, by_hand, monkeypatch):
+    rejects = (Verdict.REJECTED, "abstention is 0.5")
+    monkeypatch.setattr(promotion, "decide", lambda *given, **more: rejects)
+    memory = opened(replay_budget=1)
+    first, *_ = told = tell(memory)
+    taught = []
+    for _ in range(4):
+        report = memory.sleep(ALICE)
+        assert report.verdict is Verdict.REJECTED
+        taught += {probe.episode_id for probe in memory.ledger.nights.probes(report.night_id)}
+    assert taught == [*told, first]
+    assert memory.ledger.nights.tried(ALICE) == dict.fromkeys(told, 1) | {first: 2}
 
 
 def test_a_night_is_of_one_namespace(opened, by_hand):
