@@ -36,7 +36,9 @@ _ACCOUNT = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{1,4}){3,8}\b")
 _LONG, _BITS = 16, 3.5
 _BEGINS, _ENDS = "-----BEGIN", "-----END"
 # What presidio is less sure of is a number like many; dates and links are nobody's.
-_SURE, _NOT_PERSONAL = 0.5, ("DATE_TIME", "URL")
+_SURE, _NOT_PERSONAL = 0.4, ("DATE_TIME", "URL")
+# In which presidio has rules of its own.
+_PRESIDIO = ["de", "en", "es", "fi", "it", "ko", "pl", "sv", "th", "tr"]
 # They take every word for a key; addresses of machines are another rule's.
 _NO_SECRETS = ("Base64HighEntropyString", "HexHighEntropyString", "IPPublicDetector")
 
@@ -226,10 +228,18 @@ def _plugins() -> list[dict[str, str]]:
 
 @functools.cache
 def _recognizers() -> list[Any]:
-    """Presidio's that need no language model: patterns and check digits."""
+    """Presidio's own choice of those that need no language model, of all its languages."""
     with from_extra("presidio", "asking presidio's rules"):
         from presidio_analyzer import PatternRecognizer, RecognizerRegistry
+        from presidio_analyzer.predefined_recognizers import EmailRecognizer, PhoneRecognizer
 
-        registry = RecognizerRegistry()
-        registry.load_predefined_recognizers()
-    return [one for one in registry.recognizers if isinstance(one, PatternRecognizer)]
+        registry = RecognizerRegistry(supported_languages=_PRESIDIO)
+        registry.load_predefined_recognizers(languages=_PRESIDIO)
+    by_match = [
+        one for one in registry.recognizers if isinstance(one, (PatternRecognizer, PhoneRecognizer))
+    ]
+    # The same rule is there once for every language. That for mail asks the network for a list of
+    # domains, and LangChain's has found what it finds.
+    rules = {type(one): one for one in by_match}
+    rules.pop(EmailRecognizer, None)
+    return list(rules.values())

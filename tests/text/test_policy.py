@@ -1,5 +1,7 @@
 """What must not be learned: rules by match, by form, and by what a sentence tells."""
 
+from dataclasses import replace
+
 import pytest
 
 from sleepmem.config import PolicyConfig
@@ -61,6 +63,38 @@ def test_what_a_rule_is_about_is_held_and_can_be_let_through(text, rule):
 )
 def test_what_people_tell_of_themselves_is_none_of_it(text):
     assert held(text, POLICY) == {}
+
+
+PRESIDIO = replace(OFF, personal="hold", presidio=True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Call me at (212) 555-0199 tomorrow.",
+        "Meine Nummer ist 0171 2345678.",
+        "My NHS number is 943 476 5919.",
+        "Mi NIF es 12345678Z.",
+        "Il mio codice fiscale è MRTMTT91D08F205J.",
+        "PESEL: 44051401359",
+    ],
+)
+def test_presidio_knows_numbers_of_people_of_many_countries(text):
+    assert set(held(text, PRESIDIO).values()) == {Rule.PERSONAL}
+    assert held(text, replace(PRESIDIO, presidio=False)) == {}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "My bib number is 20231.",
+        "Ticket 4711-2219 is Frieda's, order 100293847 arrives on 2026-05-11.",
+        "Room 35, bus at 17:30, 58 kroner.",
+        "The site is https://velmora.example/index.html.",
+    ],
+)
+def test_other_numbers_are_nobodys(text):
+    assert held(text, PRESIDIO) == {}
 
 
 def test_of_a_text_the_other_sentences_stay():
