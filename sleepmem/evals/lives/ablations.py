@@ -1,7 +1,8 @@
 """What of a night helps on a real model: `make bench-ablations MODEL=...`.
 
 The first days of a life in natural language, each arm with something else left out or put in; what
-its weights alone have right in the last evening.
+its weights alone have right in the last evening. Every night is promoted, whatever its exam says:
+what is compared is what the experts hold.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from sleepmem.config import MemoryConfig, SleepConfig, read_config
+from sleepmem.config import ExamConfig, MemoryConfig, SleepConfig, read_config
 from sleepmem.evals.lives.data import NAMES, load
 from sleepmem.evals.lives.diary import Diary
 from sleepmem.evals.lives.figures import CONFIDENCE, Row, share
@@ -66,6 +67,9 @@ ARMS: dict[str, Change] = {
     "dreaming, without gradient selection": _dream(by_gradient=False),
     "dreaming, without the random expert": _dream(random_expert=False),
 }
+_NO_BOUNDS = ExamConfig(
+    recall=0, old_nights=1, abstention=1, superseded=1, reading=1, general_kl=1000
+)
 # What is drawn: of what was told, then by kind; silence about what never was.
 MEASURES = ("told", "plain", "chained", "inverse", "implicit", "never")
 
@@ -97,7 +101,7 @@ def main(  # noqa: PLR0913 - the options of a command
     found: dict[str, list[dict[str, Any]]] = {}
     console = Console()
     for arm in arms:
-        changed = replace(settings, sleep=ARMS[arm](settings.sleep))
+        changed = replace(settings, sleep=replace(ARMS[arm](settings.sleep), exam=_NO_BOUNDS))
         diary = Diary(out / arm.replace(", ", "-").replace(" ", "-"))
         console.print(arm)
         run(
