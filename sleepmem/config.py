@@ -264,8 +264,8 @@ class SeedingConfig(_Settings):
     same_meaning: Annotated[
         Share,
         Doc(
-            "Cosine of MiniLM above which two short answers mean the same; paraphrases lie above, "
-            "other names below."
+            "Cosine of the memory's embeddings above which two short answers mean the same; with "
+            "MiniLM paraphrases lie above, other names below."
         ),
     ] = 0.9
     never_said: Annotated[
@@ -463,7 +463,9 @@ class SleepConfig(_Settings):
     review: Annotated[
         bool, Doc("Whether every night waits until somebody has seen what it is about to learn.")
     ] = False
-    tired_at: Annotated[Count, Doc("Buffered episodes that make `is_tired` true.")] = 20
+    tired_at: Annotated[
+        Count, Doc("Statements since the last night that may teach and make `is_tired` true.")
+    ] = 20
     untrusted: Annotated[
         bool, Doc("Whether tool results and other sources may teach the weights.")
     ] = False

@@ -2,11 +2,11 @@
 
     SleepmemError
     ├── ConfigError          (ValueError)    a setting outside its range
-    ├── NamespaceError       (ValueError)    a namespace that is empty or holds unsafe characters
-    ├── EpisodeError         (ValueError)    an episode that is empty or too long for the model
+    ├── NamespaceError       (ValueError)    a namespace that is empty, too long or no text
+    ├── EpisodeError         (ValueError)    an episode that is empty or malformed
     ├── GraphError           (ValueError)    a graph whose state does not keep its messages
     ├── FolderError          (OSError)       a memory folder that cannot be read or written
-    │   └── FolderLocked                     another process writes to it
+    │   └── FolderLocked                     a night of its owner runs already
     ├── LedgerError          (ValueError)    a ledger made by something else, or by a newer sleepmem
     ├── ModelError           (ValueError)    a model that cannot be loaded or cannot chat
     ├── ExpertError          (LookupError)   an expert whose files are missing or damaged

@@ -89,11 +89,12 @@ def import_(  # noqa: PLR0913 - the options of a command
         str | None, typer.Option(help="Whose, of an export that holds several users'.")
     ] = None,
     model: Model = None,
+    config: Config = None,
     as_json: Json = False,
 ) -> None:
     """Take in an export of sleepmem, or one of mem0, LangMem, a folder of Markdown, ChatGPT or
     Claude. What is there already is not stored twice."""
-    with opened(folder, must_exist=False, model=model) as memory:
+    with opened(folder, must_exist=False, model=model, config=config) as memory:
         owner = parse_namespace(namespace)
         imported = memory.import_from(owner, path, form=form, trusted=trusted, user=user)
     if as_json:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -20,13 +19,13 @@ from sleepmem.cli.app import (
     opened,
     out,
     print_json,
-    ready,
     sentences,
 )
 from sleepmem.cli.nights import one_night, print_night
+from sleepmem.config import read_config
 from sleepmem.errors import EpisodeError, MissingExtra
 from sleepmem.memory import SleepMemory
-from sleepmem.records import USER, Episode, Namespace, parse_namespace
+from sleepmem.records import USER, Episode, parse_namespace
 
 # Messages that `chat` keeps in the context; what was told before is in the memory.
 _TURNS = 8
@@ -40,15 +39,20 @@ def observe(
     source: Annotated[
         str, typer.Option(help="Who said it; only 'user' may teach the weights by default.")
     ] = USER,
+    config: Config = None,
     as_json: Json = False,
 ) -> None:
     """Store an episode; creates the folder when it is new."""
     with sentences():
-        ready(SERVE)
         # What cannot be stored is refused before a folder is made for it.
         owner = parse_namespace(namespace)
         Episode(owner, text, source)
-        episode = _store(folder, owner, text=text, source=source)
+        settings = read_config(config) if config else None
+        # Who recalls it embeds it.
+        with SleepMemory.open(
+            folder, config=settings, check_experts=False, append_only=True
+        ) as memory:
+            episode = memory.observe(owner, text, source=source)
     if as_json:
         print_json({"id": episode.id, "namespace": list(owner), "created_at": episode.created_at})
     else:
@@ -119,12 +123,6 @@ def chat(
             except (EpisodeError, MissingExtra) as error:
                 # The talk goes on.
                 err.say(error)
-
-
-def _store(folder: Path, owner: Namespace, *, text: str, source: str) -> Episode:
-    # Who recalls it embeds it.
-    with SleepMemory.open(folder, check_experts=False, append_only=True) as memory:
-        return memory.observe(owner, text, source=source)
 
 
 def _read_line() -> str | None:

@@ -1,7 +1,8 @@
 """The night, step by step. Each takes the state, does one thing, and adds its group to the state.
 
 A night that was killed goes on where it was. Only the steps and `graph` write to the stores at
-night. Nothing the agent uses changes before `promote`.
+night; before it `schedule` forgets what has expired and embeds what waits. Nothing the agent uses
+changes before `promote`.
 """
 
 from __future__ import annotations

@@ -96,7 +96,6 @@ def test_a_fault_is_one_sentence_and_exit_code_1(
 @pytest.mark.parametrize(
     ("package", "arguments"),
     [
-        ("torch", ["observe", "{new}", "Mara has a cat."]),
         ("torch", ["ask", "{folder}", "Where?"]),
         ("transformers", ["chat", "{new}"]),
         ("trl", ["sleep", "{folder}"]),
@@ -133,10 +132,16 @@ def test_a_look_at_a_folder_needs_no_extra(folder: str, command: str) -> None:
     assert "alice" in done.stdout or "sound" in done.stdout
 
 
-@pytest.mark.parametrize("command", ["observe", "ask", "chat", "sleep", "report", "demo"])
+def test_what_was_said_is_stored_without_any_extra(tmp_path: Path) -> None:
+    done = python(BARE, "observe", str(tmp_path / "new"), "Mara has a cat.")
+    assert done.returncode == 0
+    assert done.stderr.startswith("remembered ")
+
+
+@pytest.mark.parametrize("command", ["ask", "chat", "sleep", "report", "demo"])
 def test_without_any_extra_a_command_says_what_to_install(tmp_path: Path, command: str) -> None:
     first = "matplotlib" if command == "report" else "torch"
-    told = {"observe": ["Mara has a cat."], "ask": ["Where?"]}.get(command, [])
+    told = ["Where?"] if command == "ask" else []
     place = ["--out"] if command == "demo" else []
     done = python(BARE, command, *place, str(tmp_path / "new"), *told)
     assert done.returncode == 1

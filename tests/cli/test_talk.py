@@ -40,6 +40,15 @@ def test_observe_prints_the_id_and_stores_once(folder: str) -> None:
     assert json.loads(run(app, ["status", folder, "--json"]).stdout)[0]["episodes"] == 2
 
 
+def test_observe_refuses_what_the_settings_refuse(folder: str, tmp_path: Path) -> None:
+    (tmp_path / "strict.toml").write_text('[policy]\nsecrets = "refuse"\n')
+    command = ["observe", folder, "The key is AKIAIOSFODNN7EXAMPLE.", "-n", "alice"]
+    done = run(app, [*command, "--config", str(tmp_path / "strict.toml")])
+    assert done.exit_code == 1
+    assert "falls under the rule secrets" in " ".join(done.stderr.split())
+    assert run(app, command).exit_code == 0
+
+
 def test_observe_appends_beside_the_writer(folder: str) -> None:
     with SleepMemory.open(folder) as memory:
         command = str(Path(sys.executable).with_name("sleepmem"))
