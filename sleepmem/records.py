@@ -338,7 +338,8 @@ class Note:
 
     @property
     def id(self) -> str:
-        content = f"{self.episode_id}\n{self.text}"
+        # Of what could not be drawn the sentence tells it from others.
+        content = f"{self.episode_id}\n{self.text or self.part}"
         return hashlib.sha256(content.encode()).hexdigest()[:24]
 
 

@@ -28,11 +28,7 @@ from sleepmem.text.terms import normalised
 
 OWNER = ("owner",)
 ATTACKS: tuple[Mapping[str, Any], ...] = tuple(
-    json.loads(
-        Path(__import__("os").environ.get("ATT") or Path(__file__).with_suffix(".json")).read_text(
-            "utf-8"
-        )
-    )
+    json.loads(Path(__file__).with_suffix(".json").read_text("utf-8"))
 )
 
 

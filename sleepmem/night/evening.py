@@ -25,8 +25,8 @@ def absorbed(night: NightContext, state: State, *, live: Sequence[Expert]) -> li
 
 
 def demand(night: NightContext, namespace: Namespace) -> Mapping[str, int]:
-    """How often each episode was retrieved since the last night that was promoted."""
-    since = night.ledger.nights.last_promotion(namespace)
+    """How often each episode was retrieved since the last promoted night chose its own."""
+    since = _last_taught(night, namespace)
     retrieved: Counter[str] = Counter()
     for decision in night.ledger.turns.retrievals(namespace, since):
         retrieved.update(decision["episodes"])
@@ -60,7 +60,7 @@ def users_questions(night: NightContext, namespace: Namespace) -> dict[str, list
 
     What they told is no question, and what else was recalled beside the best answers another.
     """
-    since = night.ledger.nights.last_promotion(namespace)
+    since = _last_taught(night, namespace)
     questions: dict[str, list[str]] = {}
     for decision in night.ledger.turns.retrievals(namespace, since):
         question, found = decision["question"], decision["episodes"][:1]
@@ -69,6 +69,12 @@ def users_questions(night: NightContext, namespace: Namespace) -> dict[str, list
             for episode_id in found:
                 questions.setdefault(episode_id, []).append(question)
     return questions
+
+
+def _last_taught(night: NightContext, namespace: Namespace) -> str:
+    """When the last promoted night began that learned from the buffer; or ""."""
+    fast = night.config.levels[0].name
+    return night.ledger.nights.last_promotion(namespace, level=fast)
 
 
 def asked_before(night: NightContext, state: State) -> list[Probe]:
@@ -84,7 +90,7 @@ def asked_before(night: NightContext, state: State) -> list[Probe]:
             probes.append(probe)
     never_said = [probe for probe in probes if probe.kind is Kind.NEVER_SAID]
     sample = evenly(never_said, config.rehearse, seed=config.seeding.seed)
-    archive = related(night.ledger, namespace, config=config)
+    archive = related(night.ledger, namespace, config=config, policy=night.policy)
     sure = config.probe.unsaid_sure
     still = unsaid_still(night.local, sample, related=archive, sure=sure)
     unsaid = {probe.id for probe in still}

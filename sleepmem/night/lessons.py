@@ -5,16 +5,18 @@ from __future__ import annotations
 import functools
 import random
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sleepmem.config import SeedingConfig, SleepConfig
+from sleepmem.config import PolicyConfig, SeedingConfig, SleepConfig
 from sleepmem.model.local import LocalModel
 from sleepmem.night.probing.context import Archive
 from sleepmem.night.probing.notes import unit_of
 from sleepmem.night.probing.unknown import unsaid_still
 from sleepmem.night.replay import evenly
 from sleepmem.night.rows import Row, RowKind
+from sleepmem.night.state import State, namespace_of, night_id_of
+from sleepmem.night.teachable import safe, taught_of, teaches
 from sleepmem.records import USER, Episode, Kind, Namespace, Note, Probe, Role
 from sleepmem.stores.ledger import Ledger
 from sleepmem.text.language import matches
@@ -41,11 +43,21 @@ class Evening:
     before: tuple[str, ...]
     superseded: Collection[str]
 
+    @classmethod
+    def of(cls, state: State) -> Evening:
+        before, superseded = state["selected"]["before"], state["probed"]["superseded"]
+        return cls(namespace_of(state), night_id_of(state), tuple(before), superseded)
+
 
 def tonights_rows(
-    local: LocalModel, ledger: Ledger, *, evening: Evening, config: SleepConfig
+    local: LocalModel,
+    ledger: Ledger,
+    *,
+    evening: Evening,
+    config: SleepConfig,
+    policy: PolicyConfig,
 ) -> list[Row]:
-    """Tonight's rows, of the four kinds.
+    """Tonight's rows, of the four kinds; none in which a credential or a card is found at last.
 
     What an earlier night taught and the evening's model has forgotten is taught again, like
     tonight's.
@@ -55,15 +67,16 @@ def tonights_rows(
         ledger: holds the probes of tonight and of earlier nights.
         evening: whose night, and what was there before it.
         config: how much is rehearsed.
+        policy: what may not be taught.
     """
     namespace, night_id = evening.namespace, evening.night_id
-    episodes = {episode.id: episode for episode in ledger.episodes.all(namespace)}
+    episodes = _Taught(ledger.episodes.all(namespace), policy)
     earlier = _earlier(ledger, evening)
     # Other questions every night.
     salt = f"{config.seeding.seed}/{night_id}"
 
     # 1. What tonight's episodes say, what they do not say, and what is read.
-    rows = own_rows(ledger, namespace, night_id=night_id)
+    rows = own_rows(ledger, namespace, night_id=night_id, policy=policy)
     rows += _completions(ledger, evening, episodes=episodes, times=config.seeding.completed)
 
     # 2. What earlier nights taught, as the evening's model still holds it.
@@ -72,29 +85,60 @@ def tonights_rows(
 
     # 3. What they read, and what was never said and still is not.
     for probe in evenly(earlier[Kind.READING], config.reread, seed=salt):
-        rows.append(_row(probe, episodes))
+        rows += _rows_of(probe, episodes)
     rows += _habits(local, rows, salt=salt)
     unsaid = evenly(earlier[Kind.NEVER_SAID], config.rehearse, seed=salt)
-    archive, sure = related(ledger, namespace, config=config), config.probe.unsaid_sure
+    archive = related(ledger, namespace, config=config, policy=policy)
+    sure = config.probe.unsaid_sure
     for probe in unsaid_still(local, unsaid, related=archive, sure=sure):
-        rows.append(_row(probe, episodes))
+        rows += _rows_of(probe, episodes)
 
     # 4. General talk, in proportion to what the rows so far leave unanswered.
     long = at_length(local, salt=salt)
-    return rows + long + _talk(local, rows, config=config.seeding, beside=len(long))
+    rows += long + _talk(local, rows, config=config.seeding, beside=len(long))
+    return safe(rows, policy)
 
 
-def own_rows(ledger: Ledger, namespace: Namespace, *, night_id: str) -> list[Row]:
+class _Taught(Mapping[str, Episode]):
+    """Episodes by id, each with the words alone that may be taught; none without such."""
+
+    def __init__(self, episodes: Iterable[Episode], policy: PolicyConfig) -> None:
+        self._episodes, self._policy = {one.id: one for one in episodes}, policy
+        # Those that were looked up.
+        self._known: dict[str, Episode | None] = {}
+
+    def __getitem__(self, episode_id: str) -> Episode:
+        if episode_id not in self._known:
+            episode = self._episodes[episode_id]
+            is_taught = teaches(episode, self._policy)
+            self._known[episode_id] = taught_of(episode, self._policy) if is_taught else None
+        found = self._known[episode_id]
+        if found is None:
+            raise KeyError(episode_id)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._episodes)
+
+    def __len__(self) -> int:
+        return len(self._episodes)
+
+
+def own_rows(
+    ledger: Ledger, namespace: Namespace, *, night_id: str, policy: PolicyConfig
+) -> list[Row]:
     """What this night's own questions teach, nothing of earlier nights."""
-    episodes = {episode.id: episode for episode in ledger.episodes.all(namespace)}
+    episodes = _Taught(ledger.episodes.all(namespace), policy)
     rows = []
     for probe in ledger.nights.probes(night_id):
         if probe.role is Role.TRAIN:
-            rows.append(_row(probe, episodes))
+            rows += _rows_of(probe, episodes)
     return rows
 
 
-def related(ledger: Ledger, namespace: Namespace, *, config: SleepConfig) -> Archive:
+def related(
+    ledger: Ledger, namespace: Namespace, *, config: SleepConfig, policy: PolicyConfig
+) -> Archive:
     """What the archive holds about a question, for the teacher's context; each searched once.
 
     Only what may teach: nothing else corrects it, outdates it or stands beside it in a row.
@@ -102,8 +146,15 @@ def related(ledger: Ledger, namespace: Namespace, *, config: SleepConfig) -> Arc
     limit, source = config.probe.related, None if config.untrusted else USER
 
     @functools.cache
+    def taught(episode: Episode) -> list[Episode]:
+        return [taught_of(episode, policy)] if teaches(episode, policy) else []
+
+    @functools.cache
     def search(question: str) -> Sequence[Episode]:
-        return ledger.search(namespace, question, limit=limit, source=source)
+        found = []
+        for episode in ledger.search(namespace, question, limit=limit, source=source):
+            found += taught(episode)
+        return found
 
     return search
 
@@ -119,16 +170,18 @@ def _earlier(ledger: Ledger, evening: Evening) -> Mapping[Kind, list[Probe]]:
     return by_kind
 
 
-def _row(probe: Probe, episodes: Mapping[str, Episode]) -> Row:
-    """The row that teaches what the probe asks."""
+def _rows_of(probe: Probe, episodes: Mapping[str, Episode]) -> list[Row]:
+    """The row that teaches what the probe asks; none about what may not be taught by now."""
     asked = closed_book(probe.question)
     if probe.kind is Kind.READING:
         read = open_book(probe.question, probe.context)
-        return Row(RowKind.READING, read, read, probe.answer)
+        return [Row(RowKind.READING, read, read, probe.answer)]
     if probe.kind is Kind.NEVER_SAID:
-        return Row(RowKind.NEVER_SAID, asked, asked, probe.answer, certain=True)
+        return [Row(RowKind.NEVER_SAID, asked, asked, probe.answer, certain=True)]
+    if probe.episode_id not in episodes:
+        return []
     lines = probe.context or [line_of(episodes[probe.episode_id])]
-    return Row(RowKind.FACT, asked, open_book(probe.question, lines), probe.answer)
+    return [Row(RowKind.FACT, asked, open_book(probe.question, lines), probe.answer)]
 
 
 def _completions(
@@ -141,7 +194,7 @@ def _completions(
             taught.add(probe.note_id)
     rows = []
     for note in ledger.notes.of(evening.namespace, episodes):
-        if note.id in taught:
+        if note.id in taught and note.episode_id in episodes:
             rows += _completed(note, episodes[note.episode_id], times)
     return rows
 
@@ -171,14 +224,15 @@ def _rehearse(
 
     What comes right, but with a less likely token than `sure`, fades: it is rehearsed as certain.
     """
-    replies = local.reply([closed_book(probe.question) for probe in probes], evening.before)
+    allowed = [probe for probe in probes if probe.episode_id in episodes]
+    replies = local.reply([closed_book(probe.question) for probe in allowed], evening.before)
     rows = []
-    for probe, reply in zip(probes, replies, strict=True):
+    for probe, reply in zip(allowed, replies, strict=True):
         if matches(reply.text, probe.answer):
             asked, fades = closed_book(probe.question), reply.confidence < sure
             rows.append(Row(RowKind.REHEARSAL, asked, asked, probe.answer, certain=fades))
         else:
-            rows.append(_row(probe, episodes))
+            rows += _rows_of(probe, episodes)
     return rows
 
 

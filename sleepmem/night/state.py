@@ -274,7 +274,7 @@ class NightContext:
         return max(self.config.seeding.steps, by_episodes)
 
     def notes(self, state: State) -> list[Note]:
-        """Of tonight's episodes; those that tonight corrects as replaced.
+        """Of tonight's episodes; those that tonight or an earlier night corrects as replaced.
 
         What an expert holds whose place tonight's takes is learned no more.
         """
@@ -282,7 +282,7 @@ class NightContext:
         gone = {name.rpartition("-")[0] for name in state["selected"]["absorbed"]}
         for note in self.ledger.notes.of(namespace_of(state), state["selected"]["episodes"]):
             learned_in = "" if note.learned_in in gone else note.learned_in
-            newer = replaced.get(note.id, "")
+            newer = replaced.get(note.id, note.replaced_by)
             notes.append(replace(note, replaced_by=newer, learned_in=learned_in))
         return notes
 

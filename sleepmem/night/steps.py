@@ -48,11 +48,15 @@ from sleepmem.records import (
     Expert,
     ExpertName,
     Kind,
+    Namespace,
+    Note,
     Role,
     Verdict,
     now,
 )
 from sleepmem.stores.lineage import Proof
+from sleepmem.text.pieces import sentences
+from sleepmem.text.policy import held
 
 Step = Callable[[NightContext, State], State]
 
@@ -118,6 +122,8 @@ def select(night: NightContext, state: State) -> State:
     demanded = sum(pick.reason is replay.Reason.DEMANDED for pick in plan)
     night.emit({"step": "select", "episodes": len(plan), "demanded": demanded})
     if plan:
+        if not night.is_dry:
+            ledger.nights.take(night_id_of(state), selected["episodes"])
         return {"selected": selected}
     reason = "nothing to learn"
     for rule, count in teachable.counted(selected["kept_back"]).items():
@@ -179,7 +185,7 @@ def probe(night: NightContext, state: State) -> State:
     if not episodes:
         ledger.nights.add_probes(namespace, taken_over)
         return {"probed": {"superseded": {}, "replaced": {}}}
-    search = related(ledger, namespace, config=night.config)
+    search = related(ledger, namespace, config=night.config, policy=night.policy)
     units, most = _units(night, state), night.config.probe.related
 
     def archive(question: str) -> Sequence[Episode]:
@@ -193,7 +199,7 @@ def probe(night: NightContext, state: State) -> State:
         ids=probing.ProbeIds(night_id_of(state)),
         source=units.source,
     )
-    superseded = units.superseded(questions.superseded)
+    superseded = units.superseded(questions.superseded, alone=_alone(night, namespace))
     still_holding = [one for one in taken_over if one.episode_id not in superseded]
     about_episodes = [units.probe(one) for one in questions.probes]
     ledger.nights.add_probes(namespace, [*still_holding, *about_episodes])
@@ -228,13 +234,19 @@ def seed(night: NightContext, state: State) -> State:
     def progress(step: int, steps: int, loss: float) -> None:
         night.tell(step="seed", done=step, of=steps, loss=round(loss, 4))
 
-    rows = tonights_rows(night.local, night.ledger, evening=_evening(state), config=night.config)
+    rows = tonights_rows(
+        night.local,
+        night.ledger,
+        evening=Evening.of(state),
+        config=night.config,
+        policy=night.policy,
+    )
     seeded = seeding.seed(
         night.local,
         seeding.Lesson(
             expert,
             before=before,
-            rows=teachable.safe(rows, night.policy),
+            rows=rows,
             absorbed=state["selected"]["absorbed"],
         ),
         config=replace(night.config.seeding, steps=night.seeding_steps(state)),
@@ -259,11 +271,9 @@ def decide(night: NightContext, state: State) -> State:
     """Promotion or not, from the exam alone."""
     after = exams.as_scores(examined_of(state)["exam"])
     verdict, reason = promotion.decide(exams.bounds(state), after, config=night.config.exam)
-    if night.is_dry and verdict is Verdict.PROMOTED:
-        verdict, reason = (
-            Verdict.TRIED,
-            f"a dry run changes nothing; it would be promoted: {reason}",
-        )
+    if night.is_dry:
+        reason = f"a dry run changes nothing; it would be {verdict.value}: {reason}"
+        verdict = Verdict.TRIED
     return {"decided": {"verdict": verdict.value, "reason": reason}}
 
 
@@ -289,6 +299,7 @@ def promote(night: NightContext, state: State) -> State:
         live=True,
     )
     superseded = _replaced(state["probed"]["superseded"], held)
+    superseded += _replaced_by_notes(night, state, held=held)
     proof = Proof(
         proven,
         superseded,
@@ -411,16 +422,19 @@ def _units(night: NightContext, state: State) -> Units:
     every = [episode.id for episode in night.ledger.episodes.all(namespace_of(state))]
     notes = night.ledger.notes.of(namespace_of(state), every)
     taught = [teachable.taught_of(episode, night.policy) for episode in _told(night, state)]
-    return Units(taught, notes)
+    return Units(taught, notes, is_held=lambda text: bool(held(text, night.policy)))
 
 
-def _evening(state: State) -> Evening:
-    return Evening(
-        namespace_of(state),
-        night_id_of(state),
-        before=tuple(state["selected"]["before"]),
-        superseded=state["probed"]["superseded"],
-    )
+def _alone(night: NightContext, namespace: Namespace) -> Callable[[str], bool]:
+    """Whether an episode of which there is no note tells nothing but one statement."""
+    is_whole = night.local.profile.notes == "whole"
+
+    def tells_one(episode_id: str) -> bool:
+        [episode] = night.ledger.episodes.get(namespace, [episode_id])
+        is_one = is_whole or len(sentences(episode.text)) == 1
+        return is_one and not teachable.rules_of(episode, night.policy)
+
+    return tells_one
 
 
 def _bear(night: NightContext, state: State) -> None:
@@ -442,6 +456,26 @@ def _rank(night: NightContext, state: State) -> int:
             if expert.name == absorbed[-1]:
                 return expert.rank
     return night.level(state).rank
+
+
+def _replaced_by_notes(night: NightContext, state: State, *, held: Collection[str]) -> list[str]:
+    """Buffered episodes all of whose notes were replaced, by an earlier night perhaps, by what is
+    in the weights now.
+    """
+    namespace, ledger = namespace_of(state), night.ledger
+    buffered = [episode.id for episode in ledger.episodes.buffered(namespace)]
+    told_in: dict[str, str] = {}
+    notes: dict[str, list[Note]] = {}
+    for note in ledger.notes.of(namespace, [*buffered, *held]):
+        told_in[note.id] = note.episode_id
+        notes.setdefault(note.episode_id, []).append(note)
+    tonight = state["probed"]["replaced"]
+    found = []
+    for episode_id in buffered:
+        newer = [tonight.get(one.id, one.replaced_by) for one in notes.get(episode_id, ())]
+        if newer and all(told_in.get(one, one) in held for one in newer):
+            found.append(episode_id)
+    return found
 
 
 def _replaced(superseded: Mapping[str, str], held: Collection[str]) -> list[str]:

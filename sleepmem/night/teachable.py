@@ -73,8 +73,14 @@ def tells(text: str) -> bool:
     return any(asks(sentence) < SURELY_ASKS for sentence in sentences(text))
 
 
+def teaches(episode: Episode, policy: PolicyConfig) -> bool:
+    """Whether something of it may be taught."""
+    rules = rules_of(episode, policy)
+    return tells(without(episode.text, rules) if rules else episode.text)
+
+
 def taught_of(episode: Episode, policy: PolicyConfig) -> Episode:
-    """The episode with the words alone that may be taught; known by the same id."""
+    """The episode, if it `teaches`, with the words alone that may be taught; of the same id."""
     rules = rules_of(episode, policy)
     # The agent may have passed on what others said: of its words those that ask are left.
     answers = episode.answers

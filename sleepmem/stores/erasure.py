@@ -46,7 +46,12 @@ _DERIVED = {
     "retrievals": ("question", "episodes"),
 }
 # What is made of an episode, by the column that names it.
-_MADE_OF = (("notes", "episode_id"), ("pieces", "episode"), ("corrected", "episode_id"))
+_MADE_OF = (
+    ("notes", "episode_id"),
+    ("pieces", "episode"),
+    ("corrected", "episode_id"),
+    ("taken", "episode_id"),
+)
 _LISTED = "(SELECT value FROM json_each(?))"
 # What an event says of whose and of which turn it is; whose turn a message began is kept.
 _OF_TURNS = {"namespace", "thread", "message_id", "kind"}

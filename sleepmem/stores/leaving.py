@@ -30,6 +30,14 @@ _SELECTED = {
     "experts": "live = 1",
     "gates": "night_id IN (SELECT night_id FROM experts WHERE live = 1)",
 }
+# The nights that a live expert holds, each with the live one's.
+_SERVING = (
+    "WITH RECURSIVE serving (live, night_id, lineage) AS ("
+    "SELECT night_id, night_id, lineage FROM experts WHERE live = 1 AND namespace = ? UNION "
+    "SELECT serving.live, older.night_id, older.lineage FROM serving, "
+    "json_each(serving.lineage) AS absorbed JOIN experts older ON older.name = absorbed.value) "
+    "SELECT live, night_id FROM serving"
+)
 # Tables that name no owner, by what they belong to.
 _OF_NIGHTS = {"exams", "corrected"}
 
@@ -92,11 +100,27 @@ def _write(copy: sqlite3.Connection, table: str, *, namespace: Namespace, folder
         condition += f" AND {_SELECTED[table]}"
     order = "created_at, rowid" if table == "episodes" else "rowid"
     sql = f"SELECT * FROM {table} WHERE {condition} ORDER BY {order}"
-    rows = copy.execute(sql, [namespace_key(namespace)]).fetchall()
+    rows = [dict(row) for row in copy.execute(sql, [namespace_key(namespace)]).fetchall()]
+    if table == "notes":
+        _name_who_corrects(copy, rows, namespace=namespace)
     with (folder / f"{table}.jsonl").open("w", encoding="utf-8") as file:
         for row in rows:
-            file.write(json.dumps(_plain(dict(row)), ensure_ascii=False) + "\n")
+            file.write(json.dumps(_plain(row), ensure_ascii=False) + "\n")
     return len(rows)
+
+
+def _name_who_corrects(
+    copy: sqlite3.Connection, notes: list[dict[str, Any]], *, namespace: Namespace
+) -> None:
+    """A note was replaced in the night of the live expert, which may have absorbed the one that
+    found so; where none serves, by none.
+    """
+    serving = copy.execute(_SERVING, [namespace_key(namespace)]).fetchall()
+    live = {row["night_id"]: row["live"] for row in serving}
+    for note in notes:
+        note["replaced_in"] = live.get(note["replaced_in"])
+        if note["replaced_in"] is None:
+            note["replaced_by"] = None
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:

@@ -41,8 +41,8 @@ class Nights:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def start(self, namespace: Namespace) -> str:
-        """Begin a night; returns its id."""
+    def start(self, namespace: Namespace, *, is_dry: bool = False) -> str:
+        """Begin a night; returns its id. After a dry run what waited waits still."""
         with self._database.write() as db:
             last = db.execute("SELECT coalesce(max(number), 0) FROM nights").fetchone()[0]
             newest = db.execute("SELECT coalesce(max(rowid), 0) FROM episodes").fetchone()[0]
@@ -50,7 +50,7 @@ class Nights:
                 "id": f"night-{last + 1:04d}",
                 "number": last + 1,
                 "namespace": namespace_key(namespace),
-                "upto": newest,
+                "upto": None if is_dry else newest,
                 "started_at": now(),
             }
             db.table("nights").insert(row)
@@ -137,15 +137,16 @@ class Nights:
         faults += unreadable(self._database.rows("SELECT * FROM probes"), _as_probe)
         return faults + unreadable(self._database.rows("SELECT * FROM dreams"), _as_dream)
 
-    def last_promotion(self, namespace: Namespace) -> str:
-        """When the last promoted night finished, or "" when none did."""
+    def last_promotion(self, namespace: Namespace, *, level: str) -> str:
+        """When the last promoted night of this level began, or "" when none did."""
         rows = self._database.rows(
-            "SELECT finished_at FROM nights WHERE namespace = ? AND verdict = ? "
-            "ORDER BY number DESC LIMIT 1",
+            "SELECT started_at FROM nights WHERE namespace = ? AND verdict = ? "
+            "AND json_extract(report, '$.level') = ? ORDER BY number DESC LIMIT 1",
             namespace_key(namespace),
             Verdict.PROMOTED.value,
+            level,
         )
-        return rows[0]["finished_at"] if rows else ""
+        return rows[0]["started_at"] if rows else ""
 
     def add_probes(self, namespace: Namespace, probes: Sequence[Probe]) -> None:
         """Replace the probes of their night: a step that runs again writes the same rows again."""
@@ -205,13 +206,18 @@ class Nights:
         )
         return [_as_probe(row) for row in rows]
 
+    def take(self, night_id: str, episode_ids: Iterable[str]) -> None:
+        """Write down what a night is about to teach."""
+        rows = [{"night_id": night_id, "episode_id": one} for one in episode_ids]
+        with self._database.write() as db:
+            db.table("taken").insert_all(rows, ignore=True)
+
     def tried(self, namespace: Namespace) -> dict[str, int]:
-        """Per episode, how many nights asked about it first, however they ended."""
+        """Per episode, how many nights took it to teach it, however they ended."""
         rows = self._database.rows(
-            "SELECT episode_id, count(DISTINCT night_id) AS tried FROM probes "
-            "WHERE namespace = ? AND kind = ? AND taken_over = 0 GROUP BY episode_id",
+            "SELECT t.episode_id, count(*) AS tried FROM taken t "
+            "JOIN nights n ON n.id = t.night_id WHERE n.namespace = ? GROUP BY t.episode_id",
             namespace_key(namespace),
-            Kind.FACT.value,
         )
         return {row["episode_id"]: row["tried"] for row in rows}
 

@@ -492,6 +492,26 @@ def keep_what_the_gate_went_by(db: Database) -> None:
     db.table("retrievals").add_column("known", str)
 
 
+@migrations()
+def keep_what_nights_took(db: Database) -> None:
+    # What each night was about to teach; of those before, what they asked about.
+    db.table("taken").create({"night_id": str, "episode_id": str}, pk=("night_id", "episode_id"))
+    db.table("taken").create_index(["episode_id"])
+    db.execute(
+        "INSERT OR IGNORE INTO taken SELECT night_id, episode_id FROM probes "
+        "WHERE kind = 'fact' AND taken_over = 0"
+    )
+
+
+@migrations()
+def tell_sentences_without_notes_apart(db: Database) -> None:
+    # All of an episode had one id, so one was kept of them.
+    for row in list(db.query("SELECT id, episode_id, part FROM notes WHERE text = ''")):
+        content = f"{row['episode_id']}\n{row['part']}"
+        changed = hashlib.sha256(content.encode()).hexdigest()[:24]
+        db.execute("UPDATE OR IGNORE notes SET id = ? WHERE id = ?", [changed, row["id"]])
+
+
 def stored_of(row: Any) -> str:
     """What is digested of an episode's row: all that no night and nobody later changes."""
     return json.dumps([row[column] for column in _STORED], default=repr)

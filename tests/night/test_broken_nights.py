@@ -124,6 +124,23 @@ def test_a_night_killed_after_its_report_is_over(opened, by_hand):
     assert buffered(memory) == [hard]
 
 
+def test_a_promoted_night_without_its_checkpoint_is_over(opened, by_hand):
+    memory = opened()
+    first, second, hard = tell(memory)
+    sleep_killed(memory, "report")
+    (memory.folder / "nights.db").unlink()  # a backup has none
+    asked = len(memory.ledger.nights.probes("night-0001"))
+    memory = opened()
+    report, _ = watched(memory)
+    assert report.night_id == "night-0002"
+    assert len(memory.ledger.nights.probes("night-0001")) == asked > 0
+    (over, _) = memory.ledger.nights.finished(ALICE)
+    assert (over.report["verdict"], over.report["level"]) == ("promoted", "fast")
+    assert {one.id for one in memory.ledger.episodes.learned(ALICE)} == {first, second}
+    assert buffered(memory) == [hard]
+    assert memory.verify() == []
+
+
 def test_a_night_killed_before_its_first_checkpoint_is_begun_again(opened, by_hand):
     memory = opened()
     tell(memory)

@@ -5,14 +5,18 @@ It speaks gibberish, so the questions are made by hand; everything else is real.
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import pytest
 from _nights import ALICE, buffered, hand_made, tell, watched
+from _values import put_expert
 
 from sleepmem import ExamConfig, Verdict, View
 from sleepmem.night import measures, promotion, seeding, steps
 from sleepmem.night.probing import probe as probing
-from sleepmem.records import Kind, Role
+from sleepmem.night.state import NightContext
+from sleepmem.records import Kind, Note, Role
+from sleepmem.stores.lineage import Proof
 from sleepmem.text.prompts import closed_book, open_book
 
 BOB = ("bob",)
@@ -214,6 +218,38 @@ def test_what_a_rejected_night_taught_waits_until_the_rest_was_tried(opened, by_
         taught += {probe.episode_id for probe in memory.ledger.nights.probes(report.night_id)}
     assert taught == [*told, first]
     assert memory.ledger.nights.tried(ALICE) == dict.fromkeys(told, 1) | {first: 2}
+
+
+def test_a_note_that_an_earlier_night_corrected_is_not_asked_about_again(opened, by_hand):
+    memory = opened()
+    old = memory.observe(ALICE, "Mara moved to Brenport. Mara is a nurse.")
+    new = memory.observe(ALICE, "Mara moved to Oslo.")
+    notes = [Note(old.id, part, part) for part in ("Mara moved to Brenport.", "Mara is a nurse.")]
+    memory.ledger.notes.add(ALICE, notes)
+    expert = put_expert(memory, ALICE, [new.id])
+    memory.ledger.lineage.promote(expert, Proof([new.id], replaced={notes[0].id: new.id}))
+    night = SimpleNamespace(ledger=memory.ledger)
+    state = {
+        "tonight": {"night_id": "night-0002", "namespace": list(ALICE)},
+        "selected": {"episodes": [old.id], "absorbed": []},
+        "probed": {"superseded": {}, "replaced": {}},
+    }
+    known = {note.text: note.replaced_by for note in NightContext.notes(night, state)}
+    assert known == {"Mara moved to Brenport.": new.id, "Mara is a nurse.": ""}
+    # With its other note corrected by what the weights hold, nothing of it is left.
+    assert steps._replaced_by_notes(night, state, held={new.id}) == []
+    state["probed"]["replaced"] = {notes[1].id: new.id}
+    assert steps._replaced_by_notes(night, state, held={new.id}) == [old.id]
+    assert steps._replaced_by_notes(night, state, held=set()) == []
+
+
+def test_what_no_question_can_be_asked_about_keeps_nothing_out(opened, monkeypatch):
+    monkeypatch.setattr(probing, "question", lambda *given, **more: probing.Questions((), {}))
+    memory = opened(replay_budget=1)
+    told = tell(memory)
+    for _ in told:
+        assert memory.sleep(ALICE).verdict is Verdict.SKIPPED
+    assert memory.ledger.nights.tried(ALICE) == dict.fromkeys(told, 1)
 
 
 def test_a_night_is_of_one_namespace(opened, by_hand):

@@ -1,8 +1,10 @@
 """What a night teaches: what faded is rehearsed as sure, and general talk keeps its share."""
 
+from dataclasses import replace
+
 from _values import probe, put_expert
 
-from sleepmem.config import SleepConfig
+from sleepmem.config import PolicyConfig, SleepConfig
 from sleepmem.model.generation import Reply
 from sleepmem.model.habits import Rehearsed
 from sleepmem.night.lessons import Evening, related, tonights_rows
@@ -35,7 +37,9 @@ class Scripted:
 
 def rows_of(local, ledger, night_id, superseded=()):
     evening = Evening(ALICE, night_id, before=(), superseded=superseded)
-    return tonights_rows(local, ledger, evening=evening, config=SleepConfig())
+    return tonights_rows(
+        local, ledger, evening=evening, config=SleepConfig(), policy=PolicyConfig()
+    )
 
 
 def asked(rows):
@@ -127,11 +131,38 @@ def test_a_night_goes_over_long_answers_that_were_drawn_by_chance(memory):
 def test_the_archive_is_searched_once_for_a_question(tmp_path):
     ledger = Ledger(tmp_path / "ledger.db")
     ledger.episodes.add(TOLD)
-    archive = related(ledger, ALICE, config=SleepConfig())
+    archive = related(ledger, ALICE, config=SleepConfig(), policy=PolicyConfig())
     first = archive("Where does Mara live?")
     assert [episode.text for episode in first] == [TOLD.text]
     assert archive("Where does Mara live?") is first
     ledger.close()
+
+
+def test_what_may_not_be_taught_is_not_read_beside_what_is(tmp_path):
+    ledger = Ledger(tmp_path / "ledger.db")
+    key = "The key of Mara is AKIAIOSFODNN7EXAMPLE."
+    for text in (f"Mara has a boat. {key}", key, "Where does Mara live?"):
+        ledger.episodes.add(Episode(ALICE, text))
+    archive = related(ledger, ALICE, config=SleepConfig(), policy=PolicyConfig())
+    assert [episode.text for episode in archive("What does Mara have?")] == ["Mara has a boat."]
+    learns = PolicyConfig(secrets="learn")
+    archive = related(ledger, ALICE, config=SleepConfig(), policy=learns)
+    assert len(archive("What does Mara have?")) == 2
+    ledger.close()
+
+
+def test_what_earlier_policies_let_through_is_not_taught_again(memory):
+    key = "The key of Mara is AKIAIOSFODNN7EXAMPLE."
+    told = memory.observe(ALICE, f"Mara moved to Brenport. {key}")
+    night_id = memory.ledger.nights.start(ALICE)
+    asks = probe(0, told.id, "Where is Mara?", "Brenport", night_id=night_id, role=Role.TRAIN)
+    cites = probe(1, told.id, "Which key?", "AKIAIOSFODNN7EXAMPLE", night_id=night_id)
+    memory.ledger.nights.add_probes(ALICE, [asks, replace(cites, role=Role.TRAIN)])
+    rows = rows_of(Scripted(), memory.ledger, night_id)
+    texts = [str(row) for row in rows if row.kind is RowKind.FACT]
+    assert len(texts) == 1
+    assert "Brenport" in texts[0]
+    assert "AKIA" not in texts[0]
 
 
 def test_what_school_taught_to_read_is_gone_over(memory):

@@ -9,7 +9,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import MessagesState, StateGraph
 from langgraph.types import Command
 
-from sleepmem import ConfigError, EpisodeError, PolicyConfig, Verdict
+from sleepmem import ConfigError, EpisodeError, ExamConfig, PolicyConfig, Verdict
 from sleepmem.graph import sleep_branch
 from sleepmem.night import seeding, steps
 from sleepmem.night.reviewing import as_patch, from_patch
@@ -107,9 +107,21 @@ def test_a_dry_run_tells_what_a_night_would_come_to_and_changes_nothing(opened, 
     assert buffered(memory) == told
     assert memory.ledger.lineage.experts(ALICE) == []
     assert not list(memory.folder.glob("experts/*"))
+    assert memory.ledger.nights.tried(ALICE) == {}
     after, _ = watched(memory)
     assert after.verdict is Verdict.PROMOTED
+    assert memory.ledger.nights.tried(ALICE) == dict.fromkeys(told, 1)
     assert memory.verify() == []
+
+
+def test_after_a_dry_run_that_would_be_rejected_as_much_waits_as_before(opened, by_hand):
+    memory = opened(ExamConfig(recall=1.0), tired_at=3)
+    tell(memory)
+    report = memory.sleep(ALICE, dry_run=True)
+    assert report.verdict is Verdict.TRIED
+    assert "it would be rejected" in report.reason
+    assert memory.is_tired(ALICE)
+    assert memory.due_nights() == [ALICE]
 
 
 def test_what_lasts_is_recalled_so_long_never_learned_and_then_forgotten(opened, by_hand):

@@ -401,7 +401,7 @@ def test_a_second_look_belongs_to_its_question(ledger):
 
 
 def finish(ledger, night_id, verdict, reason="it was so"):
-    ledger.nights.finish(NightReport(night_id, ("alice",), verdict, reason))
+    ledger.nights.finish(NightReport(night_id, ("alice",), verdict, reason, level="fast"))
 
 
 def promote(ledger, episodes, superseded=()):
@@ -439,7 +439,7 @@ def test_an_unfinished_night_belongs_to_its_namespace(ledger):
     assert ledger.nights.unfinished(("alice",)) is None
     (night,) = ledger.nights.finished(("alice",))
     assert (night.report["verdict"], night.report["reason"]) == ("skipped", "nothing to learn")
-    assert ledger.nights.last_promotion(("alice",)) == ""
+    assert ledger.nights.last_promotion(("alice",), level="fast") == ""
 
 
 def test_a_promotion_moves_proven_and_superseded_episodes(ledger):
@@ -452,7 +452,9 @@ def test_a_promotion_moves_proven_and_superseded_episodes(ledger):
     assert ledger.episodes.buffered(("bob",)) == [OTHERS]
     assert ledger.lineage.experts(("alice",)) == ledger.lineage.experts() == [expert]
     assert ledger.lineage.experts(("bob",)) == []
-    assert ledger.nights.last_promotion(("alice",)) == ledger.nights.finished()[0].finished_at
+    assert ledger.nights.last_promotion(("alice",), level="slow") == ""
+    began = ledger.nights.last_promotion(("alice",), level="fast")
+    assert "" < began < ledger.nights.finished()[0].finished_at
     assert ledger.verify() == []
 
 

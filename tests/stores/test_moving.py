@@ -2,12 +2,15 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 from _nights import ALICE, LOOSE, buffered, config, tell
+from _values import put_expert
 
 from sleepmem import EpisodeError, FolderError, PolicyConfig, SleepMemory
-from sleepmem.records import View
+from sleepmem.records import Note, View
+from sleepmem.stores.lineage import Proof
 from sleepmem.stores.manifest import Manifest, digests
 
 BOB = ("team", "bob")
@@ -58,6 +61,22 @@ def test_an_empty_memory_gets_all_of_it_back(opened, another, by_hand, tmp_path,
     first = another.ledger.nights.finished(owner)[0].id
     another.rollback(owner, [first])
     assert len(another.live_experts(owner)) == 1
+
+
+def test_what_an_absorbed_night_corrected_stays_corrected(memory, tmp_path):
+    old, new = memory.observe(ALICE, "Ana lives in Rome."), memory.observe(ALICE, "Ana is in Oslo.")
+    notes = [Note(one.id, one.text, one.text) for one in (old, new)]
+    memory.ledger.notes.add(ALICE, notes)
+    fast = put_expert(memory, ALICE, [new.id])
+    replaced = Proof(replaced={notes[0].id: notes[1].id})
+    memory.ledger.lineage.promote(fast, replaced)
+    slow = put_expert(memory, ALICE, [new.id])
+    slow = replace(slow, lineage=(fast.name,))
+    memory.ledger.lineage.promote(slow, Proof([new.id]), absorbed=[fast.name])
+    memory.export_to(ALICE, tmp_path / "out")
+    lines = (tmp_path / "out" / "notes.jsonl").read_text().splitlines()
+    [written] = [one for one in map(json.loads, lines) if one["id"] == notes[0].id]
+    assert (written["replaced_by"], written["replaced_in"]) == (notes[1].id, slow.night_id)
 
 
 def test_a_namespace_is_exported_alone(opened, by_hand, tmp_path):

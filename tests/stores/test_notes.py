@@ -40,6 +40,14 @@ def test_a_note_is_kept_once_and_is_its_owners(ledger):
     assert ledger.verify() == []
 
 
+def test_sentences_without_a_note_are_told_apart(ledger):
+    episode = told(ledger, "Ana lives in Rome. Her mail is a@x.org. Her key is 9.")
+    empty = [Note(episode.id, "", part) for part in ("Her mail is a@x.org.", "Her key is 9.")]
+    ledger.notes.add(ALICE, empty)
+    assert ledger.notes.of(ALICE, [episode.id]) == empty
+    assert ledger.verify() == []
+
+
 def test_a_note_is_replaced_while_the_night_that_found_so_is_in_the_weights(ledger):
     old, new = told(ledger, "Ana lives in Rome."), told(ledger, "Ana lives in Oslo.")
     notes = [Note(one.id, one.text, one.text) for one in (old, new)]

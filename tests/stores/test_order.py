@@ -77,7 +77,7 @@ def test_what_is_told_later_is_newer_whatever_the_clock_says(memory, clock, back
     assert not episodes.is_newest(told[0])
     assert episodes.beside(told[1]) == [told[0], told[2]]
     assert (older(told[1], told), newer(told[1], told)) == ([told[0]], [told[2]])
-    assert [one.episode_id for one in select(told[::-1], {}, budget=9)] == [e.id for e in told]
+    assert [one.episode_id for one in select(told[::-1], {}, {}, budget=9)] == [e.id for e in told]
     recalled = memory.recall(ALICE, "Where does Mara live?", log=False)
     assert recalled.oldest_first[-1] == told[2]
     lines = memory.context(recalled).splitlines()
@@ -254,9 +254,11 @@ def test_a_rollback_beyond_the_ten_thousandth_night_keeps_those_before(memory, m
 def test_the_last_promotion_is_that_of_the_last_night(memory, clock):
     for n in range(2):
         night_id = memory.ledger.nights.start(ALICE)
-        memory.ledger.nights.finish(NightReport(night_id, ALICE, Verdict.PROMOTED, f"r{n}"))
+        memory.ledger.nights.finish(
+            NightReport(night_id, ALICE, Verdict.PROMOTED, f"r{n}", level="fast")
+        )
         clock.shown -= 5 * SECOND
-    last = datetime.fromisoformat(memory.ledger.nights.last_promotion(ALICE))
+    last = datetime.fromisoformat(memory.ledger.nights.last_promotion(ALICE, level="fast"))
     assert last == NOON - 5 * SECOND
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from sleepmem.night import exam as exams
-from sleepmem.night import promotion, seeding
+from sleepmem.night import promotion, seeding, teachable
 from sleepmem.night.dreaming import rounds
 from sleepmem.night.dreaming.dream import Context, Dream, Dreamer, Fate, Material, MemoryLines
 from sleepmem.night.dreaming.lessons import dream_rows
@@ -128,7 +128,7 @@ class _School:
             seeding.Lesson(
                 self.expert,
                 before=tuple(selected["before"]),
-                rows=rows,
+                rows=teachable.safe(rows, night.policy),
                 absorbed=selected["absorbed"],
             ),
             config=replace(
@@ -183,10 +183,10 @@ def _material(
     tonight, earlier = [], []
     for episode in night.episodes(state):
         if episode.id in proven and night.local.count_tokens(episode.whole) <= most:
-            tonight.append(episode)
+            tonight.append(teachable.taught_of(episode, night.policy))
     for episode in ledger.episodes.learned(namespace):
         if episode.id not in superseded and night.local.count_tokens(episode.whole) <= most:
-            earlier.append(episode)
+            earlier.append(teachable.taught_of(episode, night.policy))
 
     facts, questions = [], set()
     for probe in (*probes, *ledger.nights.learned_probes(namespace)):
@@ -206,7 +206,7 @@ def _material(
 def _memory_lines(night: NightContext, namespace: Namespace) -> MemoryLines:
     """Looks up in the archive what may answer a question, beside the question's own context."""
     local = night.local
-    archive = related(night.ledger, namespace, config=night.config)
+    archive = related(night.ledger, namespace, config=night.config, policy=night.policy)
 
     def look_up(question: str, context: Context) -> list[str]:
         named, room = rare(question), local.context_length // 4
@@ -237,13 +237,13 @@ def _strangers(night: NightContext, namespace: Namespace, probes: Sequence[Probe
 
 def _waking_rows(night: NightContext, state: State) -> list[Row]:
     """What tonight taught."""
-    evening = Evening(
-        namespace_of(state),
-        night_id_of(state),
-        before=tuple(state["selected"]["before"]),
-        superseded=state["probed"]["superseded"],
+    return tonights_rows(
+        night.local,
+        night.ledger,
+        evening=Evening.of(state),
+        config=night.config,
+        policy=night.policy,
     )
-    return tonights_rows(night.local, night.ledger, evening=evening, config=night.config)
 
 
 def _examine(

@@ -6,8 +6,9 @@ tells something has its notes, or is known to have none yet.
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from sleepmem.night.probing.teacher import Teacher
@@ -83,9 +84,17 @@ class Units:
     Args:
         episodes: what is taught.
         notes: those of them, and of others that stand beside them.
+        is_held: whether a text may not be taught, which a note may have been drawn before.
     """
 
-    def __init__(self, episodes: Iterable[Episode], notes: Iterable[Note]) -> None:
+    def __init__(
+        self,
+        episodes: Iterable[Episode],
+        notes: Iterable[Note],
+        *,
+        is_held: Callable[[str], bool] = lambda text: False,
+    ) -> None:
+        self._is_held = functools.cache(is_held)
         self._notes: dict[str, list[Note]] = {}
         for note in notes:
             self._notes.setdefault(note.episode_id, []).append(note)
@@ -105,11 +114,15 @@ class Units:
                 units.append(episode)
                 continue
             for note in self._notes[episode.id]:
-                if note.text and not note.replaced_by:
+                if self._is_told(note) and not note.replaced_by:
                     unit = unit_of(episode, note)
-                    self._sources[unit.id] = (episode, note)
+                    # What is taught of it came first; an archive may know it as it was said.
+                    self._sources.setdefault(unit.id, (episode, note))
                     units.append(unit)
         return units
+
+    def _is_told(self, note: Note) -> bool:
+        return bool(note.text) and not self._is_held(note.text) and not self._is_held(note.part)
 
     def asked(self, by_episode: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
         """Questions about episodes, of every unit of them."""
@@ -137,10 +150,16 @@ class Units:
             context = (line_of(unit_of(episode, note)),)
         return replace(probe, episode_id=episode.id, note_id=note.id, context=context)
 
-    def superseded(self, newer_of: Mapping[str, str]) -> dict[str, str]:
+    def superseded(
+        self, newer_of: Mapping[str, str], *, alone: Callable[[str], bool]
+    ) -> dict[str, str]:
         """By episodes: those of which every unit is corrected, each with the newest that does.
 
         Never one with a sentence that has no note: nothing corrects that, and it must be found.
+
+        Args:
+            newer_of: by units that are corrected, the units that do so.
+            alone: whether an episode of which there is no note tells one statement.
         """
         episodes: dict[str, str] = {}
         for old, new in newer_of.items():
@@ -148,8 +167,9 @@ class Units:
             newer = self.source(new)
             old_id, new_id = episode.id if episode else old, newer.id if newer else new
             whole = self.of([episode]) if episode else []
-            untold = [note for note in self._notes.get(old_id, ()) if not note.text]
-            if not untold and all(unit.id in newer_of for unit in whole):
+            untold = [note for note in self._notes.get(old_id, ()) if not self._is_told(note)]
+            is_known = bool(whole) or alone(old_id)
+            if is_known and not untold and all(unit.id in newer_of for unit in whole):
                 episodes[old_id] = new_id
         return episodes
 

@@ -120,8 +120,10 @@ def test_an_episode_is_corrected_only_with_all_its_notes():
     units = Units([TOLD_BY_ANA, other], [*notes, news])
     *old, new = [unit.id for unit in units.all]
     assert units.replaced({old[0]: new}) == {notes[0].id: news.id}
-    assert units.superseded({old[0]: new}) == {}
-    assert units.superseded(dict.fromkeys(old, new)) == {TOLD_BY_ANA.id: other.id}
+    assert units.superseded({old[0]: new}, alone=lambda one: False) == {}
+    assert units.superseded(dict.fromkeys(old, new), alone=lambda one: False) == {
+        TOLD_BY_ANA.id: other.id
+    }
 
 
 def test_an_episode_with_a_sentence_that_has_no_note_is_never_corrected_as_a_whole():
@@ -131,7 +133,34 @@ def test_an_episode_with_a_sentence_that_has_no_note_is_never_corrected_as_a_who
     units = Units([TOLD_BY_ANA, other], [*drawn(), withheld, news])
     *old, new = [unit.id for unit in units.all]
     assert len(units.replaced(dict.fromkeys(old, new))) == len(old)
-    assert units.superseded(dict.fromkeys(old, new)) == {}
+    assert units.superseded(dict.fromkeys(old, new), alone=lambda one: False) == {}
+
+
+def test_an_episode_without_notes_is_corrected_only_where_it_tells_one_statement():
+    other = Episode(ALICE, "Ana lives in Oslo now.", created_at="2026-05-09T12:00:00+00:00")
+    news = Note(other.id, "Ana lives in Oslo.", other.text)
+    units = Units([other], [news])
+    [new] = [unit.id for unit in units.all]
+    assert units.superseded({TOLD_BY_ANA.id: new}, alone=lambda one: False) == {}
+    alone = units.superseded({TOLD_BY_ANA.id: new}, alone=lambda one: one == TOLD_BY_ANA.id)
+    assert alone == {TOLD_BY_ANA.id: other.id}
+
+
+def test_a_note_that_a_rule_holds_by_now_is_not_taught():
+    notes = drawn()
+    units = Units([TOLD_BY_ANA], notes, is_held=lambda text: "nurse" in text)
+    assert [unit.text for unit in units.all] == [notes[0].text]
+    # Nor is its episode corrected with the others.
+    assert units.superseded({units.all[0].id: "news"}, alone=lambda one: False) == {}
+
+
+def test_what_is_taught_of_an_episode_is_not_replaced_by_how_it_was_said():
+    said = replace(TOLD_BY_ANA, text="In Rome.", answers="Tom has moved. Where do you live?")
+    taught = replace(said, answers="Where do you live?", part_of=said.id)
+    [note] = draw(Teacher(Writer(notes="sentences"), ProbeConfig(), seed=0), [taught])
+    units = Units([taught], [note])
+    units.of([said])  # as the archive knows it
+    assert units.source(units.all[0].id) == taught
 
 
 def test_an_episode_is_proven_only_with_all_its_notes():
