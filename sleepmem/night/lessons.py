@@ -15,7 +15,6 @@ from sleepmem.night.probing.notes import unit_of
 from sleepmem.night.probing.unknown import unsaid_still
 from sleepmem.night.replay import evenly
 from sleepmem.night.rows import Row, RowKind
-from sleepmem.night.state import State, namespace_of, night_id_of
 from sleepmem.night.teachable import safe, taught_of, teaches
 from sleepmem.records import USER, Episode, Kind, Namespace, Note, Probe, Role
 from sleepmem.stores.ledger import Ledger
@@ -42,11 +41,6 @@ class Evening:
     night_id: str
     before: tuple[str, ...]
     superseded: Collection[str]
-
-    @classmethod
-    def of(cls, state: State) -> Evening:
-        before, superseded = state["selected"]["before"], state["probed"]["superseded"]
-        return cls(namespace_of(state), night_id_of(state), tuple(before), superseded)
 
 
 def tonights_rows(

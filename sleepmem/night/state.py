@@ -17,6 +17,7 @@ from typing_extensions import TypedDict
 from sleepmem.config import GateConfig, Level, PolicyConfig, SleepConfig
 from sleepmem.errors import ConfigError
 from sleepmem.model.local import LocalModel
+from sleepmem.night.lessons import Evening
 from sleepmem.night.rewards import Semantic
 from sleepmem.records import Episode, Namespace, Note
 from sleepmem.stores.expert_folder import ExpertFolders
@@ -176,6 +177,12 @@ def namespace_of(state: State) -> Namespace:
 
 def night_id_of(state: State) -> str:
     return state["tonight"]["night_id"]
+
+
+def evening_of(state: State) -> Evening:
+    """What was there before the night taught anything."""
+    before, superseded = state["selected"]["before"], state["probed"]["superseded"]
+    return Evening(namespace_of(state), night_id_of(state), tuple(before), superseded)
 
 
 def expert_of(state: State) -> str:

@@ -24,7 +24,7 @@ from sleepmem.night import (
 )
 from sleepmem.night import exam as exams
 from sleepmem.night.dreaming.step import dream
-from sleepmem.night.lessons import Evening, related, tonights_rows
+from sleepmem.night.lessons import related, tonights_rows
 from sleepmem.night.probing import notes as drawing
 from sleepmem.night.probing import probe as probing
 from sleepmem.night.probing.context import nearest
@@ -37,6 +37,7 @@ from sleepmem.night.state import (
     Selected,
     Spent,
     State,
+    evening_of,
     examined_of,
     expert_of,
     namespace_of,
@@ -237,7 +238,7 @@ def seed(night: NightContext, state: State) -> State:
     rows = tonights_rows(
         night.local,
         night.ledger,
-        evening=Evening.of(state),
+        evening=evening_of(state),
         config=night.config,
         policy=night.policy,
     )

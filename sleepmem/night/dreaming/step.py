@@ -16,12 +16,13 @@ from sleepmem.night import promotion, seeding, teachable
 from sleepmem.night.dreaming import rounds
 from sleepmem.night.dreaming.dream import Context, Dream, Dreamer, Fate, Material, MemoryLines
 from sleepmem.night.dreaming.lessons import dream_rows
-from sleepmem.night.lessons import Evening, related, tonights_rows
+from sleepmem.night.lessons import related, tonights_rows
 from sleepmem.night.rows import Row
 from sleepmem.night.state import (
     Examined,
     NightContext,
     State,
+    evening_of,
     examined_of,
     expert_of,
     namespace_of,
@@ -240,7 +241,7 @@ def _waking_rows(night: NightContext, state: State) -> list[Row]:
     return tonights_rows(
         night.local,
         night.ledger,
-        evening=Evening.of(state),
+        evening=evening_of(state),
         config=night.config,
         policy=night.policy,
     )
