@@ -8,6 +8,7 @@ tonight answers all of them. Reads the stores, writes nothing.
 
 from __future__ import annotations
 
+import functools
 import random
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -207,7 +208,7 @@ class _Memory:
 
     def near(self, question: str, *, without: Collection[str], count: int) -> list[Neighbour]:
         """Known questions, nearest first."""
-        similarities = self._matrix() @ self.vectors[question]
+        similarities = self._matrix @ self.vectors[question]
         neighbours: list[Neighbour] = []
         for row in np.argsort(-similarities):
             probe = self.known[row]
@@ -224,10 +225,9 @@ class _Memory:
         self, neighbours: Sequence[Neighbour], *, without: Collection[str]
     ) -> list[Fact]:
         """As the day finds them, without some of their wordings."""
-        by_id = {probe.id: probe for probe in self.known}
         groups, hidden = {}, {}
         for near in neighbours:
-            fact = _fact_of(by_id[near.id])
+            fact = _fact_of(self._by_id[near.id])
             wordings: list[str] = []
             left_out: list[str] = []
             for probe in self.facts[fact]:
@@ -237,8 +237,13 @@ class _Memory:
         facts = facts_near(neighbours, groups)
         return [fact._replace(hidden=hidden[fact.wordings]) for fact in facts]
 
+    @functools.cached_property
     def _matrix(self) -> np.ndarray[Any, Any]:
         return np.stack([self.vectors[probe.question] for probe in self.known])
+
+    @functools.cached_property
+    def _by_id(self) -> dict[str, Probe]:
+        return {probe.id: probe for probe in self.known}
 
 
 def _cases(memory: _Memory, config: GateConfig, rng: random.Random) -> list[_Case]:
