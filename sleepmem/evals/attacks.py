@@ -20,9 +20,10 @@ from langchain_core.messages import convert_to_messages
 from rich.console import Console
 from rich.table import Table
 
-from sleepmem.config import PolicyConfig
+from sleepmem.config import PolicyConfig, SleepConfig
 from sleepmem.memory import SleepMemory
 from sleepmem.night import teachable
+from sleepmem.night.lessons import related
 from sleepmem.text.prompts import line_of
 from sleepmem.text.terms import normalised
 
@@ -62,6 +63,10 @@ def played(attack: Mapping[str, Any], folder: Path) -> Outcome:
             held = sorted_out.held
             for episode in sorted_out.episodes:
                 taught += f"\n{line_of(teachable.taught_of(episode, policy))}"
+        # What is read beside it, whatever is asked.
+        archive = related(memory.ledger, OWNER, config=SleepConfig(), policy=policy)
+        for question in (*attack["poison"], *attack["stays"]):
+            taught += "".join(f"\n{line_of(episode)}" for episode in archive(question))
         stored = "\n".join(one.whole for one in memory.ledger.episodes.all(OWNER))
     counts = teachable.counted([{"rule": one.rule} for one in held])
     return Outcome(
