@@ -11,7 +11,14 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
 
-from sleepmem.day.capture import last_question, question, speaker, text_of, turn_id
+from sleepmem.day.capture import (
+    last_question,
+    latest,
+    question,
+    speaker,
+    text_of,
+    turn_id,
+)
 from sleepmem.day.farewell import OURS, Phrases, agrees, is_asked, proposed, wish
 from sleepmem.day.farewell import question as question_about
 from sleepmem.day.namespace import Owner, Run, owner_of
@@ -102,12 +109,16 @@ class Host:
         return check_day(local_now(self.run.zone))
 
     def observe(self, tools: Collection[str] | None = None, *, ended: bool = False) -> None:
-        """Store what happened so far, and whose it is; `ended` says that the turn is over."""
+        """Store what happened so far, and whose it is; `ended` says that the turn is over.
+
+        Without a thread, what is sent again cannot be told from what was forgotten since: then
+        nothing older than the turn is stored.
+        """
 
         def store() -> None:
             self.memory.observe_messages(
                 self.owner,
-                self.messages,
+                self.messages if self.run.thread else latest(self.messages),
                 thread=self.run.thread,
                 zone=self.run.zone,
                 tools=tools,

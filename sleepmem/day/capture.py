@@ -157,6 +157,19 @@ def last_question(messages: Sequence[BaseMessage]) -> str | None:
     return "\n".join(texts) or None
 
 
+def latest(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
+    """The last turn, with what the user said unanswered before it, and all the agent had said.
+
+    The rest a host without a thread hands over anew each time: it was observed when it was new.
+    """
+    users = _of_users(messages) or [0]
+    start = users.pop()
+    while users and not any(isinstance(one, AIMessage) for one in messages[users[-1] : start]):
+        start = users.pop()
+    agents = [one for one in messages[:start] if isinstance(one, AIMessage)]
+    return [*agents, *messages[start:]]
+
+
 def turn_id(messages: Sequence[BaseMessage]) -> str | None:
     """Id of the message that began this turn."""
     users = _of_users(messages)

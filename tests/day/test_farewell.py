@@ -185,3 +185,31 @@ def test_what_is_told_beside_is_not_what_is_forgotten(memory):
     says(running, "Yes.")
     assert any("Lea" in text for text in texts(memory))
     assert not any("0151" in text for text in texts(memory))
+
+
+def test_a_host_that_sends_all_of_it_again_brings_nothing_back(tmp_path):
+    """Its messages have no ids, and its conversation no name."""
+    secret, wish = "My phone number is 0151 2345678.", "Please forget my phone number."
+    with SleepMemory.open(tmp_path / "m") as memory:
+        model = GenericFakeChatModel(messages=iter([AIMessage("Well.") for _ in range(9)]))
+        running = create_agent(model, middleware=[SleepMemoryMiddleware(memory, ALICE)])
+        said = []
+
+        def says(text):
+            said.append(HumanMessage(text))
+            sent = [one.model_copy() for one in said]
+            told = running.invoke({"messages": sent})["messages"][-1]
+            said.append(told.model_copy(update={"id": None}))
+            return told.text
+
+        says(secret)
+        assert "0151" in says(wish)
+        assert texts(memory) == [secret]
+        assert "receipt 1" in says("Yes, please do.")
+        assert texts(memory) == []
+        says("I have a new phone.")
+        said += [HumanMessage("It is red."), HumanMessage("It rings too often.")]
+        says(said.pop().text)
+        assert texts(memory) == ["I have a new phone.", "It is red.", "It rings too often."]
+    for file in (tmp_path / "m").rglob("*"):
+        assert not file.is_file() or b"2345678" not in file.read_bytes()

@@ -341,6 +341,25 @@ def test_what_is_asked_to_be_forgotten_is_gone_after_a_yes_in_bare_words(behind)
     assert left == [later]
 
 
+@pytest.mark.parametrize("headers", [{}, {"X-Conversation-Id": "one"}])
+def test_what_was_forgotten_stays_so_though_the_client_sends_it_again(behind, headers):
+    owner = f"forgets-{len(headers)}"
+    client = behind.client(owner)
+    said = []
+    for text in (
+        "My phone number is 555-0199.",
+        "Please forget my phone number.",
+        "Yes, please do.",
+        "I have a new phone.",
+    ):
+        said.append(text)
+        said.append(text_of(say(client, *said, extra_headers=headers)))
+        if text.startswith("Yes"):
+            assert stored(behind, owner) == []
+    assert "(receipt" in said[5]
+    assert stored(behind, owner) == [("user", "I have a new phone.")]
+
+
 # Limits, health, metrics
 
 
