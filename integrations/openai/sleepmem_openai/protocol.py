@@ -17,10 +17,12 @@ from langchain_core.messages import (
     AIMessage,
     AIMessageChunk,
     BaseMessage,
+    InvalidToolCall,
     SystemMessage,
     ToolMessage,
     convert_to_messages,
 )
+from langchain_core.messages.tool import invalid_tool_call
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -31,6 +33,8 @@ _ROLES = ("system", "developer", "user", "assistant", "tool")
 # Of a message, all that OpenAI knows and models read. Whatever else a client sends stays out:
 # LangChain would take its own marks (metadata, ids, removals) from anybody.
 _FIELDS = ("role", "content", "name", "tool_calls", "tool_call_id")
+# Why OpenAI's answers end, beside `stop`; other servers say more, such as `model_length`.
+_FINISHES = ("length", "tool_calls", "content_filter")
 # What cannot be handed through, and what to do instead.
 _REFUSED = {
     "logprobs": "the gateway hands no log-probabilities on; leave `logprobs` out",
@@ -188,8 +192,7 @@ class Conversation:
         if not rest:
             said = "the messages hold nothing but instructions; add one of the user."
             raise GatewayError(said, param="messages")
-        if thread is not None:
-            rest = _placed(rest, thread)
+        rest = _placed_results(rest) if thread is None else _placed(rest, thread)
         return cls(_joined(messages[:leading]), tuple(rest))
 
 
@@ -203,7 +206,12 @@ def _converted(sent: Sequence[dict[str, Any]]) -> list[BaseMessage]:
         told = {name: message[name] for name in _FIELDS if message.get(name) is not None}
         plain.append({"content": "", **told})
     try:
-        return convert_to_messages(plain)
+        broken = list(map(_without_broken_calls, plain))
+        messages = convert_to_messages(plain)
+        for message, calls in zip(messages, broken, strict=True):
+            if isinstance(message, AIMessage):
+                message.invalid_tool_calls = calls
+        return messages
     except (ValueError, TypeError, KeyError, NotImplementedError, AttributeError) as error:
         raise GatewayError(
             "the messages cannot be read; each needs a role and a content, each call an id, a name "
@@ -212,13 +220,44 @@ def _converted(sent: Sequence[dict[str, Any]]) -> list[BaseMessage]:
         ) from error
 
 
+def _without_broken_calls(message: dict[str, Any]) -> list[InvalidToolCall]:
+    """Take the calls out of a message whose arguments are no JSON object; models write such, too.
+
+    No arguments at all are an empty object.
+    """
+    whole: list[dict[str, Any]] = []
+    broken: list[InvalidToolCall] = []
+    for call in message.get("tool_calls") or ():
+        function = {**call["function"]}
+        function["arguments"] = written = function["arguments"] or "{}"
+        if _is_object(written):
+            whole.append({**call, "function": function})
+        else:
+            broken.append(
+                invalid_tool_call(
+                    name=function["name"], args=str(written), id=call["id"], error=None
+                )
+            )
+    if "tool_calls" in message:
+        message["tool_calls"] = whole
+    return broken
+
+
+def _is_object(written: Any) -> bool:
+    try:
+        return isinstance(json.loads(written, strict=False), dict)
+    except (TypeError, ValueError, RecursionError):
+        return False
+
+
 def _named(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
     """The messages, each result of a tool with the tool's name, which OpenAI's do not carry."""
     names: dict[str | None, str] = {}
     found: list[BaseMessage] = []
     for message in messages:
-        for call in message.tool_calls if isinstance(message, AIMessage) else []:
-            names[call["id"]] = call["name"]
+        if isinstance(message, AIMessage):
+            for call in [*message.tool_calls, *message.invalid_tool_calls]:
+                names[call["id"]] = call["name"] or ""
         if isinstance(message, ToolMessage) and not message.name:
             message = message.model_copy(update={"name": names.get(message.tool_call_id)})
         found.append(message)
@@ -241,6 +280,25 @@ def _placed(messages: Sequence[BaseMessage], thread: str) -> list[BaseMessage]:
         said = json.dumps([message.type, message.name, message.content], ensure_ascii=True)
         so_far.update(said.encode())
         placed.append(message.model_copy(update={"id": f"msg-{so_far.hexdigest()[:32]}"}))
+    return placed
+
+
+def _placed_results(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
+    """The messages, results of tools with ids made of their calls and of the turn up to them.
+
+    Every step of a turn sends them again.
+    """
+    so_far = hashlib.sha256()
+    placed: list[BaseMessage] = []
+    for message in messages:
+        if message.type == "human":
+            so_far = hashlib.sha256()
+        call = message.tool_call_id if isinstance(message, ToolMessage) else None
+        said = json.dumps([message.type, message.content, call], ensure_ascii=True)
+        so_far.update(said.encode())
+        if call is not None:
+            message = message.model_copy(update={"id": f"result-{so_far.hexdigest()[:32]}"})
+        placed.append(message)
     return placed
 
 
@@ -327,6 +385,7 @@ class Answered:
         if finish is None:
             is_full = most_tokens is not None and usage["completion_tokens"] >= most_tokens
             finish = "length" if is_full else "stop"
+        finish = next((one for one in _FINISHES if one in str(finish)), "stop")
         finish = "tool_calls" if calls and finish == "stop" else finish
         provenance = message.response_metadata.get("sleepmem") or {}
         return cls(message.text, calls, finish, usage, provenance)

@@ -10,6 +10,7 @@ from sleepmem_openai.protocol import (
     ChatRequest,
     Conversation,
     EmbeddingsRequest,
+    Reply,
     deltas,
     parsed,
 )
@@ -126,6 +127,49 @@ def test_a_result_gets_the_name_of_its_tool():
     assert result.name == "search"
 
 
+def called(arguments, **more):
+    function = {"name": "search", "arguments": arguments, **more}
+    return {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [{"id": "c1", "type": "function", "function": function}],
+    }
+
+
+@pytest.mark.parametrize("arguments", ["", None, "{}", "{ }", '{"a": "b\nc"}'])
+def test_a_call_may_have_no_arguments(arguments):
+    (call,) = read(HELLO, called(arguments)).messages[-1].tool_calls
+    assert call["args"] in ({}, {"a": "b\nc"})
+
+
+@pytest.mark.parametrize("arguments", ['{"city": "Par', "null", "[]", "5", [], {}, "\ud800{"])
+def test_a_broken_call_that_was_handed_out_is_taken_back_as_it_is(arguments):
+    result = {"role": "tool", "tool_call_id": "c1", "content": "That is no JSON."}
+    said = read(HELLO, called(arguments), result)
+    if not arguments:
+        assert said.messages[1].tool_calls[0]["args"] == {}
+    else:
+        assert said.messages[1].tool_calls == []
+        (delta,) = deltas(said.messages[1])
+        assert delta["tool_calls"][0]["function"]["arguments"] == arguments
+    assert said.messages[2].name == "search"
+
+
+def test_a_result_is_known_by_its_call_and_its_turn_without_a_name_of_the_conversation():
+    result = {"role": "tool", "tool_call_id": "c1", "content": "found"}
+    turn = [HELLO, called("{}"), result]
+
+    def ids(*messages):
+        return [message.id for message in read(*messages).messages]
+
+    first = ids(*turn)[-1]
+    assert ids(*turn, called("{}"), result)[:3] == [None, None, first]
+    assert ids(*turn, {"role": "assistant", "content": "Well."}, *turn)[2::4] == [first, first]
+    for other in ({**result, "content": "lost"}, {**result, "tool_call_id": "c2"}):
+        assert ids(HELLO, called("{}"), other)[-1] != first
+    assert ids({**HELLO, "content": "Hi."}, called("{}"), result)[-1] != first
+
+
 def test_a_message_is_known_by_its_place_in_a_named_conversation():
     said = [HELLO, {"role": "assistant", "content": "Hi."}, HELLO]
     first = [message.id for message in read(*said, thread="t").messages]
@@ -147,6 +191,24 @@ def test_an_answer_tells_why_it_ended():
     assert finish(AIMessage("x", response_metadata=told)) == "content_filter"
     call = {"name": "f", "args": {"a": 1}, "id": "1", "type": "tool_call"}
     assert finish(AIMessage("", tool_calls=[call])) == "tool_calls"
+
+
+@pytest.mark.parametrize(
+    ("told", "finish"),
+    [
+        ("stopstop", "stop"),
+        ("insufficient_system_resource", "stop"),
+        ("model_length", "length"),
+        ("max_length", "length"),
+        (["stop"], "stop"),
+        ("", "stop"),
+    ],
+)
+def test_an_end_that_openai_does_not_know_is_one_that_it_does(told, finish):
+    message = AIMessage("x", response_metadata={"finish_reason": told})
+    answer = Answered.of(message, most_tokens=None)
+    assert json.loads(Reply("m").whole(answer))["choices"][0]["finish_reason"] == finish
+    assert json.loads(Reply("m").end(answer))["choices"][0]["finish_reason"] == finish
 
 
 def test_pieces_of_a_call_keep_their_form():
