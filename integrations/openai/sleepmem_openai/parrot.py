@@ -46,6 +46,11 @@ async def chat_completions(request: Request) -> Response:
     if asked["model"] != MODEL:
         told = {"message": f"no model {asked['model']!r}", "type": "invalid_request_error"}
         return JSONResponse({"error": {**told, "code": "model_not_found"}}, 404)
+    for name in ("tool_choice", "parallel_tool_calls"):
+        if name in asked and not asked.get("tools"):
+            # As OpenAI does.
+            told = {"message": f"{name} needs tools", "type": "invalid_request_error"}
+            return JSONResponse({"error": {**told, "param": name}}, 400)
     message = _answer(asked)
     finish = "tool_calls" if "tool_calls" in message else "stop"
     words = sum(len(str(one.get("content")).split()) for one in asked["messages"])

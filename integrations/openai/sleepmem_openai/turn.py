@@ -107,13 +107,15 @@ class Turn:
         def whose(_: Any) -> Namespace:
             return self.owner
 
-        tools = [] if request.tool_choice == "none" else request.tools or []
+        schema = self.backend.schema(request)
+        # An answer in a schema is a call that must be made; then it is the only one.
+        is_alone = schema is not None and request.tool_choice == "none"
         agent: Any = create_agent(
             self.backend.model(request),
-            tools=tools,
+            tools=[] if is_alone else request.tools or [],
             system_prompt=conversation.system,
             middleware=[SleepMemoryMiddleware(self.memory, whose), _Choice(request.tool_choice)],
-            response_format=self.backend.schema(request),
+            response_format=schema,
         )
         return agent, messages
 

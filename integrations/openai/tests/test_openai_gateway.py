@@ -232,6 +232,25 @@ def test_a_tool_is_called_and_its_result_is_remembered_under_its_name(behind, ch
     assert any(source == "agent" for source, _ in found)
 
 
+@pytest.mark.parametrize("headers", [{}, {"X-Conversation-Id": "steps"}])
+def test_each_result_of_a_turn_of_many_steps_is_stored_once(behind, headers):
+    owner = f"steps-{len(headers)}"
+    client = behind.client(owner)
+    sent = [user("What is the weather in Paris, Oslo and Rome?")]
+    found = ["It rains, 12 degrees.", "It snows, -3 degrees.", "No such city.", "It is dry."]
+    for number, result in enumerate(found):
+        call = {"name": "get_weather", "arguments": '{"ci' if number == 2 else ""}
+        calls = [{"id": f"c{number}", "type": "function", "function": call}]
+        sent += [
+            {"role": "assistant", "content": None, "tool_calls": calls},
+            {"role": "tool", "tool_call_id": f"c{number}", "content": result},
+        ]
+        answer = say(client, *sent, tools=TOOLS, extra_headers=headers)
+        assert text_of(answer) == f"The tool says: {result}"
+    results = [text for source, text in stored(behind, owner) if source == "tool:get_weather"]
+    assert results == found
+
+
 def test_a_call_of_a_tool_is_streamed_and_none_is_made_where_none_may_be(behind):
     client = behind.client("streamed-tools")
     question = user("What is the weather in Paris?")
@@ -242,8 +261,12 @@ def test_a_call_of_a_tool_is_streamed_and_none_is_made_where_none_may_be(behind)
     (call,) = final.choices[0].message.tool_calls
     assert json.loads(call.function.arguments) == {"city": "Paris"}
     assert final.choices[0].finish_reason == "tool_calls"
-    free = say(client, question, tools=TOOLS, tool_choice="none")
-    assert free.choices[0].message.tool_calls is None
+    for more in ({}, {"parallel_tool_calls": False}, {"stream": True}):
+        free = say(client, question, tools=TOOLS, tool_choice="none", **more)
+        chosen = list(free)[0] if more.get("stream") else free
+        assert "tool_calls" not in chosen.choices[0].model_dump_json(exclude_none=True)
+    with pytest.raises(openai.BadRequestError, match="needs tools"):
+        say(client, question, tool_choice="none")
 
 
 def test_the_upstreams_models_embeddings_and_refusals_are_handed_on(behind):
