@@ -7,6 +7,7 @@ import traceback
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
 import openai
 from fastapi.responses import JSONResponse
 from langchain.agents.structured_output import StructuredOutputError
@@ -58,10 +59,11 @@ def as_gateway_error(error: BaseException) -> GatewayError:
         return error
     if isinstance(error, openai.APIStatusError):
         return _of_upstream(error)
-    if isinstance(error, openai.APITimeoutError):
+    # Once an answer has begun, what breaks it off is no longer an error of OpenAI's client.
+    if isinstance(error, openai.APITimeoutError | httpx.TimeoutException | TimeoutError):
         said = "the model behind the gateway did not answer in time; try again, or ask for less."
         return GatewayError(said, 504, SERVER, "upstream_timeout")
-    if isinstance(error, openai.APIError):
+    if isinstance(error, openai.APIError | httpx.TransportError):
         _log(error)
         said = "the model behind the gateway cannot be reached; check that it runs, and try again."
         return GatewayError(said, 502, SERVER, "upstream_unreachable")

@@ -139,7 +139,7 @@ class Upstream:
     Args:
         base_url: as OpenAI's clients take it, such as http://127.0.0.1:8080/v1.
         api_key: that it wants; never shown.
-        timeout: seconds for a whole answer.
+        timeout: seconds in which it must go on.
 
     Raises:
         ConfigError: the base URL is none.
@@ -153,6 +153,7 @@ class Upstream:
             base_url=base_url,
             api_key=SecretStr(key),
             timeout=timeout,
+            stream_chunk_timeout=timeout,
             # Clients try again by themselves.
             max_retries=0,
             stream_usage=True,

@@ -1,7 +1,10 @@
 """What is read of a request, and what is not."""
 
+import asyncio
+import contextlib
 import json
 
+import httpx
 import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
 from sleepmem_openai.errors import GatewayError, as_gateway_error
@@ -14,6 +17,7 @@ from sleepmem_openai.protocol import (
     deltas,
     parsed,
 )
+from sleepmem_openai.upstream import Upstream
 
 from sleepmem import EpisodeError
 
@@ -243,3 +247,48 @@ def test_tokens_to_embed_are_refused_with_what_to_send(tokens):
 def test_what_is_too_long_is_the_clients_to_shorten():
     told = as_gateway_error(EpisodeError("it is too long; send less."))
     assert (told.status, told.sentence) == (400, "it is too long; send less.")
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (TimeoutError(), 504),
+        (httpx.ReadTimeout("it is silent"), 504),
+        (httpx.RemoteProtocolError("it broke off"), 502),
+        (KeyError("x"), 500),
+    ],
+)
+def test_an_answer_that_breaks_off_is_the_upstreams_fault(error, status):
+    assert as_gateway_error(error).status == status
+
+
+def test_an_upstream_that_goes_silent_is_told_in_time():
+    async def silent(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+        # It is there, and says nothing.
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(b": ping\n\n")
+                await writer.drain()
+                await asyncio.sleep(0.05)
+        writer.close()
+        left.set()
+
+    async def ask():
+        async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            upstream = Upstream(f"http://127.0.0.1:{port}/v1", timeout=0.5)
+            try:
+                async for _ in upstream.model(parse()).astream("Hello."):
+                    pass
+            finally:
+                await upstream.close()
+                await left.wait()
+
+    left = asyncio.Event()
+    with pytest.raises(TimeoutError) as silence:
+        asyncio.run(asyncio.wait_for(ask(), 30))
+    assert as_gateway_error(silence.value).code == "upstream_timeout"
+    patient = Upstream("http://127.0.0.1:9/v1").model(parse())
+    assert patient.stream_chunk_timeout == patient.request_timeout == 600
