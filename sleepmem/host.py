@@ -23,10 +23,10 @@ from sleepmem.day.farewell import OURS, Phrases, agrees, is_asked, proposed, wis
 from sleepmem.day.farewell import question as question_about
 from sleepmem.day.namespace import Owner, Run, owner_of
 from sleepmem.day.provenance import provenance
-from sleepmem.errors import SleepmemError
 from sleepmem.memory import SleepMemory
 from sleepmem.records import Namespace, Recall, View, check_day, local_now
 from sleepmem.stores.episodes import BEGAN
+from sleepmem.stores.erasure import Forgotten
 
 
 @dataclass(frozen=True)
@@ -192,11 +192,15 @@ class Host:
         return self.memory.safely("forgetting", answer, otherwise=None, namespace=self.owner)
 
     def _forget(self, ids: Sequence[str], phrases: Phrases) -> AIMessage:
-        there = set(self.memory.ledger.episodes.ids(self.owner))
-        try:
-            receipt = self.memory.forget(self.owner, episodes=there.intersection(ids)).receipt
-        except SleepmemError as error:
-            return AIMessage(str(error))
+        def forget() -> Forgotten:
+            there = set(self.memory.ledger.episodes.ids(self.owner))
+            return self.memory.forget(self.owner, episodes=there.intersection(ids))
+
+        # Why it cannot be done is for who runs this, not for the user.
+        done = self.memory.safely("forgetting", forget, otherwise=None, namespace=self.owner)
+        if done is None:
+            return AIMessage(phrases.later)
+        receipt = done.receipt
         if receipt is None:
             return AIMessage(phrases.nothing)
         count, number = receipt.removed["episodes"], receipt.number

@@ -69,12 +69,14 @@ class Phrases:
     more      beside them, when more than ten would; {count} of them
     nothing   when nothing of it is found
     done      afterwards; {count} memories went, {receipt} is the number of the receipt
+    later     when it cannot be done now, such as while a night runs
     """
 
     asks: str = "Shall I forget this for good, and everything I learned from it?"
     more: str = "... and {count} more."
     nothing: str = "I found nothing of that. Say in other words what it is about."
     done: str = "Forgotten for good: {count} memories (receipt {receipt})."
+    later: str = "I cannot forget it right now. Please ask me again in a while."
 
 
 def is_asked(text: str) -> bool:

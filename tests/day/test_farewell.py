@@ -187,6 +187,19 @@ def test_what_is_told_beside_is_not_what_is_forgotten(memory):
     assert not any("0151" in text for text in texts(memory))
 
 
+def test_why_it_cannot_be_forgotten_now_is_told_to_the_operator_alone(memory, caplog):
+    running = agent(memory)
+    says(running, "Please forget my phone number.")
+    with memory._opened.night(ALICE):
+        assert says(running, "Yes.").text == Phrases().later
+    assert "running already" in caplog.text
+    (event,) = memory.ledger.turns.events("memory failed")
+    assert (event["what"], event["namespace"]) == ("forgetting", ["alice"])
+    assert len(texts(memory)) == 2
+    says(running, "Please forget my phone number.")
+    assert "receipt 1" in says(running, "Yes.").text
+
+
 def test_a_host_that_sends_all_of_it_again_brings_nothing_back(tmp_path):
     """Its messages have no ids, and its conversation no name."""
     secret, wish = "My phone number is 0151 2345678.", "Please forget my phone number."
