@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -12,9 +13,9 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sleepmem import ConfigError, FolderError, NamespaceError, SleepMemory
 from sleepmem.records import Namespace
@@ -30,6 +31,8 @@ from sleepmem_openai.upstream import OWN, Backend, Own, Upstream
 THREAD = "X-Conversation-Id"
 _LONGEST_THREAD = 200
 _DONE = "[DONE]"
+# A name or an address, and a port.
+_HOST = re.compile(r"(\[[^]]*\]|[^:]*)(?::\d*)?")
 # The page loads nothing from elsewhere and talks to nobody else.
 _POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
@@ -171,6 +174,22 @@ class _Events(StreamingResponse):
             await self._events.aclose()
 
 
+class _Named:
+    """ASGI middleware: refuses requests that call the gateway by another name."""
+
+    def __init__(self, app: ASGIApp, hosts: Sequence[str]) -> None:
+        self._app, self._hosts = app, frozenset(map(str.lower, hosts))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app: ASGIApp = self._app
+        if scope["type"] == "http" and "*" not in self._hosts:
+            named = _HOST.fullmatch(Headers(scope=scope).get("host", ""))
+            if named is None or named[1].lower() not in self._hosts:
+                said = "the gateway is not called so; use a name that it was started for."
+                app = GatewayError(said, param="Host", code="unknown_host").as_response()
+        await app(scope, receive, send)
+
+
 def create_app(
     memory: SleepMemory,
     keys: Keys | None = None,
@@ -206,7 +225,7 @@ def create_app(
         lifespan=lifespan,
         exception_handlers={404: _not_served, 405: _not_served},
     )
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
+    app.add_middleware(_Named, hosts=hosts)
     app.add_middleware(Counted, metrics=gateway.metrics)
     _add_routes(app, gateway)
     if chat:

@@ -263,7 +263,7 @@ def test_a_call_of_a_tool_is_streamed_and_none_is_made_where_none_may_be(behind)
     assert final.choices[0].finish_reason == "tool_calls"
     for more in ({}, {"parallel_tool_calls": False}, {"stream": True}):
         free = say(client, question, tools=TOOLS, tool_choice="none", **more)
-        chosen = list(free)[0] if more.get("stream") else free
+        chosen = next(iter(free)) if more.get("stream") else free
         assert "tool_calls" not in chosen.choices[0].model_dump_json(exclude_none=True)
     with pytest.raises(openai.BadRequestError, match="needs tools"):
         say(client, question, tool_choice="none")
@@ -409,8 +409,12 @@ def test_only_json_is_taken_so_no_web_page_can_speak_in_somebodys_name(start, pa
     status, _, told = page(url, {"Content-Type": "text/plain"}, data=body)
     assert status == 415
     assert json.loads(told)["error"]["type"] == "invalid_request_error"
-    elsewhere = {"Content-Type": "application/json", "Host": "evil.example"}
-    assert page(url, elsewhere, data=body)[0] == 400
+    elsewhere = {"Content-Type": "application/json"}
+    for host in ("evil.example", "127.0.0.1.evil.example", "evil.example:127.0.0.1", "", "[::1"):
+        status, _, told = page(url, {**elsewhere, "Host": host}, data=body)
+        assert (status, json.loads(told)["error"]["code"]) == (400, "unknown_host")
+    for host in ("LocalHost:80", "[::1]:8642", "127.0.0.1"):
+        assert page(f"{gateway.url}/v1/models", {"Host": host})[0] == 200
     assert stored(gateway, "default") == []
     anybody = gateway.client(key="none")
     say(anybody, "My dog is called Rex.", user="rex")
