@@ -101,6 +101,16 @@ class Stopped(StoppingCriteria):  # type: ignore[misc]
         return torch.tensor(over, device=input_ids.device)
 
 
+class Left(StoppingCriteria):  # type: ignore[misc]
+    """Ends an answer that nobody reads any more."""
+
+    def __init__(self, left: threading.Event) -> None:
+        self._left = left
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
+        return torch.full(input_ids.shape[:1], self._left.is_set(), device=input_ids.device)
+
+
 def pad(rows: Sequence[Sequence[int]], value: int, *, left: bool) -> Padded:
     """Make rows equally long: with `value` in front of them, or behind."""
     width = max(map(len, rows))
@@ -260,6 +270,8 @@ def stream(
 ) -> Generator[str, None, float]:
     """Reply to one prompt in pieces, as they are generated; return the confidence (see `Reply`).
 
+    Closed before its end, it generates no further.
+
     Args:
         view: gives the model. It is entered and left on the thread that generates.
     """
@@ -267,11 +279,16 @@ def stream(
         tokenizer, skip_prompt=True, skip_special_tokens=not sampling.in_control
     )
     watch = Watch()
+    left = threading.Event()
+    stopping = _stopping(sampling.stop, tokenizer, len(prompt))
+    stopping.append(Left(left))
     errors: list[BaseException] = []
 
     def generate() -> None:
         try:
             with view() as model, torch.no_grad():
+                if left.is_set():
+                    return
                 ids_R_T = torch.tensor([prompt], device=model.device)
                 model.generate(
                     input_ids=ids_R_T,
@@ -281,7 +298,7 @@ def stream(
                     temperature=sampling.temperature or None,
                     pad_token_id=tokenizer.pad_token_id,
                     logits_processor=LogitsProcessorList([watch]),
-                    stopping_criteria=_stopping(sampling.stop, tokenizer, len(prompt)),
+                    stopping_criteria=stopping,
                     streamer=pieces,
                 )
         except BaseException as error:
@@ -292,11 +309,14 @@ def stream(
     worker = threading.Thread(target=generate, daemon=True)
     worker.start()
     begun = False
-    for piece in pieces:
-        text = piece if begun else piece.lstrip()
-        begun = begun or bool(text)
-        if text:
-            yield text
+    try:
+        for piece in pieces:
+            text = piece if begun else piece.lstrip()
+            begun = begun or bool(text)
+            if text:
+                yield text
+    finally:
+        left.set()
     worker.join()
     if errors:
         raise errors[0]

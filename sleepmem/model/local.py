@@ -371,7 +371,7 @@ class LocalModel:
                 forward pass.
         """
         prompts = [self.prompt_ids(chat) for chat in chats]
-        sampling = _sampling(chats, max_new_tokens, temperature)
+        sampling = self._sampling(chats, prompts, max_new_tokens, temperature)
         replies = [Reply("", 0.0)] * len(prompts)
         with self.view(experts) as model, torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -401,13 +401,31 @@ class LocalModel:
         temperature: float = 0.0,
     ) -> Generator[str, None, float]:
         """The answer in pieces, as it is generated; returns its confidence (see `Reply`)."""
+        prompt = self.prompt_ids(chat)
         confidence = yield from generation.stream(
             lambda: self.view(experts),
-            self.prompt_ids(chat),
+            prompt,
             tokenizer=self.tokenizer,
-            sampling=_sampling([chat], max_new_tokens, temperature),
+            sampling=self._sampling([chat], [prompt], max_new_tokens, temperature),
         )
         return confidence
+
+    def _sampling(
+        self,
+        chats: Sequence[Chat],
+        prompts: Sequence[Sequence[int]],
+        max_new_tokens: int,
+        temperature: float,
+    ) -> Sampling:
+        """How answers to these chats are drawn, which end with what ends any of them.
+
+        No longer than the context has room for, after the shortest prompt.
+        """
+        asked = list(map(_prompt, chats))
+        stop = tuple(dict.fromkeys(itertools.chain.from_iterable(one.stop for one in asked)))
+        in_control = any(one.in_control for one in asked)
+        room = self.context_length - min(map(len, prompts), default=0)
+        return Sampling(min(max_new_tokens, room), temperature, stop, in_control)
 
     @torch.no_grad()
     def abstention(self, chat: Chat, experts: Sequence[str], *, text: str) -> float:
@@ -461,14 +479,6 @@ class LocalModel:
 
 def _prompt(chat: Chat) -> Prompt:
     return chat if isinstance(chat, Prompt) else Prompt(chat)
-
-
-def _sampling(chats: Sequence[Chat], max_new_tokens: int, temperature: float) -> Sampling:
-    """How answers to these chats are drawn, which end with what ends any of them."""
-    prompts = [_prompt(chat) for chat in chats]
-    stop = tuple(dict.fromkeys(itertools.chain.from_iterable(one.stop for one in prompts)))
-    in_control = any(one.in_control for one in prompts)
-    return Sampling(max_new_tokens, temperature, stop, in_control)
 
 
 def _on_the_same_weights(model: torch.nn.Module) -> Any:

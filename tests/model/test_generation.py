@@ -1,6 +1,7 @@
 """Text in, text out, on the tiny model."""
 
 import math
+import threading
 
 import pytest
 import torch
@@ -162,6 +163,34 @@ def test_a_stream_that_fails_ends_with_the_error(local):
     with pytest.raises(ExpertError, match="stranger"):
         read(local.stream(ASKED[0], ("stranger",), max_new_tokens=4))
     assert read(local.stream(ASKED[0], (), max_new_tokens=4))[0]
+
+
+def test_a_stream_that_is_left_generates_no_further(tiny):
+    local = LocalModel(tiny, ModelConfig(device="cpu"))
+    left, passes = threading.Event(), []
+
+    def forward(layer, ids, out):
+        passes.append(left.is_set())
+        if len(passes) > 3:
+            left.wait(10)
+
+    local.base.get_input_embeddings().register_forward_hook(forward)
+    stream = local.stream(ASKED[0], (), max_new_tokens=100)
+    next(stream)
+    stream.close()
+    left.set()
+    with local.view(()):  # free again
+        assert passes.count(True) <= 1
+
+
+def test_an_answer_ends_where_the_context_does(tiny):
+    local = LocalModel(tiny, ModelConfig(device="cpu"))
+    short = local.answer(ASKED[:1], max_new_tokens=3)
+    assert short != local.answer(ASKED[:1], max_new_tokens=50)
+    local.context_length = len(local.prompt_ids(ASKED[0])) + 3
+    assert local.answer(ASKED[:1], max_new_tokens=10**9) == short
+    pieces, _ = read(local.stream(ASKED[0], (), max_new_tokens=10**9))
+    assert "".join(pieces).strip() == short[0]
 
 
 # Logits of given text
