@@ -152,11 +152,7 @@ def agreed(
         raise ToolError(str(error)) from error
     if not confirm or not plan.ids:
         return Agreement(forget=False)
-    if confirm != room.code(owner, plan.ids):
-        raise ToolError(
-            "this code is not of what would go now; call forget again without `confirm`, with the "
-            "same choice, and look at what it shows."
-        )
+    _check_shown(room, owner, plan=plan, confirm=confirm)
     if not can_ask(call):
         return Agreement(forget=True)
     shown = [json.dumps(one.text, ensure_ascii=False) for one in plan.all[:_SHOWN]]
@@ -190,7 +186,8 @@ def forget(
     is_agreed = isinstance(agreement, AcceptedElicitation) and agreement.data.forget
     receipt = None
     if is_agreed:
-        # Those that were shown, whatever was told since.
+        # More may have been told while the user was asked.
+        _check_shown(room, owner, plan=plan, confirm=confirm)
         receipt = room.memory.forget(owner, episodes=plan.ids).receipt
     elif confirm and plan.ids:
         raise ToolError("the user did not agree; nothing was forgotten.")
@@ -284,6 +281,16 @@ def _store(
 ) -> Episode:
     lasts = None if lasts_days is None else timedelta(days=lasts_days)
     return room.memory.observe(owner, text, source=source, lasts=lasts)
+
+
+def _check_shown(room: Room, owner: Namespace, *, plan: Any, confirm: str) -> None:
+    """Raise ToolError unless the code is of just what would go now."""
+    if confirm != room.code(owner, plan.ids):
+        raise ToolError(
+            "this code is not of what would go now, or that has changed since it was shown, so "
+            "nothing was forgotten; call forget again without `confirm`, with the same choice, and "
+            "look at what it shows."
+        )
 
 
 def _plan(room: Room, owner: Namespace, *, about: str, ids: list[str], before: str) -> Any:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from _mcp_servers import answering
 from mcp import Client
+from mcp.types import ElicitRequestParams, ElicitResult
 from sleepmem_mcp import MemoryServer, Room, UserWords
 
 from sleepmem import SleepMemory
@@ -123,3 +124,22 @@ async def test_a_user_is_asked_about_many_memories_at_once(memory: SleepMemory) 
     assert "Forget 25 of" in question
     assert question.endswith("and 5 more")
     assert memory.ledger.episodes.all(ALICE) == []
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_what_was_told_while_the_user_was_asked_is_not_forgotten_with_the_rest(
+    memory: SleepMemory, mode: str
+) -> None:
+    memory.observe(ALICE, "Mara lives in Brenport.")
+
+    async def answer(context: Any, params: ElicitRequestParams) -> ElicitResult:
+        memory.observe(ALICE, "Mara's boat is red.")
+        return ElicitResult(action="accept", content={"forget": True})
+
+    async with Client(server(memory), elicitation_callback=answer, mode=mode) as client:
+        choice = {"before": "2999-01-01"}
+        shown = (await client.call_tool("forget", choice)).structured_content
+        refused = await client.call_tool("forget", {**choice, "confirm": shown["confirm"]})
+        assert refused.is_error
+        assert "changed since it was shown" in str(refused.content)
+    assert len(memory.ledger.episodes.all(ALICE)) == 2
