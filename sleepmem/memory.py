@@ -549,9 +549,11 @@ class SleepMemory:
 
         Raises:
             ExpertError: a night made no expert, or its files are missing or damaged.
+            FolderLocked: a night of this owner runs.
         """
-        owner = check_namespace(namespace)
-        return self._opened.rollback(owner, texts(nights, "nights", error=ExpertError))
+        owner, wanted = check_namespace(namespace), texts(nights, "nights", error=ExpertError)
+        with self._opened.night(owner):
+            return self._opened.rollback(owner, wanted)
 
     # Trust
 
@@ -619,7 +621,7 @@ class SleepMemory:
             _, ids = chosen(self.ledger, owner, choice=choice)
             return Forgotten(planned(self.ledger, owner, episode_ids=ids), None)
         # What a night is learning now would not be in the plan.
-        with self._sleeping, self._opened.night(owner):
+        with self._opened.night(owner):
             asked, ids = chosen(self.ledger, owner, choice=choice)
             erasure = planned(self.ledger, owner, episode_ids=ids)
             proof: dict[str, int] = {}
@@ -733,7 +735,7 @@ class SleepMemory:
                 f"user={user!r:.60} is given, and {source} is an export of sleepmem, which holds "
                 "one owner's alone; leave it out."
             )
-        with self._sleeping, self._opened.night(owner):
+        with self._opened.night(owner):
             if is_ours:
                 imported = self._opened.take_in(
                     owner, source, model=self.model, policy=self.config.policy

@@ -238,7 +238,7 @@ def _interrupted(
             f"{night_id} was interrupted, and a dry run would go on with it. Let it end first, "
             "with sleep() or `sleepmem sleep`."
         )
-    reason = _overtaken(night, namespace, values)
+    reason = steps.overtaken(night, values) if "selected" in values else None
     if was_dry and not night.is_dry:
         reason = "a dry run that was interrupted is given up; its episodes wait for the next night"
     if reason is None:
@@ -264,21 +264,6 @@ def _is_of(values: State, night: NightContext, namespace: Namespace, night_id: s
         born.append(values["dreamt"]["expert"])
     names = [ExpertName.parse(name) for name in born]
     return all(name is not None and name.night_id == night_id for name in names)
-
-
-def _overtaken(night: NightContext, namespace: Namespace, values: State) -> str | None:
-    """Why an interrupted night cannot go on; None when it can."""
-    if "selected" not in values:
-        return None
-    live = night.ledger.lineage.experts(namespace)
-    was_promoted = any(expert.night_id == values["tonight"]["night_id"] for expert in live)
-    if was_promoted or values["selected"]["before"] == [expert.name for expert in live]:
-        return None
-    # A rollback came between.
-    return (
-        "the live experts were changed while the night was interrupted; "
-        "its episodes wait for the next one"
-    )
 
 
 def _failed(night: NightContext, state: State, error: Exception) -> NightReport:

@@ -278,10 +278,22 @@ def decide(night: NightContext, state: State) -> State:
     return {"decided": {"verdict": verdict.value, "reason": reason}}
 
 
+def overtaken(night: NightContext, state: State) -> str | None:
+    """Why a night cannot be promoted any more, as after a rollback; None when it can, or was."""
+    live = night.ledger.lineage.experts(namespace_of(state))
+    was_promoted = any(expert.night_id == night_id_of(state) for expert in live)
+    if was_promoted or state["selected"]["before"] == [expert.name for expert in live]:
+        return None
+    return "the live experts were changed since the night began; its episodes wait for the next one"
+
+
 def promote(night: NightContext, state: State) -> State:
     """Rename the folder, then one transaction. Runs again harmlessly."""
     if state["decided"]["verdict"] != Verdict.PROMOTED:
         return {}
+    reason = overtaken(night, state)
+    if reason is not None:
+        return {"decided": {"verdict": Verdict.FAILED.value, "reason": reason}}
     namespace, ledger = namespace_of(state), night.ledger
     selected, passed = state["selected"], examined_of(state)["passed"]
     name = expert_of(state)

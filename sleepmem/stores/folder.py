@@ -122,7 +122,7 @@ class Folder:
 
     @contextlib.contextmanager
     def night(self, namespace: Namespace) -> Iterator[None]:
-        """Held while a night of this owner runs.
+        """Held while a night of this owner runs, or what must not run beside one.
 
         Raises:
             FolderLocked: another one runs.
@@ -137,8 +137,8 @@ class Folder:
             lock.acquire()
         except Timeout:
             raise FolderLocked(
-                f"a night of {namespace} is running already in {self.path}, in another process "
-                "or thread. Wait until it has ended."
+                f"a night of {namespace}, or what excludes one, is running already in {self.path}, "
+                "in another process or thread. Wait until it has ended."
             ) from None
         except OSError as error:
             raise FolderError(

@@ -3,12 +3,13 @@
 import json
 import sqlite3
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from _nights import ALICE, LEVELS, buffered, watched
 from langchain_core.messages import AIMessage, HumanMessage
 
-from sleepmem import EpisodeError, ExpertError, FolderError, FolderLocked
+from sleepmem import EpisodeError, ExpertError, FolderError, FolderLocked, Verdict
 from sleepmem.records import View
 
 BOB = ("bob",)
@@ -187,6 +188,38 @@ def test_nothing_is_forgotten_while_a_night_runs_or_the_folder_is_read_only(open
         pytest.raises(FolderError, match="read only"),
     ):
         reading.forget(ALICE, episodes=[secret])
+
+
+def test_what_would_change_under_a_night_is_refused_at_once_and_other_owners_wait_for_none(
+    opened, by_hand, tmp_path
+):
+    memory, threads = opened(), ThreadPoolExecutor()
+    secret, bobs = told(memory, 1, SECRET), told(memory, 9, "Bob saw quokka 9.", owner=BOB)
+    (tmp_path / "notes.md").write_text("- Mara lives in Brenport.")
+    changes = {
+        "forget": lambda: memory.forget(ALICE, episodes=[secret]),
+        "rollback": lambda: memory.rollback(ALICE, []),
+        "import": lambda: memory.import_from(ALICE, tmp_path / "notes.md"),
+        "bob": lambda: memory.forget(BOB, episodes=[bobs]),
+    }
+    came = {}
+
+    def change(event):
+        if (event.get("step"), event.get("state")) == ("seed", "started"):
+            for what, call in changes.items():
+                came[what] = threads.submit(call).exception(timeout=10)
+
+    report = memory.sleep(ALICE, on_event=change)
+    assert report.verdict is Verdict.PROMOTED, report.reason
+    assert {what: type(error) for what, error in came.items()} == {
+        "forget": FolderLocked,
+        "rollback": FolderLocked,
+        "import": FolderLocked,
+        "bob": type(None),
+    }
+    assert bytes_with(memory, "quokka") == []
+    assert memory.ledger.episodes.count(ALICE) == 1
+    assert memory.verify() == []
 
 
 def test_what_was_rolled_back_stays_so_and_nothing_is_forgotten_by_nothing(opened, by_hand):
