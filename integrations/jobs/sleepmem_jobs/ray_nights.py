@@ -9,12 +9,12 @@ Workers run on the machine of whoever calls: a memory folder is of one machine.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sleepmem import MissingExtra, SleepmemError
+from sleepmem import ConfigError, MissingExtra, SleepmemError
 from sleepmem.config import read_config
 from sleepmem.records import Namespace
 from sleepmem_jobs.worker import Done, Worker, due
@@ -45,6 +45,7 @@ def nights(
 
     Raises:
         ConfigError, OSError: the settings cannot be read.
+        ConfigError: this machine has not the GPUs or cores for so many workers.
         MissingExtra: Ray is not installed.
     """
     settings = None if config is None else str(Path(config).resolve())
@@ -92,6 +93,14 @@ def _crew(number: int, gpus: float, *, settings: str | None, least: int | None) 
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     here = ray.get_runtime_context().get_node_id()
+    for node in ray.nodes():
+        fit = _fitting(node["Resources"], gpus) if node["NodeID"] == here else number
+        if fit < number:
+            # Ray would let them wait for each other, and tell nobody.
+            raise ConfigError(
+                f"{number} workers with {gpus:g} GPUs each are asked for, and Ray has room for "
+                f"{fit} on this machine; pass fewer workers, or a smaller share of a GPU."
+            )
     remote = ray.remote(Worker).options(
         num_cpus=1,
         num_gpus=gpus,
@@ -100,6 +109,14 @@ def _crew(number: int, gpus: float, *, settings: str | None, least: int | None) 
         scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=False),
     )
     return [remote.remote(settings, least) for _ in range(number)]
+
+
+def _fitting(resources: Mapping[str, float], gpus: float) -> int:
+    """How many workers a machine has room for: a share of a GPU lies on one."""
+    cores, cards = int(resources.get("CPU", 0)), resources.get("GPU", 0.0)
+    if not gpus:
+        return cores
+    return min(cores, int(cards // gpus) if gpus >= 1 else int(cards) * int(1 / gpus))
 
 
 def _run(crew: Sequence[Any], waiting: Sequence[tuple[str, Namespace]]) -> Iterator[Done]:

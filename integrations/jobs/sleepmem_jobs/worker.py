@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sleepmem import Bases, MemoryConfig, SleepmemError, SleepMemory, Verdict
+from sleepmem import Bases, MemoryConfig, NightReport, SleepmemError, SleepMemory, Verdict
 from sleepmem.config import read_config
 from sleepmem.records import Namespace
 
@@ -57,7 +57,9 @@ class Worker:
         try:
             with SleepMemory.open(folder, config=self._settings, bases=self._bases) as memory:
                 if owner not in memory.due_nights(least=self._least):
-                    return Done(folder, owner, memory.nights(owner)[-1])
+                    # None was done where all that there was to learn was forgotten meanwhile.
+                    nothing = NightReport("", owner, Verdict.SKIPPED, "nothing is due").as_dict()
+                    return Done(folder, owner, [nothing, *memory.nights(owner)][-1])
                 return Done(folder, owner, memory.sleep(owner).as_dict())
         except (SleepmemError, OSError) as error:
             return Done(folder, owner, error=str(error))

@@ -185,7 +185,7 @@ def test_skypilot_takes_the_task() -> None:
     assert done.stdout.split()[-1] == "2"
 
 
-@pytest.mark.parametrize(("code", "expected"), [(0, 0), (3, 0), (4, 4)])
+@pytest.mark.parametrize(("code", "expected"), [(0, 0), (1, 1), (2, 2), (3, 0), (4, 4)])
 def test_every_node_takes_its_folders_and_brings_them_back(
     tmp_path: Path, code: int, expected: int
 ) -> None:
@@ -219,3 +219,18 @@ def test_every_node_takes_its_folders_and_brings_them_back(
         ["memories/folder-0", "memories/folder-2", "memories/folder-4"],
         ["memories/folder-1", "memories/folder-3"],
     ]
+
+
+def test_a_bucket_that_cannot_be_listed_fails_the_job(tmp_path: Path) -> None:
+    task = yaml.safe_load(SKYPILOT.read_text())
+    script(tmp_path / "bin/aws", "#!/bin/sh\necho no credentials >&2\nexit 255\n")
+    where = {
+        **os.environ,
+        **task["envs"],
+        "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+        "SKYPILOT_NUM_NODES": "2",
+        "SKYPILOT_NODE_RANK": "0",
+    }
+    bash = [needs("bash"), "-c", task["run"]]
+    done = subprocess.run(bash, env=where, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (255, "no credentials\n")

@@ -1,6 +1,7 @@
 """Nights on a real Ray, of whose workers one is killed: each goes on, and none is lived twice."""
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 from sleepmem_jobs import Done, nights
 from sleepmem_jobs.command import _beside
+from sleepmem_jobs.ray_nights import _fitting
 from sleepmem_jobs.worker import Worker
 
 from sleepmem import ConfigError, SleepMemory, Verdict
@@ -208,6 +210,44 @@ def test_of_two_workers_one_runs_an_owners_night(tmp_path: Path, settings: Path)
     assert again.report
     assert first.report
     assert again.report["night_id"] == first.report["night_id"] == "night-0001"
+
+
+def test_what_was_forgotten_since_it_was_due_is_no_night(tmp_path: Path, settings: Path) -> None:
+    (folder,) = told(tmp_path, folders=1, owners=1)
+    owner = ("owner-0",)
+    with SleepMemory.open(folder) as memory:
+        memory.forget(owner, everything=True)
+    done = Worker(str(settings), 1).night(str(folder), owner)
+    assert done.verdict is Verdict.SKIPPED
+    assert done.as_dict()["reason"] == "nothing is due"
+
+
+@pytest.mark.parametrize(
+    ("resources", "gpus", "fit"),
+    [
+        ({"CPU": 2.0, "GPU": 1.0}, 1, 1),
+        ({"CPU": 2.0, "GPU": 1.0}, 0.5, 2),
+        ({"CPU": 8.0, "GPU": 2.0}, 0.6, 2),
+        ({"CPU": 8.0, "GPU": 4.0}, 2, 2),
+        ({"CPU": 2.0}, 1, 0),
+        ({"CPU": 2.0}, 0, 2),
+    ],
+)
+def test_as_many_workers_fit_as_have_a_core_and_a_gpu(
+    resources: dict[str, float], gpus: float, fit: int
+) -> None:
+    assert _fitting(resources, gpus) == fit
+
+
+def test_workers_that_would_wait_for_ever_are_refused(
+    tmp_path: Path, settings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = pytest.importorskip("ray")
+    # It counts on what it is told that there is.
+    monkeypatch.setattr(ray, "init", functools.partial(ray.init, num_gpus=1))
+    said = told(tmp_path, folders=1, owners=2)
+    with pytest.raises(ConfigError, match="2 workers with 1 GPUs .* room for 1 "):
+        list(nights(said, workers=2, gpus=1, config=settings, least=1))
 
 
 def test_a_folder_that_cannot_be_used_is_told(tmp_path: Path) -> None:
