@@ -246,7 +246,7 @@ def test_workers_that_would_wait_for_ever_are_refused(
     # It counts on what it is told that there is.
     monkeypatch.setattr(ray, "init", functools.partial(ray.init, num_gpus=1))
     said = told(tmp_path, folders=1, owners=2)
-    with pytest.raises(ConfigError, match="2 workers with 1 GPUs .* room for 1 "):
+    with pytest.raises(ConfigError, match=r"2 workers with 1 GPUs .* room for 1 "):
         list(nights(said, workers=2, gpus=1, config=settings, least=1))
 
 

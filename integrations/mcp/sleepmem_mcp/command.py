@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -87,15 +89,14 @@ def main(  # noqa: PLR0913 - the options of a command
         with SleepMemory.open(folder, model, config=settings) as memory:
             room = Room(memory, owner, words=user_words)
             server = MemoryServer(room, verifier)
-            try:
+            with _ending(room):
                 if verifier is None:
                     _over_stdio(server, room)
                 else:
                     _over_http(server, host=host, port=port, names=allow_host or [])
-            except KeyboardInterrupt:
-                typer.echo("stopped", err=True)
-            finally:
-                _end(room)
+    except _Terminated:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGTERM)
     except SleepmemError as error:
         fail(str(error))
     except OSError as error:
@@ -125,6 +126,28 @@ def _end(room: Room, code: int = 0, *, at_once: bool = False) -> None:
         os._exit(code)
 
 
+@contextmanager
+def _ending(room: Room) -> Iterator[None]:
+    """Whatever ends the server, its nights end before the memory is closed."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("stopped", err=True)
+    except _Terminated:
+        _end(room, 128 + signal.SIGTERM)
+        raise
+    finally:
+        _end(room)
+
+
+class _Terminated(BaseException):
+    """The process is to end by SIGTERM, when all is closed."""
+
+
+def _terminate(number: int, frame: Any) -> None:
+    raise _Terminated
+
+
 def _over_stdio(server: MemoryServer, room: Room) -> None:
     def leave(number: int, frame: Any) -> None:
         # The thread that reads stdin cannot be interrupted: who waited for it would wait for ever.
@@ -149,6 +172,8 @@ def _over_http(server: MemoryServer, *, host: str, port: int, names: list[str]) 
         settings = uvicorn.Config(
             served, host=host, port=port, log_level="warning", timeout_graceful_shutdown=2
         )
+        # Once it has ended by a signal uvicorn raises that anew, which would leave the memory open.
+        signal.signal(signal.SIGTERM, _terminate)
         uvicorn.Server(settings).run(sockets=[listening])
 
 

@@ -112,9 +112,10 @@ class HttpServer:
         )
         return made.stdout.strip()
 
-    def stop(self) -> None:
+    def stop(self) -> int:
+        """Its exit code."""
         self._process.terminate()
-        self._process.wait(10)
+        return self._process.wait(30)
 
     def _wait(self) -> None:
         until = time.monotonic() + 60

@@ -1,7 +1,9 @@
 """A real server over HTTP: who is who by their token, and nobody else's memory."""
 
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -121,3 +123,15 @@ def test_no_token_is_on_the_disk_or_in_the_log(served: HttpServer) -> None:
     assert not any(token in kept for token in served.token.values())
     assert served.tokens.stat().st_mode & 0o077 == 0
     assert f"listening on http://127.0.0.1:{served.port}/mcp" in served.log
+
+
+async def test_a_terminated_server_closes_its_memory_first(tmp_path: Path, settings: str) -> None:
+    server = HttpServer(tmp_path, settings)
+    async with connected(server, server.token["alice"]) as client:
+        await call(client, "remember", text="Mara lives in Brenport.")
+    log = server.folder / "ledger.db-wal"
+    assert log.exists()
+    assert server.stop() == -signal.SIGTERM
+    # SQLite removes it when the last connection is closed.
+    assert not log.exists()
+    assert "Traceback" not in server.log
