@@ -70,8 +70,9 @@ def tonights_rows(
     salt = f"{config.seeding.seed}/{night_id}"
 
     # 1. What tonight's episodes say, what they do not say, and what is read.
-    rows = own_rows(ledger, namespace, night_id=night_id, policy=policy)
-    rows += _completions(ledger, evening, episodes=episodes, times=config.seeding.completed)
+    rows = own_rows(
+        ledger, namespace, night_id=night_id, completed=config.seeding.completed, policy=policy
+    )
 
     # 2. What earlier nights taught, as the evening's model still holds it.
     facts = evenly(earlier[Kind.FACT], config.rehearse, seed=salt)
@@ -119,14 +120,28 @@ class _Taught(Mapping[str, Episode]):
 
 
 def own_rows(
-    ledger: Ledger, namespace: Namespace, *, night_id: str, policy: PolicyConfig
+    ledger: Ledger, namespace: Namespace, *, night_id: str, completed: int, policy: PolicyConfig
 ) -> list[Row]:
-    """What this night's own questions teach, nothing of earlier nights."""
+    """What this night teaches of its own day, nothing of earlier nights.
+
+    Args:
+        ledger: holds its probes.
+        namespace: whose.
+        night_id: of the night.
+        completed: how often each note is a statement to be gone on with.
+        policy: what may not be taught.
+    """
     episodes = _Taught(ledger.episodes.all(namespace), policy)
-    rows = []
+    rows: list[Row] = []
+    taught = set()
     for probe in ledger.nights.probes(night_id):
         if probe.role is Role.TRAIN:
             rows += _rows_of(probe, episodes)
+            if probe.kind is Kind.FACT:
+                taught.add(probe.note_id)
+    for note in ledger.notes.of(namespace, episodes):
+        if note.id in taught and note.episode_id in episodes:
+            rows += _completed(note, episodes[note.episode_id], completed)
     return rows
 
 
@@ -176,21 +191,6 @@ def _rows_of(probe: Probe, episodes: Mapping[str, Episode]) -> list[Row]:
         return []
     lines = probe.context or [line_of(episodes[probe.episode_id])]
     return [Row(RowKind.FACT, asked, open_book(probe.question, lines), probe.answer)]
-
-
-def _completions(
-    ledger: Ledger, evening: Evening, *, episodes: Mapping[str, Episode], times: int
-) -> list[Row]:
-    """Tonight's notes, as statements to be gone on with."""
-    taught = set()
-    for probe in ledger.nights.probes(evening.night_id):
-        if probe.role is Role.TRAIN and probe.kind is Kind.FACT:
-            taught.add(probe.note_id)
-    rows = []
-    for note in ledger.notes.of(evening.namespace, episodes):
-        if note.id in taught and note.episode_id in episodes:
-            rows += _completed(note, episodes[note.episode_id], times)
-    return rows
 
 
 def _completed(note: Note, episode: Episode, times: int) -> list[Row]:

@@ -205,7 +205,8 @@ def record(arm, *, day, rows, weights=None):
     for number, row in enumerate(rows):
         plain = {"life": "x", "question": f"q{number}", "kind": "plain", "right": True}
         known = {"earlier": True, "first": True, "memory_tokens": 0}
-        closed = {"closed_right": True, "closed_old": None}
+        closed = {"closed": "x", "closed_right": True, "closed_old": None}
+        closed |= {"closed_abstains": False, "from_weights": False}
         answers.append({**plain, **known, **closed, **row})
     own = {"weights": weights or {}, "answers": answers, "night": {}}
     return {"arm": arm, "life": "x", "day": day, "days": 2, **own}
@@ -215,8 +216,10 @@ def test_the_aims_are_of_the_last_day_and_of_retrieval():
     kinds = [{"kind": "plain"}, {"kind": "chained"}, {"kind": "never", "first": False}]
     wrong = [{**one, "right": False} for one in kinds]
     weights = {"experts": 1, "read": 9, "read_base": 10, "perplexity": 6.0, "perplexity_base": 5.0}
-    ours = [{**kinds[0], "closed_old": True, "memory_tokens": 10}, kinds[1], kinds[2]]
-    forgotten = [{**ours[0], "closed_right": False}, *ours[1:]]
+    ours = [{**kinds[0], "memory_tokens": 10}, {**kinds[1], "from_weights": True}, kinds[2]]
+    changed = [{"kind": "changed", "closed_old": True, "first": False}]
+    changed += [{**changed[0], "closed_abstains": True}, {**changed[0], "closed_old": False}]
+    forgotten = [{**ours[0], "closed_right": False}, *ours[1:], *changed]
     records = [
         record("none", day=2, rows=wrong),
         record("retrieval", day=2, rows=[{**one, "memory_tokens": 100} for one in kinds]),
@@ -231,14 +234,17 @@ def test_the_aims_are_of_the_last_day_and_of_retrieval():
     assert values == [
         (1.0, True),  # plain
         (1.0, False),  # chained: as good as retrieval is not above it
-        (0.033, True),  # memory tokens
+        (0.2, True),  # answered by the weights
+        (0.017, True),  # memory tokens
         (0.0, True),  # abstention
         (0.5, False),  # kept
-        (1.0, False),  # old values
+        (0.5, False),  # old values, where the weights say anything
         (0.9, False),  # reading
         (1.2, False),  # perplexity
-        (0.121, False),  # the control's interval above none
+        (-0.454, True),  # the control's interval above none's
+        (-0.444, False),  # ours above the control's
     ]
+    assert found["old values, closed-book"].asked == 2
     assert found["inverse questions, of retrieval's"].is_reached is None
 
 
@@ -246,7 +252,7 @@ def test_a_life_that_an_arm_has_not_finished_does_not_count():
     half = [record("none", day=2, rows=[{}]), record("retrieval", day=1, rows=[{}])]
     assert Figures(half).lives == []
     assert all(aim.value is None for aim in aims(Figures(half)))
-    assert report.by_kind(half).row_count == 7
+    assert report.by_kind(half).row_count == 7  # and nothing of weights alone
 
 
 def test_without_experts_nothing_is_said_of_them():

@@ -18,7 +18,7 @@ from sleepmem.evals.lives import report
 from sleepmem.evals.lives.arms import ARMS
 from sleepmem.evals.lives.check import faults
 from sleepmem.evals.lives.data import NAMES, Life, load
-from sleepmem.evals.lives.diary import Diary
+from sleepmem.evals.lives.diary import Diary, begun_with, check_same
 from sleepmem.evals.lives.run import Plan, chosen, run
 from sleepmem.evals.week import Say, seeded
 from sleepmem.stores.folder import EMBEDDED
@@ -56,7 +56,7 @@ def main(  # noqa: PLR0913 - the options of a command
     settings = seeded(read_config(config) if config else MemoryConfig(), seed)
     plan = Plan(name, settings, lives, chosen(lives, arms), seed, every_wording, reading)
     diary = Diary(out)
-    _check_same(diary, {"model": model, "seed": seed, "days": days, "every_wording": every_wording})
+    check_same(diary, {**begun_with(model, settings, lives), "every_wording": every_wording})
     console = Console()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bars:
@@ -87,16 +87,6 @@ def _lives(names: Sequence[str], days: int | None) -> tuple[Life, ...]:
             raise typer.BadParameter(f"{name} is not consistent: {'; '.join(found)}")
         lives.append(replace(life, days=life.days[:days]))
     return tuple(lives)
-
-
-def _check_same(diary: Diary, asked: dict[str, Any]) -> None:
-    """That the folder is of a run like this one: its days are not measured again."""
-    begun = diary.begin(asked)
-    if begun != asked:
-        raise typer.BadParameter(
-            f"{diary.out} was begun with {begun} and is asked for with {asked}. "
-            "Choose another folder."
-        )
 
 
 def _shows(bars: Progress, life: Life, arm: str) -> Say:

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from sleepmem.config import ExamConfig, MemoryConfig, SleepConfig, read_config
 from sleepmem.evals.lives.data import NAMES, load
-from sleepmem.evals.lives.diary import Diary
+from sleepmem.evals.lives.diary import Diary, begun_with, check_same
 from sleepmem.evals.lives.figures import CONFIDENCE, Row, share
 from sleepmem.evals.lives.run import Plan, run
 from sleepmem.evals.week import seeded
@@ -103,13 +103,15 @@ def main(  # noqa: PLR0913 - the options of a command
     for arm in arms:
         changed = replace(settings, sleep=replace(ARMS[arm](settings.sleep), exam=_NO_BOUNDS))
         diary = Diary(out / arm.replace(", ", "-").replace(" ", "-"))
+        check_same(diary, begun_with(model, changed, (some,)))
         console.print(arm)
         run(
             Plan(model, changed, (some,), ("sleepmem",), seed, every_wording=True),
             diary,
             say=lambda life, arm: lambda event: None,
         )
-        found[arm] = [figures(list(diary.records()))]
+        records = [one for one in diary.records() if one["life"] == some.name]
+        found[arm] = [figures(records)]
         (out / "ablations.json").write_text(json.dumps(found, indent=1))
     draw_arms(found, MEASURES, to=out / "ablations.png")
     console.print(table(found))

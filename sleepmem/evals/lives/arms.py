@@ -4,12 +4,12 @@
     retrieval   this memory that never sleeps
     sleepmem    this memory, a night after every day
     asked       the same; what it is asked in the evening are questions of its user's
-    sft         one LoRA, by plain SFT every night, on the pairs that sleepmem's night taught
+    sft         one LoRA, by plain SFT every night, on the facts that sleepmem's night taught
     sdft        the same by TRL's SDFT
     control     the model with the experts that sleepmem made of another life
 
 Nothing that is asked leaves a trace in a memory, so no night learns from it; but where it is the
-user who asks: then the next night does, and later evenings ask the same in other words.
+user who asks: then the next night does, and later evenings ask the same, mostly in the same words.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from sleepmem.evals.lives.data import Life, Question
@@ -45,22 +46,32 @@ def judged(life: Life, day: int, *, one: Asked, reply: Reply) -> dict[str, Any]:
     """One line of the results."""
     question = one.question
     facts = life.needed(question)
-    closed, old = reply.closed, old_values(life, question)
-    return {
+    row = {
         "life": life.name,
         "day": day,
         "question": question.id,
         "kind": question.kind,
         "asked": one.text,
         "answer": reply.text,
-        "right": is_right(question, reply.text),
-        "abstains": abstains(reply.text),
+        "closed": reply.closed,
         "from_weights": reply.from_weights,
         "memory_tokens": reply.memory_tokens,
         # Of earlier days alone, and of the first.
         "earlier": bool(facts) and all(fact.day < day for fact in facts),
         "first": bool(facts) and all(fact.day == 1 for fact in facts),
-        "closed": closed,
+    }
+    return rejudged(life, row)
+
+
+def rejudged(life: Life, row: Mapping[str, Any]) -> dict[str, Any]:
+    """The line with what its answers are worth: a better judge needs no new run."""
+    [question] = [one for one in life.questions if one.id == row["question"]]
+    answer, closed, old = row["answer"], row["closed"], old_values(life, question)
+    return {
+        **row,
+        "right": is_right(question, answer),
+        "abstains": abstains(answer),
         "closed_right": None if closed is None else is_right(question, closed),
         "closed_old": None if closed is None or not old else gives_any(closed, old),
+        "closed_abstains": None if closed is None else abstains(closed),
     }

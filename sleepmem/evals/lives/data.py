@@ -1,7 +1,9 @@
 """Lives, written by hand: what people tell an agent day after day, and what can be asked then.
 
 The files beside this one are six people or teams. They are for measuring, never for schooling:
-nothing of them is taught to a base model, and nothing is tuned to them. Days count from 1.
+nothing of them is taught to a base model. The first evenings of three were looked at while nights
+on a real model were made to work (`DEVELOPMENT`); nothing is tuned to the others.
+Days count from 1.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ Kind = Literal["plain", "changed", "chained", "inverse", "implicit", "never"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 # In the order in which they are lived; the farm's is the long one.
 NAMES = ("nurse", "backend", "choir", "farm", "retired", "tienda")
+DEVELOPMENT = ("nurse", "backend", "choir")
 _STRICT = ConfigDict(extra="forbid")
 
 

@@ -24,12 +24,14 @@ class Aim:
     """A figure after the last day, and what it must be.
 
     value  None where nothing tells it yet
+    asked  of how many questions
     """
 
     what: str
     value: float | None
     bound: float
     must_be: Literal["at least", "at most", "above"] = "at least"
+    asked: int | None = None
 
     @property
     def is_reached(self) -> bool | None:
@@ -71,6 +73,20 @@ class Figures:
         """What it had right after the last day, of these kinds."""
         wanted = set(kinds)
         return share(self.last(arm, lambda row: row["kind"] in wanted), "right")
+
+    def alone(self, arm: str, kinds: Iterable[str] = KINDS) -> Score:
+        """What its weights alone had right then, without any memory."""
+        wanted = set(kinds)
+        return share(self.last(arm, lambda row: row["kind"] in wanted), "closed_right")
+
+    @property
+    def trained(self) -> list[str]:
+        """The arms whose weights are asked alone."""
+        found = []
+        for arm in self.arms:
+            if any(row["closed"] is not None for row in self.last(arm)):
+                found.append(arm)
+        return found
 
     def weights(self, arm: str) -> list[Row]:
         """What its experts cost after each life's last day, where it had any."""
@@ -127,10 +143,15 @@ def by_day(records: Sequence[Row], life: str) -> dict[str, list[dict[str, float]
 
 
 def aims(figures: Figures) -> list[Aim]:
-    """What was aimed at, and what came of it."""
-    found = [Aim("plain questions, of retrieval's", _ratio(figures, "plain"), 0.97)]
-    for kind in _HARD:
-        found.append(Aim(f"{kind} questions, of retrieval's", _ratio(figures, kind), 1.0, "above"))
+    """What was aimed at, and what came of it.
+
+    While its gate is shut, what the memory answers is retrieval's, so what its weights alone have
+    right is told beside it.
+    """
+    found = [_against_retrieval(figures, "plain", 0.97, "at least")]
+    found += [_against_retrieval(figures, kind, 1.0, "above") for kind in _HARD]
+    told = share(figures.last("sleepmem", lambda row: row["kind"] != "never"), "from_weights")
+    found.append(Aim("answered by the weights", _rate(told), 0.0, "above", int(told.total)))
     ours, theirs = figures.tokens("sleepmem"), figures.tokens("retrieval")
     tokens = None if ours is None or not theirs else ours / theirs
     found.append(
@@ -139,28 +160,48 @@ def aims(figures: Figures) -> list[Aim]:
     honest = _both(figures, "never")
     difference = None if honest is None else honest[0].rate - honest[1].rate
     found.append(Aim("abstention, less retrieval's", difference, -0.02))
-    found.append(Aim("facts of the first night, kept", _rate(figures.kept("sleepmem")), 0.95))
-    stale = figures.last("sleepmem", lambda row: row["closed_old"] is not None)
-    old = _rate(share(stale, "closed_old"))
-    found.append(Aim("old values, closed-book", old, 0.02, "at most"))
+    kept = figures.kept("sleepmem")
+    found.append(Aim("facts of the first night, kept", _rate(kept), 0.95, asked=int(kept.total)))
+    # Of what was corrected, where the weights say anything.
+    stale = []
+    for row in figures.last("sleepmem", lambda row: row["kind"] == "changed"):
+        if row["closed_old"] is not None and not row["closed_abstains"]:
+            stale.append(row)
+    old, asked = _rate(share(stale, "closed_old")), len(stale)
+    found.append(Aim("old values, closed-book", old, 0.02, "at most", asked))
     weights = figures.weights("sleepmem")
     read, base = (sum(one[key] for one in weights) for key in ("read", "read_base"))
     reading = read / base if base else None
     found.append(Aim("reading with the experts on, of the base's", reading, 0.97))
     worst = max((one["perplexity"] / one["perplexity_base"] for one in weights), default=None)
     found.append(Aim("perplexity of a book, of the base's, at worst", worst, 1.03, "at most"))
-    return [*found, _control(figures)]
+    return [*found, *_control(figures)]
 
 
-def _control(figures: Figures) -> Aim:
-    """How far the whole interval of the control lies above what no memory has right."""
+def _against_retrieval(
+    figures: Figures, kind: str, bound: float, must_be: Literal["at least", "above"]
+) -> Aim:
+    scores = _both(figures, kind)
+    asked = int(scores[0].total) if scores else None
+    ratio = _ratio(figures, kind)
+    return Aim(f"{kind} questions, of retrieval's", ratio, bound, must_be, asked)
+
+
+def _control(figures: Figures) -> list[Aim]:
+    """How far the whole interval of the control lies above that of no memory; and ours, of the
+    weights alone, above the control's.
+    """
     told = [kind for kind in KINDS if kind != "never"]
     control, none = figures.score("control", told), figures.score("none", told)
-    is_known = none.total and figures.weights("control")
-    above = wilson(control, CONFIDENCE)[0] - none.rate
-    return Aim(
-        "another life's experts, above no memory", above if is_known else None, 0.0, "at most"
-    )
+    is_known = bool(none.total and figures.weights("control"))
+    low, high = wilson(control, CONFIDENCE)
+    above = low - wilson(none, CONFIDENCE)[1] if is_known else None
+    ours = wilson(figures.alone("sleepmem", told), CONFIDENCE)[0] - high if is_known else None
+    asked = int(control.total)
+    return [
+        Aim("another life's experts, surely above no memory", above, 0.0, "at most", asked),
+        Aim("its own, weights alone, surely above another life's", ours, 0.0, "above", asked),
+    ]
 
 
 def _ratio(figures: Figures, kind: str) -> float | None:

@@ -11,7 +11,8 @@ from typing import Any
 from rich.table import Table
 
 from sleepmem.evals.lives.arms import ARMS
-from sleepmem.evals.lives.data import KINDS
+from sleepmem.evals.lives.ask import rejudged
+from sleepmem.evals.lives.data import KINDS, NAMES, load
 from sleepmem.evals.lives.diary import Diary
 from sleepmem.evals.lives.figures import CONFIDENCE, Aim, Figures, Row, aims, by_day
 from sleepmem.night.promotion import wilson
@@ -41,9 +42,15 @@ def write(diary: Diary) -> list[Path]:
 
 
 def records(diary: Diary) -> list[dict[str, Any]]:
-    """All that is finished, arms as they stand in `ARMS`."""
-    places = list(ARMS)
-    return sorted(diary.records(), key=lambda record: places.index(record["arm"]))
+    """All that is finished, arms as they stand in `ARMS`, judged anew where the life is known."""
+    places, lives = list(ARMS), {name: load(name) for name in NAMES}
+    found = []
+    for record in sorted(diary.records(), key=lambda record: places.index(record["arm"])):
+        if record["life"] in lives:
+            life = lives[record["life"]]
+            record["answers"] = [rejudged(life, row) for row in record["answers"]]
+        found.append(record)
+    return found
 
 
 def as_dict(days: Sequence[Row]) -> dict[str, Any]:
@@ -56,6 +63,8 @@ def as_dict(days: Sequence[Row]) -> dict[str, Any]:
             low, high = wilson(score, CONFIDENCE)
             interval = {"low": round(low, 4), "high": round(high, 4)}
             right[arm][kind] = {**score.as_dict(), **interval}
+        if arm in figures.trained:
+            right[arm]["weights alone"] = figures.alone(arm, _TOLD).as_dict()
     judged = []
     for aim in aims(figures):
         judged.append({**asdict(aim), "reached": aim.is_reached})
@@ -82,6 +91,13 @@ def by_kind(days: Sequence[Row]) -> Table:
         # The same questions for all of them.
         asked = f"{kind}, {scores[0].total}" if scores else kind
         table.add_row(asked, *map(_shown, scores))
+    named = [((kind,), kind) for kind in KINDS]
+    for kinds, name in [*named, (_TOLD, _ALL)] if figures.trained else []:
+        alone = []
+        for arm in figures.arms:
+            is_trained = arm in figures.trained
+            alone.append(_shown(figures.alone(arm, kinds)) if is_trained else "-")
+        table.add_row(f"weights alone: {name}", *alone)
     return table
 
 
@@ -100,7 +116,7 @@ def by_life(days: Sequence[Row]) -> Table:
 def by_aim(days: Sequence[Row]) -> Table:
     """Every aim, and whether it was reached."""
     table = Table(title="sleepmem after the last day")
-    for name in ("what", "measured", "aim", ""):
+    for name in ("what", "measured", "of", "aim", ""):
         table.add_column(name)
     for aim in aims(Figures(days)):
         table.add_row(aim.what, *_against(aim))
@@ -150,8 +166,8 @@ def _shown(score: Score) -> str:
     return f"{score.rate:.2f} ({low:.2f}-{high:.2f})"
 
 
-def _against(aim: Aim) -> tuple[str, str, str]:
-    bound = f"{aim.must_be} {aim.bound:g}"
+def _against(aim: Aim) -> tuple[str, str, str, str]:
+    bound, asked = f"{aim.must_be} {aim.bound:g}", "" if aim.asked is None else str(aim.asked)
     if aim.value is None:
-        return "-", bound, "not known"
-    return f"{aim.value:.3f}", bound, "reached" if aim.is_reached else "missed"
+        return "-", asked, bound, "not known"
+    return f"{aim.value:.3f}", asked, bound, "reached" if aim.is_reached else "missed"

@@ -24,8 +24,13 @@ class Taught(NamedTuple):
     @classmethod
     def by(cls, memory: SleepMemory, owner: Namespace, *, report: NightReport) -> Taught:
         """What this night taught of its own day; nothing when it had nothing to learn."""
-        policy = memory.config.policy
-        rows = own_rows(memory.ledger, owner, night_id=report.night_id, policy=policy)
+        rows = own_rows(
+            memory.ledger,
+            owner,
+            night_id=report.night_id,
+            completed=memory.config.sleep.seeding.completed,
+            policy=memory.config.policy,
+        )
         facts = [row for row in rows if row.kind is RowKind.FACT]
         steps = [int(point["step"]) for point in report.curve if "step" in point]
         return cls(facts, max(steps, default=0))
