@@ -207,11 +207,11 @@ def _converted(sent: Sequence[dict[str, Any]]) -> list[BaseMessage]:
         plain.append({"content": "", **told})
     try:
         broken = list(map(_without_broken_calls, plain))
-        messages = convert_to_messages(plain)
-        for message, calls in zip(messages, broken, strict=True):
-            if isinstance(message, AIMessage):
-                message.invalid_tool_calls = calls
-        return messages
+        converted = convert_to_messages(plain)
+        for one, calls in zip(converted, broken, strict=True):
+            if isinstance(one, AIMessage):
+                one.invalid_tool_calls = calls
+        return converted
     except (ValueError, TypeError, KeyError, NotImplementedError, AttributeError) as error:
         raise GatewayError(
             "the messages cannot be read; each needs a role and a content, each call an id, a name "
