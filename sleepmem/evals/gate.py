@@ -51,7 +51,8 @@ def behaviour(by_seed: Sequence[Sequence[Example]], epsilon: float, *, confidenc
     """How gates behave that keep this epsilon, each fitted to one seed."""
     opened: list[tuple[Gate, Sequence[Example], list[Example]]] = []
     for number, own in enumerate(by_seed):
-        gate = fit(own, Bound(epsilon, confidence), words=Words(), abstention="")
+        bound = Bound(epsilon, confidence, near_misses=GateConfig().epsilon_near_misses)
+        gate = fit(own, bound, words=Words(), abstention="")
         others = [seed for place, seed in enumerate(by_seed) if place != number]
         unseen = list(itertools.chain.from_iterable(others))
         if gate.threshold is not None:

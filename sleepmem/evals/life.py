@@ -144,7 +144,7 @@ class Sleeping(Remembering):
     def answer(self, questions: Sequence[str]) -> Replies:
         replies = Replies([], [])
         for question in questions:
-            answer = self.memory.ask(OWNER, question)
+            answer = self.memory.ask(OWNER, question, log=False)
             replies.texts.append(answer.text)
             replies.retrieved.append(answer.recall.view is View.RETRIEVAL)
         return replies

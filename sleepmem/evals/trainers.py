@@ -87,7 +87,7 @@ def by_sdft(
 
     def render(messages: Sequence[dict[str, str]]) -> str:
         chat = local.tokenizer.apply_chat_template(
-            list(messages), add_generation_prompt=True, tokenize=False
+            local.arranged(messages), add_generation_prompt=True, tokenize=False
         )
         return str(chat)
 

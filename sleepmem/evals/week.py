@@ -3,8 +3,8 @@
 Three agents live the same days, on the same model, and are asked the same questions: one without
 memory, one that retrieves and never sleeps, one that sleeps. Facts reach them through a LangChain
 agent in conversation; names and values were never seen in training; half of the questions are in
-wordings that neither the base nor the night was trained on. `sleepmem demo` runs one seed,
-`make bench-nights` three.
+wordings that the base was not trained on (a night may have learned one that a user asked by day).
+`sleepmem demo` runs one seed, `make bench-nights` three.
 """
 
 from __future__ import annotations

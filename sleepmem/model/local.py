@@ -308,7 +308,7 @@ class LocalModel:
             EpisodeError: it does not fit the model's context.
         """
         prompt = _prompt(chat)
-        ids = self._encoding.chat(self._arranged(prompt.messages), prompt.tools)
+        ids = self._encoding.chat(self.arranged(prompt.messages), prompt.tools)
         if prompt.opening:
             tag = self.call_format.opening if self.call_format else ""
             ids += self._encoding.opening(tag, prompt.opening)
@@ -320,7 +320,7 @@ class LocalModel:
             )
         return ids
 
-    def _arranged(self, messages: Messages) -> Messages:
+    def arranged(self, messages: Messages) -> Messages:
         """With the memories where this model reads them best."""
         return beside_question(messages) if self.profile.memories == "user" else messages
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
@@ -172,15 +172,20 @@ def _spelt(day: str) -> str:
 
 
 def learn(local: LocalModel, settings: SeedingConfig | None = None) -> Iterator[Measure]:
-    """Closed-book after a short seeding of twenty facts: another wording, and strangers."""
-    rng = _rng("learn")
+    """Closed-book after a short seeding of twenty facts: another wording, and strangers, of whom is
+    asked what was taught of others, and what was not.
+    """
+    rng, others = _rng("learn"), _rng("alike")
     different: dict[tuple[str, ...], people.Fact] = {}
+    alike = []
     while len(different) < _FACTS:
         [message] = people.messages(rng, 1)
         fact = rng.choice(message.facts)
         # What is asked of nobody in particular has several answers among twenty.
-        if any(name in fact.asks[0] and name in fact.asks[1] for name in message.names):
-            different.setdefault(fact.asks, fact)
+        names_it = any(name in fact.asks[0] and name in fact.asks[1] for name in message.names)
+        if names_it and fact.asks not in different:
+            different[fact.asks] = fact
+            alike.append(_of_another(others, fact.asks[1], message.names))
     facts = list(different.values())
     strangers = [case.question for case in people.drawn(rng, 2 * _FACTS, make=_about_somebody)]
     rows = []
@@ -206,6 +211,10 @@ def learn(local: LocalModel, settings: SeedingConfig | None = None) -> Iterator[
         unknown = [closed_book(question) for question in strangers[_FACTS:]]
         honest = sum(map(abstains, local.answer(unknown, [_EXPERT])))
         yield Measure("abstains after it", Score(honest, _FACTS), 0.8, _LARGER)
+        asked = [closed_book(question) for question in alike]
+        honest = sum(map(abstains, local.answer(asked, [_EXPERT])))
+        name = "abstains on others, asked as on those"
+        yield Measure(name, Score(honest, _FACTS), 0.8, _LARGER)
     finally:
         local.drop_expert(_EXPERT)
 
@@ -315,6 +324,17 @@ def _is_right(message: Message, question: str, answer: str) -> bool:
             if names_all and matches(answer, key) and not matches(question, key):
                 return True
     return False
+
+
+def _of_another(rng: random.Random, question: str, names: Collection[str]) -> str:
+    """The question, asked about somebody else."""
+    while True:
+        [other] = people.messages(rng, 1)
+        strange = [name for name in other.names if name not in names]
+        if strange:
+            for name in names:
+                question = question.replace(name, strange[0])
+            return question
 
 
 def _about_somebody(rng: random.Random) -> Case:
