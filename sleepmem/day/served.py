@@ -231,7 +231,7 @@ class ServedModel:
         return next((one for one in self._loaded() if adapter in one.adapters), None)
 
     def _loaded(self) -> list[Loaded]:
-        """What answers now; never none.
+        """What answers now, the newest first; never none.
 
         Raises:
             ModelError: nothing does.
@@ -240,17 +240,19 @@ class ServedModel:
         if not any("status" in one for one in listed):
             return [Loaded("", self._adapters(""))]
         ready = []
-        for one in listed:
+        # A router lists them by name, and `sleepmem_llamacpp` names them in their order: the newest
+        # first, so that an older one comes to its end.
+        for one in reversed(listed):
             if one["status"]["value"] in _READY:
                 # One that just goes is still listed.
                 with suppress(ModelError):
                     ready.append(Loaded(one["id"], self._adapters(one["id"])))
-                    self._seen = one["id"]
         if not ready:
             raise ModelError(
                 f"the router at {self.name} has no model loaded; load one (POST /models/load), or "
                 "wait until it is."
             )
+        self._seen = ready[0].model
         return ready
 
     def _adapters(self, model: str) -> dict[str, int]:

@@ -2,8 +2,9 @@
 
 llama-server loads LoRAs when it starts and never after, so a night's experts need another process
 beside the one that answers. Its router mode has that: each set of LoRAs is a model of the router,
-named by what is in it. The new one is loaded, then clients find it in the router's list, then the
-old one goes. The address stays, and no name ever means something else.
+named by a number that grows and by what is in it. The new one is loaded, then clients, which take
+the last of the router's list, find it there, then the old one goes. The address stays, and no name
+ever means something else.
 """
 
 from __future__ import annotations
@@ -13,15 +14,19 @@ import shutil
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from sleepmem import ModelError, SleepmemError, SleepMemory
-from sleepmem_llamacpp.server import ENDS_IN, STARTS_IN, Server
+from sleepmem_llamacpp.server import ENDS_IN, LOG_ENDS, STARTS_IN, Server
 
 # Seconds that who has just asked what is loaded has to use it.
 _GRACE = 1.0
 # Whose experts are asked for where the habits alone are wanted.
 _ANYBODY = ("default",)
+# Statuses of a model that the router refuses to load again.
+_STARTED = ("loading", "loaded")
 
 
 class LiveServer(Server):
@@ -63,6 +68,8 @@ class LiveServer(Server):
         # What the router calls what answers now, and the files of its LoRAs.
         self.model = ""
         self._live: dict[str, Path] = {}
+        # How many sets there were, and whether nothing is left of those before.
+        self._count, self._is_clean = 0, False
 
     def start(self, *options: str) -> None:
         """Start it, and load what is live."""
@@ -83,23 +90,35 @@ class LiveServer(Server):
         """
         with self._lock:
             adapters = self._adapters()
-            model = _named(list(adapters))
-            if model == self.model:
+            is_new = not self.model or list(adapters) != list(self._live)
+            if self._is_clean and not is_new:
                 return False
-            self._write_presets({self.model: self._live, model: adapters})
-            self._reload()
-            self.ask("POST", "/models/load", json={"model": model})
-            self.wait(f"{model} does not load", lambda: self._is_loaded(model), seconds=STARTS_IN)
-            before, self.model, self._live = self.model, model, adapters
-            if before:
-                self._let_end(before)
+            self._is_clean = False
+            if is_new:
+                self._exchange(adapters)
             # What is in no preset is unloaded.
-            self._write_presets({model: adapters})
+            self._write_presets({self.model: self._live})
             self._reload()
             for file in self.files.glob("*.gguf"):
-                if file.stem not in adapters:
+                if file.stem not in self._live:
                     file.unlink()
+            self._is_clean = True
             return True
+
+    def _exchange(self, adapters: dict[str, Path]) -> None:
+        """Load a model with these, and let the one before end what it has begun."""
+        model = f"live-{self._count:06d}-{_named(list(adapters))}"
+        self._write_presets({self.model: self._live, model: adapters})
+        self._reload()
+        if self._status(model).get("value") not in _STARTED:
+            self.ask("POST", "/models/load", json={"model": model})
+        self.wait(f"{model} does not load", lambda: self._is_loaded(model), seconds=STARTS_IN)
+        before, self.model, self._live = self.model, model, adapters
+        self._count += 1
+        if before:
+            # One that has gone, or does not end, must go all the same.
+            with suppress(ModelError):
+                self._let_end(before)
 
     def watch(self, every: float, *, until: threading.Event) -> None:
         """Update it every so many seconds, until told to end.
@@ -116,9 +135,11 @@ class LiveServer(Server):
             try:
                 self.update()
             except SleepmemError as error:
-                if str(error) != told:
-                    told = str(error)
-                    print(f"error: {told}", flush=True)
+                # The log goes on.
+                reason = str(error).partition(LOG_ENDS)[0]
+                if reason != told:
+                    told = reason
+                    print(f"error: {error}", flush=True)
 
     # What is live
 
@@ -137,10 +158,11 @@ class LiveServer(Server):
 
     def _write(self, owner: Sequence[str]) -> None:
         export = self.files / "export"
-        shutil.rmtree(export, ignore_errors=True)
-        for written in self._memory.export_gguf(owner, export, base=self._base):
-            written.replace(self.files / written.name)
-        shutil.rmtree(export)
+        try:
+            for written in self._memory.export_gguf(owner, export, base=self._base):
+                written.replace(self.files / written.name)
+        finally:
+            shutil.rmtree(export, ignore_errors=True)
 
     # The router
 
@@ -159,13 +181,17 @@ class LiveServer(Server):
     def _reload(self) -> None:
         self.ask("GET", "/models", params={"reload": "1"}, timeout=ENDS_IN + 30)
 
-    def _is_loaded(self, model: str) -> bool:
+    def _status(self, model: str) -> dict[str, Any]:
         for one in self.ask("GET", "/models")["data"]:
             if one["id"] == model:
-                if one["status"].get("failed"):
-                    raise ModelError(f"llama-server does not load {model}. {self.end_of_log()}")
-                return bool(one["status"]["value"] == "loaded")
-        return False
+                return dict(one["status"])
+        return {}
+
+    def _is_loaded(self, model: str) -> bool:
+        status = self._status(model)
+        if status.get("failed"):
+            raise ModelError(f"llama-server does not load {model}. {self.end_of_log()}")
+        return status.get("value") == "loaded"
 
     def _let_end(self, model: str) -> None:
         """Wait until it has answered all that it was asked."""
@@ -179,5 +205,5 @@ class LiveServer(Server):
 
 
 def _named(adapters: Sequence[str]) -> str:
-    """What the router calls a set of LoRAs: by what they are, in their order."""
-    return "live-" + hashlib.sha256("\n".join(adapters).encode()).hexdigest()[:16]
+    """A set of LoRAs: by what they are, in their order."""
+    return hashlib.sha256("\n".join(adapters).encode()).hexdigest()[:16]

@@ -28,8 +28,11 @@ STARTS_IN, ENDS_IN = 600.0, 60
 _ANEW = httpx.Limits(max_keepalive_connections=0)
 # How often it is asked meanwhile.
 _LOOK = 0.1
-# Characters of its log that an error tells.
+# Bytes of its log that an error tells, and what stands before them.
 _TOLD = 500
+LOG_ENDS = "Its log ends: "
+# Else it tells of every request, for as long as it runs: of errors alone.
+_QUIET = ("--log-verbosity", "1")
 
 
 def find_server() -> Path:
@@ -121,7 +124,7 @@ class Server:
         command = [str(self._binary), "--host", self._host, "--port", str(self._port)]
         with (self.files / "log").open("wb") as log:
             self._process = subprocess.Popen(
-                [*command, *self._options, *options],
+                [*command, *_QUIET, *self._options, *options],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -169,10 +172,12 @@ class Server:
     def end_of_log(self) -> str:
         """The last of what it says of itself."""
         try:
-            log = (self.files / "log").read_text("utf-8", errors="replace")
+            with (self.files / "log").open("rb") as log:
+                log.seek(max(0, log.seek(0, os.SEEK_END) - _TOLD))
+                end = log.read().decode("utf-8", errors="replace")
         except OSError:
             return "It has no log."
-        return f"Its log ends: {' '.join(log[-_TOLD:].split())}"
+        return f"{LOG_ENDS}{' '.join(end.split())}"
 
     def _listens(self) -> bool:
         try:

@@ -246,6 +246,15 @@ def test_a_server_that_does_not_start_tells_its_log(tmp_path, llama_server):
         pass
 
 
+def test_a_log_does_not_grow_with_what_is_asked(base, llama_server):
+    with Server(["--model", str(base), *THREADS]) as server:
+        log = server.files / "log"
+        before = log.stat().st_size
+        for _ in range(20):
+            server.ask("POST", "/completion", json={"prompt": "Mara", "n_predict": 2})
+        assert log.stat().st_size == before
+
+
 def test_it_listens_here_alone_and_leaves_nothing(made, base, llama_server):
     with (
         SleepMemory.open(made, embeddings=HashedWords(), read_only=True) as memory,
