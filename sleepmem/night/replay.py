@@ -30,8 +30,8 @@ class Replay:
 def select(
     buffered: Sequence[Episode],
     demand: Mapping[str, int],
-    tried: Mapping[str, int],
     *,
+    tried: Mapping[str, int],
     budget: int,
 ) -> list[Replay]:
     """Pick at most `budget` episodes: most demanded first, then least tried, then oldest.

@@ -118,7 +118,7 @@ def select(night: NightContext, state: State) -> State:
     sorted_out = teachable.sort(waiting, night.policy, untrusted=night.config.untrusted)
     selected["kept_back"] = [asdict(one) for one in sorted_out.held]
     tried, budget = ledger.nights.tried(namespace), night.config.replay_budget
-    plan = replay.select(sorted_out.episodes, demand, tried, budget=budget)
+    plan = replay.select(sorted_out.episodes, demand, tried=tried, budget=budget)
     selected["episodes"] += [pick.episode_id for pick in plan]
     demanded = sum(pick.reason is replay.Reason.DEMANDED for pick in plan)
     night.emit({"step": "select", "episodes": len(plan), "demanded": demanded})

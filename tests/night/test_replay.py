@@ -13,7 +13,7 @@ TOOL = Episode(("a",), "It rains in Oslo.", "tool:weather", "2029-01-01T00:00:00
 
 
 def test_oldest_first_when_nothing_was_asked():
-    assert [r.episode_id for r in select(DAYS, {}, {}, budget=9)] == [
+    assert [r.episode_id for r in select(DAYS, {}, tried={}, budget=9)] == [
         DAYS[1].id,
         DAYS[2].id,
         DAYS[0].id,
@@ -21,13 +21,13 @@ def test_oldest_first_when_nothing_was_asked():
 
 
 def test_demand_comes_first_and_says_so():
-    first, *others = select(DAYS, {DAYS[0].id: 2}, {}, budget=9)
+    first, *others = select(DAYS, {DAYS[0].id: 2}, tried={}, budget=9)
     assert (first.episode_id, first.reason) == (DAYS[0].id, Reason.DEMANDED)
     assert {r.reason for r in others} == {Reason.BUFFERED}
 
 
 def test_the_budget_cuts_the_least_wanted():
-    assert [r.episode_id for r in select(DAYS, {DAYS[0].id: 1}, {}, budget=2)] == [
+    assert [r.episode_id for r in select(DAYS, {DAYS[0].id: 1}, tried={}, budget=2)] == [
         DAYS[0].id,
         DAYS[1].id,
     ]
@@ -36,9 +36,9 @@ def test_the_budget_cuts_the_least_wanted():
 def test_what_nights_tried_comes_after_what_none_did():
     newest, oldest, second = (day.id for day in DAYS)
     tried = {oldest: 2, second: 1}
-    assert [r.episode_id for r in select(DAYS, {}, tried, budget=2)] == [newest, second]
+    assert [r.episode_id for r in select(DAYS, {}, tried=tried, budget=2)] == [newest, second]
     # Who asks for it gets it first all the same.
-    assert select(DAYS, {oldest: 1}, tried, budget=1)[0].episode_id == oldest
+    assert select(DAYS, {oldest: 1}, tried=tried, budget=1)[0].episode_id == oldest
 
 
 def test_untrusted_sources_stay_out_unless_let_in():
@@ -47,7 +47,7 @@ def test_untrusted_sources_stay_out_unless_let_in():
     assert TOOL not in sorted_out.episodes
     assert [(one.episode, one.rule) for one in sorted_out.held] == [(TOOL.id, "source")]
     let_in = sort([*DAYS, TOOL], policy, untrusted=True)
-    assert select(let_in.episodes, {}, {}, budget=9)[0].episode_id == TOOL.id
+    assert select(let_in.episodes, {}, tried={}, budget=9)[0].episode_id == TOOL.id
 
 
 def taught(episode, count, **changed):

@@ -77,7 +77,9 @@ def test_what_is_told_later_is_newer_whatever_the_clock_says(memory, clock, back
     assert not episodes.is_newest(told[0])
     assert episodes.beside(told[1]) == [told[0], told[2]]
     assert (older(told[1], told), newer(told[1], told)) == ([told[0]], [told[2]])
-    assert [one.episode_id for one in select(told[::-1], {}, {}, budget=9)] == [e.id for e in told]
+    assert [one.episode_id for one in select(told[::-1], {}, tried={}, budget=9)] == [
+        e.id for e in told
+    ]
     recalled = memory.recall(ALICE, "Where does Mara live?", log=False)
     assert recalled.oldest_first[-1] == told[2]
     lines = memory.context(recalled).splitlines()
