@@ -371,7 +371,7 @@ class LocalModel:
                 forward pass.
         """
         prompts = [self.prompt_ids(chat) for chat in chats]
-        sampling = self._sampling(chats, prompts, max_new_tokens, temperature)
+        sampling = self._sampling(chats, prompts, most=max_new_tokens, temperature=temperature)
         replies = [Reply("", 0.0)] * len(prompts)
         with self.view(experts) as model, torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -406,7 +406,7 @@ class LocalModel:
             lambda: self.view(experts),
             prompt,
             tokenizer=self.tokenizer,
-            sampling=self._sampling([chat], [prompt], max_new_tokens, temperature),
+            sampling=self._sampling([chat], [prompt], most=max_new_tokens, temperature=temperature),
         )
         return confidence
 
@@ -414,7 +414,8 @@ class LocalModel:
         self,
         chats: Sequence[Chat],
         prompts: Sequence[Sequence[int]],
-        max_new_tokens: int,
+        *,
+        most: int,
         temperature: float,
     ) -> Sampling:
         """How answers to these chats are drawn, which end with what ends any of them.
@@ -425,7 +426,7 @@ class LocalModel:
         stop = tuple(dict.fromkeys(itertools.chain.from_iterable(one.stop for one in asked)))
         in_control = any(one.in_control for one in asked)
         room = self.context_length - min(map(len, prompts), default=0)
-        return Sampling(min(max_new_tokens, room), temperature, stop, in_control)
+        return Sampling(min(most, room), temperature, stop, in_control)
 
     @torch.no_grad()
     def abstention(self, chat: Chat, experts: Sequence[str], *, text: str) -> float:
