@@ -56,7 +56,7 @@ def main(  # noqa: PLR0913 - the options of a command
     settings = seeded(read_config(config) if config else MemoryConfig(), seed)
     plan = Plan(name, settings, lives, chosen(lives, arms), seed, every_wording, reading)
     diary = Diary(out)
-    check_same(diary, {**begun_with(model, settings, lives), "every_wording": every_wording})
+    check_same(diary, {**begun_with(model, settings, lives=lives), "every_wording": every_wording})
     console = Console()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bars:

@@ -103,7 +103,7 @@ def main(  # noqa: PLR0913 - the options of a command
     for arm in arms:
         changed = replace(settings, sleep=replace(ARMS[arm](settings.sleep), exam=_NO_BOUNDS))
         diary = Diary(out / arm.replace(", ", "-").replace(" ", "-"))
-        check_same(diary, begun_with(model, changed, (some,)))
+        check_same(diary, begun_with(model, changed, lives=(some,)))
         console.print(arm)
         run(
             Plan(model, changed, (some,), ("sleepmem",), seed, every_wording=True),

@@ -23,7 +23,7 @@ from sleepmem.evals.lives.data import Life
 RECORD, RUN = "record.json", "run.json"
 
 
-def begun_with(model: str, config: MemoryConfig, lives: Sequence[Life]) -> dict[str, Any]:
+def begun_with(model: str, config: MemoryConfig, *, lives: Sequence[Life]) -> dict[str, Any]:
     """What a run depends on: the model, all settings, and each life as it is told, by its hash.
 
     Of the lives only those that both runs have must be the same.
