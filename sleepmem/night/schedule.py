@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from sleepmem._extras import from_extra
 from sleepmem.config import MemoryConfig
+from sleepmem.errors import FolderError
 from sleepmem.night import teachable
 from sleepmem.records import Namespace, NightReport, Verdict
-from sleepmem.stores.erasure import planned
+from sleepmem.stores.erasure import expiring
 from sleepmem.stores.folder import Folder
+from sleepmem.stores.turns import FAILED
 
 if TYPE_CHECKING:
     from langchain_core.embeddings import Embeddings
@@ -122,9 +124,15 @@ class Schedule:
             ids += teachable.outlived(
                 ledger.episodes.telling(namespace), self.policy, days=days, today=date.today()
             )
-        if ids:
-            erasure = planned(ledger, namespace, episode_ids=ids)
+        if not ids:
+            return
+        erasure = expiring(ledger, namespace, episode_ids=ids)
+        try:
             self.folder.forget(erasure, asked={"expired": len(ids)}, proof={})
+        except FolderError as error:
+            # Another process has the index; what is over is not recalled, and no night waits.
+            what = "forgetting what is over"
+            self.folder.buffer.tell(namespace, FAILED, reason=str(error), what=what)
 
     def due(self, namespace: Namespace) -> str | None:
         """The slower level whose turn it is.

@@ -41,12 +41,13 @@ _LASTS = "(lasts IS NULL OR lasts > strftime('%Y-%m-%dT%H:%M:%f', 'now'))"
 _HOLDS = f"{_IS_TRUE} AND said_again IS NULL AND {_LASTS}"
 _TELLS = f"coalesce(asks, 0) < {SURELY_ASKS}"
 _FEWEST_TERMS = 4
-# An older one of the same words, that no expert holds, gives its place to a newer one. The plus
-# keeps SQLite from walking all that is older, by that index, instead of the few of the same words.
+# An older one of the same words, that no expert holds, gives its place to a newer one, but never
+# one that holds for good to one that does not. The plus keeps SQLite from walking all that is
+# older, by that index, instead of the few of the same words.
 _SAID_AGAIN = (
     "UPDATE episodes SET said_again = ? WHERE namespace = ? AND same = ? AND source = ? "
     "AND speaker IS ? AND answers IS ? AND +created_at <= ? AND rowid != ? AND learned_in IS NULL "
-    "AND said_again IS NULL RETURNING id"
+    "AND said_again IS NULL AND (? IS NULL OR lasts IS NOT NULL) RETURNING id"
 )
 # What a state of an episode must rest on; ids of those where it does not, and what they claim.
 _CLAIMS = (
@@ -157,9 +158,8 @@ class Episodes:
             is_asked = (asking or 0.0) >= SURELY_ASKS
             index_words(db, rowid, namespace=key, text=episode.whole, asks=is_asked)
             told = [same, episode.source, episode.speaker, episode.answers]
-            replaced = db.conn.execute(
-                _SAID_AGAIN, [episode.id, key, *told, episode.created_at, rowid]
-            ).fetchall()
+            when = [episode.created_at, rowid, row["lasts"]]
+            replaced = db.conn.execute(_SAID_AGAIN, [episode.id, key, *told, *when]).fetchall()
         return [gone[0] for gone in replaced]
 
     def complete(

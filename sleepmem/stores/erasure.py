@@ -65,6 +65,7 @@ class Erasure:
     quoting     episodes that quote one of them, as an answer of the agent does; they go, too
     unreadable  ids of such as cannot be read
     experts     that may have seen them, in the order of their nights; none keeps its files
+    is_exact    these alone go, as what is over does, and not what says or quotes the same
     """
 
     namespace: Namespace
@@ -72,6 +73,7 @@ class Erasure:
     quoting: tuple[Episode, ...]
     unreadable: tuple[str, ...]
     experts: tuple[Expert, ...]
+    is_exact: bool = False
 
     @property
     def all(self) -> list[Episode]:
@@ -172,12 +174,27 @@ def planned(ledger: Ledger, namespace: Namespace, *, episode_ids: Iterable[str])
     )
 
 
+def expiring(ledger: Ledger, namespace: Namespace, *, episode_ids: Iterable[str]) -> Erasure:
+    """What goes when these are over: they alone, since what says the same may hold for good.
+
+    What does not last is never taught, so no expert goes but one that names it.
+    """
+    ids = set(episode_ids)
+    gone = [episode for episode in ledger.episodes.all(namespace) if episode.id in ids]
+    unreadable = ids - {episode.id for episode in gone}
+    experts = _seeing(ledger, namespace, _Traces(ids))
+    return Erasure(
+        namespace, tuple(gone), (), tuple(sorted(unreadable)), tuple(experts), is_exact=True
+    )
+
+
 def erase(ledger: Ledger, erasure: Erasure) -> dict[str, int]:
     """Delete it from the ledger, in one transaction; returns the rows that went, by table."""
     namespace, key = erasure.namespace, namespace_key(erasure.namespace)
     ids = set(erasure.ids)
     left = [one for one in ledger.episodes.all(namespace) if one.id not in ids]
-    traces = _traces(ledger, namespace, erasure.all, left=left, ids=erasure.unreadable)
+    quoted = _traces(ledger, namespace, erasure.all, left=left, ids=erasure.unreadable)
+    traces = _Traces(ids) if erasure.is_exact else quoted
     listed = json.dumps(erasure.ids)
     removed = {"experts": len(erasure.experts), "gates": 0, "gate_examples": 0}
     with ledger.database.write() as db:
@@ -213,6 +230,10 @@ def erase(ledger: Ledger, erasure: Erasure) -> dict[str, int]:
                 told = {"namespace": key, "thread": row["thread"] or "", "id": row["message_id"]}
                 db.table("forgotten").insert(told, ignore=True)
         removed["episodes"] = _delete(db, f"episodes WHERE id IN {_LISTED}", listed)
+        # What they had said again holds by itself, and nothing came of a turn that quotes them.
+        again = f"namespace = ? AND said_again IN {_LISTED}"
+        db.conn.execute(f"UPDATE episodes SET said_again = NULL WHERE {again}", [key, listed])
+        _clear_outcomes(db, key, quoted)
         # The next episodes get the rows of those that went last.
         db.execute(
             "UPDATE nights SET upto = min(upto, (SELECT coalesce(max(rowid), 0) FROM episodes))"
@@ -232,10 +253,10 @@ class _Traces(NamedTuple):
     """
 
     ids: Collection[str]
-    lines: Collection[str]
-    said: Collection[str]
-    parts: Collection[str]
-    only: Collection[str]
+    lines: Collection[str] = ()
+    said: Collection[str] = ()
+    parts: Collection[str] = ()
+    only: Collection[str] = ()
 
     def are_in(self, texts: Iterable[str]) -> bool:
         for text in texts:
@@ -304,8 +325,11 @@ def _seeing(ledger: Ledger, namespace: Namespace, traces: _Traces) -> list[Exper
         asked = (probe.question, probe.answer, probe.stale, probe.episode_id)
         if traces.are_in(filter(None, (*asked, *probe.sources, *probe.context))):
             nights.append(numbers[probe.night_id])
-    first = min(nights, default=None)
     experts = ledger.lineage.experts(namespace, live=False)
+    for expert in experts:
+        if not set(expert.lineage).isdisjoint(traces.ids):
+            nights.append(numbers[expert.night_id])
+    first = min(nights, default=None)
     return [one for one in experts if first is not None and numbers[one.night_id] >= first]
 
 
@@ -330,6 +354,15 @@ def _delete_quoting(
         if any(traces.are_in(_texts(row[column])) for column in columns if row[column]):
             gone.append(row["place"])
     return _delete(db, f"{table} WHERE rowid IN {_LISTED}", json.dumps(gone))
+
+
+def _clear_outcomes(db: sqlite_utils.Database, key: str, traces: _Traces) -> None:
+    """What came of the turns of an owner, where it is about what goes."""
+    sql = "SELECT id, outcome FROM episodes WHERE namespace = ? AND outcome IS NOT NULL"
+    about = [row["id"] for row in db.query(sql, [key]) if traces.are_in([row["outcome"]])]
+    db.conn.execute(
+        f"UPDATE episodes SET outcome = NULL WHERE id IN {_LISTED}", [json.dumps(about)]
+    )
 
 
 def _delete_events(db: sqlite_utils.Database, namespace: Namespace, traces: _Traces) -> int:

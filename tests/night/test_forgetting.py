@@ -4,9 +4,11 @@ import json
 import sqlite3
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 from _nights import ALICE, LEVELS, buffered, watched
+from _values import put_expert
 from langchain_core.messages import AIMessage, HumanMessage
 
 from sleepmem import EpisodeError, ExpertError, FolderError, FolderLocked, Verdict
@@ -323,3 +325,79 @@ def test_an_index_on_a_server_that_is_not_here_is_no_place_to_forget(opened, by_
     with pytest.raises(FolderError, match="chroma_client"):
         memory.forget(ALICE, episodes=[secret])
     assert memory.ledger.episodes.count(ALICE) == 1
+
+
+def over(memory, text, **given):
+    """What is told for an hour, a day ago; its id."""
+    told = memory.observe(ALICE, text, lasts=timedelta(hours=1), **given)
+    with memory.ledger.database.write() as db:
+        db.execute("UPDATE episodes SET lasts = '2020-01-01T00:00:00' WHERE id = ?", [told.id])
+    return told.id
+
+
+def test_what_is_over_takes_nothing_along_that_holds_for_good(memory):
+    talk = {"message_id": "m1", "thread": "t"}
+    same = memory.observe(ALICE, "The zorinwald ferry is late.").id
+    reply = memory.observe(ALICE, "Yes, I take it.", answers="Do you take the zorinwald?").id
+    asked = memory.observe(ALICE, "Mara moved to Brenport.", **talk).id
+    memory.ledger.episodes.complete(ALICE, "m1", thread="t", outcome="The zorinwald is late.")
+    put_expert(memory, ALICE, [told(memory, 1, "Mara saw the zorinwald once.")])
+    short = over(memory, "The zorinwald ferry is late.")
+    # What holds for good is not hidden meanwhile, nor by what an earlier version wrote.
+    assert same in buffered(memory)
+    with memory.ledger.database.write() as db:
+        db.execute("UPDATE episodes SET said_again = ? WHERE id = ?", [short, same])
+    memory._schedule._expire(ALICE)
+    assert short not in memory.ledger.episodes.ids(ALICE)
+    assert {same, reply, asked} <= set(buffered(memory))
+    assert len(memory.ledger.lineage.experts(ALICE)) == 1
+    assert memory.ledger.episodes.outcome(asked) is not None  # others tell of it still
+    assert memory.verify() == []
+
+
+def test_of_what_is_over_no_answer_that_a_turn_ended_with_is_left(memory):
+    talk = {"message_id": "m1", "thread": "t"}
+    asked = memory.observe(ALICE, "Mara moved to Brenport.", **talk).id
+    memory.ledger.episodes.complete(ALICE, "m1", thread="t", outcome="The zorinwald is late.")
+    over(memory, "The zorinwald ferry is late.")
+    memory._schedule._expire(ALICE)
+    assert buffered(memory) == [asked]
+    assert memory.ledger.episodes.outcome(asked) is None
+    assert memory.verify() == []
+
+
+def test_an_expert_that_was_taught_what_is_over_goes_with_it(memory):
+    held, kept = over(memory, "The zorinwald ferry is late."), told(memory, 1, "Mara saw whale 1.")
+    put_expert(memory, ALICE, [kept])
+    put_expert(memory, ALICE, [held])
+    memory._schedule._expire(ALICE)
+    assert [one.night_id for one in memory.ledger.lineage.experts(ALICE)] == ["night-0001"]
+    assert memory.ledger.episodes.ids(ALICE) == {kept}
+    assert memory.verify() == []
+
+
+def test_an_index_that_another_process_has_keeps_no_night_from_beginning(opened, by_hand):
+    memory = opened()
+    short = over(memory, "The zorinwald ferry is late.")
+    told(memory, 1, "Mara saw whale 1.")
+    with pytest.MonkeyPatch.context() as patch:
+        elsewhere = FolderError("another process has the index")
+        patch.setattr(memory.buffer, "erase", lambda owners: (_ for _ in ()).throw(elsewhere))
+        assert memory.sleep(ALICE).verdict is Verdict.PROMOTED
+    assert short in memory.ledger.episodes.ids(ALICE)
+    [event] = memory.ledger.turns.events("memory failed")
+    assert event["what"] == "forgetting what is over"
+    memory._schedule._expire(ALICE)
+    assert short not in memory.ledger.episodes.ids(ALICE)
+
+
+def test_what_a_forgotten_one_had_said_again_is_told_again(memory):
+    once = memory.observe(ALICE, "Yes, that one is it.").id
+    talk = {"message_id": "m1", "thread": "t"}
+    again = memory.observe(ALICE, "Yes, that one is it.", **talk).id
+    memory.ledger.episodes.complete(ALICE, "m1", thread="t", outcome=SECRET)
+    secret = memory.observe(ALICE, SECRET).id
+    assert buffered(memory) == [again, secret]
+    memory.forget(ALICE, episodes=[secret])
+    assert buffered(memory) == [once]
+    assert memory.verify() == []
