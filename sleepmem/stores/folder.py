@@ -32,6 +32,7 @@ from sleepmem.stores.index import Index, ServerIndex, check_client
 from sleepmem.stores.index_files import FilesIndex
 from sleepmem.stores.ledger import Ledger
 from sleepmem.stores.manifest import Manifest, base_of
+from sleepmem.stores.nights import promoted
 from sleepmem.stores.reading import read_only as opened_read_only
 from sleepmem.stores.rows import intact, unreadable
 from sleepmem.stores.turns import FAILED
@@ -377,13 +378,20 @@ class Folder:
         self.ledger.set_clean()
 
     def _give_up_night(self, owner: Namespace) -> None:
-        """End an interrupted night, which may know what is forgotten."""
+        """End an interrupted night, which may know what is forgotten; one that was promoted and
+        not reported is what it is.
+        """
         nights = self.ledger.nights
         night_id = nights.unfinished(owner)
-        if night_id is not None:
-            reason = "what it was to teach was forgotten"
-            number = nights.numbers()[night_id]
-            nights.finish(NightReport(night_id, owner, Verdict.FAILED, reason, number=number))
+        if night_id is None:
+            return
+        number = nights.numbers()[night_id]
+        reason = "what it was to teach was forgotten"
+        report = NightReport(night_id, owner, Verdict.FAILED, reason, number=number)
+        for expert in self.ledger.lineage.experts(owner, live=False):
+            if expert.night_id == night_id:
+                report = promoted(expert, number=number)
+        nights.finish(report)
 
     def verify(self) -> list[str]:
         """What does not agree, one sentence each; empty when all is sound.

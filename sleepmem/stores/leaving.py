@@ -19,14 +19,20 @@ from sleepmem.errors import FolderError
 from sleepmem.records import Namespace, namespace_key
 from sleepmem.stores.expert_folder import CHECKSUMS, ExpertFolders
 from sleepmem.stores.ledger import Ledger
+from sleepmem.stores.lineage import WITH_LEARNER, as_expert
 from sleepmem.stores.manifest import EXPERTS, TABLES, Manifest, base_of, digests
+from sleepmem.stores.nights import promoted
 
 # Columns that are made anew from the others, or are of this folder alone.
 _OWN = {"namespace", "indexed", "same", "asks", "upto", "rowid"}
-# Of unfinished nights nothing goes along, of experts those that answer.
+# Of unfinished nights nothing goes along, unless their expert answers; of experts those that do.
+_FINISHED = (
+    "(verdict IS NOT NULL OR EXISTS "
+    "(SELECT 1 FROM experts x WHERE x.night_id = nights.id AND x.live = 1))"
+)
 _SELECTED = {
-    "nights": "verdict IS NOT NULL",
-    "probes": "night_id IN (SELECT id FROM nights WHERE verdict IS NOT NULL)",
+    "nights": _FINISHED,
+    "probes": f"night_id IN (SELECT id FROM nights WHERE {_FINISHED})",
     "experts": "live = 1",
     "gates": "night_id IN (SELECT night_id FROM experts WHERE live = 1)",
 }
@@ -95,7 +101,8 @@ def _write(copy: sqlite3.Connection, table: str, *, namespace: Namespace, folder
     """The owner's rows of a table, oldest first; returns how many."""
     condition = "namespace = ?"
     if table in _OF_NIGHTS:
-        condition = "night_id IN (SELECT id FROM nights WHERE namespace = ? AND verdict NOT NULL)"
+        finished = f"namespace = ? AND {_FINISHED}"
+        condition = f"night_id IN (SELECT id FROM nights WHERE {finished})"
     if table in _SELECTED:
         condition += f" AND {_SELECTED[table]}"
     order = "created_at, rowid" if table == "episodes" else "rowid"
@@ -103,6 +110,8 @@ def _write(copy: sqlite3.Connection, table: str, *, namespace: Namespace, folder
     rows = [dict(row) for row in copy.execute(sql, [namespace_key(namespace)]).fetchall()]
     if table == "notes":
         _name_who_corrects(copy, rows, namespace=namespace)
+    if table == "nights":
+        _close(copy, rows)
     with (folder / f"{table}.jsonl").open("w", encoding="utf-8") as file:
         for row in rows:
             file.write(json.dumps(_plain(row), ensure_ascii=False) + "\n")
@@ -121,6 +130,18 @@ def _name_who_corrects(
         note["replaced_in"] = live.get(note["replaced_in"])
         if note["replaced_in"] is None:
             note["replaced_by"] = None
+
+
+def _close(copy: sqlite3.Connection, nights: list[dict[str, Any]]) -> None:
+    """A night whose expert answers, and that has not come to its report yet, is a promoted one."""
+    for night in nights:
+        if night["verdict"] is None:
+            sql = f"{WITH_LEARNER} WHERE night_id = ? AND live = 1"
+            expert = as_expert(copy.execute(sql, [night["id"]]).fetchone())
+            report = promoted(expert, number=night["number"])
+            night["finished_at"] = expert.created_at
+            night["verdict"], night["reason"] = report.verdict.value, report.reason
+            night["report"] = json.dumps(report.as_dict())
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:

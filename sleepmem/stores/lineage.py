@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 # An expert, and whose night it was born in.
-_WITH_LEARNER = (
+WITH_LEARNER = (
     "SELECT x.*, n.namespace AS learner FROM experts x LEFT JOIN nights n ON n.id = x.night_id"
 )
 
@@ -104,9 +104,9 @@ class Lineage:
             condition += " AND x.namespace = ?"
             values = [namespace_key(namespace)]
         rows = self._database.rows(
-            f"{_WITH_LEARNER} WHERE {condition} ORDER BY n.number, x.created_at", *values
+            f"{WITH_LEARNER} WHERE {condition} ORDER BY n.number, x.created_at", *values
         )
-        return [_as_expert(row) for row in rows]
+        return [as_expert(row) for row in rows]
 
     def in_service(self, namespace: Namespace) -> list[Expert]:
         """The live experts, and those that one of them absorbed, in the order of their nights."""
@@ -133,7 +133,7 @@ class Lineage:
 
     def faults(self) -> list[str]:
         """Experts that cannot be read, are said to be another owner's, or lost what taught them."""
-        faults = unreadable(self._database.rows(_WITH_LEARNER), _as_expert)
+        faults = unreadable(self._database.rows(WITH_LEARNER), as_expert)
         return faults + self.orphans()
 
     def orphans(self) -> list[str]:
@@ -283,7 +283,8 @@ def _expert_row(expert: Expert) -> dict[str, Any]:
     }
 
 
-def _as_expert(row: Any) -> Expert:
+def as_expert(row: Any) -> Expert:
+    """Of a row of `WITH_LEARNER`."""
     with intact(f"expert {row['name']}"):
         if row["learner"] not in (None, row["namespace"]):
             raise ValueError(f"{row['learner']} learned it, not {row['namespace']}")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sleepmem.records import (
+    Expert,
     Kind,
     Namespace,
     NightReport,
@@ -33,6 +34,20 @@ class FinishedNight:
     number: int
     finished_at: str
     report: dict[str, Any]
+
+
+def promoted(expert: Expert, *, number: int) -> NightReport:
+    """Of a night that was promoted and never came to its report."""
+    return NightReport(
+        expert.night_id,
+        expert.namespace,
+        Verdict.PROMOTED,
+        "promoted; what it had measured is gone with its checkpoint",
+        number=number,
+        expert=expert.name,
+        level=expert.level,
+        episodes=len(expert.lineage),
+    )
 
 
 class Nights:

@@ -401,3 +401,14 @@ def test_what_a_forgotten_one_had_said_again_is_told_again(memory):
     memory.forget(ALICE, episodes=[secret])
     assert buffered(memory) == [once]
     assert memory.verify() == []
+
+
+def test_a_night_that_was_promoted_and_not_reported_is_closed_as_promoted(memory):
+    expert = put_expert(memory, ALICE, [told(memory, 1, "Mara saw whale 1.")])
+    new = told(memory, 8, "Zorin is 7.")
+    with memory.ledger.database.write() as db:
+        db.execute("UPDATE nights SET verdict = NULL, report = NULL")
+    memory.forget(ALICE, episodes=[new])
+    [night] = memory.ledger.nights.finished(ALICE)
+    assert (night.report["verdict"], night.report["expert"]) == ("promoted", expert.name)
+    assert memory.verify() == []

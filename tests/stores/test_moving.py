@@ -229,3 +229,26 @@ def test_rows_that_no_export_has_written_are_told_in_a_sentence(opened, another,
     with pytest.raises((FolderError, EpisodeError)):
         another.import_from(ALICE, out)
     assert another.ledger.episodes.all(ALICE) == []
+
+
+def unreported(memory, owner=ALICE):
+    """A night that was promoted, and killed before its report."""
+    kept = memory.observe(owner, "Mara saw whale 1.").id
+    expert = put_expert(memory, owner, [kept])
+    sql = "UPDATE nights SET verdict = NULL, report = NULL, finished_at = NULL WHERE id = ?"
+    with memory.ledger.database.write() as db:
+        db.execute(sql, [expert.night_id])
+    return expert
+
+
+def test_a_night_that_was_promoted_and_not_reported_moves_along(memory, another, tmp_path):
+    expert = unreported(memory)
+    memory.ledger.use_model(another.model)
+    manifest = memory.export_to(ALICE, tmp_path / "out")
+    assert {manifest.counts[name] for name in ("nights", "probes", "experts")} == {1}
+    imported = another.import_from(ALICE, tmp_path / "out")
+    assert (imported.nights, len(imported.experts), imported.left_out) == (1, 1, "")
+    [night] = another.ledger.nights.finished(ALICE)
+    assert (night.report["verdict"], night.report["expert"]) == ("promoted", imported.experts[0])
+    assert night.finished_at == expert.created_at
+    assert another.verify() == []
