@@ -279,7 +279,8 @@ def _write_nights(
     for row in tables["nights"]:
         night_id = names.nights[row["id"]]
         number = int(night_id.rpartition("-")[2])
-        report = names.everywhere(json.loads(row["report"])) if row.get("report") else {}
+        written = _with_known(json.loads(row["report"]), names) if row.get("report") else {}
+        report = names.everywhere(written)
         report = {**report, "number": number, "namespace": json.loads(key)}
         own = {"id": night_id, "number": number, "namespace": key, "upto": newest}
         db.table("nights").insert({**row, **own, "report": json.dumps(report)})
@@ -300,6 +301,13 @@ def _write_nights(
         lineage = json.dumps(names.everywhere(json.loads(row["lineage"])))
         own = {"name": names.here(row["name"]), "night_id": names.here(row["night_id"])}
         db.table("experts").insert({**row, **own, "namespace": key, "lineage": lineage})
+
+
+def _with_known(report: Mapping[str, Any], names: _Names) -> dict[str, Any]:
+    """A night's report, without an expert that did not come along: only live ones do."""
+    expert = report.get("expert")
+    slower = [_with_known(one, names) for one in report.get("slower", ())]
+    return {**report, "expert": expert if expert in names.experts else None, "slower": slower}
 
 
 def _hold(

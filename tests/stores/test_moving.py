@@ -12,6 +12,7 @@ from sleepmem import EpisodeError, FolderError, PolicyConfig, SleepMemory
 from sleepmem.records import Note, View
 from sleepmem.stores.lineage import Proof
 from sleepmem.stores.manifest import Manifest, digests
+from sleepmem.stores.nights import promoted
 
 BOB = ("team", "bob")
 
@@ -251,4 +252,20 @@ def test_a_night_that_was_promoted_and_not_reported_moves_along(memory, another,
     [night] = another.ledger.nights.finished(ALICE)
     assert (night.report["verdict"], night.report["expert"]) == ("promoted", imported.experts[0])
     assert night.finished_at == expert.created_at
+    assert another.verify() == []
+
+
+def test_what_was_rolled_back_or_forgotten_is_missed_nowhere_else(memory, another, tmp_path):
+    experts = []
+    for number in range(3):
+        kept = memory.observe(ALICE, f"Mara saw whale {number}.").id
+        experts.append(put_expert(memory, ALICE, [kept]))
+        memory.ledger.nights.finish(promoted(experts[-1], number=number + 1))
+    memory.rollback(ALICE, [experts[0].night_id])
+    memory.ledger.use_model(another.model)
+    memory.export_to(ALICE, tmp_path / "out")
+    imported = another.import_from(ALICE, tmp_path / "out")
+    assert (imported.nights, len(imported.experts)) == (3, 1)
+    named = [one.report["expert"] for one in another.ledger.nights.finished(ALICE)]
+    assert named == [imported.experts[0], None, None]
     assert another.verify() == []
