@@ -404,9 +404,15 @@ class Episodes:
                 )
             db.execute(f"UPDATE notes SET learned_in = NULL WHERE id IN {listed}", [lost])
 
-    def namespaces(self) -> list[Namespace]:
-        """Every owner to whom something was ever said; a name that is damaged is left out."""
-        rows = self._database.rows("SELECT DISTINCT namespace FROM episodes ORDER BY namespace")
+    def namespaces(self, *, emptied: bool = False) -> list[Namespace]:
+        """Every owner of whom there is something; a name that is damaged is left out.
+
+        `emptied`: also those of whom all was forgotten.
+        """
+        sql = "SELECT namespace FROM episodes"
+        if emptied:
+            sql += " UNION ALL SELECT namespace FROM tallies"
+        rows = self._database.rows(f"SELECT DISTINCT namespace FROM ({sql}) ORDER BY namespace")
         owners: list[Namespace] = []
         for row in rows:
             with contextlib.suppress(ValueError, TypeError):

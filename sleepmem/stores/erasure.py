@@ -22,6 +22,7 @@ from sleepmem.records import (
     check_day,
     namespace_key,
 )
+from sleepmem.stores.episodes import BEGAN
 from sleepmem.stores.ledger import Ledger
 from sleepmem.stores.schema import MOST_DIGEST, digest, stored_of
 from sleepmem.text.heads import SURELY_ASKS
@@ -234,6 +235,9 @@ def erase(ledger: Ledger, erasure: Erasure) -> dict[str, int]:
         again = f"namespace = ? AND said_again IN {_LISTED}"
         db.conn.execute(f"UPDATE episodes SET said_again = NULL WHERE {again}", [key, listed])
         _clear_outcomes(db, key, quoted)
+        rest = {} if erasure.is_exact else _delete_rest(db, namespace)
+        for table, count in rest.items():
+            removed[table] = removed.get(table, 0) + count
         # The next episodes get the rows of those that went last.
         db.execute(
             "UPDATE nights SET upto = min(upto, (SELECT coalesce(max(rowid), 0) FROM episodes))"
@@ -370,12 +374,31 @@ def _delete_events(db: sqlite_utils.Database, namespace: Namespace, traces: _Tra
     gone = []
     for row in list(db.query("SELECT id, detail FROM events")):
         detail = json.loads(row["detail"])
-        whose = detail.get("namespace")
-        is_own = whose in (None, list(namespace), namespace_key(namespace))
+        is_own = detail.get("namespace") is None or _owner_in(detail, namespace)
         words = {name: value for name, value in detail.items() if name not in _OF_TURNS}
         if is_own and traces.are_in(_texts(json.dumps(words))):
             gone.append(row["id"])
     return _delete(db, f"events WHERE id IN {_LISTED}", json.dumps(gone))
+
+
+def _delete_rest(db: sqlite_utils.Database, namespace: Namespace) -> dict[str, int]:
+    """Of an owner of whom no episode is left, also what is about none, such as what was asked."""
+    key = namespace_key(namespace)
+    if db.execute("SELECT 1 FROM episodes WHERE namespace = ? LIMIT 1", [key]).fetchone():
+        return {}
+    removed = {table: _delete(db, f"{table} WHERE namespace = ?", key) for table in _DERIVED}
+    gone = []
+    # Whose a turn is that began is kept, without its words.
+    for row in list(db.query("SELECT id, detail FROM events WHERE kind != ?", [BEGAN])):
+        if _owner_in(json.loads(row["detail"]), namespace):
+            gone.append(row["id"])
+    removed["events"] = _delete(db, f"events WHERE id IN {_LISTED}", json.dumps(gone))
+    return removed
+
+
+def _owner_in(detail: dict[str, Any], namespace: Namespace) -> bool:
+    """Whether an event is told of this owner."""
+    return detail.get("namespace") in (list(namespace), namespace_key(namespace))
 
 
 def _texts(written: Any) -> Iterator[str]:

@@ -345,7 +345,8 @@ class Folder:
         return receipt
 
     def _erase_index(self) -> None:
-        self.buffer.erase(self.ledger.episodes.namespaces())
+        # What was read before somebody's last episode went may have been laid since.
+        self.buffer.erase(self.ledger.episodes.namespaces(emptied=True))
         if self._on_server.exists():
             # What files of an index had, before there was a server.
             for folder in self.path.glob("chroma*"):

@@ -509,7 +509,12 @@ def tell_sentences_without_notes_apart(db: Database) -> None:
     for row in list(db.query("SELECT id, episode_id, part FROM notes WHERE text = ''")):
         content = f"{row['episode_id']}\n{row['part']}"
         changed = hashlib.sha256(content.encode()).hexdigest()[:24]
-        db.execute("UPDATE OR IGNORE notes SET id = ? WHERE id = ?", [changed, row["id"]])
+        told = db.conn.execute(
+            "UPDATE OR IGNORE notes SET id = ? WHERE id = ?", [changed, row["id"]]
+        )
+        if not told.rowcount:
+            # Two versions wrote it: it is there under the new id.
+            db.execute("DELETE FROM notes WHERE id = ?", [row["id"]])
 
 
 def stored_of(row: Any) -> str:

@@ -412,3 +412,20 @@ def test_a_night_that_was_promoted_and_not_reported_is_closed_as_promoted(memory
     [night] = memory.ledger.nights.finished(ALICE)
     assert (night.report["verdict"], night.report["expert"]) == ("promoted", expert.name)
     assert memory.verify() == []
+
+
+def test_of_an_owner_of_whom_all_is_forgotten_no_question_and_no_collection_is_left(memory):
+    erased, erase = [], memory.buffer.erase
+    memory.buffer.erase = lambda owners: erased.append(set(owners)) or erase(owners)
+    told(memory, 1, "Mara saw whale 1.")
+    told(memory, 1, "Bob saw whale 9.", owner=BOB)
+    for owner in (ALICE, BOB):
+        memory.recall(owner, "Can I tell my boss that I quit?")
+        memory.ledger.turns.log_event("memory failed", namespace=list(owner), reason="quit")
+    memory.forget(ALICE, everything=True)
+    assert memory.ledger.turns.retrievals(ALICE) == []
+    assert len(memory.ledger.turns.retrievals(BOB)) == 1
+    assert [one["namespace"] for one in memory.ledger.turns.events("memory failed")] == [["bob"]]
+    # Before and after: what was read before may have been laid in between.
+    assert erased == [{ALICE, BOB}, {ALICE, BOB}]
+    assert memory.verify() == []
