@@ -17,6 +17,7 @@ from typing import Any
 
 from sleepmem.errors import FolderError
 from sleepmem.records import Namespace, namespace_key
+from sleepmem.stores.database import in_words
 from sleepmem.stores.expert_folder import CHECKSUMS, ExpertFolders
 from sleepmem.stores.ledger import Ledger
 from sleepmem.stores.lineage import WITH_LEARNER, as_expert
@@ -92,6 +93,8 @@ def leave(ledger: Ledger, experts: ExpertFolders, *, namespace: Namespace, to: P
         if isinstance(error, FolderError):
             raise
         raise _unwritten(to, error) from error
+    except sqlite3.Error as error:
+        raise in_words(ledger.path, error) from error
     finally:
         shutil.rmtree(half, ignore_errors=True)
     return manifest

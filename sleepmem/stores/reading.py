@@ -10,13 +10,16 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 from urllib.parse import quote
 
 from sleepmem.errors import FolderError
 from sleepmem.stores import connections
 from sleepmem.stores.database import BUSY_SECONDS, Database, fetched, in_words
+
+T = TypeVar("T")
 
 
 class ReadOnlyDatabase(Database):
@@ -49,6 +52,25 @@ class ReadOnlyDatabase(Database):
         raise read_only(self.path.parent)
 
     def rows(self, sql: str, *values: Any) -> list[sqlite3.Row]:
+        return self._read(lambda: fetched(self.db.conn, sql, values=values))
+
+    def snapshot(self) -> sqlite3.Connection:
+        """As it is read here: brought up to date, on any disk."""
+
+        def copied() -> sqlite3.Connection:
+            copy = sqlite3.connect(":memory:")
+            copy.row_factory = sqlite3.Row
+            try:
+                self.db.conn.backup(copy)
+            except BaseException:
+                copy.close()
+                raise
+            return copy
+
+        return self._read(copied)
+
+    def _read(self, read: Callable[[], T]) -> T:
+        """What `read` gives of the file as it is, however often it is written meanwhile."""
         self._check_process()
         with self._lock:
             while True:
@@ -56,7 +78,7 @@ class ReadOnlyDatabase(Database):
                     self.db.close()
                     self._connect()
                 try:
-                    found = fetched(self.db.conn, sql, values=values)
+                    found = read()
                 except sqlite3.DatabaseError as error:
                     if self._state() == self._seen:
                         raise in_words(self.path, error) from error

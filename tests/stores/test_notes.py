@@ -1,5 +1,6 @@
 """Notes in the ledger: kept once, an owner's, replaced as long as the night that found so lives."""
 
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -160,3 +161,20 @@ def test_a_correction_outlives_the_slower_expert_that_took_it_over(ledger):
     assert ledger.notes.of(ALICE, [old.id])[0].replaced_by == notes[1].id
     ledger.lineage.rollback(ALICE, [])
     assert ledger.notes.of(ALICE, [old.id])[0].replaced_by == ""
+
+
+def test_a_sentence_without_a_note_that_two_versions_wrote_is_kept_once(ledger):
+    episode = told(ledger, "Her mail is a@x.org. Her key is 9.")
+    mail, key = (Note(episode.id, "", part) for part in ("Her mail is a@x.org.", "Her key is 9."))
+    ledger.notes.add(ALICE, [mail, key])
+    with ledger.database.write() as db:
+        db.execute("UPDATE notes SET id = 'old' WHERE id = ?", [key.id])
+        # What an earlier version adds beside it.
+        row = {"namespace": '["alice"]', "episode_id": episode.id, "text": ""}
+        db.table("notes").insert({**row, "id": "older", "part": mail.part})
+        db.execute(
+            "DELETE FROM _sqlite_migrations WHERE name = 'tell_sentences_without_notes_apart'"
+        )
+    with closing(Ledger(ledger.path)) as again:
+        assert again.notes.of(ALICE, [episode.id]) == [mail, key]
+        assert again.verify() == []

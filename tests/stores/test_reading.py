@@ -228,6 +228,27 @@ def test_a_ledger_of_an_earlier_version_is_read_as_it_is(tmp_path):
         assert len(memory.ledger.episodes.all()) == 2
 
 
+def test_a_ledger_of_an_earlier_version_is_exported_from_where_nothing_is_written(tmp_path):
+    folder = tmp_path / "m"
+    folder.mkdir()
+    db = sqlite_utils.Database(folder / "ledger.db")
+    migrations.apply(db, stop_before="tell_what_the_clock_dated")
+    db.execute(f"PRAGMA application_id={APPLICATION_ID}")
+    told = Episode(ALICE, "Mara lives in Oslo.", message_id="m")
+    row = {"id": told.id, "namespace": '["alice"]', "source": "user", "text": told.text}
+    db["episodes"].insert({**row, "created_at": told.created_at, "message_id": "m"})
+    db.close()
+    before = files(folder)
+    with reader(folder) as memory:
+        assert memory.export_to(ALICE, tmp_path / "out").counts["episodes"] == 1
+    assert files(folder) == before
+    done = run(app, ["export", str(folder), str(tmp_path / "again"), "-n", "alice"])
+    assert done.exit_code == 0, done.output
+    with writer(tmp_path / "new") as memory:
+        assert memory.import_from(ALICE, tmp_path / "again").episodes == 1
+        assert [one.text for one in memory.ledger.episodes.all(ALICE)] == [told.text]
+
+
 def test_what_is_no_memory_is_one_sentence(tmp_path):
     with pytest.raises(FolderError, match="there is no memory"):
         reader(tmp_path / "none")
