@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from sleepmem.model.local import LocalModel
 from sleepmem.night.measures import recall
 from sleepmem.records import Expert, Kind, Probe
-from sleepmem.stores.erasure import Erasure
+from sleepmem.stores.erasure import Erasure, staying
 from sleepmem.stores.expert_folder import ExpertFolders
 from sleepmem.stores.ledger import Ledger
 
@@ -35,11 +35,7 @@ def proven(
     if not asked or not erasure.experts:
         return {}
     before = [one.name for one in ledger.lineage.experts(erasure.namespace)]
-    gone = {one.name for one in erasure.experts}
-    left = [
-        one for one in ledger.lineage.experts(erasure.namespace, live=False) if one.name not in gone
-    ]
-    after = _live(left)
+    after = _live(staying(ledger, erasure))
     experts.load(local, [*before, *after])
     probes = list(asked.values())
     return {

@@ -201,8 +201,8 @@ def erase(ledger: Ledger, erasure: Erasure) -> dict[str, int]:
     with ledger.database.write() as db:
         # 1. Experts, with what was fitted to them; what they held goes back to the buffer.
         if erasure.experts:
-            of_owner = ledger.lineage.experts(namespace, live=False)
-            ledger.lineage.rollback(namespace, _staying(of_owner, erasure.experts))
+            nights = [expert.night_id for expert in staying(ledger, erasure)]
+            ledger.lineage.rollback(namespace, nights)
         for expert in erasure.experts:
             _delete(db, "experts WHERE name = ?", expert.name)
             for table in ("gates", "gate_examples"):
@@ -337,15 +337,11 @@ def _seeing(ledger: Ledger, namespace: Namespace, traces: _Traces) -> list[Exper
     return [one for one in experts if first is not None and numbers[one.night_id] >= first]
 
 
-def _staying(experts: Sequence[Expert], gone: Sequence[Expert]) -> list[str]:
-    """Nights whose experts are live then: those that are, and what a deleted one had absorbed."""
-    names = {expert.name for expert in gone}
-    absorbed = {name for expert in gone for name in expert.lineage}
-    nights = []
-    for expert in experts:
-        if expert.name not in names and (expert.live or expert.name in absorbed):
-            nights.append(expert.night_id)
-    return nights
+def staying(ledger: Ledger, erasure: Erasure) -> list[Expert]:
+    """Experts that serve still, by themselves or absorbed: what was rolled back stays so."""
+    gone = {expert.name for expert in erasure.experts}
+    serving = ledger.lineage.in_service(erasure.namespace)
+    return [expert for expert in serving if expert.name not in gone]
 
 
 def _delete_quoting(

@@ -4,6 +4,7 @@ import json
 import sqlite3
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -13,6 +14,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 
 from sleepmem import EpisodeError, ExpertError, FolderError, FolderLocked, Verdict
 from sleepmem.records import View
+from sleepmem.stores.lineage import Proof
 
 BOB = ("bob",)
 SECRET = "Ottilie's number is 555-0199-xyzzy."
@@ -428,4 +430,18 @@ def test_of_an_owner_of_whom_all_is_forgotten_no_question_and_no_collection_is_l
     assert [one["namespace"] for one in memory.ledger.turns.events("memory failed")] == [["bob"]]
     # Before and after: what was read before may have been laid in between.
     assert erased == [{ALICE, BOB}, {ALICE, BOB}]
+    assert memory.verify() == []
+
+
+def test_an_expert_that_was_rolled_back_is_not_brought_back(memory):
+    kept, secret = told(memory, 1, "Mara saw whale 1."), told(memory, 2, SECRET)
+    put_expert(memory, ALICE, [kept])
+    older = put_expert(memory, ALICE, [kept])
+    slow = put_expert(memory, ALICE, [secret])
+    # It had absorbed an expert, and nothing of it serves since.
+    promoted = replace(slow, level="slow", lineage=(older.name,))
+    memory.ledger.lineage.promote(promoted, Proof([secret]), absorbed=[older.name])
+    memory.rollback(ALICE, ["night-0001"])
+    memory.forget(ALICE, episodes=[secret])
+    assert [one.night_id for one in memory.ledger.lineage.experts(ALICE)] == ["night-0001"]
     assert memory.verify() == []
