@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sleepmem.config import PolicyConfig
-from sleepmem.errors import FolderError, SleepmemError
+from sleepmem.errors import ExpertError, FolderError, SleepmemError
 from sleepmem.records import Episode, ExpertName, Namespace, Note, namespace_key
 from sleepmem.stores.episodes import Judged
-from sleepmem.stores.expert_folder import ExpertFolders
+from sleepmem.stores.expert_folder import ExpertFolders, inside
 from sleepmem.stores.ledger import Ledger
 from sleepmem.stores.manifest import EXPERTS, TABLES, Manifest, rows
 from sleepmem.stores.schema import tally_nights
@@ -227,7 +227,12 @@ def _name_nights(
 
 def _copy_experts(experts: ExpertFolders, names: _Names, source: Path) -> None:
     for there, here in names.experts.items():
-        folder = source / EXPERTS / there
+        try:
+            folder = inside(source / EXPERTS, there)
+        except ExpertError:
+            raise FolderError(
+                f"{source} calls an expert {there!r}, which names no folder in it. Export it anew."
+            ) from None
         if not folder.is_dir():
             raise FolderError(
                 f"{folder} is missing, so the expert {there} cannot come along. Export it anew."

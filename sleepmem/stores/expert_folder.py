@@ -61,8 +61,8 @@ class ExpertFolders:
 
     def at(self, name: str) -> Path:
         """The folder of an expert: of the promoted one, unless it is pending."""
-        pending = _inside(self._pending, name)
-        return pending if pending.exists() else _inside(self._promoted, name)
+        pending = inside(self._pending, name)
+        return pending if pending.exists() else inside(self._promoted, name)
 
     def load(self, model: Loader, names: Iterable[str]) -> None:
         """Bring experts into the model's memory that are not there yet.
@@ -76,17 +76,17 @@ class ExpertFolders:
 
     def write(self, name: str, save: Callable[[Path], None]) -> None:
         """Write tonight's expert in place of what a killed run of the night has left of it."""
-        folder = _inside(self._pending, name)
+        folder = inside(self._pending, name)
         self._pending.mkdir(exist_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
         write_expert(folder, save, seal=lambda seal: self._seals.__setitem__(name, seal))
 
     def promote(self, name: str) -> None:
         """Rename its folder; harmless when that was done already."""
-        promoted = _inside(self._promoted, name)
+        promoted = inside(self._promoted, name)
         if not promoted.exists():
             self._promoted.mkdir(exist_ok=True)
-            _inside(self._pending, name).rename(promoted)
+            inside(self._pending, name).rename(promoted)
 
     def clear_pending(self, night_id: str) -> None:
         """Remove what is still pending of a night."""
@@ -117,7 +117,7 @@ class ExpertFolders:
 
     def check(self, name: str) -> None:
         """Raise ExpertError unless the promoted expert is whole, and the one that was promoted."""
-        self._check(name, _inside(self._promoted, name))
+        self._check(name, inside(self._promoted, name))
 
     def checked(self, name: str) -> Path:
         """The folder of an expert, pending or promoted.
@@ -136,7 +136,7 @@ class ExpertFolders:
         """
         for name in names:
             with suppress(ExpertError):
-                folder = _inside(self._promoted, name)
+                folder = inside(self._promoted, name)
                 check_expert(folder)
                 self._seals[name] = seal_of(folder)
 
@@ -150,7 +150,7 @@ class ExpertFolders:
 
     def size(self, name: str) -> int:
         """Bytes on disk."""
-        files = _inside(self._promoted, name)
+        files = inside(self._promoted, name)
         return sum(file.stat().st_size for file in files.iterdir() if file.is_file())
 
 
@@ -227,7 +227,7 @@ def _written(folder: Path) -> dict[str, str]:
 def _checksums(folder: Path, names: Iterable[str]) -> dict[str, str]:
     checksums = {}
     for name in names:
-        content = _inside(folder, name).read_bytes()
+        content = inside(folder, name).read_bytes()
         checksums[name] = hashlib.sha256(content).hexdigest()
     return checksums
 
@@ -249,7 +249,7 @@ def _is_temporary(folder: Path, name: ExpertName | None) -> bool:
     return name is not None and folder.name == f".{name}.tmp"
 
 
-def _inside(parent: Path, name: str) -> Path:
+def inside(parent: Path, name: str) -> Path:
     """The folder of this name, which must be no way out of `parent`.
 
     Raises:

@@ -69,7 +69,8 @@ class Manifest:
         """The one of an export that is whole.
 
         Raises:
-            FolderError: it is of a newer version, or a file is missing, changed or not named.
+            FolderError: it is of a newer version, or a file is missing, changed, not named, or a
+                link.
         """
         try:
             written = json.loads((folder / FILE).read_text("utf-8"))
@@ -97,6 +98,9 @@ class Manifest:
         return manifest
 
     def _check(self, folder: Path) -> None:
+        for file in sorted(folder.rglob("*")):
+            if file.is_symlink():
+                raise FolderError(f"{file} is a link, which no export has. {_REMEDY}")
         there = digests(folder)
         for name in sorted({*there, *self.files}):
             if there.get(name) != self.files.get(name):

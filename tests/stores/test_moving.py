@@ -269,3 +269,33 @@ def test_what_was_rolled_back_or_forgotten_is_missed_nowhere_else(memory, anothe
     named = [one.report["expert"] for one in another.ledger.nights.finished(ALICE)]
     assert named == [imported.experts[0], None, None]
     assert another.verify() == []
+
+
+def sealed(out):
+    """Let the manifest name what lies there now."""
+    written = json.loads((out / "manifest.json").read_text())
+    (out / "manifest.json").write_text(json.dumps({**written, "files": digests(out)}))
+
+
+def test_no_export_reaches_out_of_its_folder(memory, another, tmp_path):
+    expert = put_expert(memory, ALICE, [memory.observe(ALICE, "Mara saw whale 1.").id])
+    memory.ledger.use_model(another.model)
+    memory.export_to(ALICE, tmp_path / "out")
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "secret.txt").write_text("mine")
+    rows = tmp_path / "out" / "experts.jsonl"
+    whole = rows.read_text()
+    for name in ("../../own", str(tmp_path / "own"), ".."):
+        rows.write_text(whole.replace(f'"name": "{expert.name}"', f'"name": "{name}"'))
+        sealed(tmp_path / "out")
+        with pytest.raises(FolderError, match="names no folder in it"):
+            another.import_from(ALICE, tmp_path / "out")
+    rows.write_text(whole)
+    for link in ("experts/more", f"experts/{expert.name}/more"):
+        (tmp_path / "out" / link).symlink_to(tmp_path / "own", target_is_directory=True)
+        sealed(tmp_path / "out")
+        with pytest.raises(FolderError, match="is a link"):
+            another.import_from(ALICE, tmp_path / "out")
+        (tmp_path / "out" / link).unlink()
+    assert another.ledger.episodes.all(ALICE) == []
+    assert list(another.folder.rglob("secret.txt")) == []
