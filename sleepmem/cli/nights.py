@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -165,11 +166,23 @@ def review(  # noqa: PLR0913 - the options of a command
         owner = known_namespace(memory, namespace)
         from sleepmem.night import reviewing
 
-        try:
-            report = memory.sleep(owner, halt, review=ask, stop=stop)
-        except (_Waits, KeyboardInterrupt):
-            return
-    print_night(report)
+        report = _until_it_waits(lambda: memory.sleep(owner, halt, review=ask, stop=stop), stop)
+    if report is not None:
+        print_night(report)
+
+
+def _until_it_waits(
+    sleeping: Callable[[], NightReport], stop: threading.Event
+) -> NightReport | None:
+    """None when the night waits, for its answer or for `sleep`; a Ctrl-C before that is one."""
+    try:
+        return sleeping()
+    except _Waits:
+        return None
+    except KeyboardInterrupt:
+        if not stop.is_set():
+            raise
+        return None
 
 
 class _Waits(Exception):

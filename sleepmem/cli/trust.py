@@ -14,12 +14,14 @@ from sleepmem.cli.app import (
     Json,
     Model,
     Owner,
+    err,
     fail,
     known_namespace,
     opened,
     out,
     print_json,
 )
+from sleepmem.cli.screen import Screen
 from sleepmem.day.why import Why
 from sleepmem.records import View, as_path
 from sleepmem.stores.erasure import Erasure
@@ -81,17 +83,18 @@ def forget(  # noqa: PLR0913 - the ways to choose what is forgotten
             _show(planned, as_json=as_json)
             return
         if not yes:
-            _show(planned, as_json=False)
+            # With --json stdout has the receipt alone.
+            _show(planned, as_json=False, on=err if as_json else out)
             if not typer.confirm("Forget this for good?", err=True):
                 fail("nothing was forgotten.")
         receipt = None
         if planned.ids:
             # Those that were shown, whatever was told since.
             receipt = memory.forget(owner, episodes=planned.ids).receipt
-    if receipt is None:
+    if as_json:
+        print_json(receipt and receipt.as_dict())
+    elif receipt is None:
         out.say("there is nothing of it")
-    elif as_json:
-        print_json(receipt.as_dict())
     else:
         gone = len(receipt.experts)
         out.say(
@@ -163,7 +166,7 @@ def _tell(found: Why) -> None:
     out.say("proven" if found.proven else "not proven")
 
 
-def _show(planned: Erasure, *, as_json: bool) -> None:
+def _show(planned: Erasure, *, as_json: bool, on: Screen = out) -> None:
     """What would go."""
     if as_json:
         print_json(
@@ -177,9 +180,9 @@ def _show(planned: Erasure, *, as_json: bool) -> None:
     table = Table("episode", "day", "text")
     for one in (*planned.episodes, *planned.quoting):
         table.add_row(one.id, one.date, one.text)
-    out.print(table)
+    on.print(table)
     nights = ", ".join(one.night_id for one in planned.experts)
-    out.say(f"experts that may have seen it: {nights or 'none'}")
+    on.say(f"experts that may have seen it: {nights or 'none'}")
 
 
 def _line(episode: str, day: str, text: str) -> dict[str, str]:

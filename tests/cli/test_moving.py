@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from sleepmem import SleepMemory
@@ -76,3 +77,15 @@ def test_what_llamacpp_takes_needs_the_models_file(folder: str, tmp_path: Path) 
     assert nothing.exit_code == 1
     assert "no live expert" in nothing.stderr
     assert not Path(out).exists()
+
+
+def test_a_review_that_is_interrupted_while_it_draws_says_so(
+    folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*given: object, **named: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(SleepMemory, "sleep", interrupted)
+    done = run(app, ["review", folder, *ALICE])
+    assert done.exit_code == 130
+    assert "interrupted" in done.stderr

@@ -61,6 +61,17 @@ def test_forget_lists_asks_and_gives_a_receipt(folder: str) -> None:
     assert run(app, ["verify", folder]).exit_code == 0
 
 
+def test_with_json_stdout_has_json_alone(folder: str) -> None:
+    chosen = ["forget", folder, "--json", *ALICE]
+    done = run(app, [*chosen, "--before", "2001-01-01", "--yes"])
+    assert json.loads(done.stdout) is None
+    done = run(app, [*chosen, "--everything"], input="y\n")
+    typed, _, printed = done.stdout.partition("\n")  # what a terminal echoes comes along here
+    assert typed.strip() == "y"
+    assert json.loads(printed)["removed"]["episodes"] == 1
+    assert "Mara lives in Brenport." in done.stderr
+
+
 def test_everything_goes_without_a_question_when_told_so(folder: str) -> None:
     done = run(app, ["forget", folder, "--everything", "--yes", "--json", *ALICE])
     assert json.loads(done.stdout)["asked"] == {"episodes": 1}
