@@ -16,6 +16,7 @@ from sleepmem.records import USER, Episode, Namespace, Verdict, namespace_key
 from sleepmem.stores.database import Database
 from sleepmem.stores.rows import RESTORE, intact, namespace_of
 from sleepmem.stores.schema import (
+    MESSAGE_OF,
     MOST_DIGEST,
     digest,
     index_words,
@@ -233,10 +234,9 @@ class Episodes:
         if not rows:
             sql = (
                 "SELECT DISTINCT json_extract(detail, '$.namespace') AS namespace FROM events "
-                "WHERE kind = ? AND json_extract(detail, '$.thread') = ? "
-                "AND json_extract(detail, '$.message_id') = ?"
+                f"WHERE kind = ? AND {MESSAGE_OF} = ? AND json_extract(detail, '$.thread') = ?"
             )
-            rows = self._database.rows(sql, BEGAN, thread, message_id)
+            rows = self._database.rows(sql, BEGAN, message_id, thread)
         if len(rows) != 1:
             return None
         with intact(f"the owner of message {message_id}"):
@@ -558,7 +558,9 @@ def _asks(episode: Episode) -> float | None:
     Nobody else's words are judged, and a word or two in reply to the agent tell something.
     """
     is_reply = episode.answers and len(terms(episode.text)) < _FEWEST_TERMS
-    return round(asks(episode.text), 3) if episode.source == USER and not is_reply else None
+    if episode.source != USER or is_reply:
+        return None
+    return round(asks(episode.text), 3) + 0.0  # SQLite keeps -0.0 as 0.0
 
 
 # Columns of an episode.

@@ -166,7 +166,8 @@ def planned(ledger: Ledger, namespace: Namespace, *, episode_ids: Iterable[str])
     quoting: list[Episode] = []
     while found := _quoting(ledger, [*gone, *quoting], left):
         quoting += found
-        left = [episode for episode in left if episode not in found]
+        ids = {episode.id for episode in found}
+        left = [episode for episode in left if episode.id not in ids]
     unreadable = asked_for - {episode.id for episode in gone}
     traces = _traces(ledger, namespace, [*gone, *quoting], left=left, ids=unreadable)
     experts = _seeing(ledger, namespace, traces)
@@ -305,16 +306,15 @@ def _quoting(ledger: Ledger, gone: Sequence[Episode], left: Sequence[Episode]) -
     if not gone:
         return []
     asking = ledger.episodes.asking(episode.id for episode in left)
-    telling: list[Episode] = []
-    others: list[Episode] = []
+    telling: dict[str, Episode] = {}
     for episode in left:
-        tells = episode.source == USER and asking[episode.id] < SURELY_ASKS
-        (telling if tells else others).append(episode)
-    traces = _traces(ledger, gone[0].namespace, gone, left=telling)
+        if episode.source == USER and asking[episode.id] < SURELY_ASKS:
+            telling[episode.id] = episode
+    traces = _traces(ledger, gone[0].namespace, gone, left=telling.values())
     found = []
     for episode in left:
         beside = [episode.answers or "", ledger.episodes.outcome(episode.id) or ""]
-        if episode in others:
+        if episode.id not in telling:
             beside.append(episode.text)
         if traces.are_in(filter(None, beside)):
             found.append(episode)

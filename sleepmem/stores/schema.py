@@ -16,6 +16,8 @@ from sleepmem.text.terms import normalised, terms
 
 migrations = Migrations("sleepmem")
 MOST_DIGEST = 2**60 - 1
+# The message that an event is about; NULL where its detail is damaged.
+MESSAGE_OF = "CASE WHEN json_valid(detail) THEN json_extract(detail, '$.message_id') END"
 # What is an episode's from when it is stored, beside what its id is the hash of.
 _STORED = (
     "id",
@@ -517,9 +519,20 @@ def tell_sentences_without_notes_apart(db: Database) -> None:
             db.execute("DELETE FROM notes WHERE id = ?", [row["id"]])
 
 
+@migrations()
+def find_what_was_asked(db: Database) -> None:
+    # By the question, as every second look does; and whose turn a message began.
+    db.execute("CREATE INDEX retrievals_asked ON retrievals (namespace, question)")
+    db.execute(f"CREATE INDEX events_of_messages ON events (kind, {MESSAGE_OF})")
+
+
 def stored_of(row: Any) -> str:
     """What is digested of an episode's row: all that no night and nobody later changes."""
-    return json.dumps([row[column] for column in _STORED], default=repr)
+    # SQLite keeps -0.0 as 0.0.
+    values: list[Any] = []
+    for column in _STORED:
+        values.append(row[column] + 0.0 if isinstance(row[column], float) else row[column])
+    return json.dumps(values, default=repr)
 
 
 def digest(stored: str) -> int:

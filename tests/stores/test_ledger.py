@@ -26,6 +26,7 @@ from sleepmem.records import (
     Verdict,
     View,
 )
+from sleepmem.stores import schema
 from sleepmem.stores.database import APPLICATION_ID
 from sleepmem.stores.ledger import Ledger
 from sleepmem.stores.lineage import Proof
@@ -752,3 +753,29 @@ def test_what_happened_while_nothing_could_be_written_is_written_later(ledger):
     ledger.turns.log_event("memory failed", namespace=["bob"])
     owners = [event["namespace"] for event in ledger.turns.events("memory failed")]
     assert owners == [["alice"], ["bob"]]
+
+
+def test_what_every_turn_looks_up_is_found_by_an_index(ledger, monkeypatch):
+    asked = []
+    rows = ledger.database.rows
+    monkeypatch.setattr(ledger.database, "rows", lambda *given: asked.append(given) or rows(*given))
+    ledger.turns.last_read(TOLD.namespace, "Where does Mara live?")
+    ledger.episodes.owner("t", "m1")
+    plans = []
+    for sql, *values in asked:
+        for step in rows(f"EXPLAIN QUERY PLAN {sql}", *values):
+            if step["detail"].startswith(("SCAN", "SEARCH")):
+                plans.append(step["detail"].partition(" USING INDEX ")[2].partition(" ")[0])
+    assert plans == [
+        "retrievals_asked",
+        "idx_episodes_message_id",
+        "events_of_messages",
+    ]
+
+
+def test_whether_something_asks_is_stored_as_it_is_read(ledger, monkeypatch):
+    monkeypatch.setattr("sleepmem.stores.episodes.asks", lambda text: -0.0001)
+    ledger.episodes.add(Episode(TOLD.namespace, "Mara moved to Brenport, I think."))
+    assert ledger.verify() == []
+    negative = dict.fromkeys(schema._STORED, "x") | {"asks": -0.0}
+    assert schema.stored_of(negative) == schema.stored_of({**negative, "asks": 0.0})
