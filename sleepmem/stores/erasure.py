@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -232,10 +233,7 @@ def erase(ledger: Ledger, erasure: Erasure) -> dict[str, int]:
                 told = {"namespace": key, "thread": row["thread"] or "", "id": row["message_id"]}
                 db.table("forgotten").insert(told, ignore=True)
         removed["episodes"] = _delete(db, f"episodes WHERE id IN {_LISTED}", listed)
-        # What they had said again holds by itself, and nothing came of a turn that quotes them.
-        again = f"namespace = ? AND said_again IN {_LISTED}"
-        db.conn.execute(f"UPDATE episodes SET said_again = NULL WHERE {again}", [key, listed])
-        _clear_outcomes(db, key, quoted)
+        _let_go(db, key, ids=ids, traces=quoted)
         rest = {} if erasure.is_exact else _delete_rest(db, namespace)
         for table, count in rest.items():
             removed[table] = removed.get(table, 0) + count
@@ -356,13 +354,37 @@ def _delete_quoting(
     return _delete(db, f"{table} WHERE rowid IN {_LISTED}", json.dumps(gone))
 
 
-def _clear_outcomes(db: sqlite_utils.Database, key: str, traces: _Traces) -> None:
-    """What came of the turns of an owner, where it is about what goes."""
+def _let_go(db: sqlite_utils.Database, key: str, *, ids: Collection[str], traces: _Traces) -> None:
+    """What stays of an owner names what goes no more, nor tells of it."""
+    # What was said again by what goes holds by itself.
+    again = f"namespace = ? AND said_again IN {_LISTED}"
+    db.conn.execute(
+        f"UPDATE episodes SET said_again = NULL WHERE {again}", [key, json.dumps(list(ids))]
+    )
     sql = "SELECT id, outcome FROM episodes WHERE namespace = ? AND outcome IS NOT NULL"
     about = [row["id"] for row in db.query(sql, [key]) if traces.are_in([row["outcome"]])]
-    db.conn.execute(
-        f"UPDATE episodes SET outcome = NULL WHERE id IN {_LISTED}", [json.dumps(about)]
-    )
+    cleared = f"UPDATE episodes SET outcome = NULL WHERE id IN {_LISTED}"
+    db.conn.execute(cleared, [json.dumps(about)])
+    sql = "SELECT id, report FROM nights WHERE namespace = ? AND report IS NOT NULL"
+    for night in list(db.query(sql, [key])):
+        with suppress(
+            LookupError, ValueError, TypeError, AttributeError
+        ):  # `verify` tells of a damaged one
+            report = json.loads(night["report"])
+            if _drop_held(report, ids):
+                db.table("nights").update(night["id"], {"report": json.dumps(report)})
+
+
+def _drop_held(report: dict[str, Any], ids: Collection[str]) -> bool:
+    """Take these from what a night's report says was kept back; whether any was there."""
+    held = report.get("held", [])
+    kept = [one for one in held if one["episode"] not in ids]
+    has_dropped = len(kept) < len(held)
+    if has_dropped:
+        report["held"] = kept
+    for slower in report.get("slower", []):
+        has_dropped |= _drop_held(slower, ids)
+    return has_dropped
 
 
 def _delete_events(db: sqlite_utils.Database, namespace: Namespace, traces: _Traces) -> int:

@@ -15,6 +15,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 from sleepmem import EpisodeError, ExpertError, FolderError, FolderLocked, Verdict
 from sleepmem.records import View
 from sleepmem.stores.lineage import Proof
+from sleepmem.stores.nights import promoted
 
 BOB = ("bob",)
 SECRET = "Ottilie's number is 555-0199-xyzzy."
@@ -444,4 +445,28 @@ def test_an_expert_that_was_rolled_back_is_not_brought_back(memory):
     memory.rollback(ALICE, ["night-0001"])
     memory.forget(ALICE, episodes=[secret])
     assert [one.night_id for one in memory.ledger.lineage.experts(ALICE)] == ["night-0001"]
+    assert memory.verify() == []
+
+
+def test_no_report_names_what_was_forgotten(memory):
+    kept, secret = told(memory, 1, "Mara saw whale 1."), told(memory, 2, SECRET)
+    held = [{"episode": one, "rule": "payment"} for one in (kept, secret)]
+    expert = put_expert(memory, ALICE, [kept])
+    report = replace(promoted(expert, number=1), held=tuple(held), held_back={"payment": 2})
+    memory.ledger.nights.finish(replace(report, slower=(report,)))
+    memory.forget(ALICE, episodes=[secret])
+    [night] = memory.ledger.nights.finished(ALICE)
+    for one in (night.report, *night.report["slower"]):
+        assert (one["held"], one["held_back"]) == (held[:1], {"payment": 2})
+    assert bytes_with(memory, secret) == []
+    assert memory.verify() == []
+
+
+def test_an_expert_goes_whose_night_took_what_is_forgotten_and_asked_nothing_about_it(memory):
+    kept, secret = told(memory, 1, "Mara saw whale 1."), told(memory, 2, SECRET)
+    expert = put_expert(memory, ALICE, [kept])
+    memory.ledger.lineage.promote(replace(expert, lineage=(kept, secret)), Proof([kept]))
+    memory.forget(ALICE, episodes=[secret])
+    assert memory.ledger.lineage.experts(ALICE) == []
+    assert buffered(memory) == [kept]
     assert memory.verify() == []
