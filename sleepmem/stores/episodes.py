@@ -39,7 +39,9 @@ _BUFFERED = "learned_in IS NULL AND said_again IS NULL"
 _IS_TRUE = "superseded = 0"
 # What was said to last until then is over.
 _LASTS = "(lasts IS NULL OR lasts > strftime('%Y-%m-%dT%H:%M:%f', 'now'))"
-_HOLDS = f"{_IS_TRUE} AND said_again IS NULL AND {_LASTS}"
+# What was said again since happened on its own day, too.
+_HAPPENED = f"{_IS_TRUE} AND {_LASTS}"
+_HOLDS = f"{_HAPPENED} AND said_again IS NULL"
 _TELLS = f"coalesce(asks, 0) < {SURELY_ASKS}"
 _FEWEST_TERMS = 4
 # An older one of the same words, that no expert holds, gives its place to a newer one, but never
@@ -309,7 +311,7 @@ class Episodes:
 
         `repeated`: also what was said again since.
         """
-        holds = _IS_TRUE if repeated else _HOLDS
+        holds = _HAPPENED if repeated else _HOLDS
         rows = self._database.rows(
             "SELECT rowid, * FROM episodes "
             f"WHERE id IN (SELECT value FROM json_each(?)) AND +namespace = ? AND {holds}",
@@ -360,7 +362,7 @@ class Episodes:
         """
         rows = self._database.rows(
             "SELECT rowid, * FROM episodes "
-            f"WHERE namespace = ? AND day BETWEEN ? AND ? AND {_IS_TRUE} "
+            f"WHERE namespace = ? AND day BETWEEN ? AND ? AND {_HAPPENED} "
             "ORDER BY day DESC, rowid DESC LIMIT ?",
             namespace_key(namespace),
             first,

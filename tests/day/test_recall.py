@@ -3,7 +3,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
-from datetime import date
+from datetime import date, timedelta
 
 import pytest
 from _values import HashedWords, put_expert
@@ -338,6 +338,21 @@ def test_what_was_said_on_several_days_is_recalled_of_the_day_that_is_asked_for(
         assert [one for one in found.episodes if one in runs] == [run]
     found = memory.recall(ALICE, "Did I ever go running?", today=today)
     assert [one for one in found.episodes if one in runs] == [runs[-1]]
+
+
+def test_what_is_over_is_not_recalled_on_its_own_day_either(memory):
+    """Whether it was said once or again: naming a day looks further back, not past an end."""
+    told = []
+    for day in ("2020-01-06", "2020-01-08"):
+        at = f"{day}T07:00:00.000000+00:00"
+        price = "The red boat costs 900 today."
+        told.append(memory.observe(ALICE, price, created_at=at, lasts=timedelta(days=1)))
+    today, asked = date(2020, 1, 12), "What did the red boat cost on {}?"
+    for day in ("6 January", "8 January"):
+        found = memory.recall(ALICE, asked.format(day), today=today)
+        assert set(found.episodes).isdisjoint(told), day
+    on = memory.ledger.episodes.on_days(ALICE, "2020-01-06", last="2020-01-08", limit=9)
+    assert on == []
 
 
 def test_a_day_is_the_speakers_own(memory):
