@@ -18,6 +18,7 @@ from sleepmem.day.capture import (
     speaker,
     text_of,
     turn_id,
+    turn_ids,
 )
 from sleepmem.day.farewell import OURS, Phrases, agrees, is_asked, proposed, wish
 from sleepmem.day.farewell import question as question_about
@@ -85,10 +86,13 @@ class Host:
             return
 
         def keep() -> None:
-            if self.memory.ledger.episodes.owner(thread, began) is None:
-                self.memory.ledger.turns.log_event(
-                    BEGAN, namespace=list(self.owner), thread=thread, message_id=began
-                )
+            ledger, ids = self.memory.ledger, turn_ids(self.messages)
+            owners = ledger.episodes.owners(thread, ids)
+            for message_id in ids:
+                if message_id not in owners:
+                    ledger.turns.log_event(
+                        BEGAN, namespace=list(self.owner), thread=thread, message_id=message_id
+                    )
 
         self.memory.safely(
             "keeping the owner of a turn", keep, otherwise=None, namespace=self.owner

@@ -264,6 +264,80 @@ def test_a_checkpointed_thread_stores_each_turn_once_and_piles_up_no_recall(memo
     assert last[0].text.index("Brenport") < last[0].text.index("Oslo")  # oldest first
 
 
+def channel(user):
+    """A conversation that several users share."""
+    return {"configurable": {"thread_id": "channel", "user_id": user}}
+
+
+def told_of(memory, owner):
+    return [e.text for e in memory.ledger.episodes.all(owner) if e.source == "user"]
+
+
+def test_in_a_shared_conversation_nobodys_words_become_anothers(memory, call):
+    rains = AIMessage("", tool_calls=[{"name": "weather", "args": {"town": "Oslo"}, "id": "c1"}])
+    hers = ["How is the weather in Oslo, where I live?", "I am allergic to nuts.", "Hi!"]
+    agent = create_agent(
+        scripted(rains, "It rains.", *["Noted."] * 9),
+        [weather],
+        middleware=[SleepMemoryMiddleware(memory)],
+        checkpointer=InMemorySaver(),
+    )
+    # Said again at once, it is no second episode.
+    memory.observe(ALICE, hers[1], thread="channel")
+    for user, text in [
+        *(("alice", text) for text in (hers[1], hers[0], hers[2])),
+        ("bob", "I live in Rome."),
+        ("alice", "I sold my boat."),
+        ("bob", "I have a dog."),
+    ]:
+        call(agent, turn(text), channel(user))
+    assert told_of(memory, BOB) == ["I live in Rome.", "I have a dog."]
+    assert told_of(memory, ALICE) == [hers[1], hers[0], "I sold my boat."]
+    kinds = {e.source for e in memory.ledger.episodes.all(ALICE)}
+    assert kinds == {"user", "tool:weather", "agent"}
+    assert {e.source for e in memory.ledger.episodes.all(BOB)} == {"user"}
+
+
+def test_what_was_forgotten_of_one_user_is_not_told_by_the_next(memory, call):
+    agent = create_agent(
+        scripted(*["Noted."] * 9),
+        middleware=[SleepMemoryMiddleware(memory)],
+        checkpointer=InMemorySaver(),
+    )
+    call(agent, turn("I am allergic to nuts."), channel("alice"))
+    memory.forget(ALICE, episodes=[e.id for e in memory.ledger.episodes.all(ALICE)])
+    call(agent, turn("I live in Rome."), channel("bob"))
+    assert told_of(memory, ALICE) == []
+    assert told_of(memory, BOB) == ["I live in Rome."]
+
+
+def test_a_turn_that_failed_is_not_the_next_users(memory, call):
+    class Flaky(Scripted):
+        def _generate(self, messages, *args, **kwargs):
+            if "nuts" in messages[-1].text:
+                raise TimeoutError("the model does not answer")
+            return super()._generate(messages, *args, **kwargs)
+
+    agent = create_agent(
+        Flaky(messages=iter(["Noted."] * 9), shown=[]),
+        middleware=[SleepMemoryMiddleware(memory)],
+        checkpointer=InMemorySaver(),
+    )
+    with pytest.raises(TimeoutError):
+        call(agent, turn("I am allergic to nuts."), channel("alice"))
+    call(agent, turn("I live in Rome."), channel("bob"))
+    assert told_of(memory, ALICE) == ["I am allergic to nuts."]
+    assert told_of(memory, BOB) == ["I live in Rome."]
+
+
+def test_a_turn_that_another_user_lets_go_on_stays_whose_it_is(memory, call):
+    agent = asking(memory)
+    call(agent, turn(TOLD), channel("alice"))
+    call(agent, Command(resume="You may."), channel("bob"))
+    assert told_of(memory, ALICE) == [TOLD]
+    assert memory.ledger.episodes.all(BOB) == []
+
+
 @dataclass
 class Context:
     user_id: str | None = None

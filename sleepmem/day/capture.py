@@ -51,7 +51,8 @@ class Said(NamedTuple):
     """One thing to remember.
 
     `now` is false for what stands before the last message of the user: a client may send the same
-    history with every turn. `answers` is what the agent had said before.
+    history with every turn. `answers` is what the agent had said before, `began` the id of the
+    user's message that it came of, where it is not that itself.
     """
 
     text: str
@@ -60,6 +61,7 @@ class Said(NamedTuple):
     now: bool
     speaker: str | None = None
     answers: str | None = None
+    began: str | None = None
 
 
 def said(messages: Sequence[BaseMessage]) -> list[Said]:
@@ -110,6 +112,7 @@ def done(
     found: list[Said] = []
     for start, end in zip(starts, [*starts[1:], len(messages)], strict=True):
         turn, now = messages[start:end], start == starts[-1]
+        began = turn[0].id if turn and users else None
         arguments = _arguments(turn)
         results: dict[str, str] = {}
         for one in turn:
@@ -121,7 +124,7 @@ def done(
             elif not returned:
                 results[one.tool_call_id] = "done"
             else:
-                result = Said(returned, f"tool:{one.name or 'unknown'}", one.id, now)
+                result = Said(returned, f"tool:{one.name or 'unknown'}", one.id, now, began=began)
                 asked = f"{text_of(turn[0])}\n{arguments.get(one.tool_call_id, '')}"
                 if not is_memory(result, asked):
                     found.append(result)
@@ -129,7 +132,7 @@ def done(
         task = _task(turn, results, arguments, ended=ended and end == len(messages))
         if task:
             last = turn[-1].id
-            found.append(Said(task, AGENT, f"task-{last}" if last else None, now))
+            found.append(Said(task, AGENT, f"task-{last}" if last else None, now, began=began))
     return found
 
 
@@ -175,6 +178,12 @@ def turn_id(messages: Sequence[BaseMessage]) -> str | None:
     users = _of_users(messages)
     message_id = messages[users[-1]].id if users else None
     return None if message_id is None else readable(message_id)
+
+
+def turn_ids(messages: Sequence[BaseMessage]) -> list[str]:
+    """Ids of the messages that the user sent in one go and that began this turn."""
+    ids = [messages[place].id for place in _row(messages, _of_users(messages))]
+    return [readable(one) for one in ids if one is not None]
 
 
 def speaker(messages: Sequence[BaseMessage]) -> str | None:
@@ -303,6 +312,17 @@ def _of_users(messages: Sequence[BaseMessage]) -> list[int]:
         is_open = is_open or not message.name
         places.append(place)
     return places
+
+
+def _row(messages: Sequence[BaseMessage], users: Sequence[int]) -> list[int]:
+    """Places of the last messages of the user between which nobody spoke."""
+    row = list(users[-1:])
+    for place in reversed(users[:-1]):
+        between = messages[place + 1 : row[0]]
+        if any(isinstance(message, AIMessage | ToolMessage) for message in between):
+            break
+        row.insert(0, place)
+    return row
 
 
 def is_ours(message: BaseMessage) -> bool:

@@ -103,8 +103,9 @@ def observe_messages(
 
     told = [] if turn.by_agent else said(messages)
     worked = done(messages, tools=turn.tools, ended=turn.ended, is_memory=is_memory)
+    own = _of_owner(day, turn, [*told, *worked], messages=messages)
     happened: list[Episode] = []
-    for one in [*told, *worked]:
+    for one in own:
         try:
             episode = Episode(
                 turn.owner,
@@ -131,6 +132,32 @@ def observe_messages(
     if began and outcome:
         episodes.complete(turn.owner, began, thread=thread, outcome=outcome)
     return happened
+
+
+def _of_owner(
+    day: DayContext, turn: Turn, found: Sequence[Said], *, messages: Sequence[BaseMessage]
+) -> list[Said]:
+    """Without what is somebody else's: several people may share a conversation.
+
+    Of what stands there from before, and nobody is known to have said, nobody can tell then.
+    """
+    if turn.thread is None:
+        return list(found)
+    began: list[str] = []
+    for one in found:
+        began.append(readable(one.began or one.message_id or ""))
+    owners = day.folder.ledger.episodes.owners(readable(turn.thread), began)
+    if not set().union(*owners.values()) - {turn.owner}:
+        return list(found)
+    # Whoever runs the turn said what begins it.
+    newest = readable(messages[-1].id or "")
+    own: list[Said] = []
+    for one, message_id in zip(found, began, strict=True):
+        known = owners.get(message_id, set())
+        is_new = one.now and (not known or message_id == newest)
+        if is_new or turn.owner in known:
+            own.append(one)
+    return own
 
 
 def _told_at(turn: Turn) -> str:

@@ -231,18 +231,30 @@ class Episodes:
 
     def owner(self, thread: str, message_id: str) -> Namespace | None:
         """Whose a message of a conversation is, stored or known to have begun a turn."""
-        sql = "SELECT DISTINCT namespace FROM episodes WHERE thread = ? AND message_id IN (?, ?)"
-        rows = self._database.rows(sql, thread, message_id, in_thread(message_id, thread))
-        if not rows:
-            sql = (
-                "SELECT DISTINCT json_extract(detail, '$.namespace') AS namespace FROM events "
-                f"WHERE kind = ? AND {MESSAGE_OF} = ? AND json_extract(detail, '$.thread') = ?"
-            )
-            rows = self._database.rows(sql, BEGAN, message_id, thread)
-        if len(rows) != 1:
-            return None
-        with intact(f"the owner of message {message_id}"):
-            return namespace_of(rows[0]["namespace"])
+        owners = self.owners(thread, [message_id]).get(message_id, set())
+        return next(iter(owners)) if len(owners) == 1 else None
+
+    def owners(self, thread: str, message_ids: Iterable[str]) -> dict[str, set[Namespace]]:
+        """Whose these messages of a conversation are: stored, forgotten, or begun a turn with."""
+        plain = {in_thread(one, thread): one for one in message_ids}
+        listed = json.dumps([*plain, *plain.values()])
+        rows = self._database.rows(
+            "SELECT message_id AS id, namespace FROM episodes "
+            "WHERE thread = ? AND message_id IN (SELECT value FROM json_each(?)) "
+            "UNION SELECT id, namespace FROM forgotten "
+            "WHERE thread = ? AND id IN (SELECT value FROM json_each(?)) "
+            f"UNION SELECT {MESSAGE_OF}, json_extract(detail, '$.namespace') FROM events "
+            f"WHERE kind = ? AND {MESSAGE_OF} IN (SELECT value FROM json_each(?)) "
+            "AND json_extract(detail, '$.thread') = ?",
+            *(thread, listed, thread, listed),
+            *(BEGAN, listed, thread),
+        )
+        found: dict[str, set[Namespace]] = {}
+        for row in rows:
+            with intact(f"the owner of message {row['id']}"):
+                owner = namespace_of(row["namespace"])
+            found.setdefault(plain.get(row["id"], row["id"]), set()).add(owner)
+        return found
 
     def expired(self, namespace: Namespace) -> list[str]:
         """Ids of what was said to last until now, at most."""

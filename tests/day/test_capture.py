@@ -178,8 +178,8 @@ def test_what_was_pasted_for_the_model_to_read_is_not_the_users_word():
 def test_what_tools_returned_is_remembered_with_its_source():
     talk = [ASKED, returned("It rains.", id="t1"), ToolMessage("It snows.", tool_call_id="d")]
     assert done(talk) == [
-        Said("It rains.", "tool:weather", "t1", True),
-        Said("It snows.", "tool:unknown", None, True),
+        Said("It rains.", "tool:weather", "t1", True, began="h2"),
+        Said("It snows.", "tool:unknown", None, True, began="h2"),
     ]
 
 
