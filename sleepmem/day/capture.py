@@ -50,8 +50,8 @@ _STRUCTURED = "Returning structured response"
 class Said(NamedTuple):
     """One thing to remember.
 
-    `now` is false for what stands before the last message of the user: a client may send the same
-    history with every turn. `answers` is what the agent had said before, `began` the id of the
+    `now` is false for what stands before the last messages that the user sent in one go: a client
+    may send the same history with every turn. `answers` is what the agent had said before, `began` the id of the
     user's message that it came of, where it is not that itself.
     """
 
@@ -71,7 +71,7 @@ def said(messages: Sequence[BaseMessage]) -> list[Said]:
     forgotten is no memory, nor is the reply to whether it shall.
     """
     users = _of_users(messages)
-    last = users[-1] if users else 0
+    row = _row(messages, users)
     found = []
     for place in users:
         message = messages[place]
@@ -84,9 +84,9 @@ def said(messages: Sequence[BaseMessage]) -> list[Said]:
                 continue
         if text and not _is_nothing(text, before):
             answers = needed(before, text) or None
-            found.append(Said(text, USER, message.id, place >= last, message.name, answers))
+            found.append(Said(text, USER, message.id, place in row, message.name, answers))
         for part in pasted(text_of(message)):
-            found.append(Said(part, PASTED, message.id, place >= last))
+            found.append(Said(part, PASTED, message.id, place in row))
     return found
 
 
@@ -317,7 +317,7 @@ def _of_users(messages: Sequence[BaseMessage]) -> list[int]:
 def _row(messages: Sequence[BaseMessage], users: Sequence[int]) -> list[int]:
     """Places of the last messages of the user between which nobody spoke."""
     row = list(users[-1:])
-    for place in reversed(users[:-1]):
+    for place in users[-2 : -_BATCH - 1 : -1]:
         between = messages[place + 1 : row[0]]
         if any(isinstance(message, AIMessage | ToolMessage) for message in between):
             break

@@ -103,25 +103,16 @@ def observe_messages(
 
     told = [] if turn.by_agent else said(messages)
     worked = done(messages, tools=turn.tools, ended=turn.ended, is_memory=is_memory)
-    own = _of_owner(day, turn, [*told, *worked], messages=messages)
+    found = _of_owner(day, turn, [*told, *worked], messages=messages)
     happened: list[Episode] = []
-    for one in own:
+    for one, beside in _with_what_follows(found):
         try:
-            episode = Episode(
-                turn.owner,
-                one.text,
-                one.source,
-                _told_at(turn),
-                one.message_id,
-                one.speaker,
-                thread,
-                one.answers,
-            )
+            episode = _as_episode(turn, one, thread)
             if episode.message_id and episodes.in_another_thread(episode):
                 # There, ids begin anew with every conversation.
                 message_id = in_thread(episode.message_id, thread)
                 episode = replace(episode, message_id=message_id)
-            if not _is_known(day, one, episode):
+            if not _is_known(day, one, episode, beside):
                 episode = _store(day, episode, by_clock=turn.said_at is None)
             happened.append(episode)
         except EpisodeError as error:
@@ -132,6 +123,28 @@ def observe_messages(
     if began and outcome:
         episodes.complete(turn.owner, began, thread=thread, outcome=outcome)
     return happened
+
+
+def _as_episode(turn: Turn, one: Said, thread: str | None) -> Episode:
+    return Episode(
+        turn.owner,
+        one.text,
+        one.source,
+        _told_at(turn),
+        one.message_id,
+        one.speaker,
+        thread,
+        one.answers,
+    )
+
+
+def _with_what_follows(found: Sequence[Said]) -> list[tuple[Said, list[str]]]:
+    """Each with the texts that its source gave after it in the same turn."""
+    pairs = []
+    for place, one in enumerate(found):
+        later = found[place + 1 :] if one.now else []
+        pairs.append((one, [other.text for other in later if other.source == one.source]))
+    return pairs
 
 
 def _of_owner(
@@ -180,23 +193,28 @@ def _store(day: DayContext, episode: Episode, *, by_clock: bool) -> Episode:
     return episode
 
 
-def _is_known(day: DayContext, one: Said, episode: Episode) -> bool:
-    """Whether a client sent it before; what was forgotten since is not stored again."""
+def _is_known(day: DayContext, one: Said, episode: Episode, beside: Collection[str]) -> bool:
+    """Whether a client sent it before; what was forgotten since is not stored again.
+
+    `beside` is what its source gave after it in the same turn.
+    """
     episodes = day.folder.ledger.episodes
     if episodes.was_forgotten(episode):
         return True
     if not one.now:
         return bool(episodes.repeats(episode))
     if episode.message_id is None:
-        return episodes.is_newest(episode)
-    return _same_just_now(day, episode) is not None
+        return episodes.is_newest(episode, beside=beside)
+    return _same_just_now(day, episode, beside) is not None
 
 
-def _same_just_now(day: DayContext, episode: Episode) -> Episode | None:
+def _same_just_now(
+    day: DayContext, episode: Episode, beside: Collection[str] = ()
+) -> Episode | None:
     """What its source said last, when that is the same, on the same day in the same thread."""
     episodes = day.folder.ledger.episodes
     last = episodes.newest(episode.namespace, episode.source)
-    if last is None or not episodes.is_newest(episode):
+    if last is None or not episodes.is_newest(episode, beside=beside):
         return None
     # Said again without an end, it holds for good.
     lasts_alike = bool(last.lasts) == bool(episode.lasts)

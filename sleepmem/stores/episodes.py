@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from operator import itemgetter
@@ -212,22 +212,34 @@ class Episodes:
         """Those of the buffered that do not surely ask: there may be something to learn."""
         return self._select(f"namespace = ? AND {_BUFFERED} AND {_TELLS}", namespace_key(namespace))
 
-    def is_newest(self, episode: Episode) -> bool:
-        """Whether its source said nothing else since: saying it again is no news."""
-        last = self.newest(episode.namespace, episode.source)
-        if last is None or _judged(last).same != _judged(episode).same:
-            return False
-        return (last.speaker, last.answers) == (episode.speaker, episode.answers)
+    def is_newest(self, episode: Episode, *, beside: Collection[str] = ()) -> bool:
+        """Whether its source said nothing else since: saying it again is no news.
+
+        `beside`: texts that it may have said since.
+        """
+        others = {_judged(replace(episode, text=text)).same for text in beside}
+        same = _judged(episode).same
+        for last in self._newest(episode.namespace, episode.source, limit=len(others) + 1):
+            said = _judged(last).same
+            if said == same:
+                return (last.speaker, last.answers) == (episode.speaker, episode.answers)
+            if said not in others:
+                return False
+        return False
 
     def newest(self, namespace: Namespace, source: str) -> Episode | None:
         """The last that this source said; None when it said nothing."""
+        return next(iter(self._newest(namespace, source, limit=1)), None)
+
+    def _newest(self, namespace: Namespace, source: str, *, limit: int) -> list[Episode]:
         rows = self._database.rows(
             "SELECT rowid, * FROM episodes WHERE namespace = ? AND source = ? "
-            f"{NEWEST_FIRST} LIMIT 1",
+            f"{NEWEST_FIRST} LIMIT ?",
             namespace_key(namespace),
             source,
+            limit,
         )
-        return next(iter(as_episodes(rows)), None)
+        return as_episodes(rows)
 
     def owner(self, thread: str, message_id: str) -> Namespace | None:
         """Whose a message of a conversation is, stored or known to have begun a turn."""

@@ -159,3 +159,20 @@ def test_what_cannot_be_stored_is_logged_and_the_turn_goes_on(memory):
     assert sorted(event["source"] for event in events) == ["tool:search", "user"]
     assert [event["namespace"] for event in events] == [["alice"]] * 2
     assert all("must be a time" in event["reason"] for event in events)
+
+
+@pytest.mark.parametrize("ids", [True, False])
+def test_what_is_said_again_in_one_go_with_a_question_is_news(memory, ids):
+    rome, bern, asked = "Mara lives in Rome.", "Mara lives in Bern.", "Where does Mara live?"
+    talk = []
+    for turn in ([rome], [bern], [rome, asked]):
+        for text in turn:
+            talk.append(HumanMessage(text, id=f"m{len(talk)}" if ids else None))
+        memory.observe_messages(ALICE, talk, thread="t")
+        talk.append(AIMessage("I see.", id=f"m{len(talk)}"))
+        memory.observe_messages(ALICE, talk, thread="t")
+    texts = [one.text for one in memory.ledger.episodes.all()]
+    assert texts == [rome, bern, rome, asked]
+    assert [one.text for one in memory.ledger.episodes.buffered(ALICE)] == [bern, rome, asked]
+    memory.observe_messages(ALICE, talk, thread="t")
+    assert len(memory.ledger.episodes.all()) == 4
