@@ -133,6 +133,20 @@ class Host:
         self.memory.safely("observing a turn", store, otherwise=None, namespace=self.owner)
         self.keep_owner()
 
+    def leave_out(self) -> None:
+        """Never store what begins this turn: it was blocked, and stays in the conversation."""
+        thread = self.run.thread
+        if thread is None:
+            return  # it is not handed over again, but by whoever blocks it again
+
+        def leave() -> None:
+            ids = turn_ids(self.messages)
+            self.memory.ledger.episodes.leave_out(self.owner, thread, ids)
+
+        self.memory.safely(
+            "leaving out a blocked turn", leave, otherwise=None, namespace=self.owner
+        )
+
     def recall(self, *, holds_experts: bool, log: bool = True) -> Recall | None:
         """What the model gets; None when the user says nothing that needs any."""
 

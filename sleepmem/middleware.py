@@ -10,16 +10,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any, NotRequired
 
-from langchain.agents.middleware import AgentMiddleware, AgentState, ModelRequest, ModelResponse
+from langchain.agents.middleware import (
+    AgentMiddleware,
+    AgentState,
+    ExtendedModelResponse,
+    ModelRequest,
+    ModelResponse,
+)
+from langchain.agents.middleware.types import PrivateStateAttr
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langgraph.constants import TAG_NOSTREAM
 from langgraph.runtime import Runtime
 from langgraph.types import Command
 
 import sleepmem.provider  # noqa: F401 - from here on LangChain knows it
-from sleepmem.day.capture import HAND_OVER
+from sleepmem.day.capture import HAND_OVER, turn_id
 from sleepmem.day.chat import LLM_TYPE
 from sleepmem.day.farewell import Phrases
 from sleepmem.day.namespace import Owner, check_owner
@@ -29,6 +36,16 @@ from sleepmem.records import Recall, View
 
 Handler = Callable[[ModelRequest[Any]], ModelResponse[Any]]
 AsyncHandler = Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
+
+
+def _newest(_: str, newest: str) -> str:
+    return newest
+
+
+class MemoryState(AgentState[Any]):
+    """The agent's state, and the id of the last turn that reached the model."""
+
+    sleepmem_heard: NotRequired[Annotated[str, PrivateStateAttr, _newest]]
 
 
 class SleepMemoryMiddleware(AgentMiddleware):  # type: ignore[type-arg]
@@ -47,6 +64,8 @@ class SleepMemoryMiddleware(AgentMiddleware):  # type: ignore[type-arg]
         NamespaceError: a brace of the template names nothing to fill in.
     """
 
+    state_schema = MemoryState
+
     def __init__(
         self, memory: SleepMemory, namespace: Owner = None, *, phrases: Phrases | None = None
     ) -> None:
@@ -61,32 +80,44 @@ class SleepMemoryMiddleware(AgentMiddleware):  # type: ignore[type-arg]
         self._observe(request)
         said = self._forgetting(request)
         if said is not None:
-            return ModelResponse(result=[said])
+            return self._heard(request, ModelResponse(result=[said]))
         recalled = self._recall(request)
         response = handler(self._with(request, recalled))
         again = self._look_again(request, recalled, response)
         if again is not None:
             response = handler(self._with(request, again))
-        return self._traced(request, again or recalled, response)
+        return self._heard(request, self._traced(request, again or recalled, response))
 
     async def awrap_model_call(self, request: ModelRequest[Any], handler: AsyncHandler) -> Any:
         await asyncio.to_thread(self._observe, request)
         said = await asyncio.to_thread(self._forgetting, request)
         if said is not None:
-            return ModelResponse(result=[said])
+            return self._heard(request, ModelResponse(result=[said]))
         recalled = await asyncio.to_thread(self._recall, request)
         response = await handler(self._with(request, recalled))
         again = await asyncio.to_thread(self._look_again, request, recalled, response)
         if again is not None:
             response = await handler(self._with(request, again))
-        return await asyncio.to_thread(self._traced, request, again or recalled, response)
+        traced = await asyncio.to_thread(self._traced, request, again or recalled, response)
+        return self._heard(request, traced)
 
     def after_agent(self, state: AgentState[Any], runtime: Runtime[Any]) -> None:
-        """Store what came of the turn."""
-        self._host(state["messages"], runtime).observe(self._tools, ended=True)
+        """Store what came of the turn; nothing of one that was blocked before the model."""
+        host = self._host(state["messages"], runtime)
+        if state.get("sleepmem_heard") == _turn_of(state["messages"]):
+            host.observe(self._tools, ended=True)
+        else:
+            host.leave_out()
 
     async def aafter_agent(self, state: AgentState[Any], runtime: Runtime[Any]) -> None:
         await asyncio.to_thread(self.after_agent, state, runtime)
+
+    def _heard(
+        self, request: ModelRequest[Any], response: ModelResponse[Any]
+    ) -> ExtendedModelResponse[Any]:
+        """The response, and for the end of the turn that it reached the model."""
+        heard = {"sleepmem_heard": _turn_of(request.state.get("messages") or request.messages)}
+        return ExtendedModelResponse(response, Command(update=heard))
 
     def _host(self, messages: Sequence[BaseMessage], runtime: Any) -> Host:
         return Host.of(self.memory, messages, namespace=self.namespace, runtime=runtime)
@@ -151,6 +182,10 @@ class SleepMemoryMiddleware(AgentMiddleware):  # type: ignore[type-arg]
         if not block:
             return request
         return request.override(system_message=with_memory(request.system_message, block))
+
+
+def _turn_of(messages: Sequence[BaseMessage]) -> str:
+    return turn_id(messages) or ""
 
 
 def _is_ours(request: ModelRequest[Any]) -> bool:

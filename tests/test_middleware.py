@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from _values import put_expert
 from langchain.agents import create_agent
-from langchain.agents.middleware import SummarizationMiddleware
+from langchain.agents.middleware import SummarizationMiddleware, before_agent
 from langchain.agents.structured_output import ToolStrategy
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
@@ -224,6 +224,50 @@ def test_a_summary_is_not_what_the_user_said(memory, call):
         out = call(agent, turn(text), thread)
     assert any("summary of the conversation" in m.text for m in out["messages"])
     assert [e.text for e in memory.ledger.episodes.all(ALICE)] == said
+
+
+@before_agent(can_jump_to=["end"])
+def guardrail(state, runtime):
+    """Blocks whoever says a number of a card."""
+    if "4111" in state["messages"][-1].text:
+        return {"messages": [AIMessage("I must not read that.")], "jump_to": "end"}
+    return None
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_what_a_guardrail_blocks_is_never_stored(memory, call, first):
+    ours = SleepMemoryMiddleware(memory, ALICE)
+    agent = create_agent(
+        scripted("Noted.", "In Brenport.", "Noted."),
+        middleware=[guardrail, ours] if first else [ours, guardrail],
+        checkpointer=InMemorySaver(),
+    )
+    said = [TOLD, "My card is 4111 1111.", "Jon has a boat.", "It is 4111 1111, really.", ASKED]
+    for text in said:
+        out = call(agent, turn(text), {"configurable": {"thread_id": "t"}})
+        assert "sleepmem_heard" not in out
+    assert told_of(memory, ALICE) == [TOLD, "Jon has a boat.", ASKED]
+    assert memory.verify() == []
+
+
+def test_without_a_conversation_a_blocked_turn_is_not_stored_either(memory, call):
+    agent = create_agent(
+        scripted("Noted."), middleware=[SleepMemoryMiddleware(memory, ALICE), guardrail]
+    )
+    call(agent, turn("My card is 4111 1111."))
+    call(agent, turn(TOLD))
+    assert told_of(memory, ALICE) == [TOLD]
+
+
+def test_a_blocked_turn_of_one_user_is_not_told_by_the_next(memory, call):
+    agent = create_agent(
+        scripted("Noted."),
+        middleware=[SleepMemoryMiddleware(memory), guardrail],
+        checkpointer=InMemorySaver(),
+    )
+    call(agent, turn("My card is 4111 1111."), channel("alice"))
+    call(agent, turn(TOLD), channel("bob"))
+    assert (told_of(memory, ALICE), told_of(memory, BOB)) == ([], [TOLD])
 
 
 def test_one_question_is_one_logged_decision_however_many_model_calls(memory, call):

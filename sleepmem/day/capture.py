@@ -51,8 +51,8 @@ class Said(NamedTuple):
     """One thing to remember.
 
     `now` is false for what stands before the last messages that the user sent in one go: a client
-    may send the same history with every turn. `answers` is what the agent had said before, `began` the id of the
-    user's message that it came of, where it is not that itself.
+    may send the same history with every turn. `answers` is what the agent had said before, `began`
+    the id of the user's message that it came of, where it is not that itself.
     """
 
     text: str

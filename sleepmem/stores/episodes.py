@@ -488,6 +488,19 @@ class Episodes:
         )
         return bool(rows)
 
+    def leave_out(self, namespace: Namespace, thread: str, message_ids: Collection[str]) -> None:
+        """Messages of a conversation are never stored: they count as forgotten.
+
+        Those that are stored stay so.
+        """
+        key, owners = namespace_key(namespace), self.owners(thread, message_ids)
+        with self._database.write() as db:
+            for message_id in message_ids:
+                for one in {message_id, in_thread(message_id, thread)}:
+                    told = {"namespace": key, "thread": thread, "id": one}
+                    if message_id not in owners:
+                        db.table("forgotten").insert(told, ignore=True)
+
     def places(self) -> list[tuple[int, str]]:
         """Every episode's row and id."""
         rows = self._database.rows("SELECT rowid, id FROM episodes ORDER BY rowid")
