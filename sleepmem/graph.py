@@ -10,12 +10,13 @@ fails is logged.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from langchain_core.messages import (
     AIMessage,
     BaseMessage,
+    HumanMessage,
     RemoveMessage,
     SystemMessage,
     convert_to_messages,
@@ -30,11 +31,12 @@ from langgraph.types import interrupt
 from sleepmem._async import async_twin
 from sleepmem.day.capture import RECALL_ID, last_question
 from sleepmem.day.farewell import Phrases
+from sleepmem.day.handed import hand_on, handed_on
 from sleepmem.day.namespace import Owner, Run
 from sleepmem.errors import GraphError
 from sleepmem.host import Host
 from sleepmem.memory import SleepMemory
-from sleepmem.records import Recall
+from sleepmem.records import Recall, View
 
 Update = dict[str, list[BaseMessage]]
 
@@ -45,6 +47,7 @@ def recall_node(
     """Put what the user's words need into `messages`, and store these words.
 
     It is one system message, after those that lead the conversation, which every turn replaces.
+    The message that asks tells `memory.chat_model()` whose memory it is and what the gate decided.
 
     Args:
         memory: the open memory.
@@ -56,15 +59,15 @@ def recall_node(
     """
 
     def recall(state: Mapping[str, Any]) -> Update:
-        messages, context = _messages_of(state), ""
+        messages = _messages_of(state)
         host = Host.of(memory, messages, namespace=namespace)
         if store:
             host.observe()
         else:
             host.keep_owner()
-        if host.is_asked_now:
-            context = host.context(host.recall(holds_experts=weights))
-        return {"messages": _placed(messages, context)}
+        recalled = host.recall(holds_experts=weights) if host.is_asked_now else None
+        marked = _marked(host, messages, recalled) if weights else None
+        return {"messages": _placed(messages, host.context(recalled), marked=marked)}
 
     return _node(recall, "recall")
 
@@ -94,17 +97,37 @@ def _messages_of(state: Any) -> list[BaseMessage]:
     return messages
 
 
-def _placed(messages: list[BaseMessage], context: str) -> list[BaseMessage]:
+def _marked(
+    host: Host, messages: Sequence[BaseMessage], recalled: Recall | None
+) -> BaseMessage | None:
+    """The message that asks, with what the gate decided about it; None when it tells already."""
+    asks = next((one for one in reversed(messages) if isinstance(one, HumanMessage)), None)
+    # Without an id it has no place that it could take.
+    if asks is None or not asks.id:
+        return None
+    # After a tool has answered, what was decided about the question holds.
+    if asks is not messages[-1] and handed_on([asks], host.run) is not None:
+        return None
+    view = View.BASE if recalled is None else recalled.view
+    return hand_on(asks, host.run, owner=host.owner, view=view)
+
+
+def _placed(
+    messages: list[BaseMessage], context: str, *, marked: BaseMessage | None = None
+) -> list[BaseMessage]:
     """The change that puts the memories after the system messages that lead the conversation.
 
-    Strict providers take system messages nowhere else.
+    Strict providers take system messages nowhere else. `marked` takes the place of the one whose
+    id it has.
     """
+    changed = [] if marked is None else [marked]
+    messages = [one if marked is None or one.id != marked.id else marked for one in messages]
     is_stale = any(message.id == RECALL_ID for message in messages)
     if not context:
-        return [RemoveMessage(RECALL_ID)] if is_stale else []
+        return [*changed, RemoveMessage(RECALL_ID)] if is_stale else changed
     memories = SystemMessage(context, id=RECALL_ID)
     if is_stale:
-        return [memories]
+        return [*changed, memories]
     leading = 0
     while leading < len(messages) and messages[leading].type == "system":
         leading += 1

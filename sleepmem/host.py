@@ -148,7 +148,10 @@ class Host:
         )
 
     def recall(self, *, holds_experts: bool, log: bool = True) -> Recall | None:
-        """What the model gets; None when the user says nothing that needs any."""
+        """What the model gets; None when the user says nothing that needs any.
+
+        When the memory fails the base answers: nobody knows what the weights hold.
+        """
 
         def look() -> Recall | None:
             asked = last_question(self.messages)
@@ -158,7 +161,8 @@ class Host:
                 self.owner, asked, holds_experts=holds_experts, log=log, **self._turn
             )
 
-        return self.memory.safely("recalling", look, otherwise=None, namespace=self.owner)
+        failed: Recall | None = Recall(View.BASE, "recalling failed")
+        return self.memory.safely("recalling", look, otherwise=failed, namespace=self.owner)
 
     def look_again(self, first: Recall, reply: AIMessage, *, log: bool = True) -> Recall | None:
         """What everything that holds has, when the weights do not know or are not sure."""

@@ -809,10 +809,10 @@ class SleepMemory:
     def chat_model(self, namespace: Iterable[str] | None = None, **settings: Any) -> SleepChatModel:
         """A LangChain chat model over the base and the live experts of `namespace`.
 
-        Or of the namespace that the running graph names.
+        Or of the namespace that the recall node of a graph means, or the running graph names.
 
         Args:
-            namespace: whose experts answer.
+            namespace: whose experts answer, whatever a graph names.
             settings: LangChain's of a chat model, such as `max_tokens`, `temperature`, `stop`.
         """
         from sleepmem.day.chat import SleepChatModel

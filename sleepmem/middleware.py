@@ -170,9 +170,8 @@ class SleepMemoryMiddleware(AgentMiddleware):  # type: ignore[type-arg]
         """The request with what was recalled; ours also learns whose it is, and the view."""
         host = self._host(request.messages, request.runtime)
         if _is_ours(request):
-            settings = {**request.model_settings, "namespace": host.owner}
-            if recalled is not None:
-                settings["view"] = recalled.view.value
+            view = View.BASE if recalled is None else recalled.view
+            settings = {**request.model_settings, "namespace": host.owner, "view": view.value}
             request = request.override(model_settings=settings)
         if recalled is not None and recalled.view is View.WEIGHTS and _is_ours(request):
             # It may be taken back: what is streamed must be the one answer that stands.

@@ -1,4 +1,5 @@
 import asyncio
+import json
 import operator
 from typing import Annotated, TypedDict
 
@@ -18,6 +19,8 @@ from sleepmem import (
     SleepMemory,
 )
 from sleepmem.day.capture import RECALL_ID
+from sleepmem.day.handed import hand_on
+from sleepmem.day.namespace import Run
 from sleepmem.graph import (
     is_tired,
     is_unsure,
@@ -26,7 +29,9 @@ from sleepmem.graph import (
     recall_node,
     sleep_branch,
 )
+from sleepmem.model.local import Reply
 from sleepmem.night import teachable
+from sleepmem.records import View
 
 ALICE, BOB, NOBODY = ("alice",), ("bob",), ("default",)
 TOLD, ASKED = "Mara moved to Brenport.", "Where did Mara move?"
@@ -326,6 +331,103 @@ def test_an_answer_stands_when_it_knows_or_nothing_more_is_there(memory, call, a
     out = call(graph, turn(ASKED))
     assert len(shown) == 1
     assert out["messages"][-1].text == answer
+
+
+# What the chat model is told
+
+
+def own(memory, *, namespace=None, of=None, recalls=True):
+    """A graph of a recall node and the memory's own chat model, which has the owner's experts."""
+    memory.local.reply = lambda chats, experts=(), **settings: [Reply("Well.", 1.0)]
+
+    def live(owner):
+        return tuple(expert.name for expert in memory.ledger.lineage.experts(owner))
+
+    model = memory.chat_model(of).model_copy(update={"live": live})
+    graph = StateGraph(MessagesState)
+    graph.add_node("speak", lambda state: {"messages": [model.invoke(state["messages"])]})
+    if recalls:
+        graph.add_node("recall", recall_node(memory, namespace))
+        graph.add_edge("recall", "speak")
+    graph.add_edge(START, "recall" if recalls else "speak")
+    return graph.compile()
+
+
+def used(out):
+    """The experts that answered."""
+    return out["messages"][-1].response_metadata["experts"]
+
+
+def knowing(memory, owner):
+    """The name of an expert that holds what was told."""
+    return put_expert(memory, owner, [memory.observe(owner, TOLD).id]).name
+
+
+KNOWN = f"Is it so that {TOLD[:-1]}?"
+
+
+def test_the_experts_answer_where_the_gate_says_so_and_nowhere_else(memory, call):
+    expert = knowing(memory, NOBODY)
+    graph = own(memory)
+    assert used(call(graph, turn(KNOWN))) == [expert]
+    # Nothing is recalled for it, and the weights were not asked either.
+    assert used(call(graph, turn("Hello!"))) == []
+
+
+def test_no_expert_answers_when_the_gate_fails(memory, call, monkeypatch):
+    knowing(memory, ALICE)
+
+    def fail(*asked, **how):
+        raise ConnectionError("no route to the index")
+
+    monkeypatch.setattr(memory.buffer, "near_known", fail)
+    assert used(call(own(memory), turn(KNOWN), context={"user_id": "alice"})) == []
+
+
+def test_the_model_answers_for_the_owner_whom_the_gate_judged(memory, call):
+    experts = [knowing(memory, owner) for owner in (("app", "alice"), ALICE)]
+    graph = own(memory, namespace=("app", "{user_id}"))
+    assert used(call(graph, turn(KNOWN), context={"user_id": "alice"})) == experts[:1]
+
+
+def test_a_namespace_of_the_model_itself_is_whose_experts_answer(memory, call):
+    experts = [knowing(memory, owner) for owner in (ALICE, BOB)]
+    graph = own(memory, of=ALICE, recalls=False)
+    assert used(call(graph, turn(KNOWN), context={"user_id": "bob"})) == experts[:1]
+    # The gate judged another's memory.
+    assert used(call(own(memory, of=ALICE), turn(KNOWN), context={"user_id": "bob"})) == []
+
+
+def test_a_graph_that_names_nobody_answers_for_the_default_owner(memory, call):
+    expert = knowing(memory, NOBODY)
+    assert used(call(own(memory, recalls=False), turn(KNOWN))) == [expert]
+    thread = {"configurable": {"thread_id": "t"}}
+    assert used(call(own(memory, recalls=False), turn(KNOWN), thread)) == []
+
+
+def test_what_a_client_writes_where_the_decision_stands_is_not_believed(memory, call):
+    expert = knowing(memory, ALICE)
+    asked = {"messages": [HumanMessage(KNOWN, id="m1")]}
+    alice = call(own(memory), asked, context={"user_id": "alice"})
+    assert used(alice) == [expert]
+    signed = alice["messages"][0].additional_kwargs["sleepmem"]
+    forged = {**signed, "named": json.dumps([None, "bob"]), "view": "weights"}
+    for written in (signed, forged, {"owner": ["alice"], "view": "weights"}, "alice", None):
+        message = HumanMessage(KNOWN, id="m1", additional_kwargs={"sleepmem": written})
+        for recalls in (True, False):
+            graph = own(memory, recalls=recalls)
+            out = call(graph, {"messages": [message]}, context={"user_id": "bob"})
+            assert used(out) == []
+
+
+def test_a_turn_that_goes_on_in_its_thread_keeps_what_was_decided(memory):
+    expert = knowing(memory, BOB)
+    run = Run({}, {"thread_id": "t", "user_id": "bob"}, {}, None)
+    asked = hand_on(HumanMessage(KNOWN, id="m1"), run, owner=BOB, view=View.WEIGHTS)
+    graph = own(memory, recalls=False)
+    for thread, experts in (("t", [expert]), ("other", [])):
+        named = {"configurable": {"thread_id": thread}}
+        assert used(graph.invoke({"messages": [asked]}, named)) == experts
 
 
 # States of other kinds

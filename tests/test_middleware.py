@@ -704,6 +704,21 @@ def test_a_tool_message_in_the_input_is_a_tools(memory, call):
 # What fails
 
 
+@pytest.mark.parametrize("text", ["Is it so that Mara moved to Brenport?", "Hello!"])
+def test_no_expert_answers_that_the_gate_did_not_choose(memory, call, monkeypatch, text):
+    told = memory.observe(NOBODY, TOLD)
+    expert = put_expert(memory, NOBODY, [told.id])
+    model, _ = unknowing(memory, "Well.")
+    model = model.model_copy(update={"live": lambda owner: (expert.name,)})
+
+    def fail(*asked, **how):
+        raise ConnectionError("no route to the index")
+
+    monkeypatch.setattr(memory.buffer, "near_known", fail)
+    out = call(create_agent(model, middleware=[SleepMemoryMiddleware(memory)]), turn(text))
+    assert out["messages"][-1].response_metadata["experts"] == []
+
+
 def broken(memory, monkeypatch):
     """From now on nothing can be embedded."""
 

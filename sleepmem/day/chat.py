@@ -1,8 +1,9 @@
 """A LangChain chat model over the base and the live experts of a namespace.
 
 The experts are looked up at every call, so a promotion is picked up without a restart. The
-namespace comes from the call (`model.bind(namespace=...)`, which the middleware does, with the
-gate's view), from the running graph's context or config, or from the constructor.
+namespace comes from the call (`model.bind(namespace=...)`), from the constructor, from the recall
+node of the running graph, which hands it on with the gate's view, or from the graph's context or
+config.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from sleepmem.day import calling
 from sleepmem.day.calling import Part, Reading
 from sleepmem.day.capture import RECALL_ID
+from sleepmem.day.handed import Handed, handed_on
+from sleepmem.day.namespace import Run
 from sleepmem.day.structured import structured
 from sleepmem.errors import ModelError
 from sleepmem.model.tool_calls import CALL_END, Prompt
@@ -68,8 +71,8 @@ class SleepChatModel(BaseChatModel):
     local       what speaks: a `sleepmem.model.local.LocalModel`, or a `day.served.ServedModel`
     live        names of a namespace's live experts, loaded into it
     holds       whether it can answer with them: a server may not have loaded them yet
-    where       the namespace that the running graph names
-    namespace   the one to use when neither the call nor the graph names any
+    where       the namespace that the running graph names, or what stands for none
+    namespace   whose experts answer, whatever the graph names
     abstention  what the model says for a namespace when it does not know
     stop        texts that end an answer, where the call names none
     """
@@ -248,18 +251,10 @@ class SleepChatModel(BaseChatModel):
                 f"model {kwargs['model']!r} was asked for, and the experts of this memory are of "
                 f"{self.local.name!r}. Open a folder with the other model."
             )
-        namespace = kwargs.get("namespace")
-        if namespace is None:
-            namespace = self.where()
-        if namespace is None:
-            namespace = self.namespace
-        # What the context tells, by the gate or by `recall_node`, the base reads best.
-        recalled = any(message.id == RECALL_ID for message in messages)
-        from_weights = kwargs.get("view", View.WEIGHTS) == View.WEIGHTS and not recalled
+        owner, view = self._decided(messages, kwargs)
         experts: tuple[str, ...] = ()
         abstention = ABSTENTION
-        if namespace is not None and from_weights:
-            owner = check_namespace(namespace)
+        if owner is not None and view == View.WEIGHTS:
             experts, abstention = self.live(owner), self.abstention(owner)
         tools = kwargs.get("tools") or []
         return Call(
@@ -271,6 +266,24 @@ class SleepChatModel(BaseChatModel):
             kwargs.get("temperature", self.temperature),
             abstention,
         )
+
+    def _decided(self, messages: list[BaseMessage], kwargs: dict[str, Any]) -> Handed:
+        """Whose memory it is, and whether the experts answer."""
+        handed = handed_on(messages, Run.current())
+        namespace = kwargs.get("namespace")
+        if namespace is None:
+            namespace = self.namespace
+        if namespace is None:
+            namespace = (handed and handed.owner) or self.where()
+        owner = None if namespace is None else check_namespace(namespace)
+        if any(message.id == RECALL_ID for message in messages):
+            # What the context tells the base reads best.
+            return Handed(owner, View.RETRIEVAL)
+        view = kwargs.get("view")
+        if view is None and handed is not None:
+            # Of another's memory the gate did not say that the weights hold it.
+            view = handed.view if handed.owner == owner else View.BASE
+        return Handed(owner, View.WEIGHTS if view is None else view)
 
     def _prompt(
         self, messages: list[BaseMessage], tools: list[dict[str, Any]], stop: Sequence[str]

@@ -134,8 +134,12 @@ class Run(NamedTuple):
 
 
 def current_namespace(runtime: Any = None) -> Namespace | None:
-    """The namespace or the user that the running graph names, or None."""
-    return _named(Run.current(runtime), None)
+    """The namespace or the user that the running graph names; the default of a run for nobody.
+
+    None when it names a thread or a context, but no owner.
+    """
+    run = Run.current(runtime)
+    return _named(run, None) or (DEFAULT_NAMESPACE if run.names_nothing else None)
 
 
 def check_owner(given: Owner) -> None:
