@@ -10,6 +10,7 @@ fails is logged.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -36,7 +37,7 @@ from sleepmem.day.namespace import Owner, Run
 from sleepmem.errors import GraphError
 from sleepmem.host import Host
 from sleepmem.memory import SleepMemory
-from sleepmem.records import Recall, View
+from sleepmem.records import Namespace, Recall, View
 
 Update = dict[str, list[BaseMessage]]
 
@@ -201,13 +202,23 @@ def sleep_branch(
             `SleepMemory.sleep`); resume it with the texts to be learned, by id.
     """
 
+    ask = interrupt if review else None
+
+    def owner_of(state: Mapping[str, Any]) -> Namespace:
+        return Host.of(memory, _messages_of(state), namespace=namespace).owner
+
     def sleep(state: Mapping[str, Any]) -> Update:
-        owner = Host.of(memory, _messages_of(state), namespace=namespace).owner
-        memory.sleep(owner, on_event=get_stream_writer(), review=interrupt if review else None)
+        memory.sleep(owner_of(state), on_event=get_stream_writer(), review=ask)
+        return {"messages": []}
+
+    async def asleep(state: Mapping[str, Any]) -> Update:
+        owner = await asyncio.to_thread(owner_of, state)
+        # Where nights wait for each other, not among the turns.
+        await memory.asleep(owner, on_event=get_stream_writer(), review=ask)
         return {"messages": []}
 
     branch = StateGraph(MessagesState)
-    branch.add_node("night", _node(sleep, "night"))
+    branch.add_node("night", RunnableLambda(sleep, afunc=asleep, name="night"))
     branch.add_edge(START, "night")
     branch.add_edge("night", END)
     return branch.compile()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from datetime import date, datetime, timedelta, tzinfo
@@ -119,6 +120,8 @@ class SleepMemory:
         self._local: LocalModel | None = None
         self._served: ServedModel | None = None
         self._loading, self._sleeping = threading.Lock(), threading.Lock()
+        # Nights that wait for each other must not take the threads that turns need.
+        self._nights = ThreadPoolExecutor(1, thread_name_prefix="sleepmem-night")
 
     @classmethod
     def open(  # noqa: PLR0913 - the front door: nearly all of it are keywords
@@ -865,7 +868,7 @@ class SleepMemory:
     areindex = async_twin(reindex)
     abackup = async_twin(backup)
     aask = async_twin(ask)
-    asleep = async_twin(sleep)
+    asleep = async_twin(sleep, executor=lambda memory: memory._nights)
     ais_tired = async_twin(is_tired)
     arollback = async_twin(rollback)
     aforget = async_twin(forget)

@@ -1,6 +1,8 @@
 import asyncio
 import json
 import operator
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, TypedDict
 
 import pytest
@@ -31,7 +33,7 @@ from sleepmem.graph import (
 )
 from sleepmem.model.local import Reply
 from sleepmem.night import teachable
-from sleepmem.records import View
+from sleepmem.records import NightReport, Verdict, View
 
 ALICE, BOB, NOBODY = ("alice",), ("bob",), ("default",)
 TOLD, ASKED = "Mara moved to Brenport.", "Where did Mara move?"
@@ -276,6 +278,35 @@ def test_the_sleep_branch_is_the_same_async(memory):
     assert [m.text for m in out["messages"]] == [TOLD]
     assert [night.report["namespace"] for night in memory.ledger.nights.finished()] == [["bob"]]
     assert asyncio.run(graph.ainvoke(turn(TOLD)))["visits"] == 1
+
+
+def test_nights_that_wait_for_each_other_keep_no_turn_waiting(memory, monkeypatch):
+    """However many owners are tired, there are threads left for those who talk."""
+    begun, done = threading.Event(), threading.Event()
+
+    def sleep(owner, **how):
+        begun.set()
+        assert done.wait(20)
+        return NightReport("night", owner, Verdict.SKIPPED, "nothing to learn")
+
+    monkeypatch.setattr(memory._schedule, "sleep", sleep)
+    branch = sleep_branch(memory)
+
+    async def talk():
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2))
+        nights = [asyncio.create_task(memory.asleep((name,))) for name in "abc"]
+        for name in "def":
+            context = {"context": {"namespace": (name,)}}
+            nights.append(asyncio.create_task(branch.ainvoke(turn(TOLD), **context)))
+        while not begun.is_set():
+            await asyncio.sleep(0.01)
+        try:
+            await asyncio.wait_for(memory.aobserve(BOB, TOLD), 10)
+        finally:
+            done.set()
+        return await asyncio.gather(*nights)
+
+    assert len(asyncio.run(talk())) == 6
 
 
 def looking_again(memory, *lines):
