@@ -147,8 +147,8 @@ class SleepMemoryMiddleware(AgentMiddleware):  # type: ignore[type-arg]
         self, request: ModelRequest[Any], recalled: Recall | None, response: ModelResponse[Any]
     ) -> Recall | None:
         """What everything that holds has, when the weights do not know or are not sure."""
-        reply = response.result[-1] if response.result else None
-        if recalled is None or not isinstance(reply, AIMessage):
+        reply = _answer(response)
+        if recalled is None or reply is None:
             return None
         return self._host(request.messages, request.runtime).look_again(recalled, reply)
 
@@ -185,6 +185,17 @@ class SleepMemoryMiddleware(AgentMiddleware):  # type: ignore[type-arg]
 
 def _turn_of(messages: Sequence[BaseMessage]) -> str:
     return turn_id(messages) or ""
+
+
+def _answer(response: ModelResponse[Any]) -> AIMessage | None:
+    """What the model answered: the call that it may write a structured answer as is an answer."""
+    if response.structured_response is None:
+        last = response.result[-1] if response.result else None
+        return last if isinstance(last, AIMessage) else None
+    for message in reversed(response.result):
+        if isinstance(message, AIMessage):
+            return message.model_copy(update={"tool_calls": []})
+    return None
 
 
 def _is_ours(request: ModelRequest[Any]) -> bool:

@@ -1,4 +1,5 @@
 import asyncio
+import math
 from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -16,6 +17,7 @@ from langgraph.types import Command, interrupt
 from pydantic import BaseModel
 
 from sleepmem import NamespaceError
+from sleepmem.day.chat import LLM_TYPE
 from sleepmem.middleware import SleepMemoryMiddleware
 from sleepmem.model.local import Reply
 from sleepmem.night import teachable
@@ -640,6 +642,42 @@ def test_everything_is_read_when_the_weights_do_not_know(memory, call):
     assert f"{told.date}: {TOLD}" in second[0]["content"]
     assert question not in second[0]["content"]
     assert [row["look"] for row in memory.ledger.turns.retrievals(NOBODY)] == ["first", "again"]
+
+
+class Home(BaseModel):
+    town: str
+
+
+class Structured(Scripted):
+    """As `Scripted`; it is the memory's own for the middleware."""
+
+    namespace: tuple[str, ...] | None = None
+    view: View | None = None
+
+    @property
+    def _llm_type(self):
+        return LLM_TYPE
+
+
+@pytest.mark.parametrize(("sure", "looks"), [(1.0, ["first"]), (0.0, ["first", "again"])])
+def test_a_structured_answer_of_which_the_weights_are_not_sure_is_asked_again(
+    memory, call, sure, looks
+):
+    told = memory.observe(NOBODY, TOLD)
+    put_expert(memory, NOBODY, [told.id])
+    lines = []
+    for number, town in enumerate(["Rome", "Brenport"]):
+        called = {"name": "Home", "args": {"town": town}, "id": f"c{number}"}
+        metadata = {"experts": ["one"], "confidence": sure, "abstention": -math.inf}
+        lines.append(AIMessage("", tool_calls=[called], response_metadata=metadata))
+    agent = create_agent(
+        Structured(messages=iter(lines), shown=[]),
+        middleware=[SleepMemoryMiddleware(memory)],
+        response_format=ToolStrategy(Home),
+    )
+    out = call(agent, turn("Is it so that Mara moved to Brenport?"))
+    assert [row["look"] for row in memory.ledger.turns.retrievals(NOBODY)] == looks
+    assert out["structured_response"].town == ("Rome" if sure else "Brenport")
 
 
 def test_a_second_look_reads_nothing_that_stands_in_the_conversation(memory, call):

@@ -232,7 +232,8 @@ class SleepChatModel(BaseChatModel):
             max_new_tokens=call.max_tokens,
             temperature=call.temperature,
         )
-        shown, reading, confidence = _Shown(call.prompt.stop), self._reading(call), 1.0
+        shown, reading = _Shown(call.prompt.stop), self._reading(call)
+        confidence: float | None = None
         while not shown.over:
             try:
                 fresh = shown.take(next(pieces))
@@ -240,6 +241,8 @@ class SleepChatModel(BaseChatModel):
                 fresh, confidence = shown.rest(), end.value
             yield from reading.take(fresh)
         yield from reading.end()
+        if confidence is None:
+            confidence = _drained(pieces)
         abstention = self.local.abstention(call.prompt, call.experts, text=call.abstention)
         about |= self._about(call, shown.whole, confidence, abstention=abstention)
 
@@ -387,6 +390,15 @@ def _turn(message: BaseMessage) -> dict[str, Any]:
         function = {"name": call["name"], "arguments": call["args"]}
         calls.append({"type": "function", "id": call["id"] or "", "function": function})
     return {**turn, "tool_calls": calls} if calls else turn
+
+
+def _drained(pieces: Iterator[str]) -> float:
+    """The confidence of an answer that was shown up to a stop, which ends the model, too."""
+    while True:
+        try:
+            next(pieces)
+        except StopIteration as end:
+            return float(end.value)
 
 
 def _cut(text: str, stop: Sequence[str]) -> str:

@@ -148,6 +148,16 @@ def test_stop_cuts_invoke_and_stream_alike(chat, question):
     assert "".join(c.text for c in chat.stream(question, stop=stop)) == cut
 
 
+@pytest.mark.parametrize("question", ASKED)
+def test_a_stream_that_a_stop_ends_tells_how_sure_it_was(chat, question):
+    whole = chat.invoke(question).text
+    stop = [whole[len(whole) // 2 : len(whole) // 2 + 4]]
+    *_, last = chat.stream(question, stop=stop)
+    sure = chat.invoke(question, stop=stop).response_metadata["confidence"]
+    assert last.response_metadata["confidence"] == pytest.approx(sure, rel=1e-3)
+    assert sure < 0.99
+
+
 def test_a_stop_ends_what_is_generated(memory, chat):
     whole = chat.invoke(ASKED[0]).text
     before = memory.local.tokens_generated
