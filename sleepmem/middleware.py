@@ -150,6 +150,9 @@ class SleepMemoryMiddleware(AgentMiddleware):  # type: ignore[type-arg]
         reply = _answer(response)
         if recalled is None or reply is None:
             return None
+        if not _may_be_of(recalled, reply) and not reply.tool_calls:
+            # What the weights hold another model does not know, whatever it says.
+            reply = AIMessage("", response_metadata={"abstention": 0.0})
         return self._host(request.messages, request.runtime).look_again(recalled, reply)
 
     def _traced(
@@ -161,7 +164,7 @@ class SleepMemoryMiddleware(AgentMiddleware):  # type: ignore[type-arg]
         host = self._host(request.messages, request.runtime)
         result: list[BaseMessage] = []
         for message in response.result:
-            if isinstance(message, AIMessage):
+            if isinstance(message, AIMessage) and _may_be_of(recalled, message):
                 message = host.traced(message, recalled)
             result.append(message)
         return replace(response, result=result)
@@ -171,12 +174,12 @@ class SleepMemoryMiddleware(AgentMiddleware):  # type: ignore[type-arg]
         host = self._host(request.messages, request.runtime)
         if _is_ours(request):
             view = View.BASE if recalled is None else recalled.view
-            settings = {**request.model_settings, "namespace": host.owner, "view": view.value}
-            request = request.override(model_settings=settings)
-        if recalled is not None and recalled.view is View.WEIGHTS and _is_ours(request):
-            # It may be taken back: what is streamed must be the one answer that stands.
-            tags = [*(request.model.tags or []), TAG_NOSTREAM]
-            request = request.override(model=request.model.model_copy(update={"tags": tags}))
+            told: dict[str, Any] = {"namespace": host.owner, "view": view}
+            if view is View.WEIGHTS:
+                # It may be taken back: what is streamed must be the one answer that stands.
+                told["tags"] = [*(request.model.tags or []), TAG_NOSTREAM]
+            # No setting of the call: a model that steps in for it would be given it, too.
+            request = request.override(model=request.model.model_copy(update=told))
         block = host.context(recalled)
         if not block:
             return request
@@ -196,6 +199,11 @@ def _answer(response: ModelResponse[Any]) -> AIMessage | None:
         if isinstance(message, AIMessage):
             return message.model_copy(update={"tool_calls": []})
     return None
+
+
+def _may_be_of(recalled: Recall, reply: AIMessage) -> bool:
+    """Whether the reply may come of what was recalled: from the weights none of another model."""
+    return recalled.view is not View.WEIGHTS or "experts" in reply.response_metadata
 
 
 def _is_ours(request: ModelRequest[Any]) -> bool:

@@ -7,7 +7,11 @@ from zoneinfo import ZoneInfo
 import pytest
 from _values import put_expert
 from langchain.agents import create_agent
-from langchain.agents.middleware import SummarizationMiddleware, before_agent
+from langchain.agents.middleware import (
+    ModelFallbackMiddleware,
+    SummarizationMiddleware,
+    before_agent,
+)
 from langchain.agents.structured_output import ToolStrategy
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
@@ -642,6 +646,56 @@ def test_everything_is_read_when_the_weights_do_not_know(memory, call):
     assert f"{told.date}: {TOLD}" in second[0]["content"]
     assert question not in second[0]["content"]
     assert [row["look"] for row in memory.ledger.turns.retrievals(NOBODY)] == ["first", "again"]
+
+
+class Provider(Scripted):
+    """As `Scripted`; as clients of providers do, it refuses what it does not know."""
+
+    def _generate(self, messages, stop=None, run_manager=None):
+        return super()._generate(messages, stop, run_manager)
+
+
+def failing(memory):
+    """The memory's own chat model, whose machine is down."""
+
+    def reply(chats, experts=(), **settings):
+        raise TimeoutError("the model does not answer")
+
+    memory.local.reply = reply
+    return memory.chat_model().model_copy(update={"live": lambda namespace: ()})
+
+
+def test_a_model_that_steps_in_for_the_memorys_own_reads_what_the_weights_hold(memory, call):
+    told = memory.observe(NOBODY, TOLD)
+    put_expert(memory, NOBODY, [told.id])
+    other = Provider(messages=iter(["Who is Mara?", "In Brenport."]), shown=[])
+    agent = create_agent(
+        failing(memory), middleware=[SleepMemoryMiddleware(memory), ModelFallbackMiddleware(other)]
+    )
+    answer = call(agent, turn("Is it so that Mara moved to Brenport?"))["messages"][-1]
+    assert answer.text == "In Brenport."
+    assert [TOLD in messages[0].text for messages in other.shown] == [False, True]
+    assert answer.response_metadata["sleepmem"]["view"] == "retrieval"
+
+
+def test_no_answer_of_a_model_that_steps_in_is_said_to_be_of_the_weights(memory, call):
+    told = memory.observe(NOBODY, TOLD)
+    put_expert(memory, NOBODY, [told.id])
+    other = Provider(messages=iter(["Who is Mara?"]), shown=[])
+    agent = create_agent(
+        failing(memory), middleware=[SleepMemoryMiddleware(memory), ModelFallbackMiddleware(other)]
+    )
+    # What is asked stands in the conversation: nothing is left to be read.
+    said = {
+        "messages": [
+            HumanMessage(TOLD),
+            AIMessage("Noted."),
+            HumanMessage("Is it so that Mara moved to Brenport?"),
+        ]
+    }
+    answer = call(agent, said)["messages"][-1]
+    assert answer.text == "Who is Mara?"
+    assert "sleepmem" not in answer.response_metadata
 
 
 class Home(BaseModel):

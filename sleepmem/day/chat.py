@@ -73,6 +73,7 @@ class SleepChatModel(BaseChatModel):
     holds       whether it can answer with them: a server may not have loaded them yet
     where       the namespace that the running graph names, or what stands for none
     namespace   whose experts answer, whatever the graph names
+    view        what the gate decided, where the middleware tells it
     abstention  what the model says for a namespace when it does not know
     stop        texts that end an answer, where the call names none
     """
@@ -83,6 +84,7 @@ class SleepChatModel(BaseChatModel):
     abstention: Callable[[Namespace], str] = lambda namespace: ABSTENTION
     where: Callable[[], Namespace | None]
     namespace: tuple[str, ...] | None = None
+    view: View | None = None
     max_tokens: int = 64
     temperature: float = 0.0
     stop: list[str] | None = None
@@ -282,7 +284,7 @@ class SleepChatModel(BaseChatModel):
         if any(message.id == RECALL_ID for message in messages):
             # What the context tells the base reads best.
             return Handed(owner, View.RETRIEVAL)
-        view = kwargs.get("view")
+        view = kwargs.get("view", self.view)
         if view is None and handed is not None:
             # Of another's memory the gate did not say that the weights hold it.
             view = handed.view if handed.owner == owner else View.BASE
