@@ -39,6 +39,8 @@ _GOES_ON = timedelta(hours=1)
 _CONTINUED = 2
 # As many more, after the best, that go on without a name: "She has two kids." "They are three."
 _FURTHER = 1
+# Tokens of memories, as ours counts them, for a model of which nobody knows how many it takes.
+_OF_OTHERS = 6_000
 # Characters of the beginning and of the end of a long turn that are searched for.
 _BRIEF = 120
 # Terms of a text that may be another wording of one; longer ones tell more than they share.
@@ -122,7 +124,7 @@ def recall(
             known=choice.known,
         )
     else:
-        room = day.most_tokens if holds_experts else 0
+        room = day.most_tokens if holds_experts else _OF_OTHERS
         found = _fetch(day, namespace, asked, choice, vector, room=room)
     if log:
         log_recall(day, namespace, question=asked.text, recalled=found)
@@ -294,6 +296,9 @@ def _fetch(
     ]
     unique = {episode.id: episode for episode in chosen}
     excerpts = {one.episode.id: one.text for one in needed if one.text != one.episode.whole}
+    for episode in unique.values():
+        if episode.id not in excerpts and len(line_of(episode)) > LONGEST:
+            excerpts[episode.id] = _nearest_piece(day, episode, vector)
     episodes = _fitting(day, unique.values(), excerpts, room=room or _NO_LIMIT)
     if unique and not episodes:
         episodes = (next(iter(unique.values())),)
@@ -480,8 +485,10 @@ def _fitting(
         return tuple(episodes)
     fitting = []
     for episode, line in zip(episodes, lines, strict=True):
-        room -= day.count_tokens(line)
-        if room >= 0:
+        tokens = day.count_tokens(line)
+        # A shorter one may fit behind one that does not.
+        if tokens <= room:
+            room -= tokens
             fitting.append(episode)
     return tuple(fitting)
 
@@ -492,6 +499,15 @@ def _cut(day: DayContext, episode: Episode, excerpts: Mapping[str, str], *, room
     while len(text) > 1 and day.count_tokens(line_of(episode, f"{text}…")) > room:
         text = text[: len(text) // 2]
     return f"{text}…"
+
+
+def _nearest_piece(day: DayContext, episode: Episode, vector: np.ndarray | None) -> str:
+    """The piece of a long episode that is nearest to the question; the first of unknown ones."""
+    found = pieces(episode.whole)
+    if vector is None or len(found) == 1:
+        return found[0]
+    vectors = day.folder.buffer.vectors(episode.namespace, [episode])
+    return max(found, key=lambda text: cosine(vector, vectors[text]) if text in vectors else -1.0)
 
 
 def _first_told(learned: Iterable[Episode], taught: str) -> str:

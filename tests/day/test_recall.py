@@ -3,6 +3,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
@@ -18,9 +19,11 @@ from sleepmem import (
     View,
 )
 from sleepmem.config import MemoryConfig
+from sleepmem.day import recall as recalling
 from sleepmem.records import Episode
 from sleepmem.stores.turns import FAILED
 from sleepmem.stores.vectors import Place
+from sleepmem.text.prompts import line_of
 
 ALICE, BOB = ("alice",), ("bob",)
 DAYS = [f"2030-01-0{n}T00:00:00.000000+00:00" for n in range(1, 10)]
@@ -320,6 +323,33 @@ def test_what_goes_on_without_a_name_comes_along_some_steps_far(memory):
 def test_what_goes_on_about_another_name_stays(memory):
     told = talked(memory, ["Mara bought a boat.", "Qwortig sells Zzyvax.", "He is so tall."])
     assert told[2] not in memory.recall(ALICE, "Which boat has Mara bought?").episodes
+
+
+def test_of_a_long_neighbour_its_nearest_piece_is_read(memory):
+    noise = "The water was cold and the wind came over the hills.\n" * 2_000
+    told = talked(memory, ["Mara bought a boat.", f"{noise}\n\nIt has two kids.\n\n{noise}"])
+    found = memory.recall(ALICE, "Which boat has Mara bought?", holds_experts=False)
+    assert set(told) <= set(found.episodes)
+    assert "It has two kids." in memory.context(found)
+    assert len(memory.context(found)) < 2_000
+
+
+def test_what_a_model_without_the_experts_reads_has_a_limit(memory):
+    config = replace(memory.config, gate=replace(memory.config.gate, memories_per_question=100))
+    for n in range(60):
+        memory.observe(ALICE, f"Mara {n} " + f"moved to Brenport by road {n} " * 30)
+    question = "Where did Mara move to Brenport?"
+    memory._day = replace(memory._day, config=config)
+    found = memory.recall(ALICE, question, holds_experts=False)
+    assert 5 < len(found.episodes) < 20
+
+
+def test_what_does_not_fit_takes_no_room_from_what_does(memory):
+    long = memory.observe(ALICE, "Mara did move to Brenport " + "by road and by rail " * 40)
+    short = memory.observe(ALICE, "Mara did move in May.")
+    day = memory._day
+    room = day.count_tokens(line_of(short))
+    assert recalling._fitting(day, [long, short], {}, room=room) == (short,)
 
 
 # Days
