@@ -30,7 +30,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import interrupt
 
 from sleepmem._async import async_twin
-from sleepmem.day.capture import RECALL_ID, last_question
+from sleepmem.day.capture import RECALL_ID
 from sleepmem.day.farewell import Phrases
 from sleepmem.day.handed import hand_on, handed_on
 from sleepmem.day.namespace import Owner, Run
@@ -218,7 +218,8 @@ def sleep_branch(
         return {"messages": []}
 
     branch = StateGraph(MessagesState)
-    branch.add_node("night", RunnableLambda(sleep, afunc=asleep, name="night"))
+    night: Runnable[Any, Update] = RunnableLambda(sleep, afunc=asleep, name="night")
+    branch.add_node("night", night)
     branch.add_edge(START, "night")
     branch.add_edge("night", END)
     return branch.compile()
@@ -253,17 +254,17 @@ def is_tired(memory: SleepMemory, namespace: Owner = None) -> Callable[[Any], bo
     """For `add_conditional_edges`: whether the buffer holds enough for a night."""
 
     def tired(state: Mapping[str, Any]) -> bool:
-        return memory.is_tired(Host.of(memory, _messages_of(state), namespace=namespace).owner)
+        return Host.of(memory, _messages_of(state), namespace=namespace).is_tired
 
     return tired
 
 
 def _look_again(host: Host, *, log: bool = False) -> Recall | None:
     """What a second look gives; None when the answer stands."""
-    asked, reply = last_question(host.messages), host.messages[-1] if host.messages else None
-    if asked is None or not isinstance(reply, AIMessage):
+    reply = host.messages[-1] if host.messages else None
+    if not isinstance(reply, AIMessage):
         return None
-    first = host.memory.last_look(host.owner, asked)
+    first = host.last_recall()
     return None if first is None else host.look_again(first, reply, log=log)
 
 
@@ -274,13 +275,7 @@ def _traced(host: Host, answer: BaseMessage | None) -> list[BaseMessage]:
     """
     if not isinstance(answer, AIMessage) or answer.tool_calls or not answer.id:
         return []
-
-    def look() -> Recall | None:
-        asked = last_question(host.messages)
-        return None if asked is None else host.last_recall(asked)
-
-    recalled = host.memory.safely("reading a decision", look, otherwise=None, namespace=host.owner)
-    traced = host.traced(answer, recalled)
+    traced = host.traced(answer, host.last_recall())
     return [] if traced is answer else [traced]
 
 

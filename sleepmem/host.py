@@ -162,7 +162,9 @@ class Host:
             )
 
         failed: Recall | None = Recall(View.BASE, "recalling failed")
-        return self.memory.safely("recalling", look, otherwise=failed, namespace=self.owner)
+        return self._kept(
+            self.memory.safely("recalling", look, otherwise=failed, namespace=self.owner)
+        )
 
     def look_again(self, first: Recall, reply: AIMessage, *, log: bool = True) -> Recall | None:
         """What everything that holds has, when the weights do not know or are not sure."""
@@ -175,7 +177,21 @@ class Host:
                 self.owner, asked, first=first, reply=reply, log=log, **self._turn
             )
 
-        return self.memory.safely("looking again", look, otherwise=None, namespace=self.owner)
+        again = self.memory.safely("looking again", look, otherwise=None, namespace=self.owner)
+        # Without a log it is only asked whether there is anything.
+        return self._kept(again) if log else again
+
+    def _kept(self, recalled: Recall | None) -> Recall | None:
+        """What was decided, kept for the nodes that follow."""
+
+        def keep() -> None:
+            message, asked = turn_id(self.messages), last_question(self.messages)
+            if recalled is not None and message and asked:
+                thread, looks = self.run.thread, self.memory.looks
+                looks.keep(self.owner, recalled, thread=thread, message=message, asked=asked)
+
+        self.memory.safely("keeping a decision", keep, otherwise=None, namespace=self.owner)
+        return recalled
 
     @property
     def is_about_forgetting(self) -> bool:
@@ -261,14 +277,40 @@ class Host:
             "tracing an answer", trace, otherwise=answer, namespace=self.owner
         )
 
-    def last_recall(self, asked: str) -> Recall | None:
-        """The newest logged decision about it, with the memories that were read."""
+    def last_recall(self) -> Recall | None:
+        """The newest decision about what is asked, with the memories that were read."""
+
+        def look() -> Recall | None:
+            asked, message = last_question(self.messages), turn_id(self.messages)
+            if asked is None:
+                return None
+            thread, looks = self.run.thread, self.memory.looks
+            kept = looks.newest(self.owner, thread=thread, message=message or "", asked=asked)
+            if kept is not None or self.memory.read_only:
+                # What is logged in a folder that is only read another process decided.
+                return kept
+            return self._logged(asked)
+
+        return self.memory.safely("reading a decision", look, otherwise=None, namespace=self.owner)
+
+    def _logged(self, asked: str) -> Recall | None:
+        """The newest decision that the log has."""
         last = self.memory.last_look(self.owner, asked)
         if last is None or last.view is View.WEIGHTS:
             return last
         ledger = self.memory.ledger
         ids = ledger.turns.last_read(self.owner, asked)
         return replace(last, episodes=tuple(ledger.episodes.get(self.owner, ids)))
+
+    @property
+    def is_tired(self) -> bool:
+        """Whether enough came in for a night."""
+        return self.memory.safely(
+            "asking whether a night is due",
+            lambda: self.memory.is_tired(self.owner),
+            otherwise=False,
+            namespace=self.owner,
+        )
 
     def context(self, recalled: Recall | None) -> str:
         """The block of memories for the model; empty without any."""

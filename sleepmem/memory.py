@@ -28,6 +28,7 @@ from sleepmem.day import observe as observing
 from sleepmem.day import recall as recalling
 from sleepmem.day.adapters import Adapters
 from sleepmem.day.answer import Answer
+from sleepmem.day.looks import Looks
 from sleepmem.day.namespace import DEFAULT_NAMESPACE, current_namespace
 from sleepmem.day.recall import Asked
 from sleepmem.day.safely import safely
@@ -120,6 +121,7 @@ class SleepMemory:
         self._local: LocalModel | None = None
         self._served: ServedModel | None = None
         self._loading, self._sleeping = threading.Lock(), threading.Lock()
+        self.looks = Looks()
         # Nights that wait for each other must not take the threads that turns need.
         self._nights = ThreadPoolExecutor(1, thread_name_prefix="sleepmem-night")
 
@@ -635,6 +637,7 @@ class SleepMemory:
 
                     proof = proven(self.local, self.ledger, experts=self.experts, erasure=erasure)
             receipt = self._opened.forget(erasure, asked=asked, proof=proof)
+            self.looks.drop(owner)
         return Forgotten(erasure, receipt)
 
     def receipts(self) -> list[Receipt]:

@@ -15,6 +15,7 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 from sleepmem import (
     EpisodeError,
     GraphError,
+    LedgerError,
     MemoryConfig,
     NamespaceError,
     SleepConfig,
@@ -31,12 +32,14 @@ from sleepmem.graph import (
     recall_node,
     sleep_branch,
 )
+from sleepmem.host import Host
 from sleepmem.model.local import Reply
 from sleepmem.night import teachable
 from sleepmem.records import NightReport, Verdict, View
 
 ALICE, BOB, NOBODY = ("alice",), ("bob",), ("default",)
 TOLD, ASKED = "Mara moved to Brenport.", "Where did Mara move?"
+KNOWN = f"Is it so that {TOLD[:-1]}?"
 
 
 class Mine(MessagesState):
@@ -355,6 +358,63 @@ def test_nobody_looks_a_third_time(memory, call):
     assert out["messages"][-1].type in ("ai", "system")
 
 
+def test_an_unsure_answer_is_taken_back_where_the_folder_is_only_read(
+    memory, call, tiny, embeddings
+):
+    told = memory.observe(NOBODY, TOLD)
+    put_expert(memory, NOBODY, [told.id])
+    memory.close()
+    with SleepMemory.open(
+        memory.folder, model=tiny, embeddings=embeddings, read_only=True
+    ) as reader:
+        graph, shown = looking_again(reader, "I do not know.", "In Brenport.")
+        out = call(graph, turn(KNOWN))
+    assert out["messages"][-1].text == "In Brenport."
+    assert len(shown) == 2
+
+
+def test_where_the_folder_is_only_read_no_old_decision_of_another_process_counts(
+    memory, call, tiny, embeddings
+):
+    told = memory.observe(NOBODY, TOLD)
+    put_expert(memory, NOBODY, [told.id])
+    assert memory.recall(NOBODY, KNOWN).view is View.WEIGHTS
+    memory.close()
+    with SleepMemory.open(
+        memory.folder, model=tiny, embeddings=embeddings, read_only=True
+    ) as reader:
+        talk = {"messages": [HumanMessage(KNOWN), AIMessage("I do not know.")]}
+        assert not is_unsure(reader)(talk)
+
+
+def test_what_is_forgotten_stays_in_no_decision_that_is_kept(memory):
+    told = memory.observe(NOBODY, TOLD)
+    host = Host.of(memory, [HumanMessage(ASKED, id="m1")], namespace=None)
+    assert host.recall(holds_experts=False).episodes == (told,)
+    assert host.last_recall().episodes == (told,)
+    memory.forget(NOBODY, episodes=[told.id])
+    last = host.last_recall()
+    assert last is None or last.episodes == ()
+
+
+def test_a_ledger_that_cannot_be_read_ends_no_turn_after_the_answer(memory, call, monkeypatch):
+    told = memory.observe(NOBODY, TOLD)
+    put_expert(memory, NOBODY, [told.id])
+    graph, _ = looking_again(memory, "I do not know.", "I do not know.")
+
+    def fail(*asked, **how):
+        raise LedgerError("the ledger is damaged.")
+
+    monkeypatch.setattr(memory.ledger.turns, "last_look", fail)
+    monkeypatch.setattr(memory.ledger.gates, "read", fail)
+    monkeypatch.setattr(memory._schedule, "is_tired", fail)
+    out = call(graph, turn(KNOWN))
+    assert out["messages"][-1].type == "ai"
+    state = {"messages": [HumanMessage(KNOWN), AIMessage("I do not know.")]}
+    assert not is_tired(memory)(state)
+    assert not is_unsure(memory)(state)
+
+
 @pytest.mark.parametrize("answer", ["In Brenport.", "I do not know."])
 def test_an_answer_stands_when_it_knows_or_nothing_more_is_there(memory, call, answer):
     memory.observe(NOBODY, TOLD)
@@ -392,9 +452,6 @@ def used(out):
 def knowing(memory, owner):
     """The name of an expert that holds what was told."""
     return put_expert(memory, owner, [memory.observe(owner, TOLD).id]).name
-
-
-KNOWN = f"Is it so that {TOLD[:-1]}?"
 
 
 def test_the_experts_answer_where_the_gate_says_so_and_nowhere_else(memory, call):
