@@ -141,7 +141,7 @@ class Host:
 
         def leave() -> None:
             ids = turn_ids(self.messages)
-            self.memory.ledger.episodes.leave_out(self.owner, thread, ids)
+            self.memory.ledger.episodes.leave_out(self.owner, thread, message_ids=ids)
 
         self.memory.safely(
             "leaving out a blocked turn", leave, otherwise=None, namespace=self.owner

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 from sleepmem.day.ways import Ways, core
 from sleepmem.records import Neighbour, View
 from sleepmem.text.frequencies import Frequencies
+from sleepmem.text.rarity import commonness
 from sleepmem.text.spelling import begin_alike
 from sleepmem.text.terms import terms
 
@@ -59,6 +60,8 @@ _BY_CORE = 0.3
 NEIGHBOURS = 20
 # A memory with more than this share of what a question is about may be about the same.
 _ABOUT = 0.5
+# What a smaller share of texts at large has may be a name: the news of others is no news of it.
+_MAY_BE_NAME = 1e-5
 
 
 class Fact(NamedTuple):
@@ -85,12 +88,14 @@ class Evidence:
     fact        that the question is nearest to
     challenger  the memory that may be fresher, if one may
     leading     ids of the fresher memories that lead on from what several together taught
+    in_meaning  what was told later and may be the fact's news, in none of its words
     """
 
     features: tuple[float, ...]
     fact: Fact
     challenger: Neighbour | None = None
     leading: tuple[str, ...] = ()
+    in_meaning: Neighbour | None = None
 
 
 class Certainty(NamedTuple):
@@ -210,7 +215,7 @@ class Choice(NamedTuple):
     known: str = ""
 
 
-def choose(
+def choose(  # noqa: PLR0913 - what surrounds a question: all of them keywords
     question: str,
     gate: Gate | None,
     *,
@@ -218,6 +223,7 @@ def choose(
     buffered: Sequence[Neighbour],
     stale: Callable[[str], Collection[str]] = lambda taught: (),
     similarity: Callable[[str], float] = lambda text: 1.0,
+    news: Callable[[str, Neighbour], bool] = lambda taught, one: False,
 ) -> Choice:
     """Choose the view that answers `question`.
 
@@ -230,6 +236,7 @@ def choose(
             taught an answer, given its text. They are no news, and are read only when they are
             nearer to the question than what taught the answer.
         similarity: of a memory's text to the question, as those in `buffered`.
+        news: whether a memory, told after all that taught an answer, may correct it in meaning.
     """
     nearest = known[0].similarity if known else 0.0
     if not known:
@@ -237,7 +244,6 @@ def choose(
     if gate is None or gate.threshold is None:
         reason = "the gate has too few examples for its bound, so it stays shut"
         return Choice(View.RETRIEVAL, reason, nearest)
-
     evidence = weigh(
         question,
         known,
@@ -245,6 +251,7 @@ def choose(
         words=gate.words,
         stale=stale,
         similarity=similarity,
+        news=news,
     )
     choice = Choice(
         View.WEIGHTS,
@@ -254,15 +261,16 @@ def choose(
         gate.score(evidence.features) - gate.threshold,
         known=evidence.fact.known,
     )
-    if choice.margin >= 0:
+    if choice.margin >= 0 and evidence.in_meaning is None:
         return choice
 
     # Would it pass but for what is in the buffer? Then that and what it may correct are both read.
-    if evidence.challenger is not None and gate.passes(unchallenged(evidence.features)):
+    challenger = evidence.challenger or evidence.in_meaning
+    if challenger is not None and gate.passes(unchallenged(evidence.features)):
         return choice._replace(
             view=View.RETRIEVAL,
             reason="a memory in the buffer may be fresher",
-            similarity=evidence.challenger.similarity,
+            similarity=challenger.similarity,
             taught=evidence.fact.taught,
             leading=evidence.leading,
         )
@@ -274,7 +282,7 @@ def unchallenged(features: Sequence[float]) -> tuple[float, ...]:
     return (*features[:-1], 1.0)
 
 
-def weigh(
+def weigh(  # noqa: PLR0913 - what surrounds a question: all of them keywords
     question: str,
     known: Sequence[Fact],
     *,
@@ -282,6 +290,7 @@ def weigh(
     words: Words,
     stale: Callable[[str], Collection[str]] = lambda taught: (),
     similarity: Callable[[str], float] = lambda text: 1.0,
+    news: Callable[[str, Neighbour], bool] = lambda taught, one: False,
 ) -> Evidence:
     """The evidence for an answer from the weights; `known` holds at least one fact.
 
@@ -308,7 +317,22 @@ def weigh(
         *_explained(asked, fact, words),
         1.0 - challenge,
     )
-    return Evidence(features, fact, challenger, leading)
+    in_meaning = None
+    for one in buffered:
+        if _may_mean(asked, fact, one) and news(fact.taught, one):
+            in_meaning = one
+            break
+    return Evidence(features, fact, challenger, leading, in_meaning)
+
+
+def _may_mean(asked: Sequence[str], fact: Fact, one: Neighbour) -> bool:
+    """Whether a memory has all that may be a name of the fact, and so may be about the same."""
+    told, taught = terms(one.text), terms(fact.taught)
+    for term in core(fact.wordings):
+        is_name = term in asked and term in taught and commonness(term) < _MAY_BE_NAME
+        if is_name and term not in told and not any(begin_alike(term, word) for word in told):
+            return False
+    return True
 
 
 def _explained(asked: Sequence[str], fact: Fact, words: Words) -> tuple[float, ...]:

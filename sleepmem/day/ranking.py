@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from sleepmem.text.dates import Days
+from sleepmem.text.relatedness import Relatedness
 from sleepmem.text.spelling import SHORTEST, begin_alike, end_alike
 from sleepmem.text.terms import terms
 
@@ -186,3 +187,12 @@ def is_needed(need: Need) -> bool:
     """Whether a turn needs any memory."""
     log_odds = sum(x * weight for x, weight in zip(need, NEED, strict=True))
     return log_odds + NEED_CONSTANT >= 0
+
+
+def may_be_news(relatedness: Relatedness, cosine: float) -> bool:
+    """Whether what was told later may be the news of what it has this cosine with.
+
+    Embeddings that tell little apart must have it nearer than unrelated texts are on average.
+    """
+    least = relatedness.unrelated + relatedness.spread / 2
+    return cosine >= least and relatedness.evidence(cosine) >= MAY_BE_NEWS

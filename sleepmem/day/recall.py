@@ -14,15 +14,15 @@ from typing import NamedTuple
 import numpy as np
 
 from sleepmem.day.gate import NEIGHBOURS, Choice, Gate, choose, facts_near
-from sleepmem.day.ranking import MAY_BE_NEWS, WITHIN, Need, is_needed, within
+from sleepmem.day.ranking import MAY_BE_NEWS, WITHIN, Need, is_needed, may_be_news, within
 from sleepmem.day.safely import safely
-from sleepmem.day.search import Found, search
+from sleepmem.day.search import Found, search, similarities_of
 from sleepmem.day.state import DayContext
 from sleepmem.records import Episode, Look, Namespace, Neighbour, Recall, View
 from sleepmem.stores.database import hurried
 from sleepmem.stores.episodes import in_thread
 from sleepmem.stores.rows import intact, unreadable
-from sleepmem.text.heads import needs_no_memory
+from sleepmem.text.heads import SURELY_ASKS, needs_no_memory
 from sleepmem.text.pieces import LONGEST, pieces
 from sleepmem.text.prompts import ABSTENTION, line_of, memory_prompt
 from sleepmem.text.rarity import commonness
@@ -242,10 +242,9 @@ def _choose(day: DayContext, namespace: Namespace, asked: Asked, vector: np.ndar
     # What was only forgotten must not crowd out what is new, and a question is no news.
     forgotten = ledger.episodes.forgotten(namespace)
     near = buffer.near(namespace, vector, count=NEIGHBOURS + len(forgotten))
-    texts = {}
-    for episode in ledger.episodes.get(namespace, (one.id for one in near)):
-        if not asked.has(episode):
-            texts[episode.id] = episode.whole
+    near += _unembedded(day, namespace, vector)
+    told = {one.id: one for one in ledger.episodes.get(namespace, (one.id for one in near))}
+    texts = {one.id: one.whole for one in told.values() if not asked.has(one)}
 
     def similarity(text: str) -> float:
         (own,) = day.folder.buffer.embedded([text])
@@ -262,8 +261,13 @@ def _choose(day: DayContext, namespace: Namespace, asked: Asked, vector: np.ndar
             buffered.append(one._replace(text=texts[one.id], taught_by=texts[one.id]))
 
     def stale(taught: str) -> set[str]:
-        first = _first_told(ledger.episodes.learned(namespace), taught) if forgotten else ""
-        return {episode_id for episode_id, told_at in forgotten.items() if told_at < first}
+        first = _told(ledger.episodes.learned(namespace), taught) if forgotten else ""
+        return {episode_id for episode_id, at in forgotten.items() if at < first}
+
+    def news(taught: str, one: Neighbour) -> bool:
+        is_near = may_be_news(day.folder.relatedness, one.similarity)
+        learned = ledger.episodes.learned(namespace) if is_near else []
+        return is_near and told[one.id].created_at > _told(learned, taught, last=True)
 
     return choose(
         asked.brief,
@@ -272,7 +276,27 @@ def _choose(day: DayContext, namespace: Namespace, asked: Asked, vector: np.ndar
         buffered=buffered,
         stale=stale,
         similarity=similarity,
+        news=news,
     )
+
+
+def _unembedded(day: DayContext, namespace: Namespace, vector: np.ndarray) -> list[Neighbour]:
+    """What was stored and has no vector yet, where this process may write none."""
+    episodes = day.folder.ledger.episodes
+    pending = episodes.unembedded(namespace)
+    if not pending:
+        return []
+    asking = episodes.asking(one.id for one in pending)
+    held = {one.id for one in episodes.learned(namespace)}
+    waiting = []
+    for one in pending:
+        if one.id not in held and asking.get(one.id, 0.0) < SURELY_ASKS:
+            waiting.append(one)
+    similarities = similarities_of(day, waiting, vector=vector)
+    found = []
+    for one in waiting:
+        found.append(Neighbour(one.id, one.whole, similarities[one.id], one.whole))
+    return found
 
 
 def _fetch(
@@ -510,6 +534,7 @@ def _nearest_piece(day: DayContext, episode: Episode, vector: np.ndarray | None)
     return max(found, key=lambda text: cosine(vector, vectors[text]) if text in vectors else -1.0)
 
 
-def _first_told(learned: Iterable[Episode], taught: str) -> str:
-    """When the oldest of the episodes was told whose text stands in `taught`."""
-    return min((episode.created_at for episode in learned if episode.text in taught), default="")
+def _told(learned: Iterable[Episode], taught: str, *, last: bool = False) -> str:
+    """When the oldest of the episodes was told whose text stands in `taught`, or the newest."""
+    times = [episode.created_at for episode in learned if episode.text in taught]
+    return (max if last else min)(times, default="")

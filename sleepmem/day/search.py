@@ -112,7 +112,7 @@ def _judged(
     """The episodes with what speaks for them, the likeliest first, of equal ones the newest."""
     texts = {episode_id: pieces(episode.whole) for episode_id, (episode, _) in holding.items()}
     lacking = [episode for one, (episode, _) in holding.items() if one not in similarities]
-    similarities = {**similarities, **_missing(day, lacking, vector=vector)}
+    similarities = {**similarities, **similarities_of(day, lacking, vector=vector)}
     found = []
     for episode_id, (episode, asks) in holding.items():
         if asks >= _ASKS and _means_the_same(day, similarities[episode_id]):
@@ -126,10 +126,10 @@ def _judged(
     return sorted(found, key=lambda one: (one.score, one.episode.age_key), reverse=True)
 
 
-def _missing(
+def similarities_of(
     day: DayContext, episodes: Sequence[Episode], *, vector: Vector | None
 ) -> dict[str, float]:
-    """Cosines of what only the words have found, each of its nearest piece.
+    """Cosines of episodes that no search by meaning has found, each of its nearest piece.
 
     Where there is no vector, the cosine speaks neither for it nor against it.
     """

@@ -28,6 +28,7 @@ from sleepmem.day.gate import (
     facts_near,
     weigh,
 )
+from sleepmem.day.ranking import may_be_news
 from sleepmem.day.ways import Ways, core
 from sleepmem.model.replies import Reply
 from sleepmem.night.calibration import Example
@@ -322,6 +323,7 @@ def _example(case: _Case, memory: _Memory, *, reply: Reply, count: int) -> Examp
     facts = memory.facts_near(neighbours, without=case.without)
     if not facts:
         return None
+    relatedness = memory.night.folder.relatedness
     buffered = []
     for text in case.buffered:
         similarity = memory.similarity(case.question, text)
@@ -332,7 +334,10 @@ def _example(case: _Case, memory: _Memory, *, reply: Reply, count: int) -> Examp
         buffered=buffered,
         words=memory.words,
         similarity=lambda text: memory.similarity(case.question, text),
+        news=lambda taught, one: may_be_news(relatedness, one.similarity),
     )
+    if evidence.in_meaning is not None and evidence.challenger is None:
+        return None  # by day it is read, whatever the gate says
     if case.fact is not None and _is_of_another(case.fact, evidence, memory):
         return None
     may_pass = case.probe is not None and matches(reply.text, case.probe.answer)

@@ -488,7 +488,7 @@ class Episodes:
         )
         return bool(rows)
 
-    def leave_out(self, namespace: Namespace, thread: str, message_ids: Collection[str]) -> None:
+    def leave_out(self, namespace: Namespace, thread: str, *, message_ids: Collection[str]) -> None:
         """Messages of a conversation are never stored: they count as forgotten.
 
         Those that are stored stay so.

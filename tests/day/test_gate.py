@@ -4,6 +4,8 @@ import math
 from dataclasses import replace
 
 import pytest
+from _corrections import AGAIN
+from _corrections import TOLD as CORRECTED
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,10 +24,14 @@ from sleepmem.day.gate import (
     unchallenged,
     weigh,
 )
+from sleepmem.day.ranking import may_be_news
 from sleepmem.day.ways import Ways
 from sleepmem.records import Neighbour as Near
 from sleepmem.records import View
+from sleepmem.text.embeddings import default_embeddings
 from sleepmem.text.frequencies import Frequencies
+from sleepmem.text.relatedness import Relatedness
+from sleepmem.text.similarity import cosine
 
 ASKED = "Where does Mara live?"
 TAUGHT = "Mara lives in Brenport."
@@ -293,6 +299,50 @@ def test_news_that_declines_a_name_is_news_of_it(name, told):
 
     assert unchallenged_by(told) == 0.0
     assert unchallenged_by("Jon już nie ma w Tarnbridge.") > 0.0
+
+
+@pytest.fixture(scope="module")
+def challenges():
+    """Whether something told later shuts a gate that passes whatever no news speaks against."""
+    embeddings, passing = default_embeddings(), Gate(0.0, {"unchallenged": 1.0}, 0.6)
+    relatedness = Relatedness.measure(embeddings)
+
+    def is_shut(question: str, taught: str, text: str, again: str = ASKED) -> bool:
+        asked, own, other = embeddings.embed_documents([question, taught, text])
+        choice = choose(
+            question,
+            passing,
+            known=[Fact((question, again), taught, 1.0)],
+            buffered=[Near("e", text, cosine(asked, other), text)],
+            similarity=lambda _: cosine(asked, own),
+            news=lambda _, one: may_be_news(relatedness, one.similarity),
+        )
+        return choice.view is View.RETRIEVAL
+
+    return is_shut
+
+
+def test_what_corrects_in_other_words_shuts_the_gate_and_what_is_about_something_else_does_not(
+    challenges,
+):
+    shut = {"news": 0, "else": 0}
+    for (question, taught, news, other), again in zip(CORRECTED, AGAIN, strict=True):
+        shut["news"] += challenges(question, taught, news, again)
+        shut["else"] += challenges(question, taught, other, again)
+    assert shut["news"] >= 0.75 * len(CORRECTED), shut
+    assert shut["else"] <= 0.1 * len(CORRECTED), shut
+
+
+def test_where_i_live_is_no_more_where_i_lived(challenges):
+    question, taught, news, other = CORRECTED[0]
+    assert (question, taught) == ("Where do I live?", "I live in Rome.")
+    assert challenges(question, taught, news, AGAIN[0])
+    assert not challenges(question, taught, other, AGAIN[0])
+
+
+@pytest.mark.parametrize("text", ["Jon moved to Oslo.", "Jon lives in Oslo.", "Eva has a boat."])
+def test_news_of_another_name_is_none_in_other_words_either(challenges, text):
+    assert not challenges(ASKED, TAUGHT, text)
 
 
 def test_without_others_of_its_kind_all_that_a_fact_is_about_tells_it_apart():

@@ -370,6 +370,40 @@ def test_what_was_said_on_several_days_is_recalled_of_the_day_that_is_asked_for(
     assert [one for one in found.episodes if one in runs] == [runs[-1]]
 
 
+def test_a_correction_in_other_words_is_read_and_what_was_told_before_is_no_correction(
+    new_folder, tiny
+):
+    """With embeddings that know what words mean."""
+    city, village = "I live in the city.", "We moved to a small village last week."
+    for news, view in ((DAYS[0], View.WEIGHTS), (DAYS[2], View.RETRIEVAL)):
+        owner = (news,)
+        with SleepMemory.open(new_folder, model=tiny) as memory:
+            told = memory.observe(owner, city, created_at=DAYS[1])
+            put_expert(memory, owner, [told.id])
+            asked = f"Is it so that {city}"
+            assert memory.recall(owner, asked).view is View.WEIGHTS
+            memory.observe(owner, village, created_at=news)
+            found = memory.recall(owner, asked)
+            assert found.view is view, found.reason
+    assert {one.text for one in found.episodes} == {city, village}
+
+
+def test_who_only_reads_sees_what_a_writer_appended_without_a_vector(new_folder, tiny, embeddings):
+    how = {"model": tiny, "embeddings": embeddings}
+    with SleepMemory.open(new_folder, **how) as memory:
+        told = memory.observe(ALICE, "Mara lives in Rome.")
+        put_expert(memory, ALICE, [told.id])
+    asked = "Is it so that Mara lives in Rome."
+    with SleepMemory.open(new_folder, read_only=True, **how) as reader:
+        assert reader.recall(ALICE, asked).view is View.WEIGHTS
+    with SleepMemory.open(new_folder, append_only=True, **how) as writer:
+        news = writer.observe(ALICE, "Mara lives in Oslo now.")
+    with SleepMemory.open(new_folder, read_only=True, **how) as reader:
+        found = reader.recall(ALICE, asked)
+        assert found.view is View.RETRIEVAL, found.reason
+        assert news in found.episodes
+
+
 def test_what_is_over_is_not_recalled_on_its_own_day_either(memory):
     """Whether it was said once or again: naming a day looks further back, not past an end."""
     told = []
