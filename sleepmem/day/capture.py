@@ -167,10 +167,15 @@ def latest(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
     """
     users = _of_users(messages) or [0]
     start = users.pop()
-    while users and not any(isinstance(one, AIMessage) for one in messages[users[-1] : start]):
+    while users and not any(_answers(one) for one in messages[users[-1] : start]):
         start = users.pop()
     agents = [one for one in messages[:start] if isinstance(one, AIMessage)]
     return [*agents, *messages[start:]]
+
+
+def _answers(message: BaseMessage) -> bool:
+    """Whether the agent ended a turn with it: a call of a tool is no answer yet."""
+    return isinstance(message, AIMessage) and not message.tool_calls
 
 
 def turn_id(messages: Sequence[BaseMessage]) -> str | None:
