@@ -181,10 +181,6 @@ class Mine(Scripted):
     def _llm_type(self) -> str:
         return LLM_TYPE
 
-    def _generate(self, messages: Any, *args: Any, **kwargs: Any) -> Any:
-        kwargs.pop("namespace", None), kwargs.pop("view", None)
-        return super()._generate(messages, *args, **kwargs)
-
 
 def streamed(agent, text):
     """The text that a user sees coming, by message."""
@@ -215,7 +211,8 @@ def test_a_stream_shows_the_one_answer_after_a_second_look(memory, doubt):
 
 
 def test_a_stream_shows_the_answer_of_the_weights_when_it_stands(memory):
-    model = Mine(messages=iter(["Yes, to Brenport."]), shown=[])
+    known = AIMessage("Yes, to Brenport.", response_metadata={"experts": ["one"]})
+    model = Mine(messages=iter([known]), shown=[], disable_streaming=True)
     asked = learned(memory)
     agent = create_agent(model, middleware=[SleepMemoryMiddleware(memory)])
     assert streamed(agent, asked) == ["Yes, to Brenport."]
