@@ -42,7 +42,7 @@ def _newest(_: str, newest: str) -> str:
     return newest
 
 
-class MemoryState(AgentState[Any]):
+class _MemoryState(AgentState[Any]):
     """The agent's state, and the id of the last turn that reached the model."""
 
     sleepmem_heard: NotRequired[Annotated[str, PrivateStateAttr, _newest]]
@@ -64,7 +64,7 @@ class SleepMemoryMiddleware(AgentMiddleware):  # type: ignore[type-arg]
         NamespaceError: a brace of the template names nothing to fill in.
     """
 
-    state_schema = MemoryState
+    state_schema = _MemoryState
 
     def __init__(
         self, memory: SleepMemory, namespace: Owner = None, *, phrases: Phrases | None = None
