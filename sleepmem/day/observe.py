@@ -203,7 +203,8 @@ def _is_known(day: DayContext, one: Said, episode: Episode, beside: Collection[s
         return True
     if not one.now:
         return bool(episodes.repeats(episode))
-    if episode.message_id is None:
+    if episode.message_id is None or beside:
+        # What was said last, all of it in order, and now with more after it, is sent again.
         return episodes.is_newest(episode, beside=beside)
     return _same_just_now(day, episode, beside) is not None
 

@@ -524,6 +524,7 @@ def find_what_was_asked(db: Database) -> None:
     # By the question, as every second look does; and whose turn a message began.
     db.execute("CREATE INDEX retrievals_asked ON retrievals (namespace, question)")
     db.execute(f"CREATE INDEX events_of_messages ON events (kind, {MESSAGE_OF})")
+    db.table("forgotten").create_index(["thread", "id"])
 
 
 def stored_of(row: Any) -> str:
