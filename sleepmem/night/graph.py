@@ -32,7 +32,8 @@ from sleepmem.night.state import (
     night_id_of,
 )
 from sleepmem.night.summary import report_of
-from sleepmem.records import Expert, ExpertName, Namespace, NightReport, Verdict
+from sleepmem.records import ExpertName, Namespace, NightReport, Verdict
+from sleepmem.stores.nights import promoted
 
 # Steps after which there may be nothing to learn.
 MAY_END = ("select", "probe")
@@ -189,7 +190,7 @@ def _first(
     for expert in night.ledger.lineage.experts(namespace, live=False):
         if expert.night_id == night_id:
             # Begun anew it would ask anew, and what it had proved would be known no more.
-            _close_promoted(night, expert)
+            nights.finish(promoted(expert, number=nights.numbers()[expert.night_id]))
             night_id = None
     night_id = night_id or nights.start(namespace, is_dry=night.is_dry)
     # Those of a night with this id that a restored ledger does not know.
@@ -203,21 +204,6 @@ def _first(
         "dry": night.is_dry,
     }
     return {"tonight": tonight}
-
-
-def _close_promoted(night: NightContext, expert: Expert) -> None:
-    """Close a night that was promoted and whose checkpoint is gone."""
-    report = NightReport(
-        expert.night_id,
-        expert.namespace,
-        Verdict.PROMOTED,
-        "promoted; what it had measured is gone with its checkpoint",
-        number=night.ledger.nights.numbers()[expert.night_id],
-        expert=expert.name,
-        level=expert.level,
-        episodes=len(expert.lineage),
-    )
-    night.ledger.nights.finish(report)
 
 
 def _interrupted(

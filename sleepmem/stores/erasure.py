@@ -367,9 +367,8 @@ def _let_go(db: sqlite_utils.Database, key: str, *, ids: Collection[str], traces
     db.conn.execute(cleared, [json.dumps(about)])
     sql = "SELECT id, report FROM nights WHERE namespace = ? AND report IS NOT NULL"
     for night in list(db.query(sql, [key])):
-        with suppress(
-            LookupError, ValueError, TypeError, AttributeError
-        ):  # `verify` tells of a damaged one
+        # `verify` tells of a damaged one.
+        with suppress(LookupError, ValueError, TypeError, AttributeError):
             report = json.loads(night["report"])
             if _drop_held(report, ids):
                 db.table("nights").update(night["id"], {"report": json.dumps(report)})

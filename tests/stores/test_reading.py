@@ -208,16 +208,20 @@ def test_a_log_without_its_index_on_such_a_disk_is_one_sentence(folder):
             reader(copy)
 
 
-def test_a_ledger_of_an_earlier_version_is_read_as_it_is(tmp_path):
-    folder = tmp_path / "m"
+def write_of_an_earlier_version(folder, told):
+    """A memory folder in which that version has stored this episode."""
     folder.mkdir()
     db = sqlite_utils.Database(folder / "ledger.db")
     migrations.apply(db, stop_before="tell_what_the_clock_dated")
     db.execute(f"PRAGMA application_id={APPLICATION_ID}")
-    told = Episode(ALICE, "Mara lives in Oslo.", message_id="m")
     row = {"id": told.id, "namespace": '["alice"]', "source": "user", "text": told.text}
     db["episodes"].insert({**row, "created_at": told.created_at, "message_id": "m"})
     db.close()
+
+
+def test_a_ledger_of_an_earlier_version_is_read_as_it_is(tmp_path):
+    told, folder = Episode(ALICE, "Mara lives in Oslo.", message_id="m"), tmp_path / "m"
+    write_of_an_earlier_version(folder, told)
     before = files(folder)
     with reader(folder) as memory:
         assert memory.ledger.episodes.all() == [told]
@@ -229,15 +233,8 @@ def test_a_ledger_of_an_earlier_version_is_read_as_it_is(tmp_path):
 
 
 def test_a_ledger_of_an_earlier_version_is_exported_from_where_nothing_is_written(tmp_path):
-    folder = tmp_path / "m"
-    folder.mkdir()
-    db = sqlite_utils.Database(folder / "ledger.db")
-    migrations.apply(db, stop_before="tell_what_the_clock_dated")
-    db.execute(f"PRAGMA application_id={APPLICATION_ID}")
-    told = Episode(ALICE, "Mara lives in Oslo.", message_id="m")
-    row = {"id": told.id, "namespace": '["alice"]', "source": "user", "text": told.text}
-    db["episodes"].insert({**row, "created_at": told.created_at, "message_id": "m"})
-    db.close()
+    told, folder = Episode(ALICE, "Mara lives in Oslo.", message_id="m"), tmp_path / "m"
+    write_of_an_earlier_version(folder, told)
     before = files(folder)
     with reader(folder) as memory:
         assert memory.export_to(ALICE, tmp_path / "out").counts["episodes"] == 1

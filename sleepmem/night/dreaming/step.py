@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -29,6 +29,7 @@ from sleepmem.night.state import (
     night_id_of,
 )
 from sleepmem.records import (
+    Episode,
     ExpertName,
     Kind,
     Namespace,
@@ -181,13 +182,19 @@ def _material(
     # Of two memories that are this short, a dream leaves room for what else is said about them.
     most = night.local.context_length // 8
     superseded = state["probed"]["superseded"]
-    tonight, earlier = [], []
-    for episode in night.episodes(state):
-        if episode.id in proven and night.local.count_tokens(episode.whole) <= most:
-            tonight.append(teachable.taught_of(episode, night.policy))
-    for episode in ledger.episodes.learned(namespace):
-        if episode.id not in superseded and night.local.count_tokens(episode.whole) <= most:
-            earlier.append(teachable.taught_of(episode, night.policy))
+
+    def dreamt_about(episodes: Iterable[Episode]) -> list[Episode]:
+        """What is short enough of them, and of which something may be taught by now."""
+        found = []
+        for episode in episodes:
+            is_short = night.local.count_tokens(episode.whole) <= most
+            if is_short and teachable.teaches(episode, night.policy):
+                found.append(teachable.taught_of(episode, night.policy))
+        return found
+
+    tonight = dreamt_about(one for one in night.episodes(state) if one.id in proven)
+    learned = ledger.episodes.learned(namespace)
+    earlier = dreamt_about(one for one in learned if one.id not in superseded)
 
     facts, questions = [], set()
     for probe in (*probes, *ledger.nights.learned_probes(namespace)):

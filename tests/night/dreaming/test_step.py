@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from _nights import ALICE, LOOSE, tell, watched
 
-from sleepmem import DreamConfig, Verdict, View
+from sleepmem import DreamConfig, PolicyConfig, Verdict, View
 from sleepmem.model.local import LocalModel
 from sleepmem.night import exam as exams
 from sleepmem.night import measures, seeding, steps
@@ -226,3 +226,24 @@ def test_nothing_is_dreamt_about_a_memory_that_fills_the_context(opened, lucid):
     assert memory.sleep(ALICE).verdict is Verdict.PROMOTED
     assert lucid["about"]
     assert long.strip() not in [text.strip() for text in lucid["about"]]
+
+
+def test_nothing_is_dreamt_about_what_a_rule_holds_by_now(opened, lucid, monkeypatch):
+    memory = opened(LOOSE)
+    kept = memory.observe(ALICE, "Ana is at ana.ruiz@example.org.")
+    assert memory.sleep(ALICE).verdict is Verdict.PROMOTED
+    assert memory.ledger.episodes.learned(ALICE) == [kept]
+
+    earlier, dream = [], rounds.dream
+
+    def recorded(dreamer, material, **how):
+        earlier.extend(material.earlier)
+        return dream(dreamer, material, **how)
+
+    monkeypatch.setattr(rounds, "dream", recorded)
+    memory = opened(LOOSE, policy=PolicyConfig(), dream=DREAMING)
+    told = tell(memory)
+    assert memory.sleep(ALICE).verdict is Verdict.PROMOTED
+    assert lucid["about"]
+    assert kept.id not in {one.id for one in earlier}
+    assert {one.id for one in earlier} <= set(told)
