@@ -1,6 +1,5 @@
 """The examples run as they stand."""
 
-import importlib.util
 import runpy
 from pathlib import Path
 
@@ -51,11 +50,6 @@ def test_the_nightly_job_runs_who_is_tired(
     assert code in (0, 3)
 
 
-# An early one fits the set of the tests, and langchain-tests does not load beside it.
-@pytest.mark.skipif(
-    importlib.util.find_spec("deepagents") is None, reason="deepagents is not installed"
-)
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_sub_agents_share_their_users_memory(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

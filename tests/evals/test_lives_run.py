@@ -114,3 +114,15 @@ def test_what_cannot_be_run_is_refused_in_a_sentence(folder, finished, tmp_path)
     broken.write_text(json.dumps({**written(), "days": []}))
     with pytest.raises(typer.BadParameter, match="home is never told"):
         lived(folder, life=[str(broken)], out=tmp_path / "e")
+
+
+def test_plain_sft_trains_at_the_rate_that_suits_it(finished, folder, monkeypatch):
+    configs = []
+
+    def train(local, rows, *, config):
+        configs.append(config)
+
+    (finished / "mara/sft/day-02/record.json").unlink()
+    monkeypatch.setattr(ARMS["sft"], "_train", staticmethod(train))
+    lived(folder)
+    assert [config.lr for config in configs] == [ARMS["sft"].lr]

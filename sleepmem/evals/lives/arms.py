@@ -184,6 +184,9 @@ class Tuning(Arm):
 
     name = "sft"
     has_experts = True
+    # Of 1e-4, 3e-4 and 1e-3 the one that taught SmolLM2 most of twenty facts (docs/lab/
+    # 2026-11-30-what-a-reading-of-the-code-found.md); at seeding's 3e-3 prose broke down.
+    lr = 1e-3
     _train = staticmethod(by_sft)
 
     def __init__(self, setting: Setting, lived: int) -> None:
@@ -203,7 +206,7 @@ class Tuning(Arm):
         taught = Taught.read(setting.diary.day(setting.life.name, Sleeping.name, number=number))
         started = time.perf_counter()
         if taught.rows and taught.steps:
-            config = replace(setting.config.sleep.seeding, steps=taught.steps)
+            config = replace(setting.config.sleep.seeding, steps=taught.steps, lr=self.lr)
             self._train(self.local, taught.rows, config=config)
         seconds = round(time.perf_counter() - started, 1)
         return {"seconds": seconds, "pairs": len(taught.rows), "steps": taught.steps}
