@@ -37,6 +37,7 @@ from sleepmem.day.why import Why, why
 from sleepmem.errors import ConfigError, EpisodeError, ExpertError, ModelError, SleepmemError
 from sleepmem.foreign.reading import as_form
 from sleepmem.model.bases import Bases
+from sleepmem.model.habits import own as own_habits
 from sleepmem.night.schedule import Schedule
 from sleepmem.records import (
     USER,
@@ -649,8 +650,8 @@ class SleepMemory:
     def export_to(self, namespace: Iterable[str], path: str | Path) -> Manifest:
         """Write all of an owner's memory into a new folder, as plain files.
 
-        Episodes, notes, questions and nights as JSON lines, live experts as PEFT adapters, and a
-        manifest with hashes.
+        Episodes, notes, questions and nights as JSON lines, live experts as PEFT adapters, habits
+        that `ModelConfig.habits` names, and a manifest with hashes.
 
         Args:
             namespace: whose.
@@ -659,10 +660,12 @@ class SleepMemory:
         Raises:
             FolderError: it exists or cannot be written.
             ExpertError: a live expert is missing or damaged.
+            ModelError: `ModelConfig.habits` names a folder that holds none.
         """
         check_path(path, what="path", expected="the path of a new folder")
         owner = check_namespace(namespace)
-        return leave(self.ledger, self.experts, namespace=owner, to=Path(path))
+        habits = own_habits(self.config.model, sha256=self.ledger.habits)
+        return leave(self.ledger, self.experts, namespace=owner, to=Path(path), habits=habits)
 
     def export_gguf(
         self,

@@ -35,6 +35,7 @@ def fit(
         found = verdict.fit(
             local,
             count=cases,
+            config=settings,
             say=lambda one: None if as_json else err.say(f"{one.name}: {one.score.rate:.2f}"),
         )
     if as_json:
@@ -46,7 +47,7 @@ def fit(
                 one["measure"],
                 f"{one['rate']:.2f}",
                 f"{one['low']:.2f} to {one['high']:.2f}",
-                f"{one['least']:.2f}",
+                f"{one['least']:.2f}" if one["least"] else "",
                 one["advice"] or "good",
             )
         out.print(table)

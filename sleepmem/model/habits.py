@@ -77,9 +77,19 @@ class Habits:
 
     @property
     def sha256(self) -> str:
-        """Of their weights."""
-        with (self.folder / "adapter_model.safetensors").open("rb") as weights:
-            return hashlib.file_digest(weights, "sha256").hexdigest()
+        """Of their weights.
+
+        Raises:
+            ModelError: there are none.
+        """
+        try:
+            with (self.folder / "adapter_model.safetensors").open("rb") as weights:
+                return hashlib.file_digest(weights, "sha256").hexdigest()
+        except OSError as error:
+            raise ModelError(
+                f"{self.folder} holds no habits ({error}). Pass a folder that `sleepmem school` "
+                "wrote, 'auto' or 'none'."
+            ) from error
 
     def put_on(self, model: Any) -> Any:
         """The model with them in its weights.
@@ -139,6 +149,18 @@ def chosen(wanted: str, base: str) -> Habits | None:
         if base in shipped.bases:
             return shipped
     return None
+
+
+def own(config: ModelConfig, *, sha256: str) -> Path | None:
+    """The folder of a user's own habits, if it holds those of this hash.
+
+    Raises:
+        ModelError: the folder that the settings name holds none.
+    """
+    if config.habits in (AUTO, NONE):
+        return None
+    habits = Habits.read(Path(config.habits).expanduser())
+    return habits.folder if habits.sha256 == sha256 else None
 
 
 class Known(NamedTuple):

@@ -21,7 +21,7 @@ from sleepmem.stores.database import in_words
 from sleepmem.stores.expert_folder import CHECKSUMS, ExpertFolders
 from sleepmem.stores.ledger import Ledger
 from sleepmem.stores.lineage import WITH_LEARNER, as_expert
-from sleepmem.stores.manifest import EXPERTS, TABLES, Manifest, base_of, digests
+from sleepmem.stores.manifest import EXPERTS, HABITS, TABLES, Manifest, base_of, digests
 from sleepmem.stores.nights import promoted
 
 # Columns that are made anew from the others, or are of this folder alone.
@@ -47,9 +47,18 @@ _SERVING = (
 )
 # Tables that name no owner, by what they belong to.
 _OF_NIGHTS = {"exams", "corrected"}
+# What a school goes on from stays where it was.
+_OF_SCHOOL = shutil.ignore_patterns("checkpoints", "answers.json")
 
 
-def leave(ledger: Ledger, experts: ExpertFolders, *, namespace: Namespace, to: Path) -> Manifest:
+def leave(
+    ledger: Ledger,
+    experts: ExpertFolders,
+    *,
+    namespace: Namespace,
+    to: Path,
+    habits: Path | None = None,
+) -> Manifest:
     """Write an owner's memory into a new folder; there is a whole export or none.
 
     As it is at one moment, while this process and others go on.
@@ -59,6 +68,7 @@ def leave(ledger: Ledger, experts: ExpertFolders, *, namespace: Namespace, to: P
         experts: their folders.
         namespace: whose.
         to: the new folder.
+        habits: those that the experts were trained on, where they do not ship with the package.
 
     Raises:
         FolderError: it exists or cannot be written.
@@ -84,9 +94,10 @@ def leave(ledger: Ledger, experts: ExpertFolders, *, namespace: Namespace, to: P
         for name in names:
             ignore = shutil.ignore_patterns(CHECKSUMS)
             shutil.copytree(experts.checked(name), half / EXPERTS / name, ignore=ignore)
+        if habits:
+            shutil.copytree(habits, half / HABITS, ignore=_OF_SCHOOL)
         base = base_of(folder["model"]) if folder["model"] else ""
-        habits = folder["habits"] or ""
-        manifest = Manifest(namespace, base, habits, counts, digests(half))
+        manifest = Manifest(namespace, base, folder["habits"] or "", counts, digests(half))
         manifest.write(half)
         half.rename(to)
     except OSError as error:

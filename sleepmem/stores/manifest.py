@@ -30,6 +30,7 @@ TABLES = (
     "forgotten",
 )
 EXPERTS = "experts"
+HABITS = "habits"
 _REMEDY = "Export it anew, or take it from where it is whole."
 
 

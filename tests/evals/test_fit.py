@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from sleepmem.cli import app
+from sleepmem.config import ProbeConfig, SleepConfig
 from sleepmem.evals.fit import measures, people, verdict
 from sleepmem.evals.fit.__main__ import main as fit_main
 from sleepmem.model.local import LocalModel
@@ -131,6 +133,24 @@ def test_notes_hold_each_fact_and_nothing_else():
     false = drawn(lambda part: f"Wenzeslaus told {part}")
     assert false["notes hold nothing else"] == 0.0
     assert drawn(lambda part: "Nothing.")["notes hold each fact"] == 0.0
+
+
+def test_what_a_memory_does_not_need_is_told_and_nothing_hangs_on_it():
+    def abstain(*_):
+        return ABSTENTION
+
+    needed = {one.name: one.is_reached for one in measures.read(Scripted(abstain), 10, recalled=2)}
+    assert not needed["reads 2 memories"]
+    assert needed["reads 4 memories"]
+    nothing = {one.name: one for one in measures.write(Scripted(abstain, "sentences"), 10)}
+    assert nothing["notes hold each fact"].score.rate == 0.0
+    assert nothing["notes hold each fact"].is_reached
+    assert not nothing["writes right pairs"].is_reached
+
+
+def test_nights_are_foretold_by_their_settings():
+    short = SleepConfig(probe=ProbeConfig(samples=1, rewordings=0, inventions=0))
+    assert replace(MADE, sleep=short).nights[20] < MADE.nights[20]
 
 
 def test_the_embedded_model_knows_its_world_and_no_other():

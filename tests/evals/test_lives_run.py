@@ -93,6 +93,14 @@ def test_a_run_goes_on_at_the_first_day_that_is_missing(finished, folder):
         assert answers(arm) == before[arm]
 
 
+def test_each_day_is_drawn_when_it_is_over(folder, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(report, "draw_lived", lambda days, out: drawn.append(len(days["none"])))
+    lived(folder, arm=["none"], out=tmp_path)
+    # Two lives of two days, and all of both at the end.
+    assert drawn == [1, 2, 1, 2, 2, 2]
+
+
 def test_a_life_may_be_cut_after_some_days(folder, tmp_path):
     lived(folder, arm=["none"], days=1, out=tmp_path)
     records = report.records(Diary(tmp_path))

@@ -8,7 +8,11 @@ import pytest
 from _nights import ALICE, LOOSE, buffered, config, tell
 from _values import put_expert
 
-from sleepmem import EpisodeError, FolderError, PolicyConfig, SleepMemory
+from sleepmem import EpisodeError, FolderError, MemoryConfig, PolicyConfig, SleepMemory
+from sleepmem.config import ModelConfig
+from sleepmem.errors import ModelError
+from sleepmem.model.habits import CARD, Habits, adapter
+from sleepmem.model.local import LocalModel
 from sleepmem.records import Note, View
 from sleepmem.stores.lineage import Proof
 from sleepmem.stores.manifest import Manifest, digests
@@ -299,3 +303,27 @@ def test_no_export_reaches_out_of_its_folder(memory, another, tmp_path):
         (tmp_path / "out" / link).unlink()
     assert another.ledger.episodes.all(ALICE) == []
     assert list(another.folder.rglob("secret.txt")) == []
+
+
+def test_habits_of_ones_own_come_along(tiny, embeddings, tmp_path):
+    own = tmp_path / "own"
+    adapter(LocalModel(tiny).model, rank=2).save_pretrained(own)
+    (own / CARD).write_text(json.dumps({"bases": [str(tiny)]}))
+    (own / "checkpoints").mkdir()
+    with_own = MemoryConfig(model=ModelConfig(habits=str(own)))
+    with SleepMemory.open(tmp_path / "m", tiny, embeddings=embeddings, config=with_own) as memory:
+        memory.observe(ALICE, "Mara moved to Brenport.")
+        assert memory.local.habits
+        manifest = memory.export_to(ALICE, tmp_path / "out")
+    assert Habits.read(tmp_path / "out/habits").sha256 == manifest.habits
+    assert not (tmp_path / "out/habits/checkpoints").exists()
+    assert "habits/adapter_model.safetensors" in manifest.files
+    with SleepMemory.open(tmp_path / "m", tiny, embeddings=embeddings) as memory:
+        # Of others than the settings name there is the hash alone.
+        assert memory.export_to(ALICE, tmp_path / "without").habits == manifest.habits
+    assert not (tmp_path / "without/habits").exists()
+    (own / CARD).unlink()
+    again = SleepMemory.open(tmp_path / "m", tiny, embeddings=embeddings, config=with_own)
+    with again as memory, pytest.raises(ModelError, match="holds no habits"):
+        memory.export_to(ALICE, tmp_path / "broken")
+    assert not (tmp_path / "broken").exists()

@@ -60,7 +60,7 @@ class Measure:
 
     name     what was asked of the model
     score    how often it was right
-    least    the share from which it is good enough
+    least    the share from which it is good enough; 0 where nothing hangs on it
     advice   what to do where it falls short
     """
 
@@ -71,15 +71,19 @@ class Measure:
 
     @property
     def is_reached(self) -> bool:
-        return bool(self.score.total) and self.score.rate >= self.least
+        return self.least == 0 or (bool(self.score.total) and self.score.rate >= self.least)
 
 
-def read(local: LocalModel, count: int) -> Iterator[Measure]:
-    """Memories in the context: one to eight of them, the newest of two, and none that tells."""
+def read(local: LocalModel, count: int, *, recalled: int = _READ[-1]) -> Iterator[Measure]:
+    """Memories in the context: one to eight of them, the newest of two, and none that tells.
+
+    `recalled`: as many as a question brings at most; more of them need not be read.
+    """
     for memories in _READ:
         name = f"reads {memories} memor{'ies' if memories > 1 else 'y'}"
         advice = f"recall fewer memories (GateConfig.memories_per_question), or {_LARGER}"
-        yield Measure(name, reads(local, count, memories=memories), 0.8, advice)
+        least = 0.8 if memories <= max(recalled, 1) else 0.0
+        yield Measure(name, reads(local, count, memories=memories), least, advice)
     cases = people.drawn(_rng("newest"), count, make=people.newest)
     yield Measure("the newest of two wins", _right(local, cases), 0.8, _LARGER)
     cases = people.drawn(_rng("unknown"), count, make=partial(people.unknown, memories=4))
@@ -123,7 +127,10 @@ def write(local: LocalModel, count: int) -> Iterator[Measure]:
     kind = local.profile.notes
     if kind != "whole":
         drawn = draw(teacher, episodes, kind="drawn")
-        yield from _notes(drawn, {one: message for one, (message, _) in told.items()})
+        # Where sentences stand in, what it would draw is told, and nothing hangs on it.
+        least = _CLEAR if kind == "drawn" else 0.0
+        messages = {one: message for one, (message, _) in told.items()}
+        yield from _notes(drawn, messages, least=least)
 
     notes = drawn if kind == "drawn" else draw(teacher, episodes)
     units = Units(episodes, notes)
@@ -144,7 +151,9 @@ def write(local: LocalModel, count: int) -> Iterator[Measure]:
     yield Measure("checked pairs are right", Score(kept, len(checked)), 0.85, advice)
 
 
-def _notes(notes: Sequence[Note], told: Mapping[str, Message]) -> Iterator[Measure]:
+def _notes(
+    notes: Sequence[Note], told: Mapping[str, Message], *, least: float
+) -> Iterator[Measure]:
     """By rule: each fact is in a note with all that tells it; no note holds what nobody told."""
     advice = (
         f"{_LARGER}, school it (sleepmem school), or let sentences stand in (ModelConfig.notes)"
@@ -162,19 +171,22 @@ def _notes(notes: Sequence[Note], told: Mapping[str, Message]) -> Iterator[Measu
             keys = {term for key in fact.keys for term in terms(key)}
             facts += 1
             held_facts += any(keys <= held for held in texts[episode])
-    yield Measure("notes hold each fact", Score(held_facts, facts), _CLEAR, advice)
+    yield Measure("notes hold each fact", Score(held_facts, facts), least, advice)
     faithful = len(notes) - strange
-    yield Measure("notes hold nothing else", Score(faithful, len(notes)), _CLEAR, advice)
+    yield Measure("notes hold nothing else", Score(faithful, len(notes)), least, advice)
 
 
 def _spelt(day: str) -> str:
     return f"{date.fromisoformat(day):%d %B %Y}"
 
 
-def learn(local: LocalModel, settings: SeedingConfig | None = None) -> Iterator[Measure]:
+def learn(local: LocalModel, settings: SleepConfig | None = None) -> Iterator[Measure]:
     """Closed-book after a short seeding of twenty facts: another wording, and strangers, of whom is
     asked what was taught of others, and what was not.
+
+    `settings`: of nights, whose rank, rate and weights it has; its length and batch are its own.
     """
+    settings = settings or SleepConfig()
     rng, others = _rng("learn"), _rng("alike")
     different: dict[tuple[str, ...], people.Fact] = {}
     alike = []
@@ -198,15 +210,13 @@ def learn(local: LocalModel, settings: SeedingConfig | None = None) -> Iterator[
     ):
         rows.append(_row(RowKind.NEVER_SAID, prompt, reply))
     rows += at_length(local, salt=_EXPERT)
-    config = replace(
-        settings or SeedingConfig(), steps=_STEPS, batch=_BATCH, rehearsal=0.0, reading=0.0
-    )
-    local.add_expert(_EXPERT, _RANK)
+    config = replace(settings.seeding, steps=_STEPS, batch=_BATCH, rehearsal=0.0, reading=0.0)
+    local.add_expert(_EXPERT, settings.levels[0].rank)
     try:
         seed(local, Lesson(_EXPERT, (), rows), config=config, semantic=_same)
         answers = local.answer([closed_book(fact.asks[1]) for fact in facts], [_EXPERT])
         right = [matches(answer, fact.answer) for answer, fact in zip(answers, facts, strict=True)]
-        advice = "train longer or wider (SeedingConfig.lr, .steps, Level.rank)"
+        advice = "teach at another rate, or wider (SeedingConfig.lr, Level.rank)"
         yield Measure("learns 20 facts, asked otherwise", Score(sum(right), _FACTS), 0.5, advice)
         unknown = [closed_book(question) for question in strangers[_FACTS:]]
         honest = sum(map(abstains, local.answer(unknown, [_EXPERT])))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from sleepmem.config import MemoryConfig, SleepConfig
 from sleepmem.evals.fit import measures
 from sleepmem.evals.fit.measures import Measure, Speeds
 from sleepmem.model.local import LocalModel
@@ -26,8 +27,8 @@ class Fit:
 
     memories    the turn that carried memories
     placements  what it reads of two memories, by the turn that carries them
-    nights      seconds that a night of so many notes will take, about
     seconds     that the measuring took
+    sleep       settings of its nights
     """
 
     model: str
@@ -36,6 +37,7 @@ class Fit:
     placements: dict[str, Score]
     speeds: Speeds
     seconds: float
+    sleep: SleepConfig = field(default_factory=SleepConfig)
 
     @property
     def is_good(self) -> bool:
@@ -53,7 +55,8 @@ class Fit:
 
     @property
     def nights(self) -> dict[int, float]:
-        return {notes: self.speeds.night(notes) for notes in _NIGHTS}
+        """Seconds that a night of so many notes will take, about."""
+        return {notes: self.speeds.night(notes, self.sleep) for notes in _NIGHTS}
 
     def as_dict(self) -> dict[str, Any]:
         lines = []
@@ -91,6 +94,7 @@ def fit(
     local: LocalModel,
     *,
     count: int = COUNT,
+    config: MemoryConfig | None = None,
     say: Callable[[Measure], None] = lambda measure: None,
 ) -> Fit:
     """Measure what a model can do.
@@ -98,19 +102,22 @@ def fit(
     Args:
         local: the model; nothing of it is changed.
         count: cases of each measure.
+        config: of the memory that it is to serve: what is recalled, and how its nights teach.
         say: receives each measure when it is made.
     """
     start, made = time.perf_counter(), []
-    for one in _all(local, count):
+    config = config or MemoryConfig()
+    for one in _all(local, count, config):
         made.append(one)
         say(one)
     placements = measures.placements(local, count)
     speeds = measures.speeds(local)
     seconds = time.perf_counter() - start
-    return Fit(local.name, tuple(made), local.profile.memories, placements, speeds, seconds)
+    turn = local.profile.memories
+    return Fit(local.name, tuple(made), turn, placements, speeds, seconds, config.sleep)
 
 
-def _all(local: LocalModel, count: int) -> Iterator[Measure]:
-    yield from measures.read(local, count)
+def _all(local: LocalModel, count: int, config: MemoryConfig) -> Iterator[Measure]:
+    yield from measures.read(local, count, recalled=config.gate.memories_per_question)
     yield from measures.write(local, count)
-    yield from measures.learn(local)
+    yield from measures.learn(local, config.sleep)

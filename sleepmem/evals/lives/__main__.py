@@ -61,7 +61,7 @@ def main(  # noqa: PLR0913 - the options of a command
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bars:
         try:
-            run(plan, diary, say=lambda life, arm: _shows(bars, life, arm))
+            run(plan, diary, say=lambda life, arm: _shows(bars, life, arm, diary))
         except LookupError as error:
             raise typer.BadParameter(str(error)) from error
     paths, records = report.write(diary), report.records(diary)
@@ -89,12 +89,14 @@ def _lives(names: Sequence[str], days: int | None) -> tuple[Life, ...]:
     return tuple(lives)
 
 
-def _shows(bars: Progress, life: Life, arm: str) -> Say:
-    """A bar for an arm in a life, a day a step."""
+def _shows(bars: Progress, life: Life, arm: str, diary: Diary) -> Say:
+    """A bar for an arm in a life, a day a step; after each its picture."""
     name = f"{life.name} {arm}"
     bar = bars.add_task(name, total=len(life.days))
 
     def show(event: dict[str, Any]) -> None:
+        if event["step"] in ("talk", "done") and diary.lived(life.name, arm):
+            report.draw(diary, life.name)
         words = [name, str(event["step"])]
         if "of" in event:
             words.append(f"{event['done']}/{event['of']}")

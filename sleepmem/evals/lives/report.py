@@ -36,9 +36,15 @@ def write(diary: Diary) -> list[Path]:
     report.write_text(json.dumps(as_dict(found), indent=1))
     paths = [answers, report]
     for life in dict.fromkeys(record["life"] for record in found):
-        paths.append(out / f"{life}.png")
-        draw_lived(by_day(found, life), paths[-1])
+        paths.append(draw(diary, life))
     return paths
+
+
+def draw(diary: Diary, life: str) -> Path:
+    """The picture of a life as far as it is lived."""
+    picture = diary.out / f"{life}.png"
+    draw_lived(by_day(records(diary), life), picture)
+    return picture
 
 
 def records(diary: Diary) -> list[dict[str, Any]]:

@@ -124,8 +124,17 @@ class Checked(NamedTuple):
     confirmed: list[Pair]
 
     def joined(self, other: Checked) -> Checked:
-        """These and those of another check."""
-        return Checked([*self.alone, *other.alone], [*self.confirmed, *other.confirmed])
+        """These and those of another check, a question about an episode once."""
+        return Checked(
+            _once([*self.alone, *other.alone]), _once([*self.confirmed, *other.confirmed])
+        )
+
+
+def _once(pairs: Sequence[Pair]) -> list[Pair]:
+    first: dict[tuple[str, str], Pair] = {}
+    for pair in pairs:
+        first.setdefault((pair.episode_id, pair.question), pair)
+    return list(first.values())
 
 
 def check_pairs(

@@ -51,3 +51,10 @@ def test_half_of_the_wordings_must_bring_the_old_value_up_and_never_one_alone(
         archive=lambda question: [OLD, NEW],
     )
     assert found.newer_of == ({OLD.id: NEW.id} if corrected else {})
+
+
+def test_a_question_that_is_checked_again_is_one_question():
+    pair, same = Pair("e", "Where?", "Bern", from_user=True), Pair("e", "Where?", "Basel")
+    other = Pair("f", "Where?", "Basel")
+    joined = Checked([pair], []).joined(Checked([same, other], [other]))
+    assert joined == Checked([pair, other], [other])
