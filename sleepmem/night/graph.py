@@ -20,6 +20,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
 from sleepmem.errors import ConfigError
+from sleepmem.model.freed import give_back
 from sleepmem.night import checkpoints, steps
 from sleepmem.night.reviewing import Review, check
 from sleepmem.night.state import (
@@ -167,7 +168,10 @@ def _draft(graph: Any, thread: RunnableConfig) -> dict[str, Any] | None:
 
 def _node(night: NightContext, name: str) -> Any:
     def node(state: State) -> State:
-        return steps.run_step(name, replace(night, emit=get_stream_writer()), state=state)
+        try:
+            return steps.run_step(name, replace(night, emit=get_stream_writer()), state=state)
+        finally:
+            give_back()
 
     return node
 
