@@ -43,6 +43,16 @@ class Sampling(NamedTuple):
     stop: tuple[str, ...] = ()
     in_control: bool = False
 
+    def options(self) -> dict[str, Any]:
+        """What `generate` is told of it; drawn from all tokens, not from the likeliest alone."""
+        told: dict[str, Any] = {
+            "max_new_tokens": self.max_new_tokens,
+            "do_sample": self.temperature > 0,
+        }
+        if self.temperature:
+            told |= {"temperature": self.temperature, "top_k": 0, "top_p": 1.0}
+        return told
+
 
 class RepliedBatch(NamedTuple):
     """The replies to some of the prompts.
@@ -152,10 +162,6 @@ def reply_in_batches(
 
     What several prompts begin with, such as the same memories, is read once.
     """
-    draw: dict[str, Any] = {"do_sample": False}
-    if sampling.temperature:
-        # Of all tokens, whatever the model's own settings would leave out.
-        draw = {"do_sample": True, "temperature": sampling.temperature, "top_k": 0, "top_p": 1.0}
     ordered = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
     if not sampling.temperature:
         # What begins alike is read together.
@@ -170,12 +176,11 @@ def reply_in_batches(
         ids_R_T = model.generate(
             input_ids=padded.ids_R_T.to(model.device),
             attention_mask=padded.mask_R_T.to(model.device),
-            max_new_tokens=sampling.max_new_tokens,
             pad_token_id=tokenizer.pad_token_id,
             past_key_values=cache,
             logits_processor=LogitsProcessorList([watch]),
             stopping_criteria=_stopping(sampling.stop, tokenizer, padded.ids_R_T.shape[1]),
-            **draw,
+            **sampling.options(),
         )
 
         # What comes back begins with the prompts.
@@ -293,13 +298,11 @@ def stream(
                 model.generate(
                     input_ids=ids_R_T,
                     attention_mask=torch.ones_like(ids_R_T),
-                    max_new_tokens=sampling.max_new_tokens,
-                    do_sample=sampling.temperature > 0,
-                    temperature=sampling.temperature or None,
                     pad_token_id=tokenizer.pad_token_id,
                     logits_processor=LogitsProcessorList([watch]),
                     stopping_criteria=stopping,
                     streamer=pieces,
+                    **sampling.options(),
                 )
         except BaseException as error:
             errors.append(error)

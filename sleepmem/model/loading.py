@@ -14,7 +14,12 @@ from huggingface_hub.constants import HF_HUB_CACHE
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from jinja2 import TemplateError
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    GenerationConfig,
+)
 
 from sleepmem._extras import from_extra
 from sleepmem.config import AUTO, ModelConfig
@@ -91,16 +96,19 @@ def load_base(name: str, config: ModelConfig | None = None, *, cache: Path | Non
     model = model.eval().requires_grad_(False)
     model.get_output_embeddings().register_forward_pre_hook(_side_by_side)
 
-    # A model may name no end, one or several; the tokenizer's own always count.
-    ends = model.generation_config.eos_token_id or []
-    if not isinstance(ends, list):
-        ends = [ends]
+    ends = _ends(model, tokenizer)
+    # Of its own settings nothing else: a penalty for repetition would be one for quoting memories.
+    model.generation_config = GenerationConfig(
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=ends,
+        pad_token_id=tokenizer.pad_token_id,
+    )
     length = getattr(model.config.get_text_config(), "max_position_embeddings", 0)
     return Base(
         model,
         tokenizer,
         device,
-        ends=[tokenizer.eos_token_id, tokenizer.pad_token_id, *_last_control(tokenizer), *ends],
+        ends=ends,
         mlp_layers=_mlp_layers(model),
         blocks=_last_blocks(model, profile.blocks),
         context_length=int(length or tokenizer.model_max_length),
@@ -124,11 +132,20 @@ def _give_template(tokenizer: Any, file: Path) -> None:
         ) from error
 
 
+def _ends(model: Any, tokenizer: Any) -> list[int]:
+    """Ids of the tokens that end an answer: the model's, the tokenizer's and the template's."""
+    # A model may name no end, one or several.
+    own = model.generation_config.eos_token_id or []
+    ends = {tokenizer.eos_token_id, tokenizer.pad_token_id, *_last_control(tokenizer)}
+    return sorted(ends.union(own if isinstance(own, list) else [own]) - {None})
+
+
 def _last_control(tokenizer: Any) -> list[int]:
     """The control token with which the chat template ends an answer, if it does."""
     chat = [*closed_book("Hi."), {"role": "assistant", "content": "Hello."}]
     ids = tokenizer.apply_chat_template(chat, return_dict=False)
-    return [one for one in ids if one in tokenizer.all_special_ids][-1:]
+    added = tokenizer.added_tokens_decoder
+    return [one for one in ids if one in added and added[one].special][-1:]
 
 
 def _load(

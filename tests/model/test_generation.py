@@ -159,6 +159,16 @@ def test_a_stream_is_the_answer_in_pieces_and_its_confidence(tiny):
         assert confidence == pytest.approx(reply.confidence, rel=1e-3)
 
 
+def test_a_stream_draws_as_a_whole_answer_does(local):
+    """Of all tokens, not of the likeliest alone."""
+    for seed in range(4):
+        (whole,) = local.answer(ASKED[:1], max_new_tokens=12, temperature=2.0, seed=seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            pieces, _ = read(local.stream(ASKED[0], (), max_new_tokens=12, temperature=2.0))
+        assert "".join(pieces).strip() == whole
+
+
 def test_a_stream_that_fails_ends_with_the_error(local):
     with pytest.raises(ExpertError, match="stranger"):
         read(local.stream(ASKED[0], ("stranger",), max_new_tokens=4))

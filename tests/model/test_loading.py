@@ -7,7 +7,8 @@ import shutil
 import huggingface_hub
 import pytest
 import torch
-from _weights import shake
+from _weights import ASKED, shake
+from tokenizers import AddedToken
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from sleepmem.config import ModelConfig
@@ -158,3 +159,35 @@ def test_the_ends_of_the_model_and_of_its_tokenizer_count(tiny, tmp_path, own):
     expected = {base.tokenizer.eos_token_id, base.tokenizer.pad_token_id, 7}
     assert expected <= set(base.ends)
     assert (8 in base.ends) == (own == [7, 8])
+
+
+def test_an_answer_ends_with_what_the_template_ends_turns_with(tiny, tmp_path):
+    """A word of the tiny model's answer that its template ends turns with, and nothing else."""
+    local = LocalModel(tiny, ModelConfig(device="cpu"))
+    whole = local.answer(ASKED[:1], max_new_tokens=24)[0]
+    ids = local.tokenizer(whole, add_special_tokens=False)["input_ids"]
+    end = next(one for one in ids[4:] if one not in ids[:4])
+    kept = local.tokenizer.decode(ids[: ids.index(end)]).strip()
+
+    folder = copied(tiny, tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(tiny)
+    word = tokenizer.convert_ids_to_tokens(end)
+    tokenizer.add_tokens([AddedToken(word, special=True, normalized=False)])
+    tokenizer.chat_template = tokenizer.chat_template.replace(
+        "{{ m['content'] }}<|end|>", "{{ m['content'] }}" + word
+    )
+    tokenizer.save_pretrained(folder)
+    ending = LocalModel(folder, ModelConfig(device="cpu"))
+    assert whole.startswith(kept)
+    assert ending.answer(ASKED[:1], max_new_tokens=24) == [kept] != [whole]
+    streamed = "".join(ending.stream(ASKED[0], (), max_new_tokens=24))
+    assert streamed.strip() == kept
+
+
+def test_a_models_own_generation_settings_change_no_answer(tiny, tmp_path):
+    own = {"repetition_penalty": 1.9, "no_repeat_ngram_size": 2, "do_sample": True, "top_k": 2}
+    local = LocalModel(tiny, ModelConfig(device="cpu"))
+    other = LocalModel(copied(tiny, tmp_path, **own), ModelConfig(device="cpu"))
+    for options in ({}, {"temperature": 1.5, "seed": 3}):
+        answers = local.answer(ASKED, max_new_tokens=24, **options)
+        assert other.answer(ASKED, max_new_tokens=24, **options) == answers

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from sleepmem.config import ModelConfig, SeedingConfig
+from sleepmem.model import loading
 from sleepmem.model.local import LocalModel
 from sleepmem.night.rows import Row, RowKind, compose
 from sleepmem.night.seeding import Lesson, SeedingTrainer, seed
@@ -44,6 +45,11 @@ FACTS = [row for row in ROWS if row.kind is RowKind.FACT]
 
 @pytest.fixture
 def local(tiny):
+    return evening(tiny)
+
+
+def evening(tiny):
+    """The tiny model with an expert that is live."""
     model = LocalModel(tiny, ModelConfig(device="cpu"))
     model.add_expert("evening", 4, seed=1)
     torch.manual_seed(1)
@@ -72,6 +78,22 @@ def train(local, config, *, semantic=never, rows=ROWS, **more):
 
 
 # Training
+
+
+def test_the_student_goes_on_to_an_end_of_the_template(tiny, monkeypatch):
+    ends = range(8, 1024, 2)
+    monkeypatch.setattr(loading, "_last_control", lambda tokenizer: list(ends))
+    completions, turn = [], SeedingTrainer._generate_single_turn
+
+    def recorded(trainer, *given):
+        completions.extend(turn(trainer, *given))
+        return completions[-len(given[0]) :]
+
+    monkeypatch.setattr(SeedingTrainer, "_generate_single_turn", recorded)
+    train(evening(tiny), SeedingConfig(steps=2, batch=8, lambda_=1, max_new_tokens=8))
+    assert any(completion[-1] in ends for completion in completions)
+    for completion in completions:
+        assert not set(completion[:-1]).intersection(ends)
 
 
 def test_only_the_new_expert_moves(local):
