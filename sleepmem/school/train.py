@@ -78,7 +78,9 @@ class Row(NamedTuple):
 class Batches(Dataset[dict[str, torch.Tensor]]):
     """Batches of lessons, each made when it is asked for, always the same at its place."""
 
-    def __init__(self, recipe: Recipe, draw: Callable[[random.Random], Row], pad: int) -> None:
+    def __init__(
+        self, recipe: Recipe, draw: Callable[[random.Random], Sequence[Row]], pad: int
+    ) -> None:
         self._recipe, self._draw, self._pad = recipe, draw, pad
         self._window: tuple[int, list[list[Row]]] = (-1, [])
 
@@ -107,9 +109,9 @@ class Batches(Dataset[dict[str, torch.Tensor]]):
         while True:
             rows: list[Row] = []
             while sum(len(row.ids) for row in rows) < 1.05 * _WINDOW * budget:
-                row = self._draw(rng)
-                if len(row.ids) <= self._recipe.longest:
-                    rows.append(row)
+                for row in self._draw(rng):
+                    if len(row.ids) <= self._recipe.longest:
+                        rows.append(row)
             batches = list(_batched(sorted(rows, key=lambda row: len(row.ids)), budget))
             if len(batches) >= _WINDOW:
                 rng.shuffle(batches)
@@ -128,21 +130,27 @@ def _batched(rows: Sequence[Row], budget: int) -> Iterator[list[Row]]:
         yield batch
 
 
-def encoded(encoding: Encoding, one: Lesson, *, end: int) -> Row:
-    """The whole chat, with labels where the assistant speaks."""
+def encoded(encoding: Encoding, one: Lesson, *, end: int) -> list[Row]:
+    """The whole chat, with labels where the assistant speaks.
+
+    A row for all answers, as long as the template writes an earlier one as it was asked for. Some
+    do not: what they open an answer with, such as an empty thought, is not in what was said.
+    """
     messages = list(one.messages)
     start = 2 if messages[0]["role"] == "system" else 1
     messages = [*beside_question(messages[:start]), *messages[start:]]
-    ids: list[int] = []
-    labels: list[int] = []
+    rows: list[Row] = []
     for place, message in enumerate(messages):
         if message["role"] != "assistant":
             continue
         asked = encoding.chat(messages[:place])
         answer = [*encoding.text(message["content"]), end]
-        labels += [_IGNORED] * (len(asked) - len(labels)) + answer
-        ids = [*asked, *answer]
-    return Row(ids, labels, one.keeps)
+        labels = [_IGNORED] * len(asked) + answer
+        if rows and asked[: len(rows[-1].ids)] == rows[-1].ids:
+            before = rows.pop().labels
+            labels[: len(before)] = before
+        rows.append(Row([*asked, *answer], labels, one.keeps))
+    return rows
 
 
 class _Schooling(Trainer):

@@ -8,8 +8,10 @@ import torch
 from sleepmem.config import ModelConfig
 from sleepmem.errors import ModelError
 from sleepmem.model import habits
+from sleepmem.model.encoding import Encoding
 from sleepmem.model.local import LocalModel
 from sleepmem.school import train
+from sleepmem.school.lessons import Lesson
 from sleepmem.text.prompts import closed_book, open_book
 
 RECIPE = {"tokens": 2048, "longest": 1000, "rank": 4, "measured_every": 2, "cases": 2, "warmup": 1}
@@ -88,13 +90,46 @@ def test_a_folder_without_habits_is_told_so(tiny, tmp_path):
 def test_a_batch_is_always_the_same_at_its_place(tiny):
     def draw(rng):
         ids = [rng.randrange(9) for _ in range(rng.randint(5, 60))]
-        return train.Row(ids, ids, False)
+        return [train.Row(ids, ids, False)]
 
     recipe = train.Recipe(tokens=200)
     batches, again = train.Batches(recipe, draw, 0), train.Batches(recipe, draw, 0)
     assert again[37]["input_ids"].equal(batches[37]["input_ids"])
     for place in range(40):
         assert batches[place]["input_ids"].numel() <= 200
+
+
+@pytest.mark.parametrize("opening", ["", "<think></think>"])
+def test_every_answer_is_taught_where_it_is_asked_for(tiny, opening):
+    """Also where the template opens an answer with what it leaves out of those before it."""
+    local = model(tiny)
+    template = local.tokenizer.chat_template
+    local.tokenizer.chat_template = template.replace(
+        "generation_prompt %}<|assistant|>", "generation_prompt %}<|assistant|>" + opening
+    )
+    encoding, end = Encoding(local.tokenizer), local.tokenizer.eos_token_id
+    messages = [{"role": "user", "content": "Where is it?"}]
+    for answer, question in (("In Oslo.", "Whose is it?"), ("It is Mara's boat.", "Sure?")):
+        messages = [*messages, {"role": "assistant", "content": answer}]
+        messages = [*messages, {"role": "user", "content": question}]
+    lesson = Lesson((*messages, {"role": "assistant", "content": "Yes."}))
+    rows = train.encoded(encoding, lesson, end=end)
+    assert len(rows) == (3 if opening else 1)
+    taught = [row.ids[place] for row in rows for place in places(row)]
+    answers = [one["content"] for one in lesson.messages if one["role"] == "assistant"]
+    assert taught == [token for text in answers for token in [*encoding.text(text), end]]
+    for row in rows:
+        assert all(row.labels[place] == row.ids[place] for place in places(row))
+        first = places(row)[0]
+        assert any(
+            encoding.chat(lesson.messages[:place]) == row.ids[:first]
+            for place in range(1, len(lesson.messages))
+        )
+
+
+def places(row):
+    """Where a row is taught."""
+    return [place for place, label in enumerate(row.labels) if label != train._IGNORED]
 
 
 def test_what_is_held_out_is_what_fit_measures(tiny):
