@@ -20,7 +20,7 @@ from peft import PeftModel, get_peft_model_state_dict
 from safetensors.torch import save_file
 from torch.nn import functional as F
 from torch.utils.data import Dataset, SequentialSampler
-from transformers import EarlyStoppingCallback, Trainer, TrainingArguments
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from sleepmem.evals.fit import measures
@@ -188,6 +188,13 @@ class _Schooling(Trainer):
         return SequentialSampler(batches)
 
 
+class _MeasuredLast(TrainerCallback):
+    """Has the last step measured, too, wherever it falls."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **options: Any) -> None:
+        control.should_evaluate |= state.global_step >= state.max_steps
+
+
 def _logits(model: PeftModel, inputs: Any, taught: torch.Tensor) -> torch.Tensor:
     """Logits before each taught token: the vocabulary is projected nowhere else."""
     base: Any = model.get_base_model()
@@ -238,7 +245,7 @@ def school(
         data_collator=lambda batch: batch[0],
         train_dataset=batches,
         eval_dataset=batches,
-        callbacks=[EarlyStoppingCallback(recipe.patience)],
+        callbacks=[EarlyStoppingCallback(recipe.patience), _MeasuredLast()],
     )
     trainer.score, trainer.keep = lambda: _measured(local, model, recipe), recipe.keep
     trainer.train(resume_from_checkpoint=_last(out / "checkpoints"))
@@ -251,6 +258,7 @@ def school(
         "start": str(start) if start else None,
         "recipe": asdict(recipe),
         "steps": trainer.state.global_step,
+        "best_step": trainer.state.best_global_step,
         "history": trainer.state.log_history,
     }
     (out / habits.CARD).write_text(json.dumps(card, indent=1) + "\n", "utf-8")
@@ -276,8 +284,10 @@ def _arguments(recipe: Recipe, checkpoints: Path, *, use_cpu: bool) -> TrainingA
         logging_steps=10,
         eval_strategy="steps",
         eval_steps=recipe.measured_every,
-        save_steps=recipe.measured_every // 2,
+        save_steps=recipe.measured_every,
         save_total_limit=2,
+        # The weights that measured best are what is written in the end.
+        load_best_model_at_end=True,
         remove_unused_columns=False,
         dataloader_num_workers=0,
         report_to=[],

@@ -4,6 +4,8 @@ import json
 
 import pytest
 import torch
+from peft import get_peft_model_state_dict
+from safetensors.torch import load_file
 
 from sleepmem.config import ModelConfig
 from sleepmem.errors import ModelError
@@ -59,6 +61,29 @@ def test_a_school_goes_on_where_it_stopped(tiny, tmp_path, quickly):
     card = json.loads((out / "card.json").read_text())
     assert card["steps"] == 3
     assert card["recipe"]["steps"] == 3
+
+
+def test_what_measured_best_is_written(tiny, tmp_path, quickly, monkeypatch):
+    """The last step is measured, too, and a run that goes on knows what was best before."""
+    rates, seen = [0.4, 0.9, 0.2, 0.7, 0.3], []
+
+    def measured(local, schooled, recipe):
+        seen.append(get_peft_model_state_dict(schooled))
+        seen[-1] = {name: weight.clone() for name, weight in seen[-1].items()}
+        return {"eval_fit": rates[len(seen) - 1]}
+
+    def written(out):
+        return load_file(out / "adapter_model.safetensors")
+
+    monkeypatch.setattr(train, "_measured", measured)
+    school(tiny, tmp_path, 5)
+    assert len(seen) == 3
+    school(tiny, tmp_path, 7)
+    assert len(seen) == 5
+    best, (_, second, third, *_) = written(tmp_path), seen
+    assert all(weight.equal(second[name].half()) for name, weight in best.items())
+    assert not all(weight.equal(third[name].half()) for name, weight in best.items())
+    assert json.loads((tmp_path / "card.json").read_text())["best_step"] == 4
 
 
 def test_habits_are_taught_on(tiny, tmp_path, quickly):
