@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sleepmem.errors import ModelError
+from sleepmem.model import gguf
 from sleepmem.text.prompts import ABSTENTION, memory_line
 
 # Characters of a passage that is read.
@@ -101,13 +102,26 @@ def _is_walk(story: dict[str, Any]) -> bool:
     return bool(story["task"].startswith(("qa1_", "qa2_", "qa11_", "qa13_")))
 
 
-def _lines(folder: Path, name: str) -> Iterator[dict[str, Any]]:
+def digests(folder: Path | None) -> list[str]:
+    """SHA-256 of each set in a folder.
+
+    Raises:
+        ModelError: one of them is missing.
+    """
+    return [gguf.digest(_file(folder, name)) for name in _SETS] if folder else []
+
+
+def _file(folder: Path, name: str) -> Path:
     path = folder / f"{name}.jsonl.gz"
     if not path.is_file():
         raise ModelError(
             f"{path} is missing; a school reads {', '.join(_SETS)} as gzipped JSON lines. "
             "Get them from their hub ids, or leave --data out."
         )
-    with gzip.open(path, "rt", encoding="utf-8") as file:
+    return path
+
+
+def _lines(folder: Path, name: str) -> Iterator[dict[str, Any]]:
+    with gzip.open(_file(folder, name), "rt", encoding="utf-8") as file:
         for line in file:
             yield json.loads(line)

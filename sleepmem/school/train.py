@@ -23,14 +23,16 @@ from torch.utils.data import Dataset, SequentialSampler
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
+from sleepmem.errors import ModelError
 from sleepmem.evals.fit import measures
+from sleepmem.evals.lives.diary import RUN, Diary
 from sleepmem.model import habits, profiles
 from sleepmem.model.encoding import Encoding
-from sleepmem.model.habits import Rehearsed
+from sleepmem.model.habits import Habits, Rehearsed
 from sleepmem.model.local import LocalModel
 from sleepmem.school import topics
 from sleepmem.school.lessons import Lesson, lesson, one_question
-from sleepmem.school.texts import Texts
+from sleepmem.school.texts import Texts, digests
 from sleepmem.text.prompts import beside_question, closed_book
 
 _IGNORED = -100
@@ -225,10 +227,11 @@ def school(
         recipe: how.
 
     Raises:
-        ModelError: the folder lacks a set, or `start` holds no habits of this model.
+        ModelError: the folder lacks a set, `start` holds no habits of this model, or `out` is of
+            another run.
     """
     recipe = recipe or Recipe()
-    out.mkdir(parents=True, exist_ok=True)
+    _check_same(out, _begun_with(local, recipe, data=data, start=start))
     answers = _own_answers(local, out)
     texts = Texts(data, answers)
     encoding, end = Encoding(local.tokenizer), local.tokenizer.eos_token_id
@@ -263,6 +266,31 @@ def school(
     }
     (out / habits.CARD).write_text(json.dumps(card, indent=1) + "\n", "utf-8")
     (out / profiles.FILE).write_text(json.dumps(_PROFILE) + "\n", "utf-8")
+
+
+def _begun_with(
+    local: LocalModel, recipe: Recipe, *, data: Path | None, start: Path | None
+) -> dict[str, Any]:
+    """What a run depends on, files by their hash. Of its steps there may be more later."""
+    fixed = asdict(recipe)
+    del fixed["steps"]
+    return {
+        "model": [local.known_by, local.habits],
+        "data": digests(data),
+        "start": Habits.read(start).sha256 if start else None,
+        "recipe": fixed,
+    }
+
+
+def _check_same(out: Path, asked: dict[str, Any]) -> None:
+    """That the folder is of a run like this one, or of none yet."""
+    begun = Diary(out).begin(asked)
+    differing = [key for key in asked if begun.get(key) != asked[key]]
+    if differing:
+        raise ModelError(
+            f"the school in {out} was begun with other {', '.join(differing)} (its {RUN} tells "
+            "them). Choose another folder."
+        )
 
 
 def _arguments(recipe: Recipe, checkpoints: Path, *, use_cpu: bool) -> TrainingArguments:

@@ -1,6 +1,9 @@
 """A school trains, stops, goes on, and what it wrote is then part of the base."""
 
+import dataclasses
+import gzip
 import json
+import shutil
 
 import pytest
 import torch
@@ -61,6 +64,27 @@ def test_a_school_goes_on_where_it_stopped(tiny, tmp_path, quickly):
     card = json.loads((out / "card.json").read_text())
     assert card["steps"] == 3
     assert card["recipe"]["steps"] == 3
+
+
+def test_a_folder_takes_one_run_alone(tiny, tmp_path, quickly):
+    """Another model, start, data or recipe would go on from weights that it did not learn."""
+    other, out, recipe = tmp_path / "other", tmp_path / "habits", train.Recipe(steps=2, **RECIPE)
+    shutil.copytree(tiny, other)
+    school(tiny, out, 2)
+    written = (out / "adapter_model.safetensors").read_bytes()
+    sets = tmp_path / "sets"
+    sets.mkdir()
+    for name in ("fairytaleqa", "babi_en10k", "memorybank_en"):
+        (sets / f"{name}.jsonl.gz").write_bytes(gzip.compress(b""))
+    for differing, (local, options) in {
+        "model": (model(other), {}),
+        "start": (model(tiny), {"start": out}),
+        "data": (model(tiny), {"data": sets}),
+        "recipe": (model(tiny), {"recipe": dataclasses.replace(recipe, lr=1e-3)}),
+    }.items():
+        with pytest.raises(ModelError, match=f"begun with other {differing} "):
+            train.school(local, out, **{"recipe": recipe, **options})
+    assert (out / "adapter_model.safetensors").read_bytes() == written
 
 
 def test_what_measured_best_is_written(tiny, tmp_path, quickly, monkeypatch):
