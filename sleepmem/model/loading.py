@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -31,6 +32,8 @@ from sleepmem.text.prompts import closed_book
 
 # What the MLP blocks of a model are called, by its family.
 _MLP = ("mlp", "feed_forward", "ffn", "block_sparse_moe")
+# What Linux tells of its memory.
+_MEMORY = Path("/proc/meminfo")
 # How long the hub is waited for, in seconds.
 _PATIENCE = 4
 
@@ -90,7 +93,9 @@ def load_base(name: str, config: ModelConfig | None = None, *, cache: Path | Non
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     if config.bits is None:
-        model = model.to(device, _dtype(model, config, device))
+        # What is unpacked of a GGUF file is in float16 on disk alone: some models overflow in it.
+        own = torch.bfloat16 if Path(name).is_file() else model.dtype
+        model = model.to(device, _dtype(model, config, device=device, own=own))
     if habits:
         model = habits.put_on(model)
     model = model.eval().requires_grad_(False)
@@ -184,22 +189,20 @@ def _load(
 
 
 def _is_online(name: str) -> bool:
-    """Whether the hub answers for this id; what is cached is used when it does not.
+    """Whether the hub gives what has this id; what is cached is used when it does not.
 
     Raises:
-        ModelError: it does not, and nothing is cached; or it has no such model for this user.
+        ModelError: it does not, and nothing is cached.
     """
     try:
         HfApi().model_info(name, timeout=_PATIENCE)
-    except (HfHubHTTPError, HFValidationError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ModelError(
-            f"model {name!r} is no folder and no file here, and the hub does not give it "
-            f"({reason}). Check the name; log in with `hf auth login` where it is gated."
-        ) from error
+    except HFValidationError as error:
+        raise _not_given(name, error) from error
     except Exception as error:  # of whichever library carries it
         if isinstance(try_to_load_from_cache(name, "config.json"), str):
             return False
+        if isinstance(error, HfHubHTTPError):
+            raise _not_given(name, error) from error
         raise ModelError(
             f"model {name!r} is no folder and no file here, is not in the hub's cache "
             f"({HF_HUB_CACHE}), and the hub could not be reached within {_PATIENCE} s ({error}). "
@@ -208,13 +211,21 @@ def _is_online(name: str) -> bool:
     return True
 
 
+def _not_given(name: str, error: Exception) -> ModelError:
+    reason = str(error).strip().splitlines()[0]
+    return ModelError(
+        f"model {name!r} is no folder and no file here, and the hub does not give it "
+        f"({reason}). Check the name; log in with `hf auth login` where it is gated."
+    )
+
+
 def _device() -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def _dtype(model: Any, config: ModelConfig, device: str) -> torch.dtype:
+def _dtype(model: Any, config: ModelConfig, *, device: str, own: torch.dtype) -> torch.dtype:
     """The one asked for; else the model's own, as far as the device computes in it.
 
     A CPU that multiplies in bfloat16 takes half the time of float32. Any other is fastest in
@@ -222,7 +233,6 @@ def _dtype(model: Any, config: ModelConfig, device: str) -> torch.dtype:
     """
     if config.dtype != AUTO:
         return cast("torch.dtype", getattr(torch, config.dtype))
-    own: torch.dtype = model.dtype
     if device == "cpu":
         if own == torch.float32:
             return own
@@ -249,7 +259,12 @@ def _side_by_side(head: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Te
 
 
 def _free_memory() -> float:
-    """Bytes; without end where the system does not tell."""
+    """Bytes, what caches give back among them; without end where the system does not tell."""
+    with suppress(OSError):
+        for line in _MEMORY.read_text().splitlines():
+            name, _, size = line.partition(":")
+            if name == "MemAvailable":
+                return 1024 * int(size.split()[0])
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):

@@ -4,12 +4,14 @@ import functools
 import json
 import shutil
 
+import httpx
 import huggingface_hub
 import pytest
 import torch
 from _weights import ASKED, shake
+from huggingface_hub.errors import HfHubHTTPError
 from tokenizers import AddedToken
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from sleepmem.config import ModelConfig
 from sleepmem.errors import ModelError
@@ -60,6 +62,20 @@ def test_what_is_cached_is_used_without_the_hub(monkeypatch, tiny):
         LocalModel("sleepmem/half-cached")
 
 
+@pytest.mark.parametrize("status", [401, 403, 429, 503])
+def test_what_is_cached_is_used_where_the_hub_answers_with_an_error(monkeypatch, tiny, status):
+    def refuse(hub, name, **options):
+        response = httpx.Response(status, request=httpx.Request("GET", "https://hub"))
+        raise HfHubHTTPError(f"status {status}", response=response)
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", refuse)
+    with pytest.raises(ModelError, match=rf"the hub does not give it \(status {status}\)"):
+        LocalModel("sleepmem/half-cached")
+    monkeypatch.setattr(loading, "try_to_load_from_cache", lambda name, file: str(tiny / file))
+    with pytest.raises(ModelError, match="in the cached files"):
+        LocalModel("sleepmem/half-cached")
+
+
 def test_a_name_that_no_hub_takes_is_told_so():
     with pytest.raises(ModelError, match="Repo id must"):
         LocalModel("a/b/c/d")
@@ -87,6 +103,33 @@ def test_a_cpu_computes_in_what_it_is_fastest_in(tiny, tmp_path, monkeypatch):
     able()
     monkeypatch.setattr(loading, "_free_memory", lambda: 1000)
     assert dtype() == torch.bfloat16
+
+
+def test_what_a_cache_gives_back_is_free_memory(monkeypatch, tmp_path):
+    told = tmp_path / "meminfo"
+    told.write_text("MemTotal:  900 kB\nMemFree:  7 kB\nMemAvailable:  300 kB\nCached: 290 kB\n")
+    monkeypatch.setattr(loading, "_MEMORY", told)
+    assert loading._free_memory() == 300 * 1024
+    for nothing in ("MemFree:  7 kB\n", None):
+        told.write_text(nothing) if nothing else told.unlink()
+        assert loading._free_memory() > 1_000_000
+
+
+def test_what_is_unpacked_of_a_gguf_file_is_computed_in_bfloat16(tiny, tmp_path, monkeypatch):
+    """Where a GPU has it: float16, as it lies on disk, some models overflow in."""
+    halves, file = tmp_path / "halves", tmp_path / "tiny.gguf"
+    AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float16).save_pretrained(halves)
+    AutoTokenizer.from_pretrained(tiny).save_pretrained(halves)
+    file.touch()
+    to = PreTrainedModel.to
+    monkeypatch.setattr(PreTrainedModel, "to", lambda model, _, dtype: to(model, "cpu", dtype))
+    monkeypatch.setattr(loading.gguf, "unpacked", lambda file, cache: (halves, "0" * 64))
+    for has_it, expected in ((True, torch.bfloat16), (False, torch.float16)):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda has_it=has_it: has_it)
+        assert load_base(str(file), ModelConfig(device="cuda")).model.dtype == expected
+        # What is no GGUF file keeps its own.
+        own = load_base(str(halves), ModelConfig(device="cuda")).model.dtype
+        assert own == torch.float16
 
 
 def test_the_head_reads_rows_that_lie_side_by_side(tiny):
