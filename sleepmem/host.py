@@ -27,7 +27,7 @@ from sleepmem.day.provenance import provenance
 from sleepmem.memory import SleepMemory
 from sleepmem.records import Namespace, Recall, View, check_day, local_now
 from sleepmem.stores.episodes import BEGAN
-from sleepmem.stores.erasure import Forgotten
+from sleepmem.stores.erasure import Erasure, Forgotten
 
 
 @dataclass(frozen=True)
@@ -220,14 +220,22 @@ class Host:
                 return self._forget(ids, phrases)
             if not is_asked(said):
                 return None
-            planned = self.memory.forget(self.owner, about=wish(said), dry_run=True).erasure
-            # What it tells beside is not what it is about.
-            found = [one for one in planned.episodes if one.text not in said]
-            return question_about(found, phrases, of=self.messages[-1].name)
+            return self._ask_about(said, phrases)
 
         if not self.messages or self.messages[-1].type != "human":
             return None
         return self.memory.safely("forgetting", answer, otherwise=None, namespace=self.owner)
+
+    def _ask_about(self, said: str, phrases: Phrases) -> AIMessage:
+        def plan() -> Erasure:
+            return self.memory.forget(self.owner, about=wish(said), dry_run=True).erasure
+
+        planned = self.memory.safely("forgetting", plan, otherwise=None, namespace=self.owner)
+        if planned is None:
+            return AIMessage(phrases.later)
+        # What it tells beside is not what it is about.
+        found = [one for one in planned.episodes if one.text not in said]
+        return question_about(found, phrases, of=self.messages[-1].name)
 
     def _forget(self, ids: Sequence[str], phrases: Phrases) -> AIMessage:
         def forget() -> Forgotten:

@@ -602,7 +602,7 @@ class SleepMemory:
             namespace: whose.
             episodes: their ids.
             notes: ids of notes; each goes with the episode that tells it.
-            about: in words; all that is about as near to them as the nearest.
+            about: in words; all that is about as near to them as the nearest, outdated or not.
             before: an ISO date; all that happened before that day.
             everything: all of this namespace.
             dry_run: change nothing, and tell what would go.
@@ -610,8 +610,8 @@ class SleepMemory:
         Raises:
             EpisodeError: nothing chosen, or no such episode, note or day.
             FolderLocked: a night of this owner runs.
-            FolderError: the folder is read only, or another process has a file open that must be
-                written anew.
+            FolderError: the folder is read only, another process has a file open that must be
+                written anew, or the embeddings fail, which `about` needs.
         """
         owner = check_namespace(namespace)
         self._opened.check_writable()

@@ -16,8 +16,9 @@ import numpy as np
 from sleepmem.day.gate import NEIGHBOURS, Choice, Gate, choose, facts_near
 from sleepmem.day.ranking import MAY_BE_NEWS, WITHIN, Need, is_needed, may_be_news, within
 from sleepmem.day.safely import safely
-from sleepmem.day.search import Found, search, similarities_of
+from sleepmem.day.search import Found, search, similarities_of, stored
 from sleepmem.day.state import DayContext
+from sleepmem.errors import FolderError
 from sleepmem.records import Episode, Look, Namespace, Neighbour, Recall, View
 from sleepmem.stores.database import hurried
 from sleepmem.stores.episodes import in_thread
@@ -146,13 +147,22 @@ def look_again(day: DayContext, namespace: Namespace, *, asked: Asked, log: bool
 
 
 def about(day: DayContext, namespace: Namespace, *, asked: Asked) -> list[Episode]:
-    """What is about as near to a text as the nearest, whether anybody needs it or not."""
+    """What is about as near to a text as the nearest, of everything that was ever stored.
+
+    Whether anybody needs it or not, what is outdated or over included.
+
+    Raises:
+        FolderError: the embeddings fail, or the index was made with other ones.
+    """
     vector = _vector(day, namespace, asked)
-    found = search(day, namespace, question=asked.brief, vector=vector, today=asked.today)
-    nearest = max((one.cosine for one in found), default=0.0)
     if vector is None:
-        return [one.episode for one in found]
-    return [one.episode for one in found if one.cosine >= max(_AS_NEAR * nearest, _AT_ALL)]
+        raise FolderError(
+            "the embeddings fail, so nobody can tell what is meant by `about`; nothing was "
+            "forgotten. Try again once they work, or choose by ids or a date."
+        )
+    found = stored(day, namespace, vector=vector)
+    nearest = max((cosine for _, cosine in found), default=0.0)
+    return [episode for episode, cosine in found if cosine >= max(_AS_NEAR * nearest, _AT_ALL)]
 
 
 def context_message(

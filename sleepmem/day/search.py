@@ -126,6 +126,20 @@ def _judged(
     return sorted(found, key=lambda one: (one.score, one.episode.age_key), reverse=True)
 
 
+def stored(day: DayContext, namespace: Namespace, *, vector: Vector) -> list[tuple[Episode, float]]:
+    """Everything that was ever stored, with its cosine; without what only asks the same."""
+    episodes = day.folder.ledger.episodes
+    every = episodes.all(namespace)
+    asking = episodes.asking(one.id for one in every)
+    similarities = similarities_of(day, every, vector=vector)
+    found = []
+    for one in every:
+        cosine = similarities[one.id]
+        if asking[one.id] < _ASKS or not _means_the_same(day, cosine):
+            found.append((one, cosine))
+    return found
+
+
 def similarities_of(
     day: DayContext, episodes: Sequence[Episode], *, vector: Vector | None
 ) -> dict[str, float]:

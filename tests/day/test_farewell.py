@@ -200,6 +200,21 @@ def test_why_it_cannot_be_forgotten_now_is_told_to_the_operator_alone(memory, ca
     assert "receipt 1" in says(running, "Yes.").text
 
 
+def test_while_the_embeddings_fail_the_user_is_asked_to_ask_again(memory, monkeypatch):
+    running = agent(memory)
+
+    def fail(text):
+        raise ConnectionError("no network")
+
+    with monkeypatch.context() as patch:
+        # A copy fails: that something is asked for is told by the default embeddings.
+        failing = type("Failing", (type(memory.buffer.embeddings),), {"embed_query": fail})()
+        patch.setattr(memory.buffer, "embeddings", failing)
+        assert says(running, "Please forget my phone number.").text == Phrases().later
+    assert len(texts(memory)) == 2
+    assert "0151" in says(running, "Please forget my phone number.").text
+
+
 def test_a_host_that_sends_all_of_it_again_brings_nothing_back(tmp_path):
     """Its messages have no ids, and its conversation no name."""
     secret, wish = "My phone number is 0151 2345678.", "Please forget my phone number."

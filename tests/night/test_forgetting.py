@@ -470,3 +470,33 @@ def test_an_expert_goes_whose_night_took_what_is_forgotten_and_asked_nothing_abo
     assert memory.ledger.lineage.experts(ALICE) == []
     assert buffered(memory) == [kept]
     assert memory.verify() == []
+
+
+def test_what_is_outdated_or_over_is_found_by_words_too(memory):
+    old = told(memory, 1, "My phone number is 555-0199-xyzzy.")
+    new = told(memory, 2, "My phone number is 555-7777 now.")
+    put_expert(memory, ALICE, [old, new], superseded=[old])
+    short = over(memory, "My phone number is 555-0100-xyzzy in the hotel.")
+    kept = told(memory, 3, "Our dog is called Rex.")
+    assert old not in {one.id for one in memory.search(ALICE, "my phone number").episodes}
+    planned = memory.forget(ALICE, about="my phone number", dry_run=True).erasure
+    assert {one.id for one in planned.episodes} == {old, new, short}
+    memory.forget(ALICE, about="my phone number")
+    assert memory.ledger.episodes.ids(ALICE) == {kept}
+    assert bytes_with(memory, "xyzzy") == []
+    assert memory.verify() == []
+
+
+def test_while_the_embeddings_fail_nothing_is_chosen_by_words(memory, monkeypatch):
+    secret = told(memory, 1, SECRET)
+    told(memory, 2, "Ottilie's number of cats is 3.")
+
+    def fail(text):
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(memory.buffer.embeddings, "embed_query", fail)
+    with pytest.raises(FolderError, match="nobody can tell what is meant"):
+        memory.forget(ALICE, about="Ottilie's number")
+    assert memory.ledger.episodes.count(ALICE) == 2
+    memory.forget(ALICE, episodes=[secret])
+    assert memory.ledger.episodes.count(ALICE) == 1
