@@ -138,6 +138,8 @@ def draw(night: NightContext, state: State) -> State:
     """Write down what tonight's new episodes tell, a statement at a time."""
     namespace, ledger = namespace_of(state), night.ledger
     new = _told(night, state)
+    if night.is_dry:
+        ledger.notes.lend(night_id_of(state), [episode.id for episode in new])
     drawn = {note.episode_id for note in ledger.notes.of(namespace, [one.id for one in new])}
     new = [episode for episode in new if episode.id not in drawn]
     is_whole = night.local.profile.notes == "whole"

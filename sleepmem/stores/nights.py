@@ -21,7 +21,7 @@ from sleepmem.records import (
     now,
 )
 from sleepmem.stores.database import Database
-from sleepmem.stores.notes import REPLACED
+from sleepmem.stores.notes import REPLACED, give_back
 from sleepmem.stores.rows import RESTORE, intact, namespace_of, unreadable, value_of
 from sleepmem.stores.schema import tally_nights
 
@@ -82,8 +82,9 @@ class Nights:
         return rows[0]["id"] if rows else None
 
     def finish(self, report: NightReport) -> None:
-        """Close the night with its report."""
+        """Close the night with its report; of a dry run no note is left."""
         with self._database.write() as db:
+            give_back(db, report.night_id)
             changes = {
                 "finished_at": now(),
                 "verdict": report.verdict.value,

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sleepmem.records import Namespace, Note, namespace_key
 from sleepmem.stores.database import Database
 from sleepmem.stores.rows import RESTORE, intact, unreadable
+
+if TYPE_CHECKING:
+    import sqlite_utils
 
 # Whether the note `n` is replaced: as long as the night that found so is in the weights, its expert
 # live or absorbed by one that is.
@@ -47,6 +50,15 @@ class Notes:
                 "DELETE FROM notes WHERE id = ? AND namespace = ?", [old, namespace_key(namespace)]
             )
             self.add(namespace, [by])
+
+    def lend(self, night_id: str, episode_ids: Iterable[str]) -> None:
+        """Until this night ends its notes of these episodes may change: see `give_back`."""
+        with self._database.write() as db:
+            for episode_id in episode_ids:
+                sql = "SELECT * FROM notes WHERE episode_id = ? ORDER BY rowid"
+                before = list(db.query(sql, [episode_id]))
+                row = {"night_id": night_id, "episode_id": episode_id, "notes": json.dumps(before)}
+                db.table("notes_before").insert(row, ignore=True)
 
     def of(self, namespace: Namespace, episode_ids: Iterable[str]) -> list[Note]:
         """Those drawn from these episodes of the owner, in the order of their drawing.
@@ -87,6 +99,20 @@ class Notes:
             *unreadable(rows, _as_note),
             *(f"{fault}which is not live. {RESTORE}" for fault in faults),
         ]
+
+
+def give_back(db: sqlite_utils.Database, night_id: str) -> None:
+    """Notes that were lent to a night are again as they were before it."""
+    for row in list(db.query("SELECT * FROM notes_before WHERE night_id = ?", [night_id])):
+        db.table("notes").delete_where("episode_id = ?", [row["episode_id"]])
+        db.table("notes").insert_all(json.loads(row["notes"]))
+        # An expert may have been rolled back while the night was interrupted.
+        db.execute(
+            "UPDATE notes SET learned_in = NULL WHERE episode_id = ? AND learned_in NOT IN "
+            "(SELECT night_id FROM experts WHERE live = 1)",
+            [row["episode_id"]],
+        )
+    db.table("notes_before").delete_where("night_id = ?", [night_id])
 
 
 def _as_note(row: Any) -> Note:

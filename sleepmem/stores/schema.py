@@ -527,6 +527,14 @@ def find_what_was_asked(db: Database) -> None:
     db.table("forgotten").create_index(["thread", "id"])
 
 
+@migrations()
+def keep_notes_before_a_dry_run(db: Database) -> None:
+    # JSON list of the rows of an episode's notes, until the dry run that changes them is over.
+    db.table("notes_before").create(
+        {"night_id": str, "episode_id": str, "notes": str}, pk=("night_id", "episode_id")
+    )
+
+
 def stored_of(row: Any) -> str:
     """What is digested of an episode's row: all that no night and nobody later changes."""
     # SQLite keeps -0.0 as 0.0.

@@ -1,6 +1,7 @@
 """What a night is about to learn can be seen and changed; a dry run changes nothing; what lasts a
 while is not learned."""
 
+from contextlib import nullcontext
 from datetime import timedelta
 
 import pytest
@@ -14,7 +15,7 @@ from sleepmem.graph import sleep_branch
 from sleepmem.night import seeding, steps
 from sleepmem.night.reviewing import as_patch, from_patch
 from sleepmem.night.teachable import taught_of
-from sleepmem.records import Episode
+from sleepmem.records import Episode, Note
 
 
 def test_what_the_review_leaves_out_is_never_learned(opened, by_hand):
@@ -111,6 +112,44 @@ def test_a_dry_run_tells_what_a_night_would_come_to_and_changes_nothing(opened, 
     after, _ = watched(memory)
     assert after.verdict is Verdict.PROMOTED
     assert memory.ledger.nights.tried(ALICE) == dict.fromkeys(told, 1)
+    assert memory.verify() == []
+
+
+def reviewed(draft):
+    """The first line in other words, and no other."""
+    return {draft["lines"][0]["id"]: "Mara moved to Oslo."}
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_what_the_review_of_a_dry_run_changes_is_as_it_was(opened, by_hand, monkeypatch, is_killed):
+    memory = opened()
+    told = tell(memory)
+    drawn = Note(told[0], "Mara moved to Brenport.", "Mara moved to Brenport.")
+    memory.ledger.notes.add(ALICE, [drawn])
+    before = memory.notes(ALICE)
+    seen = []
+
+    def look(night, state):
+        seen.extend(note.text for note in memory.notes(ALICE))
+        if is_killed:
+            raise KeyboardInterrupt
+        return {}
+
+    with monkeypatch.context() as patch:
+        patch.setitem(steps.STEPS, "promote", look)
+        with pytest.raises(KeyboardInterrupt) if is_killed else nullcontext():
+            memory.sleep(ALICE, dry_run=True, review=reviewed)
+    assert seen[0] == "Mara moved to Oslo."
+    if is_killed:
+        memory.observe(ALICE, "Mara saw a whale.")
+    else:
+        assert memory.notes(ALICE) == before
+    report = memory.sleep(ALICE)
+    assert report.verdict is Verdict.PROMOTED, report.reason
+    asked = {one.episode_id for one in memory.ledger.nights.probes(report.night_id)}
+    assert set(told) <= asked
+    assert "Mara moved to Oslo." not in {note.text for note in memory.notes(ALICE)}
+    assert memory.ledger.database.rows("SELECT * FROM notes_before") == []
     assert memory.verify() == []
 
 
