@@ -500,3 +500,23 @@ def test_while_the_embeddings_fail_nothing_is_chosen_by_words(memory, monkeypatc
     assert memory.ledger.episodes.count(ALICE) == 2
     memory.forget(ALICE, episodes=[secret])
     assert memory.ledger.episodes.count(ALICE) == 1
+
+
+@pytest.mark.parametrize(
+    ("damage", "fault"),
+    [
+        ("DELETE FROM receipts WHERE number = 1", "receipt 2 is not what was written after"),
+        ("DELETE FROM receipts WHERE number = 2", "receipt 2 is not what was written after"),
+        ("UPDATE receipts SET asked = 'x' WHERE number = 1", "receipt 1 in the ledger cannot be"),
+    ],
+)
+def test_a_damaged_receipt_keeps_nothing_from_being_forgotten(memory, damage, fault):
+    first, second, third = (told(memory, day, f"Mara saw whale {day}.") for day in (1, 2, 3))
+    for one in (first, second):
+        memory.forget(ALICE, episodes=[one])
+    with memory.ledger.database.write() as db:
+        db.execute(damage)
+    memory.forget(ALICE, episodes=[third])
+    assert memory.ledger.episodes.count(ALICE) == 0
+    (found,) = memory.verify()
+    assert fault in found
