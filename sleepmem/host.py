@@ -239,8 +239,9 @@ class Host:
 
     def _forget(self, ids: Sequence[str], phrases: Phrases) -> AIMessage:
         def forget() -> Forgotten:
-            there = set(self.memory.ledger.episodes.ids(self.owner))
-            return self.memory.forget(self.owner, episodes=there.intersection(ids))
+            there = set(self.memory.ledger.episodes.ids(self.owner)).intersection(ids)
+            how = {"about": self._wished} if self._wished else {"episodes": there}
+            return self.memory.forget(self.owner, confirmed=there, **how)
 
         # Why it cannot be done is for who runs this, not for the user.
         done = self.memory.safely("forgetting", forget, otherwise=None, namespace=self.owner)
@@ -254,6 +255,14 @@ class Host:
             phrases.done.format(count=count, receipt=number),
             response_metadata={OURS: {"receipt": number}},
         )
+
+    @property
+    def _wished(self) -> str:
+        """What the user asked to forget before the newest message; empty where that is not told."""
+        for message in reversed(self.messages[:-1]):
+            if message.type == "human":
+                return wish(text_of(message))
+        return ""
 
     @property
     def _turn(self) -> dict[str, Any]:

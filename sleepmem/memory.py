@@ -58,7 +58,7 @@ from sleepmem.records import (
 from sleepmem.report.data import status
 from sleepmem.stores.arriving import Imported
 from sleepmem.stores.backup import backup
-from sleepmem.stores.erasure import Choice, Forgotten, chosen, planned
+from sleepmem.stores.erasure import Choice, Erasure, Forgotten, chosen, planned
 from sleepmem.stores.folder import Folder
 from sleepmem.stores.leaving import leave
 from sleepmem.stores.manifest import Manifest, is_export
@@ -591,6 +591,7 @@ class SleepMemory:
         about: str = "",
         before: str = "",
         everything: bool = False,
+        confirmed: Iterable[str] | None = None,
         dry_run: bool = False,
     ) -> Forgotten:
         """Forget what was told, all that was made of it, and every expert that may have seen it.
@@ -605,6 +606,8 @@ class SleepMemory:
             about: in words; all that is about as near to them as the nearest, outdated or not.
             before: an ISO date; all that happened before that day.
             everything: all of this namespace.
+            confirmed: `erasure.ids` of a dry run of the same choice: these go, whatever was told
+                since, and the receipt says how they were chosen.
             dry_run: change nothing, and tell what would go.
 
         Raises:
@@ -615,14 +618,18 @@ class SleepMemory:
         """
         owner = check_namespace(namespace)
         self._opened.check_writable()
-        found = recalling.about(self._day, owner, asked=_asked(about)) if about else None
         choice = Choice(
             texts(episodes, "episodes", error=EpisodeError),
             texts(notes, "notes", error=EpisodeError),
-            None if found is None else [one.id for one in found],
+            about,
             before,
             everything,
         )
+        if confirmed is not None:
+            choice = choice._replace(confirmed=texts(confirmed, "confirmed", error=EpisodeError))
+        elif about:
+            found = recalling.about(self._day, owner, asked=_asked(about))
+            choice = choice._replace(found=[one.id for one in found])
         if dry_run:
             _, ids = chosen(self.ledger, owner, choice=choice)
             return Forgotten(planned(self.ledger, owner, episode_ids=ids), None)
@@ -630,16 +637,20 @@ class SleepMemory:
         with self._opened.night(owner):
             asked, ids = chosen(self.ledger, owner, choice=choice)
             erasure = planned(self.ledger, owner, episode_ids=ids)
-            proof: dict[str, int] = {}
-            if erasure.experts:
-                # What is damaged, or not installed, keeps nothing from being forgotten.
-                with suppress(SleepmemError), from_extra("serve", "asking what is forgotten"):
-                    from sleepmem.night.forgetting import proven
-
-                    proof = proven(self.local, self.ledger, experts=self.experts, erasure=erasure)
+            proof = self._proof(erasure)
             receipt = self._opened.forget(erasure, asked=asked, proof=proof)
             self.looks.drop(owner)
         return Forgotten(erasure, receipt)
+
+    def _proof(self, erasure: Erasure) -> dict[str, int]:
+        """What is answered about it closed-book, for the receipt; nothing where no expert goes."""
+        if erasure.experts:
+            # What is damaged, or not installed, keeps nothing from being forgotten.
+            with suppress(SleepmemError), from_extra("serve", "asking what is forgotten"):
+                from sleepmem.night.forgetting import proven
+
+                return proven(self.local, self.ledger, experts=self.experts, erasure=erasure)
+        return {}
 
     def receipts(self) -> list[Receipt]:
         """Of all that was forgotten, oldest first; `verify` checks that none was changed."""

@@ -175,9 +175,12 @@ def check_there(folder: Path) -> None:
         )
 
 
-def known_namespace(memory: SleepMemory, text: str) -> Namespace:
-    """The namespace, when something was ever said to it: a mistyped one is no empty one."""
-    owner, owners = parse_namespace(text), memory.ledger.episodes.namespaces()
+def known_namespace(memory: SleepMemory, text: str, *, emptied: bool = False) -> Namespace:
+    """The namespace, when something was ever said to it: a mistyped one is no empty one.
+
+    `emptied`: also one of whom no episode is left, or that only asked.
+    """
+    owner, owners = parse_namespace(text), memory.ledger.episodes.namespaces(emptied=emptied)
     if owner not in owners:
         known = ", ".join(map(as_path, owners))
         fail(f"nothing was ever said to {text} in {memory.folder}; it knows {known or 'nobody'}.")

@@ -70,7 +70,7 @@ def forget(  # noqa: PLR0913 - the ways to choose what is forgotten
     prints the receipt. Asks first. What else the experts held is learned again by the next
     nights."""
     with opened(folder, SERVE, check_experts=False) as memory:
-        owner = known_namespace(memory, namespace)
+        owner = known_namespace(memory, namespace, emptied=True)
         how = {
             "episodes": episode or [],
             "notes": note or [],
@@ -87,10 +87,8 @@ def forget(  # noqa: PLR0913 - the ways to choose what is forgotten
             _show(planned, as_json=False, on=err if as_json else out)
             if not typer.confirm("Forget this for good?", err=True):
                 fail("nothing was forgotten.")
-        receipt = None
-        if planned.ids:
-            # Those that were shown, whatever was told since.
-            receipt = memory.forget(owner, episodes=planned.ids).receipt
+        # Those that were shown, whatever was told since.
+        receipt = memory.forget(owner, confirmed=planned.ids, **how).receipt  # type: ignore[arg-type]
     if as_json:
         print_json(receipt and receipt.as_dict())
     elif receipt is None:

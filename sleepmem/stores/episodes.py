@@ -433,11 +433,11 @@ class Episodes:
     def namespaces(self, *, emptied: bool = False) -> list[Namespace]:
         """Every owner of whom there is something; a name that is damaged is left out.
 
-        `emptied`: also those of whom all was forgotten.
+        `emptied`: also those of whom all was forgotten, or who only asked.
         """
         sql = "SELECT namespace FROM episodes"
         if emptied:
-            sql += " UNION ALL SELECT namespace FROM tallies"
+            sql += " UNION SELECT namespace FROM tallies UNION SELECT namespace FROM retrievals"
         rows = self._database.rows(f"SELECT DISTINCT namespace FROM ({sql}) ORDER BY namespace")
         owners: list[Namespace] = []
         for row in rows:

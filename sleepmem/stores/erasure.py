@@ -7,6 +7,7 @@ to the buffer. Nights rehearse what earlier ones taught, so every later one has 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -97,14 +98,17 @@ class Forgotten:
 class Choice(NamedTuple):
     """What an owner chooses to be forgotten: see `SleepMemory.forget`.
 
-    about   ids of what was found, or None when nothing was asked for
+    found      ids of what was found for the words of `about`
+    confirmed  ids of what a dry run showed and alone goes, or None
     """
 
     episodes: Sequence[str] = ()
     notes: Sequence[str] = ()
-    about: Sequence[str] | None = None
+    about: str = ""
     before: str = ""
     everything: bool = False
+    found: Sequence[str] = ()
+    confirmed: Sequence[str] | None = None
 
 
 def chosen(
@@ -115,33 +119,44 @@ def chosen(
     Raises:
         EpisodeError: nothing is chosen, or something that is not there.
     """
+    asked = _asked(choice)
     every = {episode.id: episode for episode in ledger.episodes.all(namespace)}
     known = ledger.episodes.ids(namespace)
-    asked: dict[str, Any] = {}
+    if choice.confirmed is not None:
+        asked["confirmed"] = len(choice.confirmed)
+        return asked, list(_there(choice.confirmed, known, what="episode"))
     ids: list[str] = []
     if choice.everything:
-        asked["everything"] = True
         ids += known
-    if choice.episodes:
-        asked["episodes"] = len(choice.episodes)
-        ids += _there(choice.episodes, known, what="episode")
+    ids += _there(choice.episodes, known, what="episode")
     if choice.notes:
-        asked["notes"] = len(choice.notes)
         drawn = {note.id: note.episode_id for note in ledger.notes.of(namespace, every)}
         ids += map(drawn.__getitem__, _there(choice.notes, drawn, what="note"))
-    if choice.about is not None:
-        asked["about"] = len(choice.about)
-        ids += choice.about
+    ids += choice.found
+    if "before" in asked:
+        ids += [one.id for one in every.values() if one.date < asked["before"]]
+    return asked, list(dict.fromkeys(ids))
+
+
+def _asked(choice: Choice) -> dict[str, Any]:
+    """How it is chosen; of words their hash, of ids their number."""
+    asked: dict[str, Any] = {}
+    if choice.everything:
+        asked["everything"] = True
+    if choice.episodes:
+        asked["episodes"] = len(choice.episodes)
+    if choice.notes:
+        asked["notes"] = len(choice.notes)
+    if choice.about:
+        asked["about"] = hashlib.sha256(choice.about.encode()).hexdigest()
     if choice.before:
-        day = check_day(choice.before).isoformat()
-        asked["before"] = day
-        ids += [one.id for one in every.values() if one.date < day]
+        asked["before"] = check_day(choice.before).isoformat()
     if not asked:
         raise EpisodeError(
             "nothing was chosen to be forgotten; pass episodes, notes, about, before or "
             "everything=True."
         )
-    return asked, list(dict.fromkeys(ids))
+    return asked
 
 
 def _there(ids: Sequence[str], known: Collection[str], *, what: str) -> Sequence[str]:

@@ -323,7 +323,8 @@ class Folder:
                 said; the next opening without that process, or `reconcile`, does the rest.
         """
         owner, receipt = erasure.namespace, None
-        if erasure.ids:
+        # Of whom no episode is left, questions may be.
+        if erasure.ids or "everything" in asked:
             # First what another process may forbid; nothing is deleted then.
             self._erase_index()
             before = {one.id for one in self.ledger.episodes.buffered(owner)}
@@ -332,14 +333,15 @@ class Folder:
                 removed = erase(self.ledger, erasure)
                 self.ledger.episodes.index_words_anew()
                 after = {one.id for one in self.ledger.episodes.buffered(owner)}
-                receipt = self.ledger.receipts.add(
-                    owner,
-                    asked=asked,
-                    removed=removed,
-                    experts=tuple(expert.name for expert in erasure.experts),
-                    returned=len(after - before),
-                    proof=proof,
-                )
+                if any(removed.values()):
+                    receipt = self.ledger.receipts.add(
+                        owner,
+                        asked=asked,
+                        removed=removed,
+                        experts=tuple(expert.name for expert in erasure.experts),
+                        returned=len(after - before),
+                        proof=proof,
+                    )
             agreement.reconcile(self.ledger, experts=self.experts, check_experts=False)
         self.clean()
         return receipt

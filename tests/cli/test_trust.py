@@ -1,5 +1,6 @@
 """why, forget and receipts, as a user types them."""
 
+import hashlib
 import json
 
 from typer.testing import CliRunner
@@ -74,9 +75,28 @@ def test_with_json_stdout_has_json_alone(folder: str) -> None:
 
 def test_everything_goes_without_a_question_when_told_so(folder: str) -> None:
     done = run(app, ["forget", folder, "--everything", "--yes", "--json", *ALICE])
-    assert json.loads(done.stdout)["asked"] == {"episodes": 1}
+    assert json.loads(done.stdout)["asked"] == {"everything": True, "confirmed": 1}
     assert told(folder) == []
-    assert run(app, ["forget", folder, "--everything", *ALICE]).exit_code == 1  # nobody is known
+    again = run(app, ["forget", folder, "--everything", "--yes", *ALICE])
+    assert (again.exit_code, again.stdout.strip()) == (0, "there is nothing of it")
+    assert run(app, ["forget", folder, "--everything", "-n", "nobody"]).exit_code == 1
+
+
+def test_what_somebody_only_asked_is_forgotten_too(folder: str) -> None:
+    with SleepMemory.open(folder) as memory:
+        memory.recall(("bob",), "Can I tell my boss that I quit?")
+    done = run(app, ["forget", folder, "--everything", "--yes", "--json", "-n", "bob"])
+    assert json.loads(done.stdout)["removed"]["retrievals"] == 1
+    with SleepMemory.open(folder) as memory:
+        assert memory.ledger.turns.retrievals(("bob",)) == []
+        assert memory.verify() == []
+
+
+def test_the_receipt_says_how_it_was_chosen(folder: str) -> None:
+    about = ["forget", folder, "--yes", "--json", "--about", "Where does Mara live?", *ALICE]
+    asked = json.loads(run(app, about).stdout)["asked"]
+    words = hashlib.sha256(b"Where does Mara live?").hexdigest()
+    assert asked == {"about": words, "confirmed": 1}
 
 
 def test_a_receipt_that_was_changed_is_found(folder: str) -> None:

@@ -427,10 +427,16 @@ def test_of_an_owner_of_whom_all_is_forgotten_no_question_and_no_collection_is_l
         memory.ledger.turns.log_event("memory failed", namespace=list(owner), reason="quit")
     memory.forget(ALICE, everything=True)
     assert memory.ledger.turns.retrievals(ALICE) == []
+    assert len(memory.receipts()) == 1
     assert len(memory.ledger.turns.retrievals(BOB)) == 1
     assert [one["namespace"] for one in memory.ledger.turns.events("memory failed")] == [["bob"]]
     # Before and after: what was read before may have been laid in between.
     assert erased == [{ALICE, BOB}, {ALICE, BOB}]
+    # What was asked since, too, though no episode is left.
+    assert memory.forget(ALICE, everything=True).receipt is None
+    memory.recall(ALICE, "Can I tell my boss that I quit the zorinwald?")
+    assert memory.forget(ALICE, everything=True).receipt.removed["retrievals"] == 1
+    assert bytes_with(memory, "zorinwald") == []
     assert memory.verify() == []
 
 

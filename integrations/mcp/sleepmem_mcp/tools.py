@@ -188,7 +188,8 @@ def forget(
     if is_agreed:
         # More may have been told while the user was asked.
         _check_shown(room, owner, plan=plan, confirm=confirm)
-        receipt = room.memory.forget(owner, episodes=plan.ids).receipt
+        how: dict[str, Any] = {"episodes": ids, "about": about, "before": before}
+        receipt = room.memory.forget(owner, confirmed=plan.ids, **how).receipt
     elif confirm and plan.ids:
         raise ToolError("the user did not agree; nothing was forgotten.")
     is_open = bool(plan.ids) and not is_agreed
