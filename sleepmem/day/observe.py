@@ -17,7 +17,7 @@ from sleepmem.day.state import DayContext
 from sleepmem.errors import EpisodeError
 from sleepmem.records import AGENT, USER, Episode, Namespace, check_time, local_now, readable
 from sleepmem.stores.episodes import in_thread
-from sleepmem.text.policy import refused
+from sleepmem.text.policy import refused, unrefused
 from sleepmem.text.terms import normalised, terms
 
 # Characters of a tool's result that are searched for our own memories, and how many are compared.
@@ -62,6 +62,7 @@ def observe(day: DayContext, episode: Episode, *, by_clock: bool) -> Episode:
         EpisodeError: a rule of the policy refuses it.
         FolderError: the ledger cannot be written, such as on a full disk; nothing is stored then.
     """
+    episode = _allowed(day, episode)
     last = _same_just_now(day, episode) if episode.message_id is None else None
     if last is not None:
         return last
@@ -107,7 +108,7 @@ def observe_messages(
     happened: list[Episode] = []
     for one, beside in _with_what_follows(found):
         try:
-            episode = _as_episode(turn, one, thread)
+            episode = _allowed(day, _as_episode(turn, one, thread))
             if episode.message_id and episodes.in_another_thread(episode):
                 # There, ids begin anew with every conversation.
                 message_id = in_thread(episode.message_id, thread)
@@ -119,7 +120,8 @@ def observe_messages(
             day.folder.ledger.turns.log_event(
                 "not stored", namespace=list(turn.owner), source=one.source, reason=str(error)
             )
-    began, outcome = turn_id(messages), answer(messages, ended=turn.ended)
+    began = turn_id(messages)
+    outcome = unrefused(answer(messages, ended=turn.ended), day.config.policy)
     if began and outcome:
         episodes.complete(turn.owner, began, thread=thread, outcome=outcome)
     return happened
@@ -136,6 +138,12 @@ def _as_episode(turn: Turn, one: Said, thread: str | None) -> Episode:
         thread,
         one.answers,
     )
+
+
+def _allowed(day: DayContext, episode: Episode) -> Episode:
+    """The episode, without what the agent said before where a rule refuses that."""
+    answers = unrefused(episode.answers, day.config.policy)
+    return episode if answers == episode.answers else replace(episode, answers=answers)
 
 
 def _with_what_follows(found: Sequence[Said]) -> list[tuple[Said, list[str]]]:

@@ -25,6 +25,7 @@ from sleepmem.stores.episodes import in_thread
 from sleepmem.stores.rows import intact, unreadable
 from sleepmem.text.heads import SURELY_ASKS, needs_no_memory
 from sleepmem.text.pieces import LONGEST, pieces
+from sleepmem.text.policy import refused
 from sleepmem.text.prompts import ABSTENTION, line_of, memory_prompt
 from sleepmem.text.rarity import commonness
 from sleepmem.text.similarity import cosine
@@ -186,9 +187,10 @@ def context_message(
 def log_recall(day: DayContext, namespace: Namespace, *, question: str, recalled: Recall) -> None:
     """Keep the decision, and the memory tokens that it puts into the prompt.
 
-    A log that cannot be written costs no memory; a folder that is only read has none.
+    A log that cannot be written costs no memory; a folder that is only read has none. A question
+    that a rule refuses is not kept.
     """
-    if day.folder.read_only:
+    if day.folder.read_only or refused(question, day.config.policy):
         return
     tokens = day.count_tokens(context_message(recalled)) if recalled.episodes else 0
 

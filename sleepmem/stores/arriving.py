@@ -12,7 +12,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,7 +24,7 @@ from sleepmem.stores.expert_folder import ExpertFolders, inside
 from sleepmem.stores.ledger import Ledger
 from sleepmem.stores.manifest import EXPERTS, TABLES, Manifest, rows
 from sleepmem.stores.schema import tally_nights
-from sleepmem.text.policy import refused
+from sleepmem.text.policy import refused, unrefused
 
 if TYPE_CHECKING:
     import sqlite_utils
@@ -111,7 +111,10 @@ def arrive(
         incoming = _Incoming.of(ledger, tables["episodes"], namespace=namespace, policy=policy)
         left_out = _why_without(ledger, manifest, namespace=namespace, base=base)
         if incoming.refused:
-            left_out = f"{incoming.refused} episodes were forgotten here, or a rule refuses them"
+            left_out = (
+                f"{incoming.refused} episodes were forgotten here, or a rule refuses something of "
+                "them"
+            )
         names = _Names(episodes=incoming.names)
         if not left_out:
             _name_nights(ledger, names, tables, namespace=namespace)
@@ -188,9 +191,15 @@ class _Incoming:
             if refused(episode.text, policy) or ledger.episodes.was_forgotten(episode):
                 incoming.refused += 1
                 continue
+            answers = unrefused(episode.answers, policy)
+            if answers != episode.answers:
+                # What was made of it there may quote it.
+                incoming.refused += 1
+                episode = replace(episode, answers=answers)
             incoming.names[row["id"]] = episode.id
             judged, by_clock = ledger.episodes.judged(episode), bool(row.get("by_clock"))
-            incoming.episodes.append(_One(episode, judged, by_clock, row.get("outcome")))
+            outcome = unrefused(row.get("outcome"), policy)
+            incoming.episodes.append(_One(episode, judged, by_clock, outcome))
         return incoming
 
 

@@ -87,6 +87,11 @@ def refused(text: str, config: PolicyConfig) -> Rule | None:
     return None
 
 
+def unrefused(text: str | None, config: PolicyConfig) -> str | None:
+    """A text that is kept beside another; None where a rule refuses it."""
+    return None if text is None or refused(text, config) else text
+
+
 def without(text: str, sentences_held: Mapping[str, Rule]) -> str:
     """What is left of a text."""
     left = [sentence for sentence in sentences(text) if sentence not in sentences_held]

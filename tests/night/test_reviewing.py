@@ -6,11 +6,20 @@ from datetime import timedelta
 
 import pytest
 from _nights import ALICE, buffered, tell, watched
+from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import MessagesState, StateGraph
 from langgraph.types import Command
 
-from sleepmem import ConfigError, EpisodeError, ExamConfig, PolicyConfig, Verdict
+from sleepmem import (
+    ConfigError,
+    EpisodeError,
+    ExamConfig,
+    MemoryConfig,
+    PolicyConfig,
+    SleepMemory,
+    Verdict,
+)
 from sleepmem.graph import sleep_branch
 from sleepmem.night import seeding, steps
 from sleepmem.night.reviewing import as_patch, from_patch
@@ -195,6 +204,31 @@ def test_what_is_refused_is_not_stored(opened):
     messages = [("user", "My card is 4242 4242 4242 4242."), ("user", "Mara lives in Rome.")]
     memory.observe_messages(ALICE, messages)
     assert [one.text for one in memory.ledger.episodes.all(ALICE)] == ["Mara lives in Rome."]
+
+
+def test_what_is_refused_is_kept_beside_nothing_either(opened, tmp_path):
+    strict, card = PolicyConfig(payment="refuse"), "4242 4242 4242 4242"
+    memory = opened()
+    says = f"Your card is {card}."
+    memory.observe(ALICE, "Yes, that one.", answers=says, message_id="m0", thread="t")
+    memory.ledger.episodes.complete(ALICE, "m0", thread="t", outcome=says)
+    memory.export_to(ALICE, tmp_path / "out")
+    memory.close()
+    with SleepMemory.open(tmp_path / "strict", config=MemoryConfig(policy=strict)) as memory:
+        memory.import_from(ALICE, tmp_path / "out")
+        (one,) = memory.ledger.episodes.all(ALICE)
+        assert (one.answers, memory.ledger.episodes.outcome(one.id)) == (None, None)
+        memory.recall(ALICE, f"Whose is the card {card}?")
+        memory.recall(ALICE, "Which card is mine?")
+        assert [turn.question for turn in memory.ledger.turns.all(ALICE)] == ["Which card is mine?"]
+        turn = [AIMessage(says, id="m1"), HumanMessage("Yes, mine.", id="m2"), AIMessage(says)]
+        for _ in range(2):  # as a host hands it over again
+            memory.observe_messages(ALICE, turn, thread="t2", ended=True)
+            memory.observe(ALICE, "Mine, I say.", answers=says)
+        told = [one.text for one in memory.ledger.episodes.all(ALICE) if one.trusted]
+        assert told == ["Yes, that one.", "Yes, mine.", "Mine, I say."]
+    for file in (tmp_path / "strict").rglob("*"):
+        assert not file.is_file() or b"4242 4242" not in file.read_bytes(), file
 
 
 def test_what_is_only_volatile_is_forgotten_after_its_days(opened, by_hand):
