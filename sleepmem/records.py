@@ -533,7 +533,7 @@ class Receipt:
     number    from 1, over all namespaces
     at        when it was forgotten, UTC
     asked     how it was chosen, such as {"episodes": 2} or {"before": "2026-01-31"}; of words their
-              SHA-256; `confirmed` is how many were shown before and agreed to
+              hash, with a key of the folder; `confirmed`: how many were shown and agreed to
     removed   rows that went, by table
     experts   names of the experts that were taken away
     returned  episodes that went back to the buffer with them

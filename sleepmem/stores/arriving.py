@@ -131,8 +131,7 @@ def arrive(
                 _write_nights(db, names, tables, key=namespace_key(namespace))
                 _hold(db, names, tables)
             for row in tables["forgotten"]:
-                told = {**row, "namespace": namespace_key(namespace)}
-                db.table("forgotten").insert(told, ignore=True)
+                ledger.forgotten.take_in(namespace, row)
     ids = set(names.episodes.values())
     return Imported(
         len(ids - before),

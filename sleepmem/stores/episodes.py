@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from sleepmem.errors import LedgerError
 from sleepmem.records import USER, Episode, Namespace, Verdict, namespace_key
 from sleepmem.stores.database import Database
+from sleepmem.stores.forgotten import ForgottenMessages
 from sleepmem.stores.rows import RESTORE, intact, namespace_of
 from sleepmem.stores.schema import (
     MESSAGE_OF,
@@ -88,7 +89,7 @@ class Episodes:
     """Every episode of a folder, with whether the buffer or an expert holds it."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self._database, self._gone = database, ForgottenMessages(database)
 
     def tell(self, episode: Episode) -> Episode:
         """Store what the clock has dated, and return it as it is stored.
@@ -253,19 +254,17 @@ class Episodes:
         rows = self._database.rows(
             "SELECT message_id AS id, namespace FROM episodes "
             "WHERE thread = ? AND message_id IN (SELECT value FROM json_each(?)) "
-            "UNION SELECT id, namespace FROM forgotten "
-            "WHERE thread = ? AND id IN (SELECT value FROM json_each(?)) "
             f"UNION SELECT {MESSAGE_OF}, json_extract(detail, '$.namespace') FROM events "
             f"WHERE kind = ? AND {MESSAGE_OF} IN (SELECT value FROM json_each(?)) "
             "AND json_extract(detail, '$.thread') = ?",
-            *(thread, listed, thread, listed),
-            *(BEGAN, listed, thread),
+            *(thread, listed, BEGAN, listed, thread),
         )
+        gone = self._gone.owners(thread, [*plain, *plain.values()])
         found: dict[str, set[Namespace]] = {}
-        for row in rows:
-            with intact(f"the owner of message {row['id']}"):
-                owner = namespace_of(row["namespace"])
-            found.setdefault(plain.get(row["id"], row["id"]), set()).add(owner)
+        for message_id, key in [*map(tuple, rows), *gone]:
+            with intact(f"the owner of message {message_id}"):
+                owner = namespace_of(key)
+            found.setdefault(plain.get(message_id, message_id), set()).add(owner)
         return found
 
     def expired(self, namespace: Namespace) -> list[str]:
@@ -480,26 +479,21 @@ class Episodes:
 
     def was_forgotten(self, episode: Episode) -> bool:
         """Whether its message is one of those that were forgotten."""
-        rows = self._database.rows(
-            "SELECT 1 FROM forgotten WHERE namespace = ? AND thread = ? AND id = ?",
-            namespace_key(episode.namespace),
-            episode.thread or "",
-            episode.message_id,
-        )
-        return bool(rows)
+        key, message_id = namespace_key(episode.namespace), episode.message_id
+        gone = [] if message_id is None else self._gone.owners(episode.thread, [message_id])
+        return any(owner == key for _, owner in gone)
 
     def leave_out(self, namespace: Namespace, thread: str, *, message_ids: Collection[str]) -> None:
         """Messages of a conversation are never stored: they count as forgotten.
 
         Those that are stored stay so.
         """
-        key, owners = namespace_key(namespace), self.owners(thread, message_ids)
-        with self._database.write() as db:
+        owners = self.owners(thread, message_ids)
+        with self._database.write():
             for message_id in message_ids:
                 for one in {message_id, in_thread(message_id, thread)}:
-                    told = {"namespace": key, "thread": thread, "id": one}
                     if message_id not in owners:
-                        db.table("forgotten").insert(told, ignore=True)
+                        self._gone.add(namespace, thread, one)
 
     def places(self) -> list[tuple[int, str]]:
         """Every episode's row and id."""

@@ -7,7 +7,6 @@ to the buffer. Nights rehearse what earlier ones taught, so every later one has 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -119,7 +118,7 @@ def chosen(
     Raises:
         EpisodeError: nothing is chosen, or something that is not there.
     """
-    asked = _asked(choice)
+    asked = _asked(ledger, choice)
     every = {episode.id: episode for episode in ledger.episodes.all(namespace)}
     known = ledger.episodes.ids(namespace)
     if choice.confirmed is not None:
@@ -138,8 +137,8 @@ def chosen(
     return asked, list(dict.fromkeys(ids))
 
 
-def _asked(choice: Choice) -> dict[str, Any]:
-    """How it is chosen; of words their hash, of ids their number."""
+def _asked(ledger: Ledger, choice: Choice) -> dict[str, Any]:
+    """How it is chosen; of words their keyed hash, of ids their number."""
     asked: dict[str, Any] = {}
     if choice.everything:
         asked["everything"] = True
@@ -148,7 +147,7 @@ def _asked(choice: Choice) -> dict[str, Any]:
     if choice.notes:
         asked["notes"] = len(choice.notes)
     if choice.about:
-        asked["about"] = hashlib.sha256(choice.about.encode()).hexdigest()
+        asked["about"] = ledger.forgotten.keyed(choice.about)
     if choice.before:
         asked["before"] = check_day(choice.before).isoformat()
     if not asked:
@@ -245,8 +244,7 @@ def erase(ledger: Ledger, erasure: Erasure) -> dict[str, int]:
             )
             db.conn.execute(sql, [digest(stored_of(row)), key])
             if row["message_id"] is not None:
-                told = {"namespace": key, "thread": row["thread"] or "", "id": row["message_id"]}
-                db.table("forgotten").insert(told, ignore=True)
+                ledger.forgotten.add(namespace, row["thread"], row["message_id"])
         removed["episodes"] = _delete(db, f"episodes WHERE id IN {_LISTED}", listed)
         _let_go(db, key, ids=ids, traces=quoted)
         rest = {} if erasure.is_exact else _delete_rest(db, namespace)

@@ -12,6 +12,7 @@ from sleepmem.errors import LedgerError
 from sleepmem.records import Episode, Namespace
 from sleepmem.stores.database import Database
 from sleepmem.stores.episodes import Episodes
+from sleepmem.stores.forgotten import ForgottenMessages
 from sleepmem.stores.gates import Gates
 from sleepmem.stores.lineage import Lineage
 from sleepmem.stores.nights import Nights
@@ -32,7 +33,7 @@ class Ledger:
         words      full-text search over them        nights    probes, dreams, exams, reports
         vectors    search by meaning over them       gates     what the gate was fitted to
         lineage    experts, promotion, rollback        notes     what the teacher drew from episodes
-        receipts   what was forgotten
+        receipts   what was forgotten                  forgotten of which messages
 
     Raises:
         FolderError: the file cannot be read or written.
@@ -51,6 +52,7 @@ class Ledger:
         self.lineage = Lineage(self.database)
         self.gates = Gates(self.database)
         self.receipts = Receipts(self.database)
+        self.forgotten = ForgottenMessages(self.database)
         if self.database.set_aside:
             self.turns.log_event("log set aside", file=self.database.set_aside)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
+import secrets
 import uuid
 from collections.abc import Iterable
 from typing import Any
@@ -533,6 +535,28 @@ def keep_notes_before_a_dry_run(db: Database) -> None:
     db.table("notes_before").create(
         {"night_id": str, "episode_id": str, "notes": str}, pk=("night_id", "episode_id")
     )
+
+
+@migrations()
+def hash_what_was_forgotten(db: Database) -> None:
+    # Keys of hashes: the folder's own, then those of exports that came in.
+    db.table("keys").create({"key": str}, pk="key").insert({"key": secrets.token_hex(16)})
+    # Ids of messages may hold words; now each is a hash (stores/forgotten.py) with one of the keys.
+    before = list(db.query("SELECT namespace, thread, id FROM forgotten"))
+    db.table("forgotten").drop()
+    db.table("forgotten").create({"namespace": str, "key": str, "id": str}, pk=("id", "namespace"))
+    ((key,),) = db.execute("SELECT key FROM keys").fetchall()
+    for row in before:
+        hashed = hashed_with(key, row["thread"], row["id"])
+        told = {"namespace": row["namespace"], "key": key, "id": hashed}
+        db.table("forgotten").insert(told, ignore=True)
+    if before:
+        db.execute("UPDATE folder SET unclean = 1")
+
+
+def hashed_with(key: str, *texts: str) -> str:
+    """HMAC-SHA-256 of these texts, with the key, both in hexadecimal digits."""
+    return hmac.new(bytes.fromhex(key), json.dumps(texts).encode(), hashlib.sha256).hexdigest()
 
 
 def stored_of(row: Any) -> str:

@@ -1,7 +1,5 @@
 """Asked to forget something, the agent names it, and forgets it after a clear yes alone."""
 
-import hashlib
-
 import pytest
 from langchain.agents import create_agent
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
@@ -96,7 +94,7 @@ def test_the_agent_asks_and_forgets_after_a_yes(memory):
     assert "receipt 1" in done.text
     assert done.response_metadata["sleepmem"] == {"receipt": 1}
     (receipt,) = memory.receipts()
-    words = hashlib.sha256(b"Please forget my phone number.").hexdigest()
+    words = memory.ledger.forgotten.keyed("Please forget my phone number.")
     assert receipt.asked == {"about": words, "confirmed": 1}
     assert texts(memory) == ["Our dog is called Rex."]
     assert says(running, "Hello, how are you?").text == "Well."

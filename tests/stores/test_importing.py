@@ -3,8 +3,13 @@
 import json
 
 import pytest
+from langchain_core.messages import HumanMessage
+from sqlite_utils import Database
 
 from sleepmem import ConfigError, NamespaceError, SleepMemory
+from sleepmem.records import Episode
+from sleepmem.stores.ledger import Ledger
+from sleepmem.stores.schema import migrations
 
 ALICE, BOB = ("alice",), ("bob",)
 MEM0 = [
@@ -167,3 +172,44 @@ def test_a_chat_that_is_imported_again_says_what_was_known(memory, tmp_path, cha
     assert (again.episodes, again.known) == (0, 2)
     grown = memory.import_from(ALICE, written(tmp_path, chat(*said, "My cat is called Rex.")))
     assert (grown.episodes, grown.known) == (1, 2)
+
+
+def test_of_a_forgotten_message_not_even_its_id_is_left(memory, tmp_path):
+    file = tmp_path / "ottilie.md"
+    file.write_text("- Ottilie's number is 555-0199.", encoding="utf-8")
+    memory.import_from(ALICE, file)
+    memory.observe_messages(ALICE, [HumanMessage("I like tea.", id="tea-1")], thread="t")
+    ids = [one.message_id for one in memory.ledger.episodes.all(ALICE)]
+    memory.forget(ALICE, everything=True)
+    memory.export_to(ALICE, tmp_path / "out")
+    digits = ids[0].partition("#")[2]
+    for place in (memory.folder, tmp_path / "out"):
+        for found in place.rglob("*"):
+            content = found.read_bytes().lower() if found.is_file() else b""
+            for word in ("ottilie", digits, "tea-1"):
+                assert word.encode() not in content, found
+    # Neither comes back, here or where the export was taken in.
+    with SleepMemory.open(tmp_path / "other") as other:
+        other.import_from(BOB, tmp_path / "out")
+        for one, owner in ((memory, ALICE), (other, BOB)):
+            assert one.import_from(owner, file).episodes == 0
+            one.observe_messages(owner, [HumanMessage("I like tea.", id="tea-1")], thread="t")
+            assert texts(one, owner) == []
+            assert one.ledger.episodes.owner("t", "tea-1") == owner
+        assert other.import_from(ALICE, file).episodes == 1
+
+
+def test_what_an_earlier_version_had_forgotten_is_known_still(tmp_path):
+    path = tmp_path / "ledger.db"
+    before = Database(path)
+    migrations.apply(before, stop_before="hash_what_was_forgotten")
+    before.table("forgotten").insert({"namespace": '["alice"]', "thread": "", "id": "ottilie#1"})
+    before.close()
+    ledger = Ledger(path)
+    assert ledger.episodes.was_forgotten(Episode(ALICE, "I like tea.", message_id="ottilie#1"))
+    assert not ledger.episodes.was_forgotten(Episode(BOB, "I like tea.", message_id="ottilie#1"))
+    assert ledger.is_unclean
+    # As does what an export of that version brings along.
+    ledger.forgotten.take_in(BOB, {"thread": "t", "id": "2"})
+    assert ledger.episodes.was_forgotten(Episode(BOB, "Tea.", message_id="2", thread="t"))
+    ledger.close()
