@@ -56,6 +56,11 @@ class Receipts:
             }
             db.table("receipts").insert(row)
             db.execute("UPDATE folder SET last_receipt = ?", [receipt.sha256])
+            db.execute(
+                "INSERT INTO receipt_counts VALUES (?, 1) "
+                "ON CONFLICT (namespace) DO UPDATE SET number = number + 1",
+                [row["namespace"]],
+            )
         return receipt
 
     def all(self) -> list[Receipt]:
@@ -85,7 +90,21 @@ class Receipts:
             number, previous = receipt.number, row["sha256"]
         if self._last != previous:
             faults.append(f"receipts were deleted after receipt {number}. {RESTORE}")
-        return faults
+        return faults or self._miscounted()
+
+    def _miscounted(self) -> list[str]:
+        """Owners who have not as many as were written."""
+        rows = self._database.rows(
+            "SELECT namespace, sum(written), sum(there) FROM ("
+            "SELECT namespace, number AS written, 0 AS there FROM receipt_counts UNION ALL "
+            "SELECT namespace, 0, 1 FROM receipts) GROUP BY namespace ORDER BY namespace"
+        )
+        return [
+            f"of {key} {there} receipts are in the ledger and {written} were written; rows were "
+            f"deleted or put there by hand. {RESTORE}"
+            for key, written, there in rows
+            if written != there
+        ]
 
     @property
     def _last(self) -> str:

@@ -554,6 +554,15 @@ def hash_what_was_forgotten(db: Database) -> None:
         db.execute("UPDATE folder SET unclean = 1")
 
 
+@migrations()
+def count_receipts(db: Database) -> None:
+    # How many were written, of each owner.
+    db.table("receipt_counts").create({"namespace": str, "number": int}, pk="namespace")
+    db.execute(
+        "INSERT INTO receipt_counts SELECT namespace, count(*) FROM receipts GROUP BY namespace"
+    )
+
+
 def hashed_with(key: str, *texts: str) -> str:
     """HMAC-SHA-256 of these texts, with the key, both in hexadecimal digits."""
     return hmac.new(bytes.fromhex(key), json.dumps(texts).encode(), hashlib.sha256).hexdigest()

@@ -526,3 +526,12 @@ def test_a_damaged_receipt_keeps_nothing_from_being_forgotten(memory, damage, fa
     assert memory.ledger.episodes.count(ALICE) == 0
     (found,) = memory.verify()
     assert fault in found
+
+
+def test_that_all_receipts_were_deleted_is_found(memory):
+    memory.forget(ALICE, episodes=[told(memory, 1, "Mara saw whale 1.")])
+    with memory.ledger.database.write() as db:
+        db.execute("DELETE FROM receipts")
+        db.execute("UPDATE folder SET last_receipt = NULL")
+    (fault,) = memory.verify()
+    assert "0 receipts are in the ledger and 1 were written" in fault
