@@ -235,7 +235,8 @@ class Host:
             return AIMessage(phrases.later)
         # What it tells beside is not what it is about.
         found = [one for one in planned.episodes if one.text not in said]
-        return question_about(found, phrases, of=self.messages[-1].name)
+        told = [one for one in planned.telling if one.text not in said]
+        return question_about(found, phrases, of=self.messages[-1].name, telling=told)
 
     def _forget(self, ids: Sequence[str], phrases: Phrases) -> AIMessage:
         def forget() -> Forgotten:

@@ -171,6 +171,7 @@ def _show(planned: Erasure, *, as_json: bool, on: Screen = out) -> None:
             {
                 "episodes": [_line(one.id, one.date, one.text) for one in planned.episodes],
                 "quoting": [_line(one.id, one.date, one.text) for one in planned.quoting],
+                "telling": [_line(one.id, one.date, one.text) for one in planned.telling],
                 "experts": [one.name for one in planned.experts],
             }
         )
@@ -179,6 +180,8 @@ def _show(planned: Erasure, *, as_json: bool, on: Screen = out) -> None:
     for one in (*planned.episodes, *planned.quoting):
         table.add_row(one.id, one.date, one.text)
     on.print(table)
+    for one in planned.telling:
+        on.say(f"still told in {one.id}: {one.date} {one.text}")
     nights = ", ".join(one.night_id for one in planned.experts)
     on.say(f"experts that may have seen it: {nights or 'none'}")
 

@@ -67,6 +67,7 @@ class Phrases:
 
     asks      before the memories that would go
     more      beside them, when more than ten would; {count} of them
+    still     before memories that tell a sentence or a number of it, too, and stay
     nothing   when nothing of it is found
     done      afterwards; {count} memories went, {receipt} is the number of the receipt
     later     when it cannot be done now, such as while a night runs
@@ -74,6 +75,7 @@ class Phrases:
 
     asks: str = "Shall I forget this for good, and everything I learned from it?"
     more: str = "... and {count} more."
+    still: str = "It is still told in these, which stay until you ask for them, too:"
     nothing: str = "I found nothing of that. Say in other words what it is about."
     done: str = "Forgotten for good: {count} memories (receipt {receipt})."
     later: str = "I cannot forget it right now. Please ask me again in a while."
@@ -128,16 +130,31 @@ def wish(text: str) -> str:
     return " ".join(part for part in sentences(text) if asks_to_forget(part))
 
 
-def question(episodes: Sequence[Episode], phrases: Phrases, *, of: str | None) -> AIMessage:
-    """What asks for confirmation: the memories, their ids for the answer, and whose it must be."""
+def question(
+    episodes: Sequence[Episode],
+    phrases: Phrases,
+    *,
+    of: str | None,
+    telling: Sequence[Episode] = (),
+) -> AIMessage:
+    """What asks for confirmation: the memories, their ids for the answer, and whose it must be.
+
+    `telling` are named beside them, and stay.
+    """
     if not episodes:
         return AIMessage(phrases.nothing, response_metadata={OURS: {FORGET: [], "of": of}})
-    lines = [phrases.asks]
-    lines += [f"- {episode.date}: {episode.text}" for episode in episodes[:_LISTED]]
-    if len(episodes) > _LISTED:
-        lines.append(phrases.more.format(count=len(episodes) - _LISTED))
+    lines = [phrases.asks, *_listed(episodes, phrases)]
+    if telling:
+        lines += [phrases.still, *_listed(telling, phrases)]
     ids = [episode.id for episode in episodes]
     return AIMessage("\n".join(lines), response_metadata={OURS: {FORGET: ids, "of": of}})
+
+
+def _listed(episodes: Sequence[Episode], phrases: Phrases) -> list[str]:
+    lines = [f"- {episode.date}: {episode.text}" for episode in episodes[:_LISTED]]
+    if len(episodes) > _LISTED:
+        lines.append(phrases.more.format(count=len(episodes) - _LISTED))
+    return lines
 
 
 @functools.cache

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 _COMMON = 1e-3
 # Terms from which a text is found as a part of another; a shorter one as the whole of it.
 _PART = 3
+# Digits from which a number may be somebody's.
+_DIGITS = 3
 # What is derived from episodes and may quote them: the columns with text or ids, by table.
 _DERIVED = {
     "probes": ("question", "answer", "stale", "context", "episode_id", "sources"),
@@ -67,6 +69,7 @@ class Erasure:
     quoting     episodes that quote one of them, as an answer of the agent does; they go, too
     unreadable  ids of such as cannot be read
     experts     that may have seen them, in the order of their nights; none keeps its files
+    telling     episodes that stay, and have a sentence or a number of what goes all the same
     is_exact    these alone go, as what is over does, and not what says or quotes the same
     """
 
@@ -75,6 +78,7 @@ class Erasure:
     quoting: tuple[Episode, ...]
     unreadable: tuple[str, ...]
     experts: tuple[Expert, ...]
+    telling: tuple[Episode, ...] = ()
     is_exact: bool = False
 
     @property
@@ -187,7 +191,12 @@ def planned(ledger: Ledger, namespace: Namespace, *, episode_ids: Iterable[str])
     traces = _traces(ledger, namespace, [*gone, *quoting], left=left, ids=unreadable)
     experts = _seeing(ledger, namespace, traces)
     return Erasure(
-        namespace, tuple(gone), tuple(quoting), tuple(sorted(unreadable)), tuple(experts)
+        namespace,
+        tuple(gone),
+        tuple(quoting),
+        tuple(sorted(unreadable)),
+        tuple(experts),
+        telling=tuple(_telling(traces, gone, left)),
     )
 
 
@@ -330,6 +339,22 @@ def _quoting(ledger: Ledger, gone: Sequence[Episode], left: Sequence[Episode]) -
         if traces.are_in(filter(None, beside)):
             found.append(episode)
     return found
+
+
+def _telling(traces: _Traces, gone: Sequence[Episode], left: Iterable[Episode]) -> list[Episode]:
+    """Of what stays, what tells a sentence of it, or a number, be it of a telephone or a card."""
+    numbers: set[str] = set()
+    for episode in gone:
+        numbers.update(filter(_is_number, terms(episode.text)))
+    shared = _Traces((), parts=traces.parts, only=numbers)
+    return [episode for episode in left if shared.are_in([episode.text])]
+
+
+def _is_number(term: str) -> bool:
+    """Whether it may be somebody's, unlike a year or the number of a day."""
+    digits = sum(char.isdigit() for char in term)
+    is_year = digits == len(term) == len("2026") and term.startswith(("19", "20"))
+    return digits >= _DIGITS and not is_year and commonness(term) < _COMMON
 
 
 def _seeing(ledger: Ledger, namespace: Namespace, traces: _Traces) -> list[Expert]:

@@ -46,7 +46,7 @@ def test_forget_lists_asks_and_gives_a_receipt(folder: str) -> None:
     chosen = ["forget", folder, "--about", "What is my number?", *ALICE]
     listed = json.loads(run(app, [*chosen, "--dry-run", "--json"]).stdout)
     assert [one["text"] for one in listed["episodes"]] == ["My number is 555-0199."]
-    assert listed["experts"] == []
+    assert (listed["experts"], listed["telling"]) == ([], [])
     refused = run(app, chosen, input="n\n")
     assert refused.exit_code == 1
     assert "nothing was forgotten" in refused.stderr
@@ -60,6 +60,20 @@ def test_forget_lists_asks_and_gives_a_receipt(folder: str) -> None:
     assert shown["receipts"][0]["removed"]["episodes"] == 1
     assert "receipt" in run(app, ["receipts", folder]).stdout
     assert run(app, ["verify", folder]).exit_code == 0
+
+
+def test_where_a_number_is_told_still_is_listed(folder: str) -> None:
+    run(app, ["observe", folder, "My number is 555-0199.", *ALICE])
+    run(app, ["observe", folder, "Karo may call 555-0199 after six.", *ALICE])
+    with SleepMemory.open(folder) as memory:
+        first, other = [
+            one.id for one in memory.ledger.episodes.all(("alice",)) if "0199" in one.text
+        ]
+    chosen = ["forget", folder, "--episode", first, "--dry-run", *ALICE]
+    assert [one["id"] for one in json.loads(run(app, [*chosen, "--json"]).stdout)["telling"]] == [
+        other
+    ]
+    assert f"still told in {other}" in run(app, chosen).stdout.replace("\n", " ")
 
 
 def test_with_json_stdout_has_json_alone(folder: str) -> None:

@@ -101,6 +101,17 @@ def test_the_agent_asks_and_forgets_after_a_yes(memory):
     assert not any("0151" in one.whole for one in memory.ledger.episodes.all(ALICE))
 
 
+def test_where_it_is_told_still_is_named_and_stays(memory):
+    memory.observe(ALICE, "The taxi in Oslo was late: 0151 2345678.")
+    running = agent(memory)
+    asked = says(running, "Please forget my phone number.")
+    above, _, below = asked.text.partition(Phrases().still)
+    assert "My phone number is" in above
+    assert "taxi" in below
+    says(running, "Yes.")
+    assert [text for text in texts(memory) if "0151" in text] == [below.partition(": ")[2]]
+
+
 def test_what_must_not_be_forgotten_is_no_request(memory):
     running = agent(memory)
     assert says(running, "Do not forget my blood type, it is A negative.").text == "Well."

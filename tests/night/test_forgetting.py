@@ -528,6 +528,16 @@ def test_a_damaged_receipt_keeps_nothing_from_being_forgotten(memory, damage, fa
     assert fault in found
 
 
+def test_what_stays_and_tells_a_number_or_a_sentence_of_it_is_named(memory):
+    number = told(memory, 1, "My card of 2026 is 4929 1234 5678, and I live in Rome.")
+    also = told(memory, 2, "On the receipt of 2026 stands 4929-1234-5678.")
+    whole = told(memory, 3, "Petra wrote: my card of 2026 is 4929 1234 5678, and I live in Rome.")
+    told(memory, 4, "In 2026 Mara lived in Rome for 3 weeks.")
+    planned = memory.forget(ALICE, episodes=[number], dry_run=True).erasure
+    assert [one.id for one in planned.telling] == [also, whole]
+    assert memory.forget(ALICE, episodes=[number, also, whole]).erasure.telling == ()
+
+
 def test_that_all_receipts_were_deleted_is_found(memory):
     memory.forget(ALICE, episodes=[told(memory, 1, "Mara saw whale 1.")])
     with memory.ledger.database.write() as db:

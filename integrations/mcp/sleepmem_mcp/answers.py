@@ -71,6 +71,10 @@ class Forgotten(BaseModel):
     quoting: Annotated[
         list[Memory], Field(description="Answers and results that quote one of them; they go, too.")
     ]
+    telling: Annotated[
+        list[Memory],
+        Field(description="Memories that stay and have a sentence or a number of it, too."),
+    ]
     experts: Annotated[
         list[str],
         Field(description="Experts that may have learned it and go; the next nights learn anew."),

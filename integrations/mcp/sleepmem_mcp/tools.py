@@ -197,6 +197,7 @@ def forget(
         done=is_agreed,
         memories=list(map(Memory.of, plan.episodes)),
         quoting=list(map(Memory.of, plan.quoting)),
+        telling=list(map(Memory.of, plan.telling)),
         experts=[expert.name for expert in plan.experts],
         confirm=room.code(owner, plan.ids) if is_open else "",
         receipt=receipt.as_dict() if receipt else {},
