@@ -128,8 +128,8 @@ _LABEL = re.compile(
 )
 # What a prompt leaves open for the model to go on with.
 _OPEN_LABEL = re.compile(r"\n[^\n:：]{1,30}[:：]\s*$")
-# What machines mark elements with.
-_TAG = re.compile(r"<(?P<closes>/?)(?P<name>[A-Za-z][\w-]*)(?:\s[^<>]*)?>")
+# What machines mark elements with, in HTML and on message boards.
+_TAG = re.compile(r"[<\[](?P<closes>/?)(?P<name>[A-Za-z][\w-]*)(?:\s[^<>]*|=[^<>\[\]]*)?[>\]]")
 
 
 def is_small_talk(text: str) -> bool:
@@ -198,7 +198,7 @@ def without_pasted(text: str) -> str:
     instruction to answer from them. What is marked within a line of one's own is one's own, too.
     """
     kept, end = [], 0
-    for element in _elements(text):
+    for element in elements(text):
         if _is_context(element) or _stands_apart(element, text):
             kept += [text[end : element.start], "\n"]
             end = element.end
@@ -213,7 +213,7 @@ def pasted(text: str) -> list[str]:
     """
     own = without_pasted(text)
     found = []
-    for element in _elements(text):
+    for element in elements(text):
         part = text[element.start : element.end]
         if not _is_context(element) and _stands_apart(element, text) and part not in own:
             found.append(part)
@@ -221,7 +221,7 @@ def pasted(text: str) -> list[str]:
 
 
 @functools.lru_cache(maxsize=64)
-def _elements(text: str) -> tuple[Element, ...]:
+def elements(text: str) -> tuple[Element, ...]:
     """The outermost ones, in order: from a tag to the next that closes one of its name."""
     tags = list(_TAG.finditer(text))
     closing: dict[str, list[re.Match[str]]] = {}

@@ -1,8 +1,8 @@
 """Others' words in what somebody says: what is quoted, pasted, forwarded. Pure.
 
-By its form alone, in any script: fences, marks of a reply, quotation marks, a line that sets apart,
-and paragraphs after one that announces a text with a colon or asks for something to be done with
-it. Whoever says it vouches for none of it.
+By its form alone, in any script: fences, marks of a reply, quotation marks, marked elements, a line
+that sets apart, and paragraphs after one that announces a text with a colon or asks for something
+to be done with it. Whoever says it vouches for none of it.
 """
 
 from __future__ import annotations
@@ -11,13 +11,28 @@ import re
 from collections.abc import Iterator
 
 from sleepmem.text.heads import SURELY_ASKS, asks, parts_of
+from sleepmem.text.kinds import elements
 from sleepmem.text.pieces import sentences
 from sleepmem.text.terms import terms
 
 # Marks in pairs, of all scripts; of the plain ones an opening and a closing one are the same.
-_PAIRS = ('""', "“”", "„“", "„”", "«»", "»«", "「」", "『』", "《》", "‹›")
+_PAIRS = ('""', "“”", "„“", "„”", "””", "«»", "»«", "「」", "『』", "《》", "‹›", "›‹")
 _QUOTED = re.compile(
     "|".join(f"{re.escape(pair[0])}[^{re.escape(pair[1])}]+{re.escape(pair[1])}" for pair in _PAIRS)
+)
+# An apostrophe is a mark, too: one opens before a word, unless it stands for letters ('n', 's, the
+# '90s), and closes after one. What may be a possessive or a dropped letter closes where none else
+# does. The curved ones that open are sure, and go on over paragraphs.
+_OPENS = r"(?<!\w)['‘’‚](?![b-hj-z]\b|\d\ds?\b|\s)"
+_CLOSES = r"(?<!\s)['’‘](?!\w)"
+_SURELY_CLOSES = rf"{_CLOSES}(?:(?<![sxz].)(?<!in.)|(?!\s+\w))"
+_SINGLE = re.compile(
+    "|".join(
+        rf"(?={opens}){_OPENS}(?:(?!{_OPENS}){inside})+?{closes}"
+        for closes in (_SURELY_CLOSES, _CLOSES)
+        for opens, inside in (("[‘‚]", r"[\s\S]"), ("['’]", r"(?!\n\s*\n)[\s\S]"))
+    ),
+    re.IGNORECASE,
 )
 _FENCED = re.compile(r"^(```|~~~).*?(?:^\1|\Z)", re.MULTILINE | re.DOTALL)
 _REPLY = re.compile(r"^[ \t]*>.*$", re.MULTILINE)
@@ -49,9 +64,10 @@ def _spans(text: str) -> Iterator[tuple[int, int]]:
     for pattern in (_FENCED, _REPLY, _APART):
         for match in pattern.finditer(text):
             yield match.span()
-    for match in _QUOTED.finditer(text):
-        if len(terms(match.group())) >= _FEWEST:
-            yield match.span()
+    marked = [match.span() for mark in (_QUOTED, _SINGLE) for match in mark.finditer(text)]
+    for start, end in (*marked, *((one.start, one.end) for one in elements(text))):
+        if len(terms(text[start:end])) >= _FEWEST:
+            yield start, end
     yield from _announced(text)
 
 

@@ -2,12 +2,12 @@
 
 import pytest
 
-from sleepmem.text.kinds import _elements, pasted, without_pasted
+from sleepmem.text.kinds import elements, pasted, without_pasted
 
 
 def test_an_element_ends_where_one_of_its_name_is_closed_first():
     text = "a <b>1 <c>2</b> 3</c> <d>open <e>4</e>"
-    found = [text[one.start : one.end] for one in _elements(text)]
+    found = [text[one.start : one.end] for one in elements(text)]
     assert found == ["<b>1 <c>2</b>", "<e>4</e>"]
 
 
