@@ -189,7 +189,7 @@ def _told_at(turn: Turn) -> str:
 
 def _store(day: DayContext, episode: Episode, *, by_clock: bool) -> Episode:
     episodes = day.folder.ledger.episodes
-    rule = refused(episode.text, day.config.policy)
+    rule = refused(episode.text, day.config.policy, name=episode.speaker)
     if rule is not None:
         raise EpisodeError(
             f"what was said falls under the rule {rule}, which PolicyConfig refuses; nothing of it "

@@ -16,7 +16,7 @@ from sleepmem.night.rows import Row
 from sleepmem.records import Episode, Held, Note
 from sleepmem.text.heads import SURELY_ASKS, asks
 from sleepmem.text.pieces import sentences
-from sleepmem.text.policy import Rule, held, is_sensitive, without
+from sleepmem.text.policy import Rule, held, is_sensitive, rule_of_name, without
 
 
 class Sorted(NamedTuple):
@@ -62,10 +62,17 @@ def outlived(
 
 
 def rules_of(episode: Episode, policy: PolicyConfig) -> dict[str, Rule]:
-    """The sentences of an episode that may not be taught, each with its rule."""
+    """The sentences of an episode that may not be taught, each with its rule.
+
+    All of them where its speaker's name may not be: without it they would be somebody else's.
+    """
     if episode.lasts:
         return dict.fromkeys(sentences(episode.text), Rule.VOLATILE)
-    return held(episode.text, policy)
+    rules = held(episode.text, policy)
+    by_name = rule_of_name(episode.speaker, policy) if episode.speaker else None
+    if by_name is None:
+        return rules
+    return {**dict.fromkeys(sentences(episode.text), by_name), **rules}
 
 
 def tells(text: str) -> bool:

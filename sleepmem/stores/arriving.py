@@ -187,7 +187,8 @@ class _Incoming:
         for row in found:
             said = {name: row[name] for name in _EPISODE if row.get(name)}
             episode = Episode(namespace, **said)
-            if refused(episode.text, policy) or ledger.episodes.was_forgotten(episode):
+            rule = refused(episode.text, policy, name=episode.speaker)
+            if rule or ledger.episodes.was_forgotten(episode):
                 incoming.refused += 1
                 continue
             answers = unrefused(episode.answers, policy)

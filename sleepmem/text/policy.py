@@ -41,6 +41,7 @@ _SURE, _NOT_PERSONAL = 0.4, ("DATE_TIME", "URL")
 _PRESIDIO = ["de", "en", "es", "fi", "it", "ko", "pl", "sv", "th", "tr"]
 # They take every word for a key; addresses of machines are another rule's.
 _NO_SECRETS = ("Base64HighEntropyString", "HexHighEntropyString", "IPPublicDetector")
+_Applies = Callable[[str, PolicyConfig], bool]
 
 
 class Rule(StrEnum):
@@ -76,12 +77,12 @@ def held(text: str, config: PolicyConfig) -> dict[str, Rule]:
     return found
 
 
-def refused(text: str, config: PolicyConfig) -> Rule | None:
-    """The rule for which a text is not stored at all; None where none is set so."""
+def refused(text: str, config: PolicyConfig, *, name: str | None = None) -> Rule | None:
+    """The rule for which a text, or who says it, is not stored at all; None where there is none."""
     strict = {rule for rule in (Rule.QUOTED, *_RULES) if getattr(config, rule) == "refuse"}
     if not strict:
         return None
-    for rule in held(text, config).values():
+    for rule in (*held(text, config).values(), rule_of_name(name or "", config)):
         if rule in strict:
             return rule
     return None
@@ -98,10 +99,20 @@ def without(text: str, sentences_held: Mapping[str, Rule]) -> str:
     return "\n".join(left)
 
 
-def rule_of(sentence: str, config: PolicyConfig) -> Rule | None:
+def rule_of_name(name: str, config: PolicyConfig) -> Rule | None:
+    """The rule for which nothing is learned of who is called so; by match, or since it orders.
+
+    What a sentence tells by its meaning no name does: "user1" would be taken for a secret.
+    """
+    return rule_of(name, config, rules=_OF_NAMES)
+
+
+def rule_of(
+    sentence: str, config: PolicyConfig, *, rules: Mapping[Rule, _Applies] | None = None
+) -> Rule | None:
     """The first rule that a sentence falls under, of those that are on."""
     plain = _plain(sentence)
-    for rule, applies in _RULES.items():
+    for rule, applies in (_RULES if rules is None else rules).items():
         if getattr(config, rule) != "learn":
             read = sentence if rule is Rule.HIDDEN else plain
             if applies(read, config):
@@ -145,6 +156,10 @@ def _hidden_parts(text: str) -> Iterator[bool]:
 
 def _tells_secret(text: str, config: PolicyConfig) -> bool:
     return _has_key(text) or tells_secret(text)
+
+
+def _is_key(text: str, config: PolicyConfig) -> bool:
+    return _has_key(text)
 
 
 def _has_key(text: str) -> bool:
@@ -211,13 +226,20 @@ def _is_volatile(text: str, config: PolicyConfig) -> bool:
     return is_volatile(text)
 
 
-_RULES: Mapping[Rule, Callable[[str, PolicyConfig], bool]] = {
+_RULES: Mapping[Rule, _Applies] = {
     Rule.HIDDEN: _is_hidden,
     Rule.PAYMENT: _pays,
     Rule.SECRETS: _tells_secret,
     Rule.PERSONAL: _is_personal,
     Rule.INSTRUCTIONS: _instructs,
     Rule.VOLATILE: _is_volatile,
+}
+_OF_NAMES: Mapping[Rule, _Applies] = {
+    Rule.HIDDEN: _is_hidden,
+    Rule.PAYMENT: _pays,
+    Rule.SECRETS: _is_key,
+    Rule.PERSONAL: _is_personal,
+    Rule.INSTRUCTIONS: _instructs,
 }
 
 

@@ -50,6 +50,14 @@ def test_untrusted_sources_stay_out_unless_let_in():
     assert select(let_in.episodes, {}, tried={}, budget=9)[0].episode_id == TOOL.id
 
 
+def test_what_somebody_told_whose_name_a_rule_holds_is_not_taught():
+    told = Episode(("a",), "I moved to Oslo last spring.", speaker="mara.lind@example.org")
+    sorted_out = sort([told], PolicyConfig(), untrusted=False)
+    assert sorted_out.episodes == []
+    assert [(one.episode, one.rule) for one in sorted_out.held] == [(told.id, "personal")]
+    assert sort([told], PolicyConfig(personal="learn"), untrusted=False).episodes == [told]
+
+
 def taught(episode, count, **changed):
     return [
         probe(
