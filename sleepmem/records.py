@@ -572,7 +572,8 @@ class NightReport:
                             learned), how many experts of the faster level it replaces
     episodes, evicted       how many taught tonight, how many of them left the buffer
     held                    what a rule kept from being learned, newest last, and why: {"episode",
-                            "rule", "source", "day"}, at most 1,000; `held_back` counts all by rule
+                            "rule", "source", "day"}, at most 1,000; `held_back` counts all by rule,
+                            and rows of training that a last look dropped
     audited, returned       questions of earlier nights that were asked again before it; episodes
                             that went back to the buffer, because the weights no longer hold them
     exam                    {"before": {measure: score}, "after": {measure: score}}

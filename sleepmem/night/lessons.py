@@ -15,7 +15,7 @@ from sleepmem.night.probing.notes import unit_of
 from sleepmem.night.probing.unknown import unsaid_still
 from sleepmem.night.replay import evenly
 from sleepmem.night.rows import Row, RowKind
-from sleepmem.night.teachable import safe, taught_of, teaches
+from sleepmem.night.teachable import Safe, safe, taught_of, teaches
 from sleepmem.records import USER, Episode, Kind, Namespace, Note, Probe, Role
 from sleepmem.stores.ledger import Ledger
 from sleepmem.text.language import matches
@@ -50,7 +50,7 @@ def tonights_rows(
     evening: Evening,
     config: SleepConfig,
     policy: PolicyConfig,
-) -> list[Row]:
+) -> Safe:
     """Tonight's rows, of the four kinds; none in which a credential or a card is found at last.
 
     What an earlier night taught and the evening's model has forgotten is taught again, like

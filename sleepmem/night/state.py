@@ -82,6 +82,12 @@ class Answered(TypedDict):
     texts: dict[str, str]
 
 
+class Revised(TypedDict):
+    """Of the notes, what the policy keeps from being taught, and why (`records.Held`)."""
+
+    kept_back: list[dict[str, str]]
+
+
 class Probed(TypedDict):
     """Older episodes, and older notes, that were found corrected, each with what does so."""
 
@@ -96,8 +102,11 @@ class Expanded(TypedDict):
 
 
 class Seeded(TypedDict):
+    """`dropped`: rows that a last look kept back, by rule; of the dreams, too."""
+
     curve: list[dict[str, float]]
     tokens_trained: int
+    dropped: dict[str, int]
 
 
 class Examined(TypedDict):
@@ -113,6 +122,7 @@ class Dreamt(TypedDict):
 
     summary: dict[str, Any]
     tokens_trained: int
+    dropped: dict[str, int]
     expert: str | None
     examined: Examined | None
 
@@ -149,6 +159,7 @@ class State(TypedDict, total=False):
     selected: Selected
     drafted: Drafted
     answered: Answered
+    revised: Revised
     probed: Probed
     expanded: Expanded
     seeded: Seeded

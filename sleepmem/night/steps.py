@@ -169,12 +169,13 @@ def review(night: NightContext, state: State) -> State:
 
 
 def revise(night: NightContext, state: State) -> State:
-    """Change it as it was answered."""
+    """Change it as it was answered, and say what of the notes a rule holds."""
     if "answered" in state:
         lines = [reviewing.Line(**line) for line in state["drafted"]["lines"]]
         for line, note in reviewing.changed(lines, state["answered"]["texts"]):
             night.ledger.notes.replace(namespace_of(state), line.id, by=note)
-    return {}
+    kept_back = teachable.kept_back(_units(night, state).held)
+    return {"revised": {"kept_back": [asdict(one) for one in kept_back]}}
 
 
 def probe(night: NightContext, state: State) -> State:
@@ -237,7 +238,7 @@ def seed(night: NightContext, state: State) -> State:
     def progress(step: int, steps: int, loss: float) -> None:
         night.tell(step="seed", done=step, of=steps, loss=round(loss, 4))
 
-    rows = tonights_rows(
+    rows, dropped = tonights_rows(
         night.local,
         night.ledger,
         evening=evening_of(state),
@@ -257,7 +258,13 @@ def seed(night: NightContext, state: State) -> State:
         progress=progress,
     )
     night.experts.write(expert, lambda folder: night.local.save_expert(expert, folder))
-    return {"seeded": {"curve": list(seeded.curve), "tokens_trained": seeded.tokens_trained}}
+    return {
+        "seeded": {
+            "curve": list(seeded.curve),
+            "tokens_trained": seeded.tokens_trained,
+            "dropped": dropped,
+        }
+    }
 
 
 def exam(night: NightContext, state: State) -> State:
@@ -437,7 +444,9 @@ def _units(night: NightContext, state: State) -> Units:
     every = [episode.id for episode in night.ledger.episodes.all(namespace_of(state))]
     notes = night.ledger.notes.of(namespace_of(state), every)
     taught = [teachable.taught_of(episode, night.policy) for episode in _told(night, state)]
-    return Units(taught, notes, is_held=lambda text: bool(held(text, night.policy)))
+    return Units(
+        taught, notes, rule=lambda text: next(iter(held(text, night.policy).values()), None)
+    )
 
 
 def _alone(night: NightContext, namespace: Namespace) -> Callable[[str], bool]:

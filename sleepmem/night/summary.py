@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from typing import Any
 
 from sleepmem.night.exam import as_scores
@@ -29,7 +30,7 @@ def report_of(state: State, *, decided: Decided | None = None) -> NightReport:
         decided: the verdict, where another than the state's is given.
     """
     tonight, outcome = state["tonight"], decided or state["decided"]
-    selected = state.get("selected")
+    selected, held = state.get("selected"), _held(state)
     verdict = Verdict(outcome["verdict"])
     audited, pruned = state.get("audited"), state.get("pruned")
     spent = state.get("spent")
@@ -48,8 +49,8 @@ def report_of(state: State, *, decided: Decided | None = None) -> NightReport:
         absorbed=len(selected["absorbed"]) if selected else 0,
         episodes=len(selected["episodes"]) if selected else 0,
         evicted=pruned["evicted"] if pruned else 0,
-        held=tuple(selected["kept_back"][-_MOST_HELD:]) if selected else (),
-        held_back=counted(selected["kept_back"]) if selected else {},
+        held=tuple(held[-_MOST_HELD:]),
+        held_back=_held_back(state, held),
         audited=audited["audited"] if audited else 0,
         returned=returned,
         exam=_exams(state),
@@ -66,6 +67,26 @@ def report_of(state: State, *, decided: Decided | None = None) -> NightReport:
         curve=tuple(seeded["curve"]) if seeded else (),
         gate=_gate(state),
     )
+
+
+def _held(state: State) -> list[dict[str, str]]:
+    """What of episodes, and of notes of them, a rule kept back; of one a rule tells once."""
+    found: list[dict[str, str]] = []
+    if "selected" in state:
+        found += state["selected"]["kept_back"]
+    if "revised" in state:
+        found += [one for one in state["revised"]["kept_back"] if one not in found]
+    return found
+
+
+def _held_back(state: State, held: list[dict[str, str]]) -> dict[str, int]:
+    """All of it by rule, and the rows of training that a last look dropped."""
+    counts = Counter(counted(held))
+    if "seeded" in state:
+        counts.update(state["seeded"]["dropped"])
+    if "dreamt" in state:
+        counts.update(state["dreamt"]["dropped"])
+    return dict(counts)
 
 
 def peak_bytes() -> int:

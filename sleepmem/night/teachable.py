@@ -6,17 +6,17 @@ Reads, writes nothing; says of everything kept back why.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import NamedTuple
 
 from sleepmem.config import PolicyConfig
 from sleepmem.night.rows import Row
-from sleepmem.records import Episode, Held, Note
+from sleepmem.records import AGENT, Episode, Held, Note
 from sleepmem.text.heads import SURELY_ASKS, asks
 from sleepmem.text.pieces import sentences
-from sleepmem.text.policy import Rule, held, is_sensitive, rule_of_name, without
+from sleepmem.text.policy import Rule, held, rule_of_name, sensitive, without
 
 
 class Sorted(NamedTuple):
@@ -44,6 +44,8 @@ def sort(episodes: Iterable[Episode], policy: PolicyConfig, *, untrusted: bool) 
         kept_back += [_held(episode, rule) for rule in dict.fromkeys(rules.values())]
         if not rules or tells(without(episode.text, rules)):
             teachable.append(episode)
+            answered = held(episode.answers or "", policy).values()
+            kept_back += [_held(episode, rule, AGENT) for rule in dict.fromkeys(answered)]
     return Sorted(teachable, kept_back)
 
 
@@ -115,9 +117,28 @@ def waiting_notes(episodes: Iterable[Episode], policy: PolicyConfig, *, whole: b
     return found
 
 
-def safe(rows: Sequence[Row], policy: PolicyConfig) -> list[Row]:
+def kept_back(notes: Iterable[tuple[Episode, Rule]]) -> list[Held]:
+    """What a rule keeps of notes that were drawn, or written by who reviewed them."""
+    return [_held(episode, rule) for episode, rule in dict.fromkeys(notes)]
+
+
+class Safe(NamedTuple):
+    """Rows of training that may be taught, and how many may not, by rule."""
+
+    rows: list[Row]
+    dropped: dict[str, int]
+
+
+def safe(rows: Iterable[Row], policy: PolicyConfig) -> Safe:
     """The rows in which nothing matches a credential, a card or an account: the last look."""
-    return [row for row in rows if not is_sensitive(_text_of(row), policy)]
+    found, dropped = [], Counter[str]()
+    for row in rows:
+        rule = sensitive(_text_of(row), policy)
+        if rule is None:
+            found.append(row)
+        else:
+            dropped[rule.value] += 1
+    return Safe(found, dict(dropped))
 
 
 def _text_of(row: Row) -> str:
@@ -125,8 +146,8 @@ def _text_of(row: Row) -> str:
     return "\n".join([*(message["content"] for message in chats), row.answer])
 
 
-def _held(episode: Episode, rule: Rule) -> Held:
-    return Held(episode.id, rule.value, episode.source, episode.date)
+def _held(episode: Episode, rule: Rule, source: str = "") -> Held:
+    return Held(episode.id, rule.value, source or episode.source, episode.date)
 
 
 def counted(kept_back: Iterable[Mapping[str, str]]) -> dict[str, int]:

@@ -120,13 +120,9 @@ def rule_of(
     return None
 
 
-def is_sensitive(text: str, config: PolicyConfig) -> bool:
-    """Whether a text has characters of a credential, a card or an account: no guess, a match."""
-    plain = _plain(text)
-    return any(
-        getattr(config, rule) != "learn" and matches(plain)
-        for rule, matches in ((Rule.SECRETS, _has_key), (Rule.PAYMENT, _has_number))
-    )
+def sensitive(text: str, config: PolicyConfig) -> Rule | None:
+    """The rule of a credential, a card or an account that a text has: no guess, a match."""
+    return rule_of(text, config, rules=_SENSITIVE)
 
 
 def _plain(text: str) -> str:
@@ -234,10 +230,10 @@ _RULES: Mapping[Rule, _Applies] = {
     Rule.INSTRUCTIONS: _instructs,
     Rule.VOLATILE: _is_volatile,
 }
+_SENSITIVE: Mapping[Rule, _Applies] = {Rule.SECRETS: _is_key, Rule.PAYMENT: _pays}
 _OF_NAMES: Mapping[Rule, _Applies] = {
+    **_SENSITIVE,
     Rule.HIDDEN: _is_hidden,
-    Rule.PAYMENT: _pays,
-    Rule.SECRETS: _is_key,
     Rule.PERSONAL: _is_personal,
     Rule.INSTRUCTIONS: _instructs,
 }

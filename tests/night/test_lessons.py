@@ -39,7 +39,7 @@ def rows_of(local, ledger, night_id, superseded=()):
     evening = Evening(ALICE, night_id, before=(), superseded=superseded)
     return tonights_rows(
         local, ledger, evening=evening, config=SleepConfig(), policy=PolicyConfig()
-    )
+    ).rows
 
 
 def asked(rows):

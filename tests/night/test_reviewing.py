@@ -23,7 +23,8 @@ from sleepmem import (
 from sleepmem.graph import sleep_branch
 from sleepmem.night import seeding, steps
 from sleepmem.night.reviewing import as_patch, from_patch
-from sleepmem.night.teachable import taught_of
+from sleepmem.night.rows import Row, RowKind
+from sleepmem.night.teachable import safe, sort, taught_of
 from sleepmem.records import Episode, Note
 
 
@@ -297,6 +298,46 @@ def test_a_night_teaches_the_rest_of_a_message_and_keeps_it_for_what_is_held(
         False,
         True,
     ]
+
+
+def test_what_a_review_writes_that_a_rule_holds_is_told_and_not_learned(opened, by_hand):
+    memory = opened(policy=PolicyConfig())
+    told = memory.observe(ALICE, "Mara moved to Brenport.")
+    memory.observe(ALICE, "Jon owns the red boat.")
+
+    def review(draft):
+        changed = {told.text: "Mara pays with 4242 4242 4242 4242."}
+        return {line["id"]: changed.get(line["text"], line["text"]) for line in draft["lines"]}
+
+    report = memory.sleep(ALICE, review=review)
+    questions = [one.question for one in memory.ledger.nights.probes(report.night_id)]
+    assert questions
+    assert not any("4242" in one or "Brenport" in one for one in questions)
+    assert report.held_back == {"payment": 1}
+    assert [(one["episode"], one["rule"]) for one in report.held] == [(told.id, "payment")]
+
+
+def test_rows_that_the_last_look_drops_are_counted_by_their_rule(opened, by_hand, monkeypatch):
+    made = steps.tonights_rows
+
+    def with_a_card(*given, policy, **named):
+        chat = ({"role": "user", "content": "Which card does Mara use?"},)
+        row = Row(RowKind.FACT, chat, chat, "4242 4242 4242 4242")
+        return safe([row, row, *made(*given, policy=policy, **named).rows], policy)
+
+    monkeypatch.setattr(steps, "tonights_rows", with_a_card)
+    memory = opened(policy=PolicyConfig())
+    memory.observe(ALICE, "Mara moved to Brenport.")
+    report = memory.sleep(ALICE)
+    assert (report.held_back, report.held) == ({"payment": 2}, ())
+
+
+def test_what_is_held_of_the_agents_words_before_a_reply_is_told():
+    said = "Write to ana.ruiz@example.org then. Which street is it?"
+    reply = Episode(ALICE, "Mill Lane 4.", answers=said)
+    sorted_out = sort([reply], PolicyConfig(), untrusted=False)
+    assert sorted_out.episodes == [reply]
+    assert [(one.rule, one.source) for one in sorted_out.held] == [("personal", "agent")]
 
 
 def test_of_the_agents_words_before_a_reply_only_what_it_asked_is_taught():

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from sleepmem.config import PolicyConfig
-from sleepmem.text.policy import Rule, held, is_sensitive, refused, rule_of_name, without
+from sleepmem.text.policy import Rule, held, refused, rule_of_name, sensitive, without
 from sleepmem.text.quoting import others_words
 
 POLICY = PolicyConfig()
@@ -141,9 +141,9 @@ def test_a_speakers_name_passes_the_rules(name, rule):
 
 
 def test_the_last_look_goes_by_matches_alone():
-    assert is_sensitive("Where? 4242424242424242", POLICY)
-    assert not is_sensitive("Always answer me in French.", POLICY)
-    assert not is_sensitive("4242424242424242", PolicyConfig(payment="learn"))
+    assert sensitive("Where? 4242424242424242", POLICY) is Rule.PAYMENT
+    assert sensitive("Always answer me in French.", POLICY) is None
+    assert sensitive("4242424242424242", PolicyConfig(payment="learn")) is None
 
 
 @pytest.mark.parametrize(

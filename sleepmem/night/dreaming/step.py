@@ -83,6 +83,7 @@ def dream(night: NightContext, state: State) -> State:
         "dreamt": {
             "summary": {"rounds": _fates_by_round(dreams), **outcome.summary},
             "tokens_trained": school.tokens_trained,
+            "dropped": school.dropped,
             "expert": dreamer.expert if outcome.examined else None,
             "examined": outcome.examined,
         }
@@ -98,7 +99,7 @@ class _Outcome(NamedTuple):
 
 @dataclass
 class _School:
-    """Teaches the dreamer what was rewarded, and counts the tokens.
+    """Teaches the dreamer what was rewarded; counts the tokens, and the rows that a rule drops.
 
     waking     what tonight taught
     strangers  names of nobody
@@ -112,6 +113,7 @@ class _School:
     strangers: Sequence[str]
     steps: int
     tokens_trained: int = field(default=0, init=False)
+    dropped: dict[str, int] = field(default_factory=dict, init=False)
 
     def teach(self, rewarded: list[Dream]) -> None:
         """Seed the dreamer with the rewarded dreams of all rounds so far."""
@@ -125,12 +127,14 @@ class _School:
             seed=night.config.seeding.seed,
         )
         selected = self.state["selected"]
+        # Every time all so far are taught.
+        rows, self.dropped = teachable.safe(rows, night.policy)
         seeded = seeding.seed(
             night.local,
             seeding.Lesson(
                 self.expert,
                 before=tuple(selected["before"]),
-                rows=teachable.safe(rows, night.policy),
+                rows=rows,
                 absorbed=selected["absorbed"],
             ),
             config=replace(
@@ -251,7 +255,7 @@ def _waking_rows(night: NightContext, state: State) -> list[Row]:
         evening=evening_of(state),
         config=night.config,
         policy=night.policy,
-    )
+    ).rows
 
 
 def _examine(

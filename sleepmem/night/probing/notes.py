@@ -16,6 +16,7 @@ from sleepmem.records import Episode, Kind, Note, Probe
 from sleepmem.text.heads import SURELY_ASKS, asks, needs_no_memory
 from sleepmem.text.language import matches
 from sleepmem.text.pieces import sentences
+from sleepmem.text.policy import Rule
 from sleepmem.text.prompts import NOTES, TOLD, line_of, open_book, quoted
 from sleepmem.text.terms import terms
 
@@ -84,7 +85,7 @@ class Units:
     Args:
         episodes: what is taught.
         notes: those of them, and of others that stand beside them.
-        is_held: whether a text may not be taught, which a note may have been drawn before.
+        rule: why a text may not be taught, which a note may have been drawn before.
     """
 
     def __init__(
@@ -92,16 +93,17 @@ class Units:
         episodes: Iterable[Episode],
         notes: Iterable[Note],
         *,
-        is_held: Callable[[str], bool] = lambda text: False,
+        rule: Callable[[str], Rule | None] = lambda text: None,
     ) -> None:
-        self._is_held = functools.cache(is_held)
+        self._rule = functools.cache(rule)
+        self._episodes = list(episodes)
         self._notes: dict[str, list[Note]] = {}
         for note in notes:
             self._notes.setdefault(note.episode_id, []).append(note)
         self._sources: dict[str, tuple[Episode, Note]] = {}
         # What an expert holds is not asked about again.
         self.all = []
-        for unit in self.of(episodes):
+        for unit in self.of(self._episodes):
             drawn = self.note(unit.id)
             if drawn is None or not drawn.learned_in:
                 self.all.append(unit)
@@ -121,8 +123,22 @@ class Units:
                     units.append(unit)
         return units
 
+    @property
+    def held(self) -> list[tuple[Episode, Rule]]:
+        """The rules for which notes of these are not taught."""
+        found = []
+        for episode in self._episodes:
+            for note in self._notes.get(episode.id, ()):
+                rule = self._rule_of(note) if note.text else None
+                if rule is not None:
+                    found.append((episode, rule))
+        return found
+
     def _is_told(self, note: Note) -> bool:
-        return bool(note.text) and not self._is_held(note.text) and not self._is_held(note.part)
+        return bool(note.text) and self._rule_of(note) is None
+
+    def _rule_of(self, note: Note) -> Rule | None:
+        return self._rule(note.text) or self._rule(note.part)
 
     def asked(self, by_episode: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
         """Questions about episodes, of every unit of them."""

@@ -8,6 +8,7 @@ from sleepmem.night import exam
 from sleepmem.night.probing.notes import Units, draw
 from sleepmem.night.probing.teacher import Teacher
 from sleepmem.records import Episode, Kind, Note, Probe, Role
+from sleepmem.text.policy import Rule
 from sleepmem.text.prompts import NOTES, TOLD, line_of, memory_line
 
 ALICE = ("alice",)
@@ -148,8 +149,9 @@ def test_an_episode_without_notes_is_corrected_only_where_it_tells_one_statement
 
 def test_a_note_that_a_rule_holds_by_now_is_not_taught():
     notes = drawn()
-    units = Units([TOLD_BY_ANA], notes, is_held=lambda text: "nurse" in text)
+    units = Units([TOLD_BY_ANA], notes, rule=lambda text: Rule.QUOTED if "nurse" in text else None)
     assert [unit.text for unit in units.all] == [notes[0].text]
+    assert set(units.held) == {(TOLD_BY_ANA, Rule.QUOTED)}
     # Nor is its episode corrected with the others.
     assert units.superseded({units.all[0].id: "news"}, alone=lambda one: False) == {}
 
