@@ -56,7 +56,7 @@ from sleepmem.records import (
     readable,
 )
 from sleepmem.report.data import status
-from sleepmem.stores.arriving import Imported
+from sleepmem.stores.arriving import Export, Imported
 from sleepmem.stores.backup import backup
 from sleepmem.stores.erasure import Choice, Erasure, Forgotten, chosen, planned
 from sleepmem.stores.folder import Folder
@@ -719,7 +719,7 @@ class SleepMemory:
         path: str | Path,
         *,
         form: str | None = None,
-        trusted: bool = False,
+        trusted: bool | None = None,
         user: str | None = None,
     ) -> Imported:
         """Take in an export: our own, or one of another memory or chat.
@@ -733,8 +733,9 @@ class SleepMemory:
             path: what `export_to` wrote; or a file, a folder or a .zip of mem0, LangMem, Markdown,
                 ChatGPT or Claude.
             form: "mem0", "langmem", "markdown", "chatgpt" or "claude"; recognised by default.
-            trusted: whether memories that another model wrote may teach the weights. What is there
-                already stays as it came in first.
+            trusted: whether it may teach the weights. By default an export of our own may, for its
+                hashes are its sender's, and so do its experts; memories that another model wrote
+                may not. What is there already stays as it came in first.
             user: whose of an export that holds several users', as it calls them: `user_id` of
                 mem0, the namespace of a LangGraph store with slashes between its parts, the
                 account of Claude; "" for what it gives to nobody.
@@ -758,11 +759,14 @@ class SleepMemory:
         with self._opened.night(owner):
             if is_ours:
                 imported = self._opened.take_in(
-                    owner, source, model=self.model, policy=self.config.policy
+                    owner,
+                    Export(source, trusted is not False),
+                    model=self.model,
+                    policy=self.config.policy,
                 )
             else:
                 imported = importing.take_in(
-                    self._day, owner, path=source, form=wanted, trusted=trusted, user=user
+                    self._day, owner, path=source, form=wanted, trusted=bool(trusted), user=user
                 )
         self._opened.catch_up(owner)
         return imported

@@ -80,11 +80,13 @@ def import_(  # noqa: PLR0913 - the options of a command
     namespace: Owner = "default",
     form: Annotated[Form | None, typer.Option(help="Recognised by default.")] = None,
     trusted: Annotated[
-        bool,
+        bool | None,
         typer.Option(
-            "--trusted", help="Let memories that another model wrote teach the weights, too."
+            "--trusted/--untrusted",
+            help="Whether it may teach the weights: by default an export of sleepmem may, with its "
+            "experts, and memories that another model wrote may not.",
         ),
-    ] = False,
+    ] = None,
     user: Annotated[
         str | None, typer.Option(help="Whose, of an export that holds several users'.")
     ] = None,

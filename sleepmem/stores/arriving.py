@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sleepmem.config import PolicyConfig
 from sleepmem.errors import ExpertError, FolderError, SleepmemError
-from sleepmem.records import Episode, ExpertName, Namespace, Note, namespace_key
+from sleepmem.records import USER, Episode, ExpertName, Namespace, Note, namespace_key
 from sleepmem.stores.episodes import Judged
 from sleepmem.stores.expert_folder import ExpertFolders, inside
 from sleepmem.stores.ledger import Ledger
@@ -29,8 +29,21 @@ from sleepmem.text.policy import refused, unrefused
 if TYPE_CHECKING:
     import sqlite_utils
 
+# The source of what users said in an export that is not trusted, and why no more of it comes in.
+_UNTRUSTED = "import:sleepmem"
+_NOT_TRUSTED = "the export is not trusted: its words teach nothing, and its experts stay out"
 # What an episode is made of; the rest is this folder's.
 _EPISODE = {one.name for one in fields(Episode)} - {"namespace", "sequence", "part_of"}
+
+
+class Export(NamedTuple):
+    """The folder of an export, and whether whoever made it is believed.
+
+    Else what users said comes in as others' words, and of all else nothing.
+    """
+
+    folder: Path
+    trusted: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +100,7 @@ def arrive(
     experts: ExpertFolders,
     *,
     namespace: Namespace,
-    source: Path,
+    export: Export,
     base: str,
     policy: PolicyConfig,
 ) -> Imported:
@@ -97,7 +110,7 @@ def arrive(
         ledger: of the memory folder.
         experts: their folders.
         namespace: whose it becomes.
-        source: folder of the export.
+        export: what comes in.
         base: what the model of this memory is known by (`manifest.base_of`).
         policy: what it refuses is not stored.
 
@@ -105,11 +118,13 @@ def arrive(
         FolderError: it is no whole export, or cannot be written.
         EpisodeError: an episode in it is none.
     """
-    manifest = Manifest.read(source)
-    with _as_exported(source):
-        tables = {name: list(rows(source, name)) for name in TABLES}
+    manifest = Manifest.read(export.folder)
+    with _as_exported(export.folder):
+        tables = _tables(export)
         incoming = _Incoming.of(ledger, tables["episodes"], namespace=namespace, policy=policy)
-        left_out = _why_without(ledger, manifest, namespace=namespace, base=base)
+        left_out = _NOT_TRUSTED
+        if export.trusted:
+            left_out = _why_without(ledger, manifest, namespace=namespace, base=base)
         if incoming.refused:
             left_out = (
                 f"{incoming.refused} episodes were forgotten here, or a rule refuses something of "
@@ -118,7 +133,7 @@ def arrive(
         names = _Names(episodes=incoming.names)
         if not left_out:
             _name_nights(ledger, names, tables, namespace=namespace)
-            _copy_experts(experts, names, source)
+            _copy_experts(experts, names, export.folder)
         before = set(ledger.episodes.ids(namespace))
         with ledger.database.write() as db:
             for one in incoming.episodes:
@@ -139,7 +154,7 @@ def arrive(
         notes,
         0 if left_out else len(tables["nights"]),
         tuple(names.experts.values()),
-        left_out if tables["experts"] or incoming.refused else "",
+        left_out if tables["experts"] or incoming.refused or not export.trusted else "",
     )
 
 
@@ -155,6 +170,21 @@ def _as_exported(source: Path) -> Iterator[None]:
             f"{source} holds what no export has written ({type(error).__name__}: {error}). "
             "Export it anew."
         ) from error
+
+
+def _tables(export: Export) -> dict[str, list[dict[str, Any]]]:
+    tables = {name: list(rows(export.folder, name)) for name in TABLES}
+    if export.trusted:
+        return tables
+    others = list(_as_others(tables["episodes"]))
+    return {name: others if name == "episodes" else [] for name in TABLES}
+
+
+def _as_others(episodes: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The episodes, those of users as imported: stored, recalled, and not learned."""
+    for row in episodes:
+        source = _UNTRUSTED if row.get("source", USER) == USER else row["source"]
+        yield {**row, "source": source, "outcome": None}
 
 
 class _One(NamedTuple):
@@ -191,6 +221,9 @@ class _Incoming:
             if rule or ledger.episodes.was_forgotten(episode):
                 incoming.refused += 1
                 continue
+            if there := _otherwise(ledger, episode):
+                incoming.names[row["id"]] = there
+                continue
             answers = unrefused(episode.answers, policy)
             if answers != episode.answers:
                 # What was made of it there may quote it.
@@ -201,6 +234,13 @@ class _Incoming:
             outcome = unrefused(row.get("outcome"), policy)
             incoming.episodes.append(_One(episode, judged, by_clock, outcome))
         return incoming
+
+
+def _otherwise(ledger: Ledger, episode: Episode) -> str | None:
+    """Its id here where it came in believed before, and does not now, or the other way round."""
+    other = {USER: _UNTRUSTED, _UNTRUSTED: USER}.get(episode.source)
+    there = ledger.episodes.stored([replace(episode, source=other).id]) if other else ()
+    return there[0].id if there else None
 
 
 def _why_without(ledger: Ledger, manifest: Manifest, *, namespace: Namespace, base: str) -> str:

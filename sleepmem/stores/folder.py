@@ -23,7 +23,7 @@ from sleepmem.config import PolicyConfig
 from sleepmem.errors import ExpertError, FolderError, FolderLocked, LedgerError, ModelError
 from sleepmem.records import Namespace, NightReport, Receipt, Verdict, namespace_key
 from sleepmem.stores import agreement, mark
-from sleepmem.stores.arriving import Imported, arrive
+from sleepmem.stores.arriving import Export, Imported, arrive
 from sleepmem.stores.buffer import Buffer
 from sleepmem.stores.database import compact_checkpoints, hurried
 from sleepmem.stores.erasure import Erasure, erase
@@ -273,13 +273,13 @@ class Folder:
         return back
 
     def take_in(
-        self, namespace: Namespace, source: Path, *, model: str, policy: PolicyConfig
+        self, namespace: Namespace, export: Export, *, model: str, policy: PolicyConfig
     ) -> Imported:
         """Take in an export of another memory folder (`arriving`).
 
         Args:
             namespace: whose it becomes.
-            source: folder of the export.
+            export: what comes in.
             model: that this folder is open with.
             policy: what it refuses is not stored.
 
@@ -292,13 +292,13 @@ class Folder:
             self.ledger,
             self.experts,
             namespace=namespace,
-            source=source,
+            export=export,
             base=base_of(name),
             policy=policy,
         )
         if imported.experts and not self.ledger.model:
             # With other habits than it turns out to have, the experts are refused.
-            self.ledger.use_model(name, Manifest.read(source).habits)
+            self.ledger.use_model(name, Manifest.read(export.folder).habits)
         agreement.reconcile(self.ledger, experts=self.experts, check_experts=False)
         return imported
 

@@ -112,6 +112,29 @@ def test_a_filled_memory_learns_it_anew(opened, another, by_hand, tmp_path):
     assert another.verify() == []
 
 
+def test_of_an_export_that_is_not_trusted_only_the_words_come_in(
+    opened, another, by_hand, tmp_path
+):
+    memory = opened()
+    slept(memory)
+    gone = memory.observe(ALICE, "Forget the ferry.", message_id="m1", thread="t")
+    memory.forget(ALICE, episodes=[gone.id])
+    memory.export_to(ALICE, tmp_path / "out")
+    imported = another.import_from(ALICE, tmp_path / "out", trusted=False)
+    assert (imported.episodes, imported.nights, imported.experts, imported.notes) == (4, 0, (), 0)
+    assert "not trusted" in imported.left_out
+    assert not any(one.trusted for one in another.ledger.episodes.all(ALICE))
+    assert another.recall(ALICE, "Where did Mara move?").episodes
+    assert another.sleep(ALICE).held_back == {"source": 4}
+    assert another.ledger.lineage.experts(ALICE) == []
+    # What the sender has forgotten binds nobody.
+    assert another.observe(ALICE, gone.text, message_id="m1", thread="t").id in buffered(another)
+    # It stays what it came in as, and so does what was believed.
+    assert another.import_from(ALICE, tmp_path / "out").episodes == 0
+    assert memory.import_from(ALICE, tmp_path / "out", trusted=False).episodes == 0
+    assert another.verify() == memory.verify() == []
+
+
 def test_experts_of_another_base_stay_out(opened, by_hand, tmp_path, embeddings):
     memory = opened()
     slept(memory)
