@@ -83,7 +83,7 @@ def _is_known(day: DayContext, episode: Episode, told: Told) -> bool:
 def _episode(namespace: Namespace, told: Told, *, trusted: bool) -> Episode:
     source = USER if trusted else f"import:{told.source}"
     at = check_time(told.at, "the time of a memory").isoformat() if told.at else local_now()
-    return Episode(namespace, told.text.strip(), source, at, told.id)
+    return Episode(namespace, told.text.strip(), source, at, told.id, lasts=told.lasts)
 
 
 def _converse(day: DayContext, namespace: Namespace, conversation: Conversation) -> set[str]:

@@ -6,12 +6,15 @@
 TypeScript library writes "createdAt", "updatedAt" and "userId". Documented at docs.mem0.ai,
 "Export Stored Memories" and the reference of "Get memories".
 
-A memory was last written at "updated_at": what it says now was not known before.
+A memory was last written at "updated_at": what it says now was not known before. It holds through
+the day of its "expiration_date" (YYYY-MM-DD, of UTC; docs.mem0.ai, "Memory Expiration"); one that
+is no date is none there, either.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from sleepmem.foreign.record import Record
@@ -34,4 +37,14 @@ def told(entry: Record) -> Iterator[Told]:
     at = entry.moment("updated_at", "updatedAt", "created_at", "createdAt")
     if text.strip():
         user = entry.name("user_id", "userId")
-        yield Told(text.strip(), at, entry.name("id"), Form.MEM0.value, user)
+        yield Told(text.strip(), at, entry.name("id"), Form.MEM0.value, user, _end(entry))
+
+
+def _end(entry: Record) -> str:
+    """The first moment at which it holds no more; empty where there is none."""
+    try:
+        day = date.fromisoformat(entry.name("expiration_date", "expirationDate") or "")
+        end = datetime.combine(day + timedelta(days=1), time(), UTC)
+    except (ValueError, OverflowError):
+        return ""
+    return end.isoformat(timespec="microseconds")

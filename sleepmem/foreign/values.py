@@ -27,6 +27,7 @@ class Told:
     id      what it is called there; stays the same from export to export
     source  where it comes from: the name of its form
     user    whose it is there; None where the export does not say
+    lasts   until when it holds, as `Episode.lasts`; empty: the export does not say
     """
 
     text: str
@@ -34,6 +35,7 @@ class Told:
     id: str | None
     source: str
     user: str | None = None
+    lasts: str = ""
 
 
 @dataclass(frozen=True, slots=True)

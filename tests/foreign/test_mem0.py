@@ -53,6 +53,21 @@ def test_lines_of_json_are_read_and_only_a_line_feed_ends_one(tmp_path: Path) ->
     ]
 
 
+@pytest.mark.parametrize(
+    ("given", "lasts"),
+    [
+        ("2030-01-31", "2030-02-01T00:00:00.000000+00:00"),
+        (None, ""),
+        ("soon", ""),
+        ("9999-12-31", ""),
+    ],
+)
+def test_it_holds_through_the_day_on_which_it_expires(tmp_path: Path, given, lasts) -> None:
+    (found,) = read(written(tmp_path, [{**TEA, "expiration_date": given}]))
+    assert isinstance(found, Told)
+    assert found.lasts == lasts
+
+
 @pytest.mark.parametrize("name", ["export.json", "export", "export.txt"])
 def test_the_content_says_what_it_is_not_the_name(tmp_path: Path, name: str) -> None:
     assert list(read(written(tmp_path, [TEA], name))) == [TOLD]

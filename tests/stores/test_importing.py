@@ -131,6 +131,16 @@ def test_a_memory_comes_in_once_dated_named_and_trusted_or_not(memory, tmp_path,
     assert episode.trusted is first
 
 
+def test_a_memory_that_expires_is_not_recalled_afterwards(memory, tmp_path):
+    entries = [
+        {"id": "1", "memory": "Rides the ferry", "expiration_date": "2020-01-31"},
+        {"id": "2", "memory": "Drinks tea", "expiration_date": "2999-01-31"},
+    ]
+    memory.import_from(ALICE, written(tmp_path, entries))
+    found = memory.search(ALICE, "Drinks tea, rides the ferry").episodes
+    assert [one.text for one in found] == ["Drinks tea"]
+
+
 def test_what_the_user_had_said_in_these_words_is_known(memory, tmp_path):
     memory.observe(ALICE, "Drinks tea.")
     imported = memory.import_from(ALICE, written(tmp_path, [{"memory": "Drinks tea"}]))
