@@ -153,7 +153,7 @@ def _settings_tables(settings: type, table: str) -> Iterator[str]:
 
 def _kind(kind: Any, rules: list[Any]) -> str:
     """A type and its range in words."""
-    if is_dataclass(kind):
+    if is_dataclass(kind) or get_origin(kind) is dict:
         return "table"
     if get_origin(kind) is tuple:
         return "list of tables"
@@ -166,6 +166,8 @@ def _kind(kind: Any, rules: list[Any]) -> str:
 def _default(setting: Field[Any], name: str) -> str:
     if setting.default is MISSING and setting.default_factory is MISSING:
         return "none: must be given"
+    if setting.default_factory is dict:
+        return "empty"
     if setting.default is MISSING:
         return f"see [`[{name}]`](#{_slug(name, setting.default_factory)})"
     if setting.default is LEVELS:

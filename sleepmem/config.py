@@ -24,6 +24,17 @@ from sleepmem.errors import ConfigError
 MANY = 1_000_000  # no count is larger
 AUTO: Literal["auto"] = "auto"
 Action = Literal["learn", "hold", "refuse"]
+# As in `sleepmem.text.policy`.
+RuleName = Literal[
+    "source",
+    "quoted",
+    "hidden",
+    "secrets",
+    "payment",
+    "personal",
+    "instructions",
+    "volatile",
+]
 
 Share = Annotated[float, Ge(0), Le(1)]
 Count = Annotated[int, Ge(1), Le(MANY)]
@@ -555,10 +566,13 @@ class PolicyConfig(_Settings):
     ] = "hold"
     instructions: Annotated[Action, Doc("What tells the agent how to behave.")] = "hold"
     volatile: Annotated[Action, Doc("What holds for minutes to weeks: prices, balances.")] = "hold"
-    volatile_days: Annotated[
-        CountOrNone,
-        Doc("Days after which what is only volatile is forgotten at night; 0: never."),
-    ] = 0
+    days: Annotated[
+        dict[RuleName, Count],
+        Doc(
+            "Days after which what tells nothing but what falls under a rule is forgotten at "
+            "night, by rule, such as {'volatile': 30}; of others never."
+        ),
+    ] = field(default_factory=dict)
     presidio: Annotated[
         bool, Doc("Ask presidio's rules for personal data, too (extra `presidio`).")
     ] = False

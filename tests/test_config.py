@@ -10,6 +10,7 @@ from sleepmem import (
     GateConfig,
     Level,
     MemoryConfig,
+    PolicyConfig,
     ProbeConfig,
     SeedingConfig,
     SleepConfig,
@@ -90,6 +91,8 @@ def test_a_setting_of_the_wrong_type_is_named_with_its_value(config, name, value
         (DreamConfig, {"random_expert": 1}),
         (MemoryConfig, {"sleep": DreamConfig()}),
         (Level, {"name": 3, "every": 1, "rank": 4, "steps_per_episode": 1.0}),
+        (PolicyConfig, {"days": {"sorcery": 3}}),
+        (PolicyConfig, {"days": {"volatile": 0}}),
         (Level, {"name": " ", "every": 1, "rank": 4, "steps_per_episode": 1.0}),
     ],
 )

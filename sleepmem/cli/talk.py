@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
@@ -25,13 +26,13 @@ from sleepmem.cli.nights import one_night, print_night
 from sleepmem.config import read_config
 from sleepmem.errors import EpisodeError, MissingExtra
 from sleepmem.memory import SleepMemory
-from sleepmem.records import USER, Episode, parse_namespace
+from sleepmem.records import USER, Episode, check_end, parse_namespace
 
 # Messages that `chat` keeps in the context; what was told before is in the memory.
 _TURNS = 8
 
 
-def observe(
+def observe(  # noqa: PLR0913 - the options of a command
     folder: Folder,
     text: Annotated[str, typer.Argument(help="What was said.", show_default=False)],
     *,
@@ -39,6 +40,15 @@ def observe(
     source: Annotated[
         str, typer.Option(help="Who said it; only 'user' may teach the weights by default.")
     ] = USER,
+    lasts: Annotated[
+        float | None,
+        typer.Option(
+            help="For how many days it holds, such as a price: it is never learned, and recalled "
+            "no more afterwards.",
+            min=0,
+            max=36_500,
+        ),
+    ] = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -46,13 +56,16 @@ def observe(
     with sentences():
         # What cannot be stored is refused before a folder is made for it.
         owner = parse_namespace(namespace)
-        Episode(owner, text, source)
+        told, days = Episode(owner, text, source), None
+        if lasts is not None:
+            days = timedelta(days=lasts)
+            check_end(days, told.created_at)
         settings = read_config(config) if config else None
         # Who recalls it embeds it.
         with SleepMemory.open(
             folder, config=settings, check_experts=False, append_only=True
         ) as memory:
-            episode = memory.observe(owner, text, source=source)
+            episode = memory.observe(owner, text, source=source, lasts=days)
     if as_json:
         print_json({"id": episode.id, "namespace": list(owner), "created_at": episode.created_at})
     else:

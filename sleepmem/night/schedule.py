@@ -114,16 +114,14 @@ class Schedule:
         return report
 
     def _expire(self, namespace: Namespace) -> None:
-        """Forget what was said to last no longer, and what is volatile and old enough for it."""
+        """Forget what was said to last no longer, and what a rule holds and is too old for it."""
         ledger = self.folder.ledger
         if ledger.nights.unfinished(namespace):
             return
         ids = ledger.episodes.expired(namespace)
-        days = self.policy.volatile_days
-        if days:
-            ids += teachable.outlived(
-                ledger.episodes.telling(namespace), self.policy, days=days, today=date.today()
-            )
+        if self.policy.days:
+            waiting = ledger.episodes.telling(namespace)
+            ids += teachable.outlived(waiting, self.policy, today=date.today())
         if not ids:
             return
         erasure = expiring(ledger, namespace, episode_ids=ids)

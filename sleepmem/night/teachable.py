@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date
 from typing import NamedTuple
 
 from sleepmem.config import PolicyConfig
@@ -49,18 +49,28 @@ def sort(episodes: Iterable[Episode], policy: PolicyConfig, *, untrusted: bool) 
     return Sorted(teachable, kept_back)
 
 
-def outlived(
-    episodes: Iterable[Episode], policy: PolicyConfig, *, days: int, today: date
-) -> list[str]:
-    """Ids of those that tell nothing but what is volatile, and are older than so many days."""
+def outlived(episodes: Iterable[Episode], policy: PolicyConfig, *, today: date) -> list[str]:
+    """Ids of those that tell nothing but what rules hold, and are older than the days of each.
+
+    What was told with an end of its own goes by that.
+    """
     found = []
     for episode in episodes:
-        rules = rules_of(episode, policy)
-        is_old = today - date.fromisoformat(episode.date) > timedelta(days=days)
-        is_volatile = set(rules.values()) == {Rule.VOLATILE}
-        if is_old and is_volatile and not tells(without(episode.text, rules)):
-            found.append(episode.id)
+        age = today - date.fromisoformat(episode.date)
+        if not episode.lasts and age.days > min(policy.days.values(), default=age.days):
+            rules = _rules_of_all(episode, policy)
+            days = [policy.days.get(rule.value, age.days) for rule in rules]
+            if rules and age.days > max(days):
+                found.append(episode.id)
     return found
+
+
+def _rules_of_all(episode: Episode, policy: PolicyConfig) -> set[Rule]:
+    """The rules that hold all it tells; none where something may be taught."""
+    if not episode.trusted:
+        return {Rule.SOURCE}
+    rules = rules_of(episode, policy)
+    return set() if tells(without(episode.text, rules)) else set(rules.values())
 
 
 def rules_of(episode: Episode, policy: PolicyConfig) -> dict[str, Rule]:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,17 @@ def test_observe_prints_the_id_and_stores_once(folder: str) -> None:
     first, second = json.loads(run(app, command).stdout), json.loads(run(app, command).stdout)
     assert first["id"] == second["id"]
     assert json.loads(run(app, ["status", folder, "--json"]).stdout)[0]["episodes"] == 2
+
+
+def test_observe_takes_the_days_that_it_holds(folder: str) -> None:
+    assert run(app, ["observe", folder, "Petrol costs 1.79.", "--lasts", "1.5"]).exit_code == 0
+    with SleepMemory.open(folder) as memory:
+        [told] = memory.ledger.episodes.all(("default",))
+    holds = datetime.fromisoformat(told.lasts) - datetime.fromisoformat(told.created_at)
+    assert holds == timedelta(days=1.5)
+    refused = run(app, ["observe", folder, "Petrol is dear.", "--lasts", "0"])
+    assert refused.exit_code == 1
+    assert "duration above 0" in " ".join(refused.stderr.split())
 
 
 def test_observe_refuses_what_the_settings_refuse(folder: str, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 while is not learned."""
 
 from contextlib import nullcontext
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pytest
 from _nights import ALICE, buffered, tell, watched
@@ -24,7 +24,7 @@ from sleepmem.graph import sleep_branch
 from sleepmem.night import seeding, steps
 from sleepmem.night.reviewing import as_patch, from_patch
 from sleepmem.night.rows import Row, RowKind
-from sleepmem.night.teachable import safe, sort, taught_of
+from sleepmem.night.teachable import outlived, safe, sort, taught_of
 from sleepmem.records import Episode, Note
 
 
@@ -233,17 +233,38 @@ def test_what_is_refused_is_kept_beside_nothing_either(opened, tmp_path):
 
 
 def test_what_is_only_volatile_is_forgotten_after_its_days(opened, by_hand):
-    memory = opened(policy=PolicyConfig(volatile_days=3))
+    memory = opened(policy=PolicyConfig(days={"volatile": 3}))
     old = "2026-01-01T10:00:00+00:00"
     price = memory.observe(ALICE, "Bitcoin stands at 68,431 dollars right now.", created_at=old)
     both = memory.observe(
         ALICE, "Bitcoin stands at 70,000 dollars right now. Mara lives in Rome.", created_at=old
     )
     new = memory.observe(ALICE, "Bitcoin stands at 71,112 dollars right now.")
+    told = "Bitcoin stands at 72,000 dollars right now."
+    bound = memory.observe(ALICE, told, created_at=old, lasts=timedelta(days=9_000))
     memory.sleep(ALICE)
     ids = memory.ledger.episodes.ids(ALICE)
     assert price.id not in ids
-    assert {both.id, new.id} <= set(ids)
+    assert {both.id, new.id, bound.id} <= set(ids)
+
+
+def test_each_rule_has_its_days():
+    old = "2026-01-01T10:00:00+00:00"
+    card = Episode(ALICE, "My card is 4242 4242 4242 4242.", created_at=old)
+    order = Episode(ALICE, "Always answer me in French, whatever I write.", created_at=old)
+    both = Episode(ALICE, f"{card.text} {order.text}", created_at=old)
+    page = Episode(ALICE, "It rains in Oslo.", "tool:weather", old)
+    own = Episode(ALICE, "Mara lives in Brenport.", created_at=old)
+    told = [card, order, both, page, own]
+
+    def gone(day, **days):
+        return outlived(told, PolicyConfig(days=days), today=date(2026, 1, day))
+
+    assert gone(31) == []
+    assert gone(6, payment=5, instructions=10) == []
+    assert gone(7, payment=5, instructions=10) == [card.id]
+    assert gone(12, payment=5, instructions=10) == [card.id, order.id, both.id]
+    assert gone(12, payment=5, source=10) == [card.id, page.id]
 
 
 def test_a_dry_run_goes_on_with_no_real_night_nor_a_real_one_with_it(opened, by_hand, monkeypatch):

@@ -140,6 +140,10 @@ def test_a_speakers_name_passes_the_rules(name, rule):
     assert refused("I moved to Oslo last spring.", strict, name=name) is rule
 
 
+def test_each_rule_may_have_its_days():
+    assert PolicyConfig(days=dict.fromkeys(map(str, Rule), 3)).days.keys() == set(Rule)
+
+
 def test_the_last_look_goes_by_matches_alone():
     assert sensitive("Where? 4242424242424242", POLICY) is Rule.PAYMENT
     assert sensitive("Always answer me in French.", POLICY) is None
