@@ -16,7 +16,7 @@ from typing import Any
 
 from sleepmem import ConfigError, MissingExtra, SleepmemError
 from sleepmem.config import read_config
-from sleepmem.records import Namespace
+from sleepmem.records import Namespace, as_path
 from sleepmem_jobs.worker import Done, Worker, due
 
 # Times that a night is begun or gone on with; then it is given up, as one that kills its worker.
@@ -134,13 +134,18 @@ def _run(crew: Sequence[Any], waiting: Sequence[tuple[str, Namespace]]) -> Itera
             idle.append(worker)
             try:
                 yield ray.get(ended)
+            except ray.exceptions.RayTaskError as error:
+                # The worker lives: it is the night that failed.
+                reason = " ".join(f"{type(error.cause).__name__}: {error.cause}".split())
+                yield Done(folder, owner, error=_sentence(owner, folder, f"failed ({reason})"))
             except ray.exceptions.RayError as error:
-                yield Done(folder, owner, error=_sentence(owner, folder, error))
+                reason = str(error).strip().splitlines()[0]
+                what = f"ended {_TRIES} workers ({reason}), which may want more memory"
+                yield Done(folder, owner, error=_sentence(owner, folder, what))
 
 
-def _sentence(owner: Namespace, folder: str, error: Exception) -> str:
-    reason = str(error).strip().splitlines()[0]
+def _sentence(owner: Namespace, folder: str, what: str) -> str:
     return (
-        f"the night of {owner} in {folder} ended {_TRIES} workers ({reason}). Give workers more "
-        "memory, or run it alone with `sleepmem nights`; it goes on where it was."
+        f"the night of {as_path(owner)} in {folder} {what}; run it alone with `sleepmem nights`, "
+        "and it goes on where it was."
     )

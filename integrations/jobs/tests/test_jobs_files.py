@@ -115,15 +115,24 @@ def test_what_cron_runs_mails_failures_alone(home: Path, code: int, expected: in
     assert "%" not in command  # cron's own sign for a new line
     if code:
         script(home / ".local/bin/sleepmem", f'#!/bin/sh\necho "$@"; echo told >&2\nexit {code}\n')
+    # What is no memory would be told every night.
+    (home / "memories" / "empty").mkdir()
+    (home / "memories" / "notes.txt").write_text("a file")
     where = {**os.environ, "HOME": str(home)}
     done = subprocess.run(["/bin/sh", "-c", command], env=where, capture_output=True, text=True)
-    assert done.returncode == expected
-    assert done.stdout == ""
+    assert (done.returncode, done.stdout) == (expected, "")
     log = (home / "memories.log").read_text()
     assert log == (
-        "" if code == 0 else f"nights {home}/memories/alice {home}/memories/bob --json\n"
+        "" if code == 0 else f"nights --json {home}/memories/alice {home}/memories/bob\n"
     )
     assert done.stderr == ("" if code == 0 else "told\n")
+
+
+def test_cron_finds_nothing_to_do_where_there_is_no_memory(tmp_path: Path) -> None:
+    command = CRONTAB.read_text().splitlines()[-1].split(maxsplit=5)[5]
+    where = {**os.environ, "HOME": str(tmp_path)}
+    done = subprocess.run(["/bin/sh", "-c", command], env=where, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 # Kubernetes
@@ -134,7 +143,7 @@ def test_kubernetes_takes_the_cronjob() -> None:
     claim, job = yaml.safe_load_all(CRONJOB.read_text())
     for resource in (claim, job):
         validate.validate(resource, "1.31", strict=True)
-    job["spec"]["concurrencyPolicy"] = "Never"
+    job["spec"]["concurencyPolicy"] = "Forbid"
     with pytest.raises(validate.ValidationError):
         validate.validate(job, "1.31", strict=True)
 
@@ -156,18 +165,28 @@ def test_one_volume_of_one_machine_beside_the_agent() -> None:
     assert pod()["restartPolicy"] == "Never"
 
 
-def test_what_the_pod_runs_finds_the_folders(home: Path) -> None:
-    container = pod()["containers"][0]
-    (home / "memories" / "lost+found").mkdir()
+def in_the_pod(home: Path) -> subprocess.CompletedProcess[str]:
+    """What the container runs, with the volume at `memories` and a command that tells its words."""
     script(home / "bin" / "sleepmem", '#!/bin/sh\nprintf "%s\\n" "$@"\n')
-    command = container["args"][0].replace("/memories", str(home / "memories"))
+    container = pod()["containers"][0]
+    command = container["args"][0].replace("/memories", f"{shlex.quote(str(home))}/memories")
     where = {**os.environ, "PATH": f"{home / 'bin'}:{os.environ['PATH']}"}
-    done = subprocess.run(
+    return subprocess.run(
         [*container["command"], command], env=where, capture_output=True, text=True
     )
-    first, *told = done.stdout.split()
-    assert (first, told[0]) == ("nights", "--json")
-    assert sorted(told[1:]) == [str(home / "memories" / name) for name in ("alice", "bob")]
+
+
+def test_what_the_pod_runs_finds_the_folders(home: Path) -> None:
+    (home / "memories" / "lost+found").mkdir()
+    (home / "memories" / "bob").rename(home / "memories" / "bob and carol")
+    folders = [str(home / "memories" / name) for name in ("alice", "bob and carol")]
+    assert in_the_pod(home).stdout.splitlines() == ["nights", "--json", *folders]
+
+
+def test_a_volume_without_a_memory_has_no_night_and_no_fault(tmp_path: Path) -> None:
+    (tmp_path / "memories" / "lost+found").mkdir(parents=True)
+    done = in_the_pod(tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 # SkyPilot
@@ -185,52 +204,62 @@ def test_skypilot_takes_the_task() -> None:
     assert done.stdout.split()[-1] == "2"
 
 
-@pytest.mark.parametrize(("code", "expected"), [(0, 0), (1, 1), (2, 2), (3, 0), (4, 4)])
-def test_every_node_takes_its_folders_and_brings_them_back(
-    tmp_path: Path, code: int, expected: int
-) -> None:
-    task = yaml.safe_load(SKYPILOT.read_text())
-    listing = "".join(f"                           PRE folder-{n}/\\n" for n in range(5))
-    aws = f'#!/bin/sh\n[ "$2" = ls ] && printf "{listing}" || echo "$@" >>"$LOG"\n'
-    script(tmp_path / "bin/aws", aws)
-    fails = f'[ "$2" = memories/folder-0 ] && exit {code}'
-    script(tmp_path / "bin/sleepmem", f'#!/bin/sh\necho "$@" >>"$LOG"\n{fails}\nexit 0\n')
-    ran: list[list[str]] = []
-    for rank in (0, 1):
-        log = tmp_path / f"log-{rank}"
-        where = {
-            **os.environ,
-            **task["envs"],
-            "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
-            "LOG": str(log),
-            "SKYPILOT_NUM_NODES": "2",
-            "SKYPILOT_NODE_RANK": str(rank),
-        }
-        bash = [needs("bash"), "-c", task["run"]]
-        done = subprocess.run(bash, env=where, cwd=tmp_path, capture_output=True, text=True)
-        assert done.returncode == (expected if rank == 0 else 0), done.stderr
-        told = log.read_text().splitlines()
-        ran.append([line.split()[1] for line in told if line.startswith("nights")])
-        # Down, nights, up: for each folder, whatever became of one's nights.
-        up = [line for line in told if "--delete" in line]
-        assert [line.split()[-2] for line in up] == ran[-1]
-        assert len(told) == 3 * len(up)
-    assert ran == [
-        ["memories/folder-0", "memories/folder-2", "memories/folder-4"],
-        ["memories/folder-1", "memories/folder-3"],
-    ]
-
-
-def test_a_bucket_that_cannot_be_listed_fails_the_job(tmp_path: Path) -> None:
-    task = yaml.safe_load(SKYPILOT.read_text())
-    script(tmp_path / "bin/aws", "#!/bin/sh\necho no credentials >&2\nexit 255\n")
+def on_a_node(place: Path, rank: int, *, aws: str, sleepmem: str) -> tuple[Any, list[list[str]]]:
+    """What the task does as one of two nodes, with these commands; and the words of each call."""
+    task, log = yaml.safe_load(SKYPILOT.read_text()), place / f"log-{rank}"
+    for name, text in (("aws", aws), ("sleepmem", sleepmem)):
+        script(place / "bin" / name, f'#!/bin/sh\necho "$@" >>"$LOG"\n{text}\n')
     where = {
         **os.environ,
         **task["envs"],
-        "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+        "PATH": f"{place / 'bin'}:{os.environ['PATH']}",
+        "LOG": str(log),
         "SKYPILOT_NUM_NODES": "2",
-        "SKYPILOT_NODE_RANK": "0",
+        "SKYPILOT_NODE_RANK": str(rank),
     }
     bash = [needs("bash"), "-c", task["run"]]
-    done = subprocess.run(bash, env=where, cwd=tmp_path, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (255, "no credentials\n")
+    done = subprocess.run(bash, env=where, cwd=place, capture_output=True, text=True)
+    return done, [line.split() for line in log.read_text().splitlines()[1:]]
+
+
+LISTING = "".join(f"                           PRE folder-{n}/\\n" for n in range(5))
+LISTS = f'[ "$2" = ls ] && printf "{LISTING}"'
+BUCKET = "s3://your-bucket/memories"
+
+
+@pytest.mark.parametrize("code", [0, 1, 2, 3, 4])
+def test_every_node_takes_its_folders_and_brings_them_back(tmp_path: Path, code: int) -> None:
+    fails = f'[ "$2" = memories/folder-0 ] && exit {code}\nexit 0'
+    for rank, numbers in ((0, (0, 2, 4)), (1, (1, 3))):
+        done, ran = on_a_node(tmp_path, rank, aws=f"{LISTS}\nexit 0", sleepmem=fails)
+        # A node that failed would end the others.
+        assert done.returncode == 0, done.stderr
+        told = f"error: nights of folder-0 ended with code {code}\n"
+        assert done.stderr == (told if rank == 0 and code not in (0, 3) else "")
+        # Down, nights, up: for each folder, whatever became of one's nights.
+        expected: list[list[str]] = []
+        copied = ["s3", "sync", "--only-show-errors", "--exact-timestamps", "--delete"]
+        for number in numbers:
+            here, there = f"memories/folder-{number}", f"{BUCKET}/folder-{number}"
+            nights = ["nights", here, "--least", "20", "--json"]
+            expected += [[*copied, there, here], nights, [*copied, here, there]]
+        assert ran == expected
+
+
+def test_a_folder_that_cannot_be_copied_is_told_and_holds_up_no_other(tmp_path: Path) -> None:
+    cut = f'[ "$6" = {BUCKET}/folder-0 ] && exit 1\n[ "$7" = {BUCKET}/folder-2 ] && exit 1'
+    done, ran = on_a_node(tmp_path, 0, aws=f"{LISTS}\n{cut}\nexit 0", sleepmem="exit 0")
+    assert done.returncode == 0
+    fetched, brought = done.stderr.splitlines()
+    assert fetched == "error: folder-0 could not be fetched, so it had no night"
+    assert brought.startswith("error: folder-2 could not be brought back")
+    nights = [words[1] for words in ran if words[0] == "nights"]
+    assert nights == ["memories/folder-2", "memories/folder-4"]
+    # What is half here replaces nothing there.
+    assert [words[-1] for words in ran if words[-1].endswith("folder-0")] == ["memories/folder-0"]
+
+
+def test_a_bucket_that_cannot_be_listed_fails_the_job(tmp_path: Path) -> None:
+    lists_nothing = "echo no credentials >&2\nexit 255"
+    done, ran = on_a_node(tmp_path, 0, aws=lists_nothing, sleepmem="exit 0")
+    assert (done.returncode, done.stderr, ran) == (255, "no credentials\n", [])

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sleepmem_jobs import Done, nights
+from sleepmem_jobs import Done, nights, ray_nights
 from sleepmem_jobs.command import _beside
 from sleepmem_jobs.ray_nights import _fitting
 from sleepmem_jobs.worker import Worker
@@ -193,6 +193,25 @@ def test_a_night_that_kills_its_worker_every_time_is_given_up_alone(
     # By hand it goes on.
     assert Worker(str(settings), 1).night(str(folder), ("owner-1",)).verdict is Verdict.PROMOTED
     assert prove(said) == 3
+
+
+class Faulty(Worker):
+    """A worker with a fault of its own, which it tells in several lines."""
+
+    def night(self, folder: str, namespace: tuple[str, ...]) -> Done:
+        raise RuntimeError("out of memory\nof the GPU")
+
+
+def test_a_night_that_fails_by_a_fault_is_told_with_the_faults_own_words(
+    tmp_path: Path, settings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.setattr(ray_nights, "Worker", Faulty)
+    said = told(tmp_path, folders=1, owners=1)
+    (done,) = nights(said, config=settings, least=1)
+    assert "the night of owner-0 in" in done.error
+    assert "failed (RuntimeError: out of memory of the GPU); run it alone" in done.error
+    assert "workers" not in done.error
 
 
 def test_of_two_workers_one_runs_an_owners_night(tmp_path: Path, settings: Path) -> None:
