@@ -6,6 +6,7 @@ holds up nothing else.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from sleepmem.cli.app import (
     ready,
     sentences,
 )
-from sleepmem.cli.nights import EXIT_CODES, one_night, print_night
+from sleepmem.cli.nights import EXIT_CODES, handled, one_night, print_night
 from sleepmem.config import MemoryConfig, read_config
 from sleepmem.errors import ModelError, SleepmemError
 from sleepmem.memory import SleepMemory
@@ -73,7 +74,8 @@ def nights(
     done, or nothing is due; 3: a night was rejected; 4: one failed, another process runs it, or a
     folder cannot be used; the others were done all the same."""
     codes: list[int] = []
-    with sentences():
+    # Between nights, too: the first process of a container gets no signal that it does not handle.
+    with sentences(), handled(signal.default_int_handler):
         ready(NIGHT)
         settings = read_config(config) if config else None
         bases = Bases()

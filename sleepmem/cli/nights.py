@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -200,13 +201,19 @@ def one_night(memory: SleepMemory, owner: Namespace, *, dry_run: bool = False) -
         err.print("stopping ...")
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in _STOPPING}
+    with handled(interrupt), progress() as show:
+        return memory.sleep(owner, on_event=show, stop=stop, dry_run=dry_run)
+
+
+@contextmanager
+def handled(handler: Callable[[int, Any], None]) -> Iterator[None]:
+    """What a Ctrl-C and a SIGTERM do meanwhile."""
+    before = {number: signal.signal(number, handler) for number in _STOPPING}
     try:
-        with progress() as show:
-            return memory.sleep(owner, on_event=show, stop=stop, dry_run=dry_run)
+        yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, one in before.items():
+            signal.signal(number, one)
 
 
 def print_night(report: NightReport) -> None:

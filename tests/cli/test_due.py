@@ -168,6 +168,24 @@ def test_a_scheduler_that_stops_it_leaves_the_night_to_the_next(
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+def test_a_scheduler_stops_it_between_two_nights_as_well(
+    folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def due(memory: SleepMemory, **how: Any) -> list[tuple[str, ...]]:
+        # As of the first process of a container, which the kernel spares what it does not handle.
+        os.kill(os.getpid(), signal.SIGTERM)
+        return []
+
+    monkeypatch.setattr(SleepMemory, "due_nights", due)
+    spared = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        done = run(app, ["nights", folder])
+        assert done.exit_code == 130
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, spared)
+
+
 def test_two_folders_share_one_loaded_base(
     folder: str, other: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
