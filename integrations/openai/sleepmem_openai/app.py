@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
@@ -31,6 +33,9 @@ from sleepmem_openai.upstream import OWN, Backend, Own, Upstream
 THREAD = "X-Conversation-Id"
 _LONGEST_THREAD = 200
 _DONE = "[DONE]"
+# What is counted of who left; nobody gets it.
+_LEFT = 499
+T = TypeVar("T")
 # A name or an address, and a port.
 _HOST = re.compile(r"(\[[^]]*\]|[^:]*)(?::\d*)?")
 # The page loads nothing from elsewhere and talks to nobody else.
@@ -97,11 +102,11 @@ class Gateway:
         with ExitStack() as places:
             places.enter_context(self.pace.place(owner))
             if not asked.stream:
-                answered = await turn.answer()
+                answered = await _unless_left(request, turn.answer())
                 return _json(Reply(asked.model).whole(answered).encode())
             events = self._events(turn, places.pop_all())
             # What fails before the first piece is answered with its own status.
-            first = await anext(events)
+            first = await _unless_left(request, anext(events))
         return _Events(first, events)
 
     async def _events(self, turn: Turn, places: ExitStack) -> AsyncGenerator[str, None]:
@@ -133,7 +138,7 @@ class Gateway:
         owner = await self.owner(request, "embeddings")
         await self.pace.ask(owner)
         with self.pace.place(owner):
-            return _json(await self.backend.embeddings(body))
+            return _json(await _unless_left(request, self.backend.embeddings(body)))
 
     async def models(self, request: Request) -> Response:
         """`/v1/models`."""
@@ -284,6 +289,29 @@ def _thread(request: Request) -> str | None:
         said = f"{THREAD} has {len(thread)} characters; use a name of 1 to {_LONGEST_THREAD}."
         raise GatewayError(said, param=THREAD)
     return thread
+
+
+async def _unless_left(request: Request, call: Awaitable[T]) -> T:
+    """What it comes to; when the client leaves before, it is ended, and its place is free.
+
+    Raises:
+        GatewayError: the client has left.
+    """
+
+    async def leaves() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    tasks = asyncio.ensure_future(call), asyncio.ensure_future(leaves())
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if tasks[0].done():
+            return tasks[0].result()
+        raise GatewayError("the client left before it was answered.", _LEFT, SERVER, "client_left")
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _event(data: str) -> str:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 import uvicorn
@@ -69,6 +70,13 @@ def serve(  # noqa: PLR0913 - the options of the command
             f"http://127.0.0.1:8080/v1; the key that it wants is read from {UPSTREAM_KEY}."
         ),
     ] = None,
+    chat_model: Annotated[
+        str | None,
+        typer.Option(
+            help="Address of a llama-server with the memory's weights, as sleepmem-llamacpp runs "
+            "it, that answers in place of the memory's own model."
+        ),
+    ] = None,
     keys: Annotated[
         Path | None, typer.Option(help="File of keys; without, `user` says whose memory.")
     ] = None,
@@ -92,10 +100,13 @@ def serve(  # noqa: PLR0913 - the options of the command
     ] = _LIMITS.most_bytes,
 ) -> None:
     """Serve a memory folder to clients of OpenAI's API."""
-    with _sentences():
+    with _sentences(), _closed_first():
         _check(keys, host)
-        if upstream is not None and model is not None:
-            raise ConfigError("--model and --upstream are both given, and one answers; pass one.")
+        for name, own in (("--model", model), ("--chat-model", chat_model)):
+            if upstream is not None and own is not None:
+                raise ConfigError(
+                    f"{name} and --upstream are both given, and one answers; pass one."
+                )
         settings = None if config is None else read_config(config)
         limits = Limits(most_bytes, per_minute, at_once, at_once_per_owner)
         behind = None if upstream is None else Upstream(upstream, os.environ.get(UPSTREAM_KEY))
@@ -104,7 +115,7 @@ def serve(  # noqa: PLR0913 - the options of the command
         # What cannot be listened on leaves no folder behind.
         with (
             _listening(host, port) as listening,
-            SleepMemory.open(folder, model, config=settings) as memory,
+            SleepMemory.open(folder, model, config=settings, chat_model=chat_model) as memory,
         ):
             gateway = create_app(
                 memory,
@@ -115,6 +126,30 @@ def serve(  # noqa: PLR0913 - the options of the command
                 hosts=hosts,
             )
             _run(gateway, listening)
+
+
+class _Terminated(BaseException):
+    """The process is to end by SIGTERM, when all is closed."""
+
+
+@contextmanager
+def _closed_first() -> Iterator[None]:
+    """A SIGTERM ends the process once what was opened is closed.
+
+    When it has ended by a signal uvicorn raises that anew, which would leave the memory open.
+    """
+
+    def terminate(number: int, frame: Any) -> None:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    except _Terminated:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _check(keys: Path | None, host: str) -> None:

@@ -23,7 +23,9 @@ INVALID, DENIED, LIMITED, SERVER = (
     "server_error",
 )
 # Statuses of an upstream that tell the client something; for others the gateway answers.
-_OF_CLIENTS = frozenset({400, 404, 409, 413, 415, 422, 429, 501})
+_OF_CLIENTS = (400, 404, 409, 413, 415, 422, 429, 501)
+# Those of an upstream that does not let the gateway in.
+_OF_KEYS = (401, 403)
 
 
 @dataclass(eq=False)
@@ -57,16 +59,16 @@ def as_gateway_error(error: BaseException) -> GatewayError:
     """What a client is told of anything that a turn raised; no text of a user, no address."""
     if isinstance(error, GatewayError):
         return error
-    if isinstance(error, openai.APIStatusError):
-        return _of_upstream(error)
     # Once an answer has begun, what breaks it off is no longer an error of OpenAI's client.
     if isinstance(error, openai.APITimeoutError | httpx.TimeoutException | TimeoutError):
         said = "the model behind the gateway did not answer in time; try again, or ask for less."
         return GatewayError(said, 504, SERVER, "upstream_timeout")
-    if isinstance(error, openai.APIError | httpx.TransportError):
+    if isinstance(error, openai.APIConnectionError | httpx.TransportError):
         _log(error)
         said = "the model behind the gateway cannot be reached; check that it runs, and try again."
         return GatewayError(said, 502, SERVER, "upstream_unreachable")
+    if isinstance(error, openai.APIError):
+        return _of_upstream(error)
     if isinstance(error, EpisodeError | ModelError | NamespaceError):
         return GatewayError(str(error))
     if isinstance(error, StructuredOutputError):
@@ -79,24 +81,33 @@ def as_gateway_error(error: BaseException) -> GatewayError:
     return GatewayError(said, 500, SERVER, "internal_error")
 
 
-def _of_upstream(error: openai.APIStatusError) -> GatewayError:
-    told = error.body if isinstance(error.body, dict) else {}
-    said = f"the model behind the gateway refused it: {told.get('message') or error.message}"
-    if error.status_code in _OF_CLIENTS:
-        wait = error.response.headers.get("retry-after")
-        headers = {"Retry-After": wait} if wait else {}
-        kind = LIMITED if error.status_code == 429 else INVALID
-        code, param = told.get("code"), told.get("param")
+def _of_upstream(error: openai.APIError) -> GatewayError:
+    """What an upstream refused, at once or in the middle of its answer."""
+    # Some tell a sentence and nothing else.
+    told = error.body if isinstance(error.body, dict) else {"message": error.body}
+    reason, code, param = told.get("message") or error.message, told.get("code"), told.get("param")
+    response = error.response if isinstance(error, openai.APIStatusError) else None
+    status = response.status_code if response is not None else code
+    if status in _OF_CLIENTS:
+        wait = response.headers.get("retry-after") if response is not None else None
         return GatewayError(
-            said,
-            error.status_code,
-            kind,
+            f"the model behind the gateway refused it: {reason}",
+            int(status),
+            LIMITED if status == 429 else INVALID,
             None if code is None else str(code),
             None if param is None else str(param),
-            headers,
+            {"Retry-After": wait} if wait else {},
         )
     _log(error)
-    said = f"the model behind the gateway failed with status {error.status_code}; try again later."
+    if status in _OF_KEYS:
+        said = (
+            "the model behind the gateway does not take the gateway's key; its operator must set "
+            "the right one in SLEEPMEM_UPSTREAM_KEY."
+        )
+        return GatewayError(said, 502, SERVER, "upstream_denied")
+    said = f"the model behind the gateway failed in the middle of its answer: {reason}"
+    if response is not None:
+        said = f"the model behind the gateway failed with status {status}; try again later."
     return GatewayError(said, 502, SERVER, "upstream_error")
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -12,13 +13,14 @@ import httpx
 import numpy as np
 from langchain.agents.structured_output import ToolStrategy
 from langchain_core.language_models import BaseChatModel
+from langchain_core.outputs import ChatGenerationChunk
 from langchain_openai import ChatOpenAI
 from openai import AsyncOpenAI, OpenAIError
 from openai.types import Model
 from pydantic import BaseModel, ConfigDict, SecretStr
 
-from sleepmem import ConfigError, SleepMemory
-from sleepmem_openai.errors import GatewayError
+from sleepmem import ConfigError, ModelError, SleepMemory
+from sleepmem_openai.errors import SERVER, GatewayError
 from sleepmem_openai.protocol import ChatRequest, EmbeddingsRequest, parsed
 
 # What the memory's own model is called, whichever it is.
@@ -57,8 +59,8 @@ class Own:
 
     def __init__(self, memory: SleepMemory) -> None:
         self._memory = memory
-        # The first request shall not wait for it.
-        self._local = memory.local
+        # The first request shall not wait for it; a llama-server, if one answers, needs no torch.
+        self._local = memory.chat_model().local
 
     def model(self, request: ChatRequest) -> BaseChatModel:
         """The model as this request wants it.
@@ -121,16 +123,42 @@ class Own:
         for index, vector in enumerate(vectors):
             shown = _shown(vector, request.encoding_format)
             data.append({"object": "embedding", "index": index, "embedding": shown})
-        tokens = sum(map(self._local.count_tokens, texts))
+        tokens = await asyncio.to_thread(lambda: sum(map(self._local.count_tokens, texts)))
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         told = {"object": "list", "data": data, "model": request.model, "usage": usage}
         return json.dumps(told).encode()
 
     async def is_ready(self) -> bool:
+        try:
+            await asyncio.to_thread(self._local.count_tokens, "Is it there?")
+        except ModelError:
+            return False
         return True
 
     async def close(self) -> None:
         return None
+
+
+class _Streamed(ChatOpenAI):
+    """A model of an upstream; what broke off is no answer."""
+
+    async def _astream(self, *args: Any, **how: Any) -> AsyncIterator[ChatGenerationChunk]:
+        has_begun = has_ended = False
+        async for piece in super()._astream(*args, **how):
+            has_begun = True
+            has_ended |= bool((piece.generation_info or {}).get("finish_reason"))
+            yield piece
+        if not has_begun:
+            raise GatewayError(
+                "the model behind the gateway sent no stream of events, in which alone the gateway "
+                "reads answers; its operator must put one there that streams.",
+                502,
+                SERVER,
+                "upstream_streams_not",
+            )
+        if not has_ended:
+            said = "the model behind the gateway broke off in the middle of its answer; try again."
+            raise GatewayError(said, 502, SERVER, "upstream_broke_off")
 
 
 class Upstream:
@@ -148,7 +176,7 @@ class Upstream:
     def __init__(self, base_url: str, api_key: str | None = None, *, timeout: float = 600) -> None:
         _check_url(base_url)
         key = api_key or "none"
-        self._chat = ChatOpenAI(
+        self._chat = _Streamed(
             model="upstream",
             base_url=base_url,
             api_key=SecretStr(key),

@@ -96,6 +96,17 @@ def test_a_real_server_streams_stops_and_keeps_to_a_schema(gateway):
     assert "three" not in halted.choices[0].message.content
 
 
+def test_a_real_server_answers_in_place_of_the_memorys_own_model(start, llama):
+    client = start("served", "--chat-model", llama.url).client("dog")
+    said = [{"role": "user", "content": "My dog is called Bruno."}]
+    client.chat.completions.create(model="sleepmem", messages=said, max_tokens=4)
+    asked = [{"role": "user", "content": "What is my dog called?"}]
+    answer = client.chat.completions.create(model="sleepmem", messages=asked, max_tokens=16)
+    assert "Bruno" in answer.choices[0].message.content
+    assert answer.model_extra["sleepmem"]["view"] == "retrieval"
+    assert client.embeddings.create(model="any", input="a boat").usage.prompt_tokens > 0
+
+
 @pytest.mark.slow
 def test_a_real_model_of_the_memorys_own_calls_tools_and_keeps_to_a_schema(start):
     if not MODEL.exists():
