@@ -11,7 +11,7 @@ import json
 import random
 import statistics
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,8 +36,6 @@ from sleepmem.school.texts import Texts, digests
 from sleepmem.text.prompts import beside_question, closed_book
 
 _IGNORED = -100
-# How a schooled model is asked: as it was taught.
-_PROFILE = {"memories": "user", "notes": "drawn"}
 # Batches that are drawn together and sorted by length, so that little is padded.
 _WINDOW = 16
 # What nights go over of a school: so many readings, of so many tokens at most.
@@ -265,7 +263,10 @@ def school(
         "history": trainer.state.log_history,
     }
     (out / habits.CARD).write_text(json.dumps(card, indent=1) + "\n", "utf-8")
-    (out / profiles.FILE).write_text(json.dumps(_PROFILE) + "\n", "utf-8")
+    # The lessons put memories into the user's turn; all else stays as it was.
+    profile = habits.Habits.read(start).profile if start else local.profile
+    written = asdict(replace(profile, memories="user"))
+    (out / profiles.FILE).write_text(json.dumps(written) + "\n", "utf-8")
 
 
 def _begun_with(

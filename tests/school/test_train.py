@@ -15,6 +15,7 @@ from sleepmem.errors import ModelError
 from sleepmem.model import habits
 from sleepmem.model.encoding import Encoding
 from sleepmem.model.local import LocalModel
+from sleepmem.model.profiles import Profile
 from sleepmem.school import train
 from sleepmem.school.lessons import Lesson
 from sleepmem.text.prompts import closed_book, open_book
@@ -114,8 +115,10 @@ def test_habits_are_taught_on(tiny, tmp_path, quickly):
     start, out = tmp_path / "habits", tmp_path / "more"
     school(tiny, start, 2)
     wider = train.Recipe(steps=2, **{**RECIPE, "rank": 8, "lr": 1e-9})
+    (start / "profile.json").write_text(json.dumps({"lr": 3e-3, "notes": "sentences"}))
     train.school(model(tiny), out, start=start, recipe=wider)
     first, more = model(tiny, start), model(tiny, out)
+    assert more.profile == Profile(memories="user", notes="sentences", lr=3e-3)
     asked = [first.prompt_ids(closed_book("Where is it?"))]
     torch.testing.assert_close(
         first.logits(asked, [[5, 6]]), more.logits(asked, [[5, 6]]), rtol=1e-3, atol=1e-3
