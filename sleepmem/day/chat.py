@@ -8,7 +8,6 @@ config.
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -34,6 +33,7 @@ from sleepmem.day.handed import Handed, handed_on
 from sleepmem.day.namespace import Run
 from sleepmem.day.structured import structured
 from sleepmem.errors import ModelError
+from sleepmem.model.replies import Reply
 from sleepmem.model.tool_calls import CALL_END, Prompt
 from sleepmem.records import Namespace, View, check_namespace
 from sleepmem.text.prompts import ABSTENTION
@@ -146,14 +146,15 @@ class SleepChatModel(BaseChatModel):
     ) -> ChatResult:
         call = self._call(messages, stop, kwargs)
         message = self._forced(call) if call.forced else self._free(call)
-        return ChatResult(generations=[ChatGeneration(message=message)])
+        generation = ChatGeneration(message=message, generation_info=_why_it_ended(message))
+        return ChatResult(generations=[generation])
 
     def _free(self, call: Call) -> AIMessage:
         """What the model says, or calls, of itself."""
         reply = self._reply(call, call.prompt, abstention=call.abstention)
         text, reading = _cut(reply.text, call.prompt.stop), self._reading(call)
-        about = self._about(call, text, reply.confidence, abstention=reply.abstention)
-        return calling.message([*reading.take(text), *reading.end()], **about)
+        parts = [*reading.take(text), *reading.end()]
+        return calling.message(parts, **self._about(call, reply._replace(text=text), parts))
 
     def _forced(self, call: Call) -> AIMessage:
         """A call of one of the tools, the likeliest of them."""
@@ -168,8 +169,9 @@ class SleepChatModel(BaseChatModel):
         forced = calling.force(tool, write)
         confidence = min([1.0, *(reply.confidence for reply in replies)])
         # Whoever must call a tool is not asked whether it knows.
-        about = self._about(call, forced.written, confidence, abstention=-math.inf)
-        return calling.message([forced.call], **about)
+        is_whole = all(reply.is_whole for reply in replies)
+        whole = Reply(forced.written, confidence, is_whole=is_whole)
+        return calling.message([forced.call], **self._about(call, whole, [forced.call]))
 
     def _likeliest(self, call: Call) -> dict[str, Any]:
         """The tool whose name the model would write."""
@@ -214,7 +216,7 @@ class SleepChatModel(BaseChatModel):
                 run_manager.on_llm_new_token(chunk.text, chunk=chunk)
             yield chunk
         last = AIMessageChunk(content="", chunk_position="last", **about)
-        yield ChatGenerationChunk(message=last)
+        yield ChatGenerationChunk(message=last, generation_info=_why_it_ended(last))
 
     def _parts(self, call: Call, about: dict[str, Any]) -> Iterator[Part]:
         """The answer as it is generated, up to a stop; `about` is filled at its end.
@@ -235,18 +237,23 @@ class SleepChatModel(BaseChatModel):
             temperature=call.temperature,
         )
         shown, reading = _Shown(call.prompt.stop), self._reading(call)
-        confidence: float | None = None
+        reply: Reply | None = None
+        parts: list[Part] = []
         while not shown.over:
             try:
                 fresh = shown.take(next(pieces))
             except StopIteration as end:
-                fresh, confidence = shown.rest(), end.value
-            yield from reading.take(fresh)
-        yield from reading.end()
-        if confidence is None:
-            confidence = _drained(pieces)
+                fresh, reply = shown.rest(), end.value
+            read = reading.take(fresh)
+            yield from read
+            parts += read
+        left = reading.end()
+        yield from left
+        parts += left
+        reply = _drained(pieces) if reply is None else reply
         abstention = self.local.abstention(call.prompt, call.experts, text=call.abstention)
-        about |= self._about(call, shown.whole, confidence, abstention=abstention)
+        reply = reply._replace(text=shown.whole, abstention=abstention)
+        about |= self._about(call, reply, parts)
 
     def _call(
         self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
@@ -302,20 +309,22 @@ class SleepChatModel(BaseChatModel):
         prompt: Prompt = call_format.prompt(chat, tools, stop=tuple(stop))
         return prompt
 
-    def _about(
-        self, call: Call, text: str, confidence: float, *, abstention: float
-    ) -> dict[str, Any]:
+    def _about(self, call: Call, reply: Reply, parts: Sequence[Part]) -> dict[str, Any]:
         """What a message tells beside the answer."""
-        asked, answered = len(self.local.prompt_ids(call.prompt)), self.local.count_tokens(text)
+        asked = len(self.local.prompt_ids(call.prompt))
+        answered = self.local.count_tokens(reply.text)
         usage = UsageMetadata(
             input_tokens=asked, output_tokens=answered, total_tokens=asked + answered
         )
         metadata = {
             "model_name": self.local.name,
             "experts": list(call.experts),
-            "confidence": confidence,
-            "abstention": abstention,
+            "confidence": reply.confidence,
+            "abstention": reply.abstention,
+            "finish_reason": "stop" if reply.is_whole else "length",
         }
+        if any(part["type"] == "tool_call" for part in parts if not isinstance(part, str)):
+            metadata["finish_reason"] = "tool_calls"
         return {"usage_metadata": usage, "response_metadata": metadata}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
@@ -394,13 +403,19 @@ def _turn(message: BaseMessage) -> dict[str, Any]:
     return {**turn, "tool_calls": calls} if calls else turn
 
 
-def _drained(pieces: Iterator[str]) -> float:
-    """The confidence of an answer that was shown up to a stop, which ends the model, too."""
+def _why_it_ended(message: AIMessage | AIMessageChunk) -> dict[str, str]:
+    """Under the name that OpenAI and LangChain have for it."""
+    return {"finish_reason": message.response_metadata["finish_reason"]}
+
+
+def _drained(pieces: Iterator[str]) -> Reply:
+    """An answer that was shown up to a stop, which ends the model, too."""
     while True:
         try:
             next(pieces)
         except StopIteration as end:
-            return float(end.value)
+            reply: Reply = end.value
+            return reply
 
 
 def _cut(text: str, stop: Sequence[str]) -> str:

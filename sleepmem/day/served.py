@@ -134,7 +134,8 @@ class ServedModel:
             confidence = _least([answered])
             if not self._is_sure(experts, loaded):
                 confidence, likelihood = 0.0, 0.0
-            return Reply(answered["content"].strip(), confidence, likelihood)
+            text = answered["content"].strip()
+            return Reply(text, confidence, likelihood, _is_whole(answered))
 
         replies = []
         for chat in chats:
@@ -148,8 +149,8 @@ class ServedModel:
         *,
         max_new_tokens: int,
         temperature: float = 0.0,
-    ) -> Generator[str, None, float]:
-        """The answer in pieces, as it is generated; returns its confidence (see `Reply`)."""
+    ) -> Generator[str, None, Reply]:
+        """The answer in pieces, as it is generated; returns the whole."""
 
         def begin() -> tuple[Loaded, Iterator[dict[str, Any]]]:
             loaded, lora = self._wearing(experts)
@@ -159,14 +160,16 @@ class ServedModel:
             return loaded, itertools.chain([first], parts)
 
         loaded, parts = self._lasting(begin)
-        confidence, begun = 1.0, False
+        confidence, text, is_whole = 1.0, "", True
         for part in parts:
             confidence = min(confidence, _least([part]))
-            piece = part["content"] if begun else part["content"].lstrip()
-            begun = begun or bool(piece)
+            is_whole = _is_whole(part)
+            piece = part["content"] if text else part["content"].lstrip()
+            text += piece
             if piece:
                 yield piece
-        return confidence if self._is_sure(experts, loaded) else 0.0
+        confidence = confidence if self._is_sure(experts, loaded) else 0.0
+        return Reply(text.strip(), confidence, is_whole=is_whole)
 
     def abstention(self, chat: Chat, experts: Sequence[str], *, text: str) -> float:
         """The log-likelihood of this text as the answer."""
@@ -423,6 +426,11 @@ def _sampling(max_new_tokens: int, temperature: float) -> dict[str, Any]:
         "min_p": 0.0,
         "repeat_penalty": 1.0,
     }
+
+
+def _is_whole(answered: Mapping[str, Any]) -> bool:
+    """Whether it came to its end, and not to that of its room."""
+    return answered.get("stop_type") != "limit"
 
 
 def _least(parts: Sequence[Mapping[str, Any]]) -> float:

@@ -176,7 +176,6 @@ def reply_in_batches(
         ids_R_T = model.generate(
             input_ids=padded.ids_R_T.to(model.device),
             attention_mask=padded.mask_R_T.to(model.device),
-            pad_token_id=tokenizer.pad_token_id,
             past_key_values=cache,
             logits_processor=LogitsProcessorList([watch]),
             stopping_criteria=_stopping(sampling.stop, tokenizer, padded.ids_R_T.shape[1]),
@@ -187,10 +186,26 @@ def reply_in_batches(
         token_R_T = ids_R_T[:, padded.ids_R_T.shape[1] :]
         tokens = int((token_R_T != tokenizer.pad_token_id).sum())
         texts = tokenizer.batch_decode(token_R_T, skip_special_tokens=not sampling.in_control)
+        whole = _whole(token_R_T, texts, ends=ends, sampling=sampling)
+        confidences = watch.confidence(token_R_T, ends)
         replies = []
-        for text, confidence in zip(texts, watch.confidence(token_R_T, ends), strict=True):
-            replies.append(Reply(text.strip(), confidence))
+        for text, confidence, is_whole in zip(texts, confidences, whole, strict=True):
+            replies.append(Reply(text.strip(), confidence, is_whole=is_whole))
         yield RepliedBatch(rows, replies, tokens)
+
+
+def _whole(
+    token_R_T: torch.Tensor, texts: Sequence[str], *, ends: Sequence[int], sampling: Sampling
+) -> list[bool]:
+    """Per row, whether its answer came to its end, and not to that of its room."""
+    # The others went on until every one had ended.
+    if token_R_T.shape[1] < sampling.max_new_tokens:
+        return [True] * len(texts)
+    ended_R = torch.isin(token_R_T, torch.tensor(ends, device=token_R_T.device)).any(-1)
+    whole = []
+    for ended, text in zip(ended_R.tolist(), texts, strict=True):
+        whole.append(ended or any(stop in text for stop in sampling.stop))
+    return whole
 
 
 class _Opened(NamedTuple):
@@ -230,7 +245,6 @@ def _opened(model: Any, prompts: Sequence[Sequence[int]], tokenizer: Any) -> _Op
         attention_mask=begun.mask_R_T.to(model.device),
         max_new_tokens=1,
         do_sample=False,
-        pad_token_id=tokenizer.pad_token_id,
         return_dict_in_generate=True,
     ).past_key_values
     places = torch.empty(len(prompts), dtype=torch.long)
@@ -271,9 +285,10 @@ def stream(
     prompt: Sequence[int],
     *,
     tokenizer: Any,
+    ends: Sequence[int],
     sampling: Sampling,
-) -> Generator[str, None, float]:
-    """Reply to one prompt in pieces, as they are generated; return the confidence (see `Reply`).
+) -> Generator[str, None, Reply]:
+    """Reply to one prompt in pieces, as they are generated; return the whole.
 
     Closed before its end, it generates no further.
 
@@ -285,8 +300,8 @@ def stream(
     )
     watch = Watch()
     left = threading.Event()
-    stopping = _stopping(sampling.stop, tokenizer, len(prompt))
-    stopping.append(Left(left))
+    stopping = [*_stopping(sampling.stop, tokenizer, len(prompt)), Left(left)]
+    made: list[torch.Tensor] = []
     errors: list[BaseException] = []
 
     def generate() -> None:
@@ -295,15 +310,15 @@ def stream(
                 if left.is_set():
                     return
                 ids_R_T = torch.tensor([prompt], device=model.device)
-                model.generate(
+                whole_R_T = model.generate(
                     input_ids=ids_R_T,
                     attention_mask=torch.ones_like(ids_R_T),
-                    pad_token_id=tokenizer.pad_token_id,
                     logits_processor=LogitsProcessorList([watch]),
-                    stopping_criteria=stopping,
+                    stopping_criteria=StoppingCriteriaList(stopping),
                     streamer=pieces,
                     **sampling.options(),
                 )
+                made.append(whole_R_T[:, len(prompt) :])
         except BaseException as error:
             errors.append(error)
             # Without an end, the reader would wait for the next piece for ever.
@@ -311,19 +326,20 @@ def stream(
 
     worker = threading.Thread(target=generate, daemon=True)
     worker.start()
-    begun = False
+    text = ""
     try:
         for piece in pieces:
-            text = piece if begun else piece.lstrip()
-            begun = begun or bool(text)
-            if text:
-                yield text
+            fresh = piece if text else piece.lstrip()
+            text += fresh
+            if fresh:
+                yield fresh
     finally:
         left.set()
     worker.join()
     if errors:
         raise errors[0]
-    return float(torch.stack(watch.steps).amin())
+    [is_whole] = _whole(made[0], [text], ends=ends, sampling=sampling)
+    return Reply(text.strip(), float(torch.stack(watch.steps).amin()), is_whole=is_whole)
 
 
 def _stopping(stop: Sequence[str], tokenizer: Any, width: int) -> StoppingCriteriaList:

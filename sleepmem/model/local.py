@@ -399,16 +399,17 @@ class LocalModel:
         *,
         max_new_tokens: int,
         temperature: float = 0.0,
-    ) -> Generator[str, None, float]:
-        """The answer in pieces, as it is generated; returns its confidence (see `Reply`)."""
+    ) -> Generator[str, None, Reply]:
+        """The answer in pieces, as it is generated; returns the whole."""
         prompt = self.prompt_ids(chat)
-        confidence = yield from generation.stream(
+        reply = yield from generation.stream(
             lambda: self.view(experts),
             prompt,
             tokenizer=self.tokenizer,
+            ends=self._ends,
             sampling=self._sampling([chat], [prompt], most=max_new_tokens, temperature=temperature),
         )
-        return confidence
+        return reply
 
     def _sampling(
         self,

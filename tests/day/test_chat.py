@@ -139,6 +139,25 @@ def test_max_tokens_shortens_the_answer(memory, chat):
     assert memory.config.max_new_tokens == 64
 
 
+def test_a_message_tells_why_it_ended(chat):
+    def told(**options):
+        async def both():
+            whole = await chat.ainvoke(ASKED[0], **options)
+            return whole, [chunk async for chunk in chat.astream(ASKED[0], **options)]
+
+        result = chat.generate([[HumanMessage(ASKED[0])]], **options)
+        whole, pieces = asyncio.run(both())
+        given = [chunk.response_metadata for chunk in pieces if chunk.response_metadata]
+        metadata = [chat.invoke(ASKED[0], **options).response_metadata, whole.response_metadata]
+        metadata += [given[-1], result.generations[0][0].generation_info]
+        assert "finish_reason" not in sum(pieces[1:-1], pieces[0]).response_metadata
+        return {one["finish_reason"] for one in metadata}
+
+    whole = chat.invoke(ASKED[0]).text
+    assert told(max_tokens=3) == {"length"}
+    assert told(stop=[whole[3:6]]) == {"stop"}
+
+
 @pytest.mark.parametrize("question", ASKED)
 def test_stop_cuts_invoke_and_stream_alike(chat, question):
     whole = chat.invoke(question).text

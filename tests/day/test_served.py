@@ -4,6 +4,7 @@ import pytest
 from _values import HashedWords
 
 from sleepmem import ConfigError, ModelError, SleepMemory, View
+from sleepmem.day.served import Loaded
 
 ALICE = ("alice",)
 # Nobody listens there.
@@ -44,3 +45,20 @@ def test_memories_are_found_without_it_and_an_answer_tells_what_is_missing(serve
 def test_it_is_given_no_tools(served):
     with pytest.raises(ModelError, match="cannot be given tools"):
         served.chat_model().bind_tools([{"name": "look", "description": "Look."}])
+
+
+@pytest.mark.parametrize(("ended", "reason"), [("eos", "stop"), ("limit", "length")])
+def test_a_message_tells_whether_the_server_cut_it(served, monkeypatch, ended, reason):
+    chat = served.chat_model()
+    local = chat.local
+    parts = [{"content": " It", "stop_type": "none"}, {"content": " is", "stop_type": ended}]
+    monkeypatch.setattr(local, "_wearing", lambda experts: (Loaded("", {}), []))
+    monkeypatch.setattr(local, "_request", lambda chat, loaded, lora: {})
+    monkeypatch.setattr(local, "_post", lambda path, asked: {**parts[1], "content": "It is"})
+    monkeypatch.setattr(local, "_events", lambda path, asked: iter(parts))
+    monkeypatch.setattr(local, "prompt_ids", lambda chat: [1, 2])
+    monkeypatch.setattr(local, "count_tokens", lambda text: 2)
+    whole, *_, last = chat.invoke("Where?"), *chat.stream("Where?")
+    assert whole.text == "It is"
+    assert whole.response_metadata["finish_reason"] == reason
+    assert last.response_metadata["finish_reason"] == reason

@@ -75,6 +75,19 @@ def test_what_a_model_ends_with_is_never_shown(
         assert "".join(chunk.text for chunk in model.stream(said)) == "How are you?"
 
 
+def test_a_message_tells_why_it_ended(of_caller: SleepChatModel) -> None:
+    tool = {"name": "get_location", "description": "The place.", "parameters": {}}
+    forced = of_caller.bind_tools([tool], tool_choice="any")
+    for model, asked, reason in (
+        (of_caller, {}, "stop"),
+        (of_caller, {"max_tokens": 1}, "length"),
+        (forced, {}, "tool_calls"),
+    ):
+        *_, last = model.stream("Hello", **asked)
+        assert last.response_metadata["finish_reason"] == reason
+        assert model.invoke("Hello", **asked).response_metadata["finish_reason"] == reason
+
+
 def test_what_fits_no_schema_is_one_clear_error(of_caller: SleepChatModel) -> None:
     never = {"title": "Never", "description": "No.", "type": "object", "required": ["n"]}
     answering = of_caller.with_structured_output({**never, "properties": {"n": {"enum": []}}})

@@ -11,6 +11,7 @@ from sleepmem.config import ModelConfig
 from sleepmem.errors import EpisodeError, ExpertError
 from sleepmem.model.generation import Watch, buckets, pad
 from sleepmem.model.local import LocalModel
+from sleepmem.model.tool_calls import Prompt
 from sleepmem.text.prompts import closed_book, open_book
 
 
@@ -49,6 +50,18 @@ def test_answers_come_in_order_and_alone_or_together(local):
     local.batch = most
     assert together == alone == by_two
     assert len(set(together)) > 1
+
+
+def test_an_answer_tells_whether_it_came_to_its_end(local):
+    """Alone, in pieces, and beside one that goes on."""
+    (cut,) = local.reply(ASKED[:1], max_new_tokens=12)
+    stopping = Prompt(ASKED[0], stop=(cut.text[-6:],))
+    ending = Prompt(ASKED[1], stop=(local.answer(ASKED[1:], max_new_tokens=12)[0][:8],))
+    for chat, is_whole in ((ASKED[0], False), (stopping, True), (ending, True)):
+        assert local.reply([chat], max_new_tokens=12)[0].is_whole == is_whole
+        assert read(local.stream(chat, (), max_new_tokens=12))[1].is_whole == is_whole
+    together = local.reply([ending, ASKED[0]], max_new_tokens=12)
+    assert [reply.is_whole for reply in together] == [True, False]
 
 
 def test_equal_prompts_are_read_once_and_answered_each(local):
@@ -154,9 +167,9 @@ def test_a_stream_is_the_answer_in_pieces_and_its_confidence(tiny):
     shake(local, "e")
     for experts in ((), ("e",)):
         (reply,) = local.reply(ASKED[:1], experts, max_new_tokens=12)
-        pieces, confidence = read(local.stream(ASKED[0], experts, max_new_tokens=12))
-        assert "".join(pieces).strip() == reply.text
-        assert confidence == pytest.approx(reply.confidence, rel=1e-3)
+        pieces, whole = read(local.stream(ASKED[0], experts, max_new_tokens=12))
+        assert "".join(pieces).strip() == whole.text == reply.text
+        assert whole.confidence == pytest.approx(reply.confidence, rel=1e-3)
 
 
 def test_a_stream_draws_as_a_whole_answer_does(local):
