@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from transformers import (
@@ -27,6 +27,8 @@ from transformers import (
 
 from sleepmem.model.replies import Reply
 
+T = TypeVar("T")
+R = TypeVar("R")
 # Most tokens of a forward pass, padding and all: what lies between its layers stays small.
 TOKENS_PER_PASS = 4096
 
@@ -169,8 +171,8 @@ def reply_in_batches(
             _alike(prompts), key=lambda group: group.shared or len(prompts[group.rows[0]])
         )
         ordered = [row for group in groups for row in group.rows]
-    for start in range(0, len(ordered), batch):
-        rows = ordered[start : start + batch]
+
+    def reply(rows: Sequence[int]) -> RepliedBatch:
         padded, cache = _opened(model, [prompts[row] for row in rows], tokenizer)
         watch = Watch()
         ids_R_T = model.generate(
@@ -191,7 +193,24 @@ def reply_in_batches(
         replies = []
         for text, confidence, is_whole in zip(texts, confidences, whole, strict=True):
             replies.append(Reply(text.strip(), confidence, is_whole=is_whole))
-        yield RepliedBatch(rows, replies, tokens)
+        return RepliedBatch(list(rows), replies, tokens)
+
+    return in_batches(ordered, reply, most=batch)
+
+
+def in_batches(rows: Sequence[T], run: Callable[[Sequence[T]], R], *, most: int) -> Iterator[R]:
+    """What comes of the rows, at most so many at once; half as many where memory runs out."""
+    while rows:
+        some = rows[:most]
+        try:
+            result = run(some)
+        except torch.OutOfMemoryError:
+            if len(some) == 1:
+                raise
+            most = len(some) // 2
+            continue
+        yield result
+        rows = rows[len(some) :]
 
 
 def _whole(

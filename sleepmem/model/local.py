@@ -438,14 +438,16 @@ class LocalModel:
     def _likelihoods(self, prompts: Sequence[Sequence[int]], text: str) -> list[float]:
         """Per prompt, the log-likelihood that the text follows, in the view that is on."""
         answer_ids = self._encoding.text(text)
-        likelihoods: list[float] = []
-        for start in range(0, len(prompts), self.batch):
-            some = prompts[start : start + self.batch]
+
+        def likelihood(some: Sequence[Sequence[int]]) -> list[float]:
             logits_N_V = self.logits(some, [answer_ids] * len(some)).float().log_softmax(-1)
             token_N_1 = torch.tensor(answer_ids * len(some), device=logits_N_V.device)[:, None]
             own_N = logits_N_V.gather(-1, token_N_1)[:, 0]
-            likelihoods += own_N.view(len(some), -1).sum(-1).tolist()
-        return likelihoods
+            sums: list[float] = own_N.view(len(some), -1).sum(-1).tolist()
+            return sums
+
+        batches = generation.in_batches(prompts, likelihood, most=self.batch)
+        return list(itertools.chain.from_iterable(batches))
 
     def logits(
         self,

@@ -52,6 +52,27 @@ def test_answers_come_in_order_and_alone_or_together(local):
     assert len(set(together)) > 1
 
 
+def test_where_memory_runs_out_fewer_are_answered_at_once(tiny):
+    local = LocalModel(tiny, ModelConfig(device="cpu"))
+    chats = [closed_book(f"Where is number {number}?" + " Or" * number) for number in range(7)]
+    options = {"max_new_tokens": 6, "abstention": "I do not know."}
+    replies, most, passes = local.reply(chats, **options), 2, []
+
+    def forward(layer, ids):
+        passes.append(len(ids[0]))
+        if len(ids[0]) > most:
+            raise torch.OutOfMemoryError("out of memory")
+
+    local.base.get_input_embeddings().register_forward_pre_hook(forward)
+    for fewer, reply in zip(local.reply(chats, **options), replies, strict=True):
+        assert fewer.text == reply.text
+        assert fewer.abstention == pytest.approx(reply.abstention, abs=1e-3)
+    assert {1, 2, 7} <= set(passes)
+    most = 0
+    with pytest.raises(torch.OutOfMemoryError):
+        local.reply(chats)
+
+
 def test_an_answer_tells_whether_it_came_to_its_end(local):
     """Alone, in pieces, and beside one that goes on."""
     (cut,) = local.reply(ASKED[:1], max_new_tokens=12)
