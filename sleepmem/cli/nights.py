@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import os
 import signal
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,7 +32,7 @@ from sleepmem.cli.app import (
     progress,
     ready,
 )
-from sleepmem.errors import ModelError, SleepmemError
+from sleepmem.errors import ConfigError, ModelError, SleepmemError
 from sleepmem.memory import SleepMemory
 from sleepmem.records import Namespace, NightReport, Verdict, as_path
 
@@ -128,7 +129,10 @@ def review(  # noqa: PLR0913 - the options of a command
     yes: Annotated[bool, typer.Option("--yes", help="Learn it as it is.")] = False,
     answer: Annotated[
         Path | None,
-        typer.Option(help="JSON file: the texts to be learned, by the ids that --json prints."),
+        typer.Option(
+            help="File: the texts to be learned in JSON, by the ids that --json prints; or what "
+            "was edited."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -141,18 +145,12 @@ def review(  # noqa: PLR0913 - the options of a command
         if as_json and answer is None and not yes:
             print_json(draft)
             raise _Waits
-        texts = {line["id"]: line["text"] for line in draft["lines"]}
         if answer is not None:
-            try:
-                texts = json.loads(answer.read_text("utf-8"))
-            except (OSError, ValueError) as error:
-                fail(f"{answer} is no answer to a review ({error}); the night waits for one.")
-            texts = reviewing.check(draft, texts)
-        elif not yes:
-            edited = click.edit(reviewing.as_patch(draft), extension=".diff")
-            if edited is None:
-                fail("nothing was saved in the editor; the night waits for a review.")
-            texts = reviewing.from_patch(edited)
+            texts = _written(answer, draft)
+        elif yes:
+            texts = {line["id"]: line["text"] for line in draft["lines"]}
+        else:
+            texts = _edited(draft)
         out.say(f"{len(texts)} of {len(draft['lines'])} are to be learned")
         # Decided is decided: the night goes on when it is told to.
         stop.set()
@@ -165,11 +163,37 @@ def review(  # noqa: PLR0913 - the options of a command
 
     with opened(folder, NIGHT, model=model, config=config) as memory:
         owner = known_namespace(memory, namespace)
-        from sleepmem.night import reviewing
-
         report = _until_it_waits(lambda: memory.sleep(owner, halt, review=ask, stop=stop), stop)
     if report is not None:
         print_night(report)
+
+
+def _written(answer: Path, draft: dict[str, Any]) -> dict[str, str]:
+    """The texts of a file: JSON, or what was edited."""
+    from sleepmem.night import reviewing
+
+    try:
+        return reviewing.check(draft, reviewing.from_file(answer.read_text("utf-8")))
+    except (OSError, ValueError) as error:
+        fail(f"{answer} is no answer to a review ({error}); the night waits for one.")
+
+
+def _edited(draft: dict[str, Any]) -> dict[str, str]:
+    """The texts as they come out of the editor; kept in a file where they cannot be taken."""
+    from sleepmem.night import reviewing
+
+    edited = click.edit(reviewing.as_patch(draft), extension=".diff")
+    if edited is None:
+        fail("nothing was saved in the editor; the night waits for a review.")
+    try:
+        return reviewing.check(draft, reviewing.from_patch(edited))
+    except ConfigError as error:
+        number, path = tempfile.mkstemp(prefix="sleepmem-review-", suffix=".diff")
+        with os.fdopen(number, "w", encoding="utf-8") as file:
+            file.write(f"# {error}\n{edited}")
+        fail(
+            f"{error} What was written is kept in {path}: mend it there, and pass it with --answer."
+        )
 
 
 def _until_it_waits(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -54,14 +55,15 @@ def check(draft: Mapping[str, Any], answer: object) -> dict[str, str]:
     Raises:
         ConfigError: it is none, or is about what the draft has not.
     """
-    known = {line["id"] for line in draft["lines"]}
+    known, strange = {line["id"] for line in draft["lines"]}, []
     if isinstance(answer, Mapping):
         strange = [name for name in answer if name not in known]
         texts = all(isinstance(text, str) for text in answer.values())
         if not strange and texts:
             return {str(name): text.strip() for name, text in answer.items()}
+    given = strange[0] if strange else answer
     raise ConfigError(
-        f"the review of {draft['night']} was answered with {answer!r:.80}; it takes the texts to "
+        f"the review of {draft['night']} was answered with {given!r:.80}; it takes the texts to "
         "be learned by the ids of its lines. Leave out what must not be learned."
     )
 
@@ -92,6 +94,16 @@ def from_patch(patch: str) -> dict[str, str]:
             name, _, text = line[1:].strip().partition(" ")
             texts[name] = text
     return texts
+
+
+def from_file(text: str) -> dict[str, str]:
+    """The texts to be learned, by id, of a file: JSON, or a patch, which begins with a comment.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    answer: dict[str, str] = from_patch(text) if text.startswith("#") else json.loads(text)
+    return answer
 
 
 def changed(draft: Sequence[Line], answer: Mapping[str, str]) -> list[tuple[Line, Note]]:

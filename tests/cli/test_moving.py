@@ -1,8 +1,10 @@
 """export and import, and review, as a user types them."""
 
 import json
+import tempfile
 from pathlib import Path
 
+import click
 import pytest
 from typer.testing import CliRunner
 
@@ -66,6 +68,25 @@ def test_a_review_waits_for_its_answer(folder: str, tmp_path: Path) -> None:
     assert after.exit_code == 0, after.output
     with SleepMemory.open(folder) as memory:
         assert len(memory.ledger.episodes.buffered(("alice",))) == 1
+
+
+def test_what_was_edited_amiss_is_kept_and_can_be_mended(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(click, "edit", lambda text, **named: f"{text}+ 0123 Mara has a boat.\n")
+    done = run(app, ["review", folder, *ALICE])
+    assert done.exit_code == 1
+    [kept] = tmp_path.glob("sleepmem-review-*.diff")
+    said = "".join(done.stderr.split())
+    assert "'0123'" in said
+    assert kept.name in said
+    written = kept.read_text("utf-8")
+    assert "Mara has a boat." in written
+    kept.write_text(written.replace("+ 0123 Mara has a boat.\n", ""), "utf-8")
+    done = run(app, ["review", folder, *ALICE, "--answer", str(kept)])
+    assert done.exit_code == 0, done.output
+    assert "1 of 1 are to be learned" in done.stdout
 
 
 def test_what_llamacpp_takes_needs_the_models_file(folder: str, tmp_path: Path) -> None:
