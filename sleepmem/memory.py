@@ -67,6 +67,7 @@ from sleepmem.text.terms import terms
 if TYPE_CHECKING:
     from langchain_core.embeddings import Embeddings
     from langchain_core.messages import AIMessage, BaseMessage
+    from langgraph.store.base import BaseStore
 
     from sleepmem.day.chat import SleepChatModel
     from sleepmem.day.served import ServedModel
@@ -716,7 +717,7 @@ class SleepMemory:
     def import_from(
         self,
         namespace: Iterable[str],
-        path: str | Path,
+        path: str | Path | BaseStore,
         *,
         form: str | None = None,
         trusted: bool | None = None,
@@ -731,7 +732,7 @@ class SleepMemory:
         Args:
             namespace: whose it becomes.
             path: what `export_to` wrote; or a file, a folder or a .zip of mem0, LangMem, Markdown,
-                ChatGPT or Claude.
+                ChatGPT or Claude; or a store of LangGraph itself.
             form: "mem0", "langmem", "markdown", "chatgpt" or "claude"; recognised by default.
             trusted: whether it may teach the weights. By default an export of our own may, for its
                 hashes are its sender's, and so do its experts; memories that another model wrote
@@ -747,20 +748,20 @@ class SleepMemory:
             EpisodeError: it is of no known form, or an entry is not what it must be.
             FolderLocked: a night of this owner runs.
         """
-        check_path(path, what="path", expected="the path of an export")
         check(user, (str, type(None)), what="user", expected="text, or nothing")
-        owner, source, wanted = check_namespace(namespace), Path(path), as_form(form)
-        is_ours = wanted is None and is_export(source)
-        if is_ours and user is not None:
+        owner, wanted = check_namespace(namespace), as_form(form)
+        source = _source(path)
+        ours = source if wanted is None and isinstance(source, Path) and is_export(source) else None
+        if ours and user is not None:
             raise ConfigError(
-                f"user={user!r:.60} is given, and {source} is an export of sleepmem, which holds "
+                f"user={user!r:.60} is given, and {ours} is an export of sleepmem, which holds "
                 "one owner's alone; leave it out."
             )
         with self._opened.night(owner):
-            if is_ours:
+            if ours:
                 imported = self._opened.take_in(
                     owner,
-                    Export(source, trusted is not False),
+                    Export(ours, trusted is not False),
                     model=self.model,
                     policy=self.config.policy,
                 )
@@ -927,6 +928,16 @@ def _asked(
     day = check_day(local_now() if today is None else today)
     asks = None if message_id is None else readable(message_id)
     return Asked(question, day, frozenset(map(terms, texts(seen, "seen"))), asks, speaker)
+
+
+def _source(given: str | Path | BaseStore) -> Path | BaseStore:
+    """What is imported: a store of LangGraph as it is, anything else as a path."""
+    from langgraph.store.base import BaseStore
+
+    if isinstance(given, BaseStore):
+        return given
+    check_path(given, what="path", expected="the path of an export, or a store of LangGraph")
+    return Path(given)
 
 
 def _check_first(first: Recall, reply: AIMessage) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from langchain_core.messages import AIMessage, BaseMessage
 
 from sleepmem.day.observe import Turn, observe_messages
 from sleepmem.day.state import DayContext
+from sleepmem.errors import ConfigError
+from sleepmem.foreign.langmem import from_store
 from sleepmem.foreign.owners import of_user
 from sleepmem.foreign.reading import read
 from sleepmem.foreign.values import Conversation, Form, Told
@@ -17,12 +20,18 @@ from sleepmem.records import USER, Episode, Namespace, check_time, local_now
 from sleepmem.stores.arriving import Imported
 from sleepmem.text.policy import refused
 
+if TYPE_CHECKING:
+    from langgraph.store.base import BaseStore
+
+# Files that were passed over, of which so many are named.
+_NAMED = 10
+
 
 def take_in(
     day: DayContext,
     namespace: Namespace,
     *,
-    path: Path,
+    path: Path | BaseStore,
     form: Form | None,
     trusted: bool,
     user: str | None = None,
@@ -34,7 +43,7 @@ def take_in(
     Args:
         day: the open folder.
         namespace: whose memory.
-        path: a file, a folder or a .zip.
+        path: a file, a folder or a .zip; or a store of LangGraph, as it is.
         form: what it is; recognised by default.
         trusted: whether single memories, which another model wrote, may teach the weights. What a
             user said in a conversation may.
@@ -45,8 +54,21 @@ def take_in(
         FolderError: it cannot be read.
         EpisodeError: it is of no known form, or an entry is not what it must be.
     """
-    told = of_user(list(read(path, form=form)), user, shown=str(path))
-    return store(day, namespace, told=told, trusted=trusted)
+    passed: list[str] = []
+    if isinstance(path, Path):
+        found, shown = list(read(path, form=form, passed=passed)), str(path)
+    elif form in (None, Form.LANGMEM):
+        found, shown = list(from_store(path, ())), "the store"
+    else:
+        raise ConfigError(f"a store of LangGraph is given with form={form}; leave form out.")
+    told = of_user(found, user, shown=shown)
+    return replace(store(day, namespace, told=told, trusted=trusted), left_out=_over(passed))
+
+
+def _over(passed: Sequence[str]) -> str:
+    """That these files were passed over; empty where none was."""
+    left = f" and {len(passed) - _NAMED} more" if len(passed) > _NAMED else ""
+    return f"nothing of {', '.join(passed[:_NAMED])}{left} could be taken in" if passed else ""
 
 
 def store(

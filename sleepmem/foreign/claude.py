@@ -1,4 +1,4 @@
-"""Conversations of Claude, from Settings, Privacy, Export data.
+"""Conversations and memories of Claude, from Settings, Privacy, Export data.
 
 The archive holds conversations.json, a list; a conversation has "uuid", "created_at" and
 "chat_messages", and whose it is ("uuid" of "account"); a message has "uuid", "sender" ("human" or
@@ -11,6 +11,10 @@ Where branches part, the one that ends at the newest message is read. "text" is 
 there are no blocks, and without the sentence that stands for what an old app cannot show. Left out
 are thoughts, calls of tools, and files: what is in an attachment ("extracted_content") the user did
 not say. What tools return becomes a ToolMessage.
+
+Beside it memories.json holds what Claude itself keeps of its user: {"conversations_memory":
+Markdown, "project_memories": {uuid: Markdown}, "account_uuid"}, as those who read exports know it.
+What stands alone in bold is a heading there; nothing of it is dated.
 """
 
 from __future__ import annotations
@@ -18,22 +22,55 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
+from sleepmem.foreign import markdown
 from sleepmem.foreign.branch import branch
+from sleepmem.foreign.files import Document
 from sleepmem.foreign.record import Record
 from sleepmem.foreign.turns import Said, turns
-from sleepmem.foreign.values import Conversation
+from sleepmem.foreign.values import Conversation, Form, Told
 from sleepmem.records import check_time, readable
 
 _SPEAKERS = {"human": HumanMessage, "user": HumanMessage, "assistant": AIMessage}
+# What memories.json holds.
+_MEMORIES = ("conversations_memory", "project_memories")
+_BOLD = re.compile(r"^\*\*([^*\n]+)\*\*[ \t]*$", re.MULTILINE)
 # What exports put where a block was.
 _UNSHOWN = re.compile(r"```\s*This block is not supported on your current device yet\.\s*```\s*")
 
 
 def owns(entry: Mapping[str, Any]) -> bool:
+    return _is_chat(entry) or any(field in entry for field in _MEMORIES)
+
+
+def values(entry: Record) -> Iterator[Conversation] | Iterator[Told]:
+    """The conversation that it is, or the memories that it holds.
+
+    Raises:
+        EpisodeError: it is neither.
+    """
+    is_memory = owns(entry.content) and not _is_chat(entry.content)
+    return memories(entry) if is_memory else conversations(entry)
+
+
+def memories(entry: Record) -> Iterator[Told]:
+    """What Claude keeps of its user, a paragraph or an item of a list each."""
+    user = entry.name("account_uuid")
+    texts = {_MEMORIES[0]: entry.text(_MEMORIES[0])}
+    projects = entry.record(_MEMORIES[1])
+    if projects:
+        texts |= {name: projects.text(name) for name in projects.content}
+    for name, text in texts.items():
+        document = Document(entry.where, name, "", bytes)
+        for one in markdown.told(document, _BOLD.sub(r"## \1", text or "")):
+            yield replace(one, at=None, source=Form.CLAUDE.value, user=user)
+
+
+def _is_chat(entry: Mapping[str, Any]) -> bool:
     return isinstance(entry.get("chat_messages"), list)
 
 
@@ -43,7 +80,7 @@ def conversations(entry: Record) -> Iterator[Conversation]:
     Raises:
         EpisodeError: it is no conversation.
     """
-    if not owns(entry.content):
+    if not _is_chat(entry.content):
         raise entry.wrong("has no chat_messages, the field that holds the messages")
     name = entry.required("uuid")
     began = entry.moment("created_at")

@@ -46,18 +46,21 @@ class _Reader(NamedTuple):
 
 _READERS = {
     Form.CHATGPT: _Reader(chatgpt.owns, chatgpt.conversations),
-    Form.CLAUDE: _Reader(claude.owns, claude.conversations),
+    Form.CLAUDE: _Reader(claude.owns, claude.values),
     Form.MEM0: _Reader(mem0.owns, mem0.told),
     Form.LANGMEM: _Reader(langmem.owns, langmem.told),
 }
 
 
-def read(path: Path, *, form: Form | None = None) -> Iterator[Told | Conversation]:
+def read(
+    path: Path, *, form: Form | None = None, passed: list[str] | None = None
+) -> Iterator[Told | Conversation]:
     """The memories or conversations of a file, a folder or a .zip, in its order.
 
     Without `form` it is recognised. In a folder or an archive the files of other content are passed
     over, such as user.json of a chat's export; two known forms in one must be told apart by `form`.
-    What is wrong raises where it is met, so read all before anything is stored.
+    What is wrong raises where it is met, so read all before anything is stored. `passed` gets the
+    names of what was passed over.
 
     Raises:
         ConfigError: the path or the form is none.
@@ -65,7 +68,7 @@ def read(path: Path, *, form: Form | None = None) -> Iterator[Told | Conversatio
         EpisodeError: it is of no known form, is broken, or an entry is not what it must be.
     """
     check_path(path, what="path", expected="the path of an export")
-    return _read(Path(path), as_form(form))
+    return _read(Path(path), as_form(form), passed=[] if passed is None else passed)
 
 
 def as_form(given: object) -> Form | None:
@@ -81,13 +84,14 @@ def as_form(given: object) -> Form | None:
     return Form(str(given))
 
 
-def _read(path: Path, wanted: Form | None) -> Iterator[Told | Conversation]:
+def _read(path: Path, wanted: Form | None, *, passed: list[str]) -> Iterator[Told | Conversation]:
     first: tuple[Form, str] | None = None
     is_empty = False
     for document in documents(path):
         content = _content(document, wanted)
         is_empty = is_empty or content.is_empty
         if content.form is None or (wanted and content.form is not wanted):
+            passed += [] if content.is_empty else [document.name]
             continue
         if first and first[0] is not content.form:
             raise EpisodeError(

@@ -54,7 +54,8 @@ class Imported:
     notes      with them
     nights     with their questions; 0 where the episodes are to be learned anew
     experts    names that they have here
-    left_out   why experts stayed out, one sentence; empty when none did
+    left_out   why experts stayed out, or which files were passed over, one sentence; empty when
+               nothing was
     """
 
     episodes: int

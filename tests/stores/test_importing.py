@@ -4,6 +4,7 @@ import json
 
 import pytest
 from langchain_core.messages import HumanMessage
+from langgraph.store.memory import InMemoryStore
 from sqlite_utils import Database
 
 from sleepmem import ConfigError, NamespaceError, SleepMemory
@@ -90,6 +91,45 @@ def test_a_stores_namespaces_are_its_owners(memory, tmp_path):
 def test_one_users_export_needs_no_word(memory, tmp_path):
     items = [item(["memories", "ana"], f"{n}", f"Fact {n} of Ana") for n in range(3)]
     assert memory.import_from(ALICE, written(tmp_path, items)).episodes == 3
+
+
+def test_a_store_is_taken_in_as_it_is(memory, tmp_path):
+    store = InMemoryStore()
+    for name, text in [("ana", "Drinks tea"), ("ben", "Allergic to nuts")]:
+        store.put(("memories", name), "1", {"kind": "Memory", "content": {"content": text}})
+    with pytest.raises(NamespaceError, match="the store holds"):
+        memory.import_from(ALICE, store)
+    assert memory.import_from(ALICE, store, user="memories/ana").episodes == 1
+    assert texts(memory, ALICE) == ["Drinks tea"]
+    # Like its items in a file.
+    file = written(tmp_path, [one.dict() for one in store.search(("memories", "ana"))])
+    assert memory.import_from(ALICE, file).known == 1
+    with pytest.raises(ConfigError, match="leave form out"):
+        memory.import_from(ALICE, store, form="mem0")
+
+
+def test_what_claude_keeps_comes_in_beside_the_chats(memory, tmp_path):
+    said = {"uuid": "m1", "sender": "human", "text": "I am Ana from Oslo."}
+    chat = {"uuid": "c-1", "account": {"uuid": "a"}, "chat_messages": [said]}
+    kept = "**Work context**\n\nAna runs a bakery.\n\n**Brief history**\n\n- She moved to Oslo."
+    own = {
+        "conversations_memory": kept,
+        "project_memories": {"p-1": "A cookbook."},
+        "account_uuid": "a",
+    }
+    written(tmp_path, [chat], "conversations.json")
+    written(tmp_path, [own], "memories.json")
+    written(tmp_path, [{"uuid": "a", "full_name": "Ana"}], "users.json")
+    imported = memory.import_from(ALICE, tmp_path)
+    assert imported.left_out == "nothing of users.json could be taken in"
+    told = {one.text: one.source for one in memory.ledger.episodes.all(ALICE)}
+    assert told == {
+        "I am Ana from Oslo.": "user",
+        "Work context: Ana runs a bakery.": "import:claude",
+        "Brief history: She moved to Oslo.": "import:claude",
+        "A cookbook.": "import:claude",
+    }
+    assert memory.import_from(ALICE, tmp_path).known == 4
 
 
 def test_the_conversations_of_a_team_are_kept_apart(memory, tmp_path):
