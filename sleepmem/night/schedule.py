@@ -122,13 +122,15 @@ class Schedule:
         if self.policy.days:
             waiting = ledger.episodes.telling(namespace)
             ids += teachable.outlived(waiting, self.policy, today=date.today())
-        if not ids:
-            return
-        erasure = expiring(ledger, namespace, episode_ids=ids)
         try:
-            self.folder.forget(erasure, asked={"expired": len(ids)}, proof={})
+            if ids:
+                erasure = expiring(ledger, namespace, episode_ids=ids)
+                asked = {"expired": len(ids)}
+                self.folder.forget(erasure, asked=asked, proof={}, at_once=True)
+            else:
+                self.folder.clean()
         except FolderError as error:
-            # Another process has the index; what is over is not recalled, and no night waits.
+            # Another process has files open, which are cleaned when it has gone; no night waits.
             what = "forgetting what is over"
             self.folder.buffer.tell(namespace, FAILED, reason=str(error), what=what)
 

@@ -303,7 +303,12 @@ class Folder:
         return imported
 
     def forget(
-        self, erasure: Erasure, *, asked: Mapping[str, Any], proof: Mapping[str, int]
+        self,
+        erasure: Erasure,
+        *,
+        asked: Mapping[str, Any],
+        proof: Mapping[str, int],
+        at_once: bool = False,
     ) -> Receipt | None:
         """Delete what is planned, with all that was made of it, down to the bytes of the files.
 
@@ -314,6 +319,8 @@ class Folder:
             erasure: see `planned`.
             asked: how it was chosen, for the receipt.
             proof: closed-book answers before and after, for the receipt.
+            at_once: delete it from the ledger also where another process keeps files from being
+                written anew: they are when it has gone (`clean`).
 
         Returns:
             The receipt; None when there was nothing.
@@ -326,7 +333,8 @@ class Folder:
         # Of whom no episode is left, questions may be.
         if erasure.ids or "everything" in asked:
             # First what another process may forbid; nothing is deleted then.
-            self._erase_index()
+            if not at_once:
+                self._erase_index()
             before = {one.id for one in self.ledger.episodes.buffered(owner)}
             with self.ledger.database.write():
                 self._give_up_night(owner)
