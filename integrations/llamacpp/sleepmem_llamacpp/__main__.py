@@ -13,6 +13,8 @@ from sleepmem import SleepmemError, SleepMemory
 from sleepmem.config import read_config
 from sleepmem_llamacpp.live import LiveServer
 
+_STOPPING = (signal.SIGINT, signal.SIGTERM)
+
 
 def main(  # noqa: PLR0913 - the options of a command
     folder: Annotated[Path, typer.Argument(help="The memory folder.")],
@@ -29,9 +31,8 @@ def main(  # noqa: PLR0913 - the options of a command
     config: Annotated[Path | None, typer.Option(help="TOML file of the memory's settings.")] = None,
 ) -> None:
     """Answer with what is live in a memory folder, and go on so after every night."""
-    stopped = threading.Event()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda *_: stopped.set())
+    for number in _STOPPING:
+        signal.signal(number, _stop)
     try:
         settings = read_config(config) if config else None
         with (
@@ -39,10 +40,19 @@ def main(  # noqa: PLR0913 - the options of a command
             LiveServer(memory, base, host=host, port=port, options=options or ()) as server,
         ):
             typer.echo(f"SleepMemory.open({str(folder)!r}, chat_model={server.address!r})")
-            server.watch(every, until=stopped)
+            server.watch(every, until=threading.Event())
+    except KeyboardInterrupt:
+        return
     except SleepmemError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None
+
+
+def _stop(*_: object) -> None:
+    """End it, also while it starts; a second signal does not keep it from clearing up."""
+    for number in _STOPPING:
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def run() -> None:

@@ -119,8 +119,9 @@ class Server:
             options: further ones.
 
         Raises:
-            ModelError: it does not; its log is told.
+            ModelError: the port is taken, or it does not start; its log is told.
         """
+        self._check_port()
         command = [str(self._binary), "--host", self._host, "--port", str(self._port)]
         with (self.files / "log").open("wb") as log:
             self._process = subprocess.Popen(
@@ -164,7 +165,8 @@ class Server:
             ModelError: it is not so after this time, or the process has ended.
         """
         ends = time.monotonic() + seconds
-        while not is_so():
+        # What answers where it has ended is another.
+        while not self.runs or not is_so():
             if not self.runs or time.monotonic() > ends:
                 raise ModelError(f"llama-server: {what}. {self.end_of_log()}")
             time.sleep(_LOOK)
@@ -179,6 +181,16 @@ class Server:
             return "It has no log."
         return f"{LOG_ENDS}{' '.join(end.split())}"
 
+    def _check_port(self) -> None:
+        """Raises: ModelError: somebody else listens there, who would be taken for it."""
+        try:
+            socket.create_server((self._host, self._port), family=_family(self._host)).close()
+        except (OSError, OverflowError) as error:
+            raise ModelError(
+                f"{self.address} cannot be listened on ({error!s:.80}); the port is taken, or none "
+                "of this machine. Choose another."
+            ) from error
+
     def _listens(self) -> bool:
         try:
             return self._client.get("/health").is_success
@@ -187,7 +199,10 @@ class Server:
 
 
 def _free_port(host: str) -> int:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as one:
+    with socket.socket(_family(host)) as one:
         one.bind((host, 0))
         return int(one.getsockname()[1])
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET

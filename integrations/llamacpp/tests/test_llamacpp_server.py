@@ -1,8 +1,13 @@
 """A llama-server answers from the weights of each owner, and from nobody else's."""
 
+import os
+import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -244,6 +249,59 @@ def test_a_server_that_does_not_start_tells_its_log(tmp_path, llama_server):
         Server(["--model", str(tmp_path / "broken.gguf")]),
     ):
         pass
+
+
+@pytest.fixture
+def program(tmp_path, monkeypatch):
+    """Makes a shell script the llama-server."""
+
+    def write(text):
+        script = tmp_path / "llama-server"
+        script.write_text(f"#!/bin/sh\n{text}\n")
+        script.chmod(0o755)
+        monkeypatch.setenv("LLAMA_SERVER", str(script))
+
+    return write
+
+
+def test_who_listens_already_is_not_taken_for_the_one_that_was_started(program):
+    program("exec sleep 60")
+    with (
+        socket.create_server(("127.0.0.1", 0)) as other,
+        pytest.raises(ModelError, match=r"cannot be listened on .* Choose another"),
+        Server(port=other.getsockname()[1]),
+    ):
+        pass
+
+
+def test_one_that_has_ended_is_not_taken_for_one_that_answers(program):
+    program("exit 3")
+    server = Server()
+    server._listens = lambda: True
+    # It may be looked at before it has ended.
+    with suppress(ModelError):
+        server.start()
+    server._process.wait(30)
+    with pytest.raises(ModelError, match="does not listen"):
+        server.wait("it does not listen", server._listens, seconds=5)
+    server.stop()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_is_stopped_while_its_server_starts(made, base, program, tmp_path, number):
+    program(f"touch {tmp_path}/begun; exec sleep 60")
+    files = tmp_path / "files"
+    files.mkdir()
+    command = [sys.executable, "-m", "sleepmem_llamacpp", str(made), "--base", str(base)]
+    with subprocess.Popen(
+        [*command, "--port", "0"], env={**os.environ, "TMPDIR": str(files)}
+    ) as process:
+        while not (tmp_path / "begun").exists():
+            assert process.poll() is None
+            time.sleep(0.1)
+        process.send_signal(number)
+        assert process.wait(30) == 0
+    assert not list(files.glob("sleepmem-llamacpp-*"))
 
 
 def test_a_log_does_not_grow_with_what_is_asked(base, llama_server):
