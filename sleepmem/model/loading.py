@@ -41,7 +41,7 @@ _PATIENCE = 4
 class Base(NamedTuple):
     """A frozen model, and what is known about it.
 
-    `ends`: ids of the tokens that end an answer.
+    `ends`: ids of the tokens that end an answer; the first is the one that the template puts there.
     `mlp_layers`: names of the linear layers that experts change, as PEFT wants them.
     `blocks`: in which blocks they do; None: in all.
     `context_length`: the most tokens that it takes.
@@ -141,16 +141,19 @@ def _ends(model: Any, tokenizer: Any) -> list[int]:
     """Ids of the tokens that end an answer: the model's, the tokenizer's and the template's."""
     # A model may name no end, one or several.
     own = model.generation_config.eos_token_id or []
-    ends = {tokenizer.eos_token_id, tokenizer.pad_token_id, *_last_control(tokenizer)}
-    return sorted(ends.union(own if isinstance(own, list) else [own]) - {None})
+    own = own if isinstance(own, list) else [own]
+    ends = [*_last_control(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id, *own]
+    return [end for end in dict.fromkeys(ends) if end is not None]
 
 
 def _last_control(tokenizer: Any) -> list[int]:
     """The control token with which the chat template ends an answer, if it does."""
     chat = [*closed_book("Hi."), {"role": "assistant", "content": "Hello."}]
     ids = tokenizer.apply_chat_template(chat, return_dict=False)
-    added = tokenizer.added_tokens_decoder
-    return [one for one in ids if one in added and added[one].special][-1:]
+    added, after = tokenizer.added_tokens_decoder, list[int]()
+    while ids and "Hello" not in tokenizer.decode(after := [ids[-1], *after]):
+        ids = ids[:-1]
+    return [one for one in after if one in added and added[one].special][-1:]
 
 
 def _load(

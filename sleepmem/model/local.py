@@ -105,7 +105,7 @@ class LocalModel:
         self.tokenizer, self.device = loaded.tokenizer, loaded.device
         # The most tokens it takes, and the width of its logits.
         self.context_length, self.vocabulary = loaded.context_length, loaded.vocabulary
-        self._ends, self._mlp_layers, self._blocks = loaded.ends, loaded.mlp_layers, loaded.blocks
+        self.ends, self._mlp_layers, self._blocks = loaded.ends, loaded.mlp_layers, loaded.blocks
         self._encoding = Encoding(loaded.tokenizer)
         # How it calls tools, if it does.
         self.call_format = CallFormat.of(loaded.tokenizer, loaded.model)
@@ -331,7 +331,7 @@ class LocalModel:
 
     def answer_ids(self, text: str) -> list[int]:
         """Token ids of what an assistant said, with the end of its turn."""
-        return [*self._encoding.text(text), self.tokenizer.eos_token_id]
+        return [*self._encoding.text(text), self.ends[0]]
 
     def count_tokens(self, text: str) -> int:
         """How many tokens the text alone has."""
@@ -379,7 +379,7 @@ class LocalModel:
                 model,
                 prompts,
                 tokenizer=self.tokenizer,
-                ends=self._ends,
+                ends=self.ends,
                 sampling=sampling,
                 batch=self.batch,
             ):
@@ -406,7 +406,7 @@ class LocalModel:
             lambda: self.view(experts),
             prompt,
             tokenizer=self.tokenizer,
-            ends=self._ends,
+            ends=self.ends,
             sampling=self._sampling([chat], [prompt], most=max_new_tokens, temperature=temperature),
         )
         return reply

@@ -232,7 +232,7 @@ def school(
     _check_same(out, _begun_with(local, recipe, data=data, start=start))
     answers = _own_answers(local, out)
     texts = Texts(data, answers)
-    encoding, end = Encoding(local.tokenizer), local.tokenizer.eos_token_id
+    encoding, end = Encoding(local.tokenizer), local.ends[0]
     batches = Batches(
         recipe,
         lambda rng: encoded(encoding, lesson(rng, texts), end=end),

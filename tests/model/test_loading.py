@@ -225,6 +225,9 @@ def test_an_answer_ends_with_what_the_template_ends_turns_with(tiny, tmp_path):
     assert ending.answer(ASKED[:1], max_new_tokens=24) == [kept] != [whole]
     streamed = "".join(ending.stream(ASKED[0], (), max_new_tokens=24))
     assert streamed.strip() == kept
+    # So it is taught, and not by the end of a text that the tokenizer knows.
+    assert ending.answer_ids("Yes.")[-1] == end != local.answer_ids("Yes.")[-1]
+    assert local.answer_ids("Yes.")[-1] == local.tokenizer.eos_token_id
 
 
 def test_a_models_own_generation_settings_change_no_answer(tiny, tmp_path):
