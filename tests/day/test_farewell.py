@@ -217,7 +217,7 @@ def test_why_it_cannot_be_forgotten_now_is_told_to_the_operator_alone(memory, ca
 def test_while_the_embeddings_fail_the_user_is_asked_to_ask_again(memory, monkeypatch):
     running = agent(memory)
 
-    def fail(text):
+    def fail(self, text):
         raise ConnectionError("no network")
 
     with monkeypatch.context() as patch:
