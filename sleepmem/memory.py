@@ -91,11 +91,11 @@ class SleepMemory:
 
     Day      observe, observe_messages, recall, may_look_again, second_look, last_look, search,
              context, ask, safely, is_tired
-    Night    sleep, due_nights, nights, notes, rollback
+    Night    sleep, due_nights, nights, notes, episodes, rollback
     Trust    why, forget, receipts
     Move     export_to, export_gguf, import_from
     Care     verify, reconcile, reindex, backup, status, decisions, close
-    Model    local, chat_model, live_experts, adapter_name
+    Model    local, chat_model, live_experts, learners, adapter_name
 
     No torch until `ask`, `chat_model` or `sleep`. What takes time has an `a...` twin.
     """
@@ -539,6 +539,11 @@ class SleepMemory:
                 )
         return self._schedule.due_nights(least)
 
+    def episodes(self, namespace: Iterable[str], ids: Iterable[str]) -> list[Episode]:
+        """The owner's of these that still hold, in any order: not outdated, not said again."""
+        chosen_ids = texts(ids, "ids", error=EpisodeError)
+        return self.ledger.episodes.get(check_namespace(namespace), chosen_ids)
+
     def nights(self, namespace: Iterable[str]) -> list[dict[str, Any]]:
         """Reports of the owner's nights that have ended, oldest first, as plain JSON."""
         finished = self.ledger.nights.finished(check_namespace(namespace))
@@ -861,6 +866,10 @@ class SleepMemory:
         if self._served is None:
             self.experts.load(self.local, names)
         return names
+
+    def learners(self) -> list[Namespace]:
+        """Whose experts are live, in the order of their nights."""
+        return list(dict.fromkeys(one.namespace for one in self.ledger.lineage.experts()))
 
     def adapter_name(self, namespace: Iterable[str] | None = None) -> str:
         """What `export_gguf` calls the experts that are live for `namespace`; empty of nothing.

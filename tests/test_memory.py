@@ -312,6 +312,22 @@ def test_rollback_leaves_other_namespaces_alone(memory):
     assert memory.ledger.episodes.buffered(BOB) == []
 
 
+def test_what_is_known_of_an_owner_is_told_by_id_while_it_holds(memory):
+    hers, his = (
+        memory.observe(ALICE, "Mara moved to Brenport."),
+        memory.observe(BOB, "Mara moved to Oslo."),
+    )
+    assert memory.episodes(ALICE, [hers.id, his.id, "none"]) == [hers]
+    assert memory.learners() == []
+    put_expert(memory, BOB, [his.id])
+    put_expert(memory, ALICE, [hers.id])
+    assert memory.learners() == [BOB, ALICE]
+    memory.rollback(BOB, [])
+    assert memory.learners() == [ALICE]
+    memory.forget(ALICE, episodes=[hers.id])
+    assert (memory.episodes(ALICE, [hers.id]), memory.learners()) == ([], [])
+
+
 # Sync and async
 
 
@@ -319,6 +335,7 @@ def test_rollback_leaves_other_namespaces_alone(memory):
 MODELS = (
     "adapter_name",
     "chat_model",
+    "episodes",
     "live_experts",
     "last_look",
     "nights",

@@ -1,9 +1,12 @@
 """The documentation and the code name the same things."""
 
+import ast
 import inspect
 import re
+import tomllib
 from collections.abc import Iterator
 from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pytest
@@ -12,7 +15,7 @@ from _pages import GENERATED, ROOT, WRITTEN, hooks, prose
 from typing_extensions import Doc
 
 import sleepmem
-from sleepmem import MemoryConfig, config, graph, middleware
+from sleepmem import MemoryConfig, config, graph, middleware, records
 from sleepmem.cli import app
 from sleepmem.night.steps import STEPS
 
@@ -127,6 +130,40 @@ def test_the_public_names_are_those_of_the_module(module: Any) -> None:
 def test_the_settings_file_is_read_by_a_public_name() -> None:
     listed = first_cells(sections(WRITTEN["docs/api.md"])["`sleepmem.config`"])
     assert all(callable(getattr(config, name)) for name in listed)
+
+
+# What measures looks into the ledger for it.
+MEASURES = {"compare.py", "soak.py"}
+INTEGRATIONS = [
+    file for file in ROOT.glob("integrations/*/sleepmem_*/*.py") if file.name not in MEASURES
+]
+
+
+@pytest.mark.parametrize("file", INTEGRATIONS, ids=lambda file: f"{file.parent.name}/{file.name}")
+def test_integrations_use_public_names_alone(file: Path) -> None:
+    public = sections(WRITTEN["docs/api.md"])
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "sleepmem":
+            names = {one.name for one in node.names}
+            assert names <= set(first_cells(public[f"`{node.module}`"]))
+        # No part of a memory is public; `experts` and the like have methods.
+        assert not (isinstance(node, ast.Attribute) and node.attr in ("ledger", "buffer"))
+
+
+def test_a_page_leads_to_every_integration_and_its_command() -> None:
+    page = WRITTEN["docs/integrations.md"]
+    for file in ROOT.glob("integrations/*/pyproject.toml"):
+        project = tomllib.loads(file.read_text("utf-8"))["project"]
+        assert f"[{project['name']}](" in page
+        assert f"/{file.parent.relative_to(ROOT).as_posix()}/README.md)" in page
+        for command in project["scripts"]:
+            assert f"`{command}`" in page
+
+
+def test_the_listed_records_are_there() -> None:
+    listed = first_cells(sections(WRITTEN["docs/api.md"])["`sleepmem.records`"])
+    assert len(listed) > 5
+    assert all(hasattr(records, name) for name in listed)
 
 
 def test_the_methods_are_put_into_their_page() -> None:

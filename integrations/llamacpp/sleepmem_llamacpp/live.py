@@ -145,9 +145,8 @@ class LiveServer(Server):
 
     def _adapters(self) -> dict[str, Path]:
         """The files of all that is live, by name, oldest first; written where they are not yet."""
-        owners = [one.namespace for one in self._memory.ledger.lineage.experts()]
         found: dict[str, Path] = {}
-        for owner in [*dict.fromkeys(owners), None]:
+        for owner in [*self._memory.learners(), None]:
             name = self._memory.adapter_name(owner)
             if name:
                 found[name] = self.files / f"{name}.gguf"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,8 +19,9 @@ class Memory:
 
     def __init__(self) -> None:
         self.name = "one"
-        live = [SimpleNamespace(namespace=ALICE)]
-        self.ledger = SimpleNamespace(lineage=SimpleNamespace(experts=lambda: live))
+
+    def learners(self) -> list[Any]:
+        return [ALICE]
 
     def adapter_name(self, owner: Any) -> str:
         return self.name if owner else ""

@@ -16,8 +16,8 @@ from mcp.server.mcpserver.resolve import Elicit, Resolve
 from mcp_types import ToolAnnotations
 from pydantic import Field
 
-from sleepmem import SleepmemError
-from sleepmem.records import Episode, Namespace
+from sleepmem import Episode, SleepmemError
+from sleepmem.records import Namespace
 from sleepmem_mcp.answers import (
     Corrected,
     Explained,
@@ -125,7 +125,7 @@ def correct(
     agent contradicts the user."""
     room = room_of(call)
     owner = room.owner()
-    held = room.memory.ledger.episodes.get(owner, [id])
+    held = room.memory.episodes(owner, [id])
     if not held:
         raise ToolError(
             f"there is no memory {id!r:.60} that still holds; pass the id of one that recall gave."
