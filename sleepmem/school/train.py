@@ -30,6 +30,7 @@ from sleepmem.model import habits, profiles
 from sleepmem.model.encoding import Encoding
 from sleepmem.model.habits import Habits, Rehearsed
 from sleepmem.model.local import LocalModel
+from sleepmem.model.profiles import Profile
 from sleepmem.school import topics
 from sleepmem.school.lessons import Lesson, lesson, one_question
 from sleepmem.school.texts import Texts, digests
@@ -263,8 +264,11 @@ def school(
         "history": trainer.state.log_history,
     }
     (out / habits.CARD).write_text(json.dumps(card, indent=1) + "\n", "utf-8")
-    # The lessons put memories into the user's turn; all else stays as it was.
-    profile = habits.Habits.read(start).profile if start else local.profile
+    _write_profile(Habits.read(start).profile if start else local.profile, out)
+
+
+def _write_profile(profile: Profile, out: Path) -> None:
+    """The lessons put memories into the user's turn; all else stays as it was."""
     written = asdict(replace(profile, memories="user"))
     (out / profiles.FILE).write_text(json.dumps(written) + "\n", "utf-8")
 

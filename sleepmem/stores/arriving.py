@@ -127,10 +127,7 @@ def arrive(
         if export.trusted:
             left_out = _why_without(ledger, manifest, namespace=namespace, base=base)
         if incoming.refused:
-            left_out = (
-                f"{incoming.refused} episodes were forgotten here, or a rule refuses something of "
-                "them"
-            )
+            left_out = f"{incoming.refused} episodes were forgotten here, or a rule refuses them"
         names = _Names(episodes=incoming.names)
         if not left_out:
             _name_nights(ledger, names, tables, namespace=namespace)
