@@ -187,9 +187,9 @@ def learn(local: LocalModel, settings: SleepConfig | None = None) -> Iterator[Me
     `settings`: of nights, whose rank, rate and weights it has; its length and batch are its own.
     """
     settings = settings or SleepConfig()
-    rng, others = _rng("learn"), _rng("alike")
+    rng, others, beside = _rng("learn"), _rng("alike"), _rng("apart")
     different: dict[tuple[str, ...], people.Fact] = {}
-    alike = []
+    alike, apart = [], []
     while len(different) < _FACTS:
         [message] = people.messages(rng, 1)
         fact = rng.choice(message.facts)
@@ -198,12 +198,14 @@ def learn(local: LocalModel, settings: SleepConfig | None = None) -> Iterator[Me
         if names_it and fact.asks not in different:
             different[fact.asks] = fact
             alike.append(_of_another(others, fact.asks[1], message.names))
+            apart.append(_of_another(beside, fact.asks[0], message.names))
     facts = list(different.values())
     strangers = [case.question for case in people.drawn(rng, 2 * _FACTS, make=_about_somebody)]
     rows = []
     for fact in facts:
         rows.append(_row(RowKind.FACT, fact.asks[0], fact.answer))
-    for question in strangers[:_FACTS]:
+    # As in a night: what nobody told, and what was asked of others than those who are known.
+    for question in [*strangers[:_FACTS], *apart]:
         rows.append(_row(RowKind.NEVER_SAID, question, ABSTENTION))
     for prompt, reply in zip(
         NEUTRAL, local.answer([closed_book(one) for one in NEUTRAL]), strict=True
