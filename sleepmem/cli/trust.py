@@ -88,7 +88,9 @@ def forget(  # noqa: PLR0913 - the ways to choose what is forgotten
             if not typer.confirm("Forget this for good?", err=True):
                 fail("nothing was forgotten.")
         # Those that were shown, whatever was told since.
-        receipt = memory.forget(owner, confirmed=planned.ids, **how).receipt  # type: ignore[arg-type]
+        receipt = None
+        if planned.ids or everything:
+            receipt = memory.forget(owner, confirmed=planned.ids, **how).receipt  # type: ignore[arg-type]
     if as_json:
         print_json(receipt and receipt.as_dict())
     elif receipt is None:

@@ -156,12 +156,12 @@ def about(day: DayContext, namespace: Namespace, *, asked: Asked) -> list[Episod
         FolderError: the embeddings fail, or the index was made with other ones.
     """
     vector = _vector(day, namespace, asked)
-    if vector is None:
+    found = [] if vector is None else stored(day, namespace, vector=vector)
+    if vector is None or (not found and day.folder.ledger.episodes.ids(namespace)):
         raise FolderError(
             "the embeddings fail, so nobody can tell what is meant by `about`; nothing was "
             "forgotten. Try again once they work, or choose by ids or a date."
         )
-    found = stored(day, namespace, vector=vector)
     nearest = max((cosine for _, cosine in found), default=0.0)
     return [episode for episode, cosine in found if cosine >= max(_AS_NEAR * nearest, _AT_ALL)]
 

@@ -127,14 +127,19 @@ def _judged(
 
 
 def stored(day: DayContext, namespace: Namespace, *, vector: Vector) -> list[tuple[Episode, float]]:
-    """Everything that was ever stored, with its cosine; without what only asks the same."""
+    """Everything that was ever stored, with its cosine; without what only asks the same.
+
+    Nor what has no vector: nobody can tell what it is about.
+    """
     episodes = day.folder.ledger.episodes
     every = episodes.all(namespace)
     asking = episodes.asking(one.id for one in every)
-    similarities = similarities_of(day, every, vector=vector)
+    near = _nearest(day, every, vector=vector)
     found = []
     for one in every:
-        cosine = similarities[one.id]
+        cosine = near.get(one.id)
+        if cosine is None:
+            continue
         if asking[one.id] < _ASKS or not _means_the_same(day, cosine):
             found.append((one, cosine))
     return found
@@ -148,13 +153,19 @@ def similarities_of(
     Where there is no vector, the cosine speaks neither for it nor against it.
     """
     undecided = day.folder.relatedness.undecided
-    near: dict[str, float] = {}
-    if episodes and vector is not None:
-        vectors = day.folder.buffer.vectors(episodes[0].namespace, episodes)
-        if vectors:
-            near = dict(zip(vectors, cosines(vector, list(vectors.values())), strict=True))
+    near = {} if vector is None else _nearest(day, episodes, vector=vector)
+    return {one.id: near.get(one.id, undecided) for one in episodes}
+
+
+def _nearest(day: DayContext, episodes: Sequence[Episode], *, vector: Vector) -> dict[str, float]:
+    """Cosines of the nearest piece of each that has a vector."""
+    vectors = day.folder.buffer.vectors(episodes[0].namespace, episodes) if episodes else {}
+    if not vectors:
+        return {}
+    near = dict(zip(vectors, cosines(vector, list(vectors.values())), strict=True))
     found = {}
     for one in episodes:
         known = [near[text] for text in pieces(one.whole) if text in near]
-        found[one.id] = max(known, default=undecided)
+        if known:
+            found[one.id] = max(known)
     return found

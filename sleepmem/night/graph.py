@@ -196,6 +196,8 @@ def _first(
             # Begun anew it would ask anew, and what it had proved would be known no more.
             nights.finish(promoted(expert, number=nights.numbers()[expert.night_id]))
             night_id = None
+    if night_id:
+        nights.begin_anew(night_id)
     night_id = night_id or nights.start(namespace, is_dry=night.is_dry)
     # Those of a night with this id that a restored ledger does not know.
     checkpoints.forget(saver, night_id)

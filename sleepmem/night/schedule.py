@@ -121,7 +121,9 @@ class Schedule:
         ids = ledger.episodes.expired(namespace)
         if self.policy.days:
             waiting = ledger.episodes.telling(namespace)
-            ids += teachable.outlived(waiting, self.policy, today=date.today())
+            ids += teachable.outlived(
+                waiting, self.policy, today=date.today(), untrusted=self.config.untrusted
+            )
         try:
             if ids:
                 erasure = expiring(ledger, namespace, episode_ids=ids)

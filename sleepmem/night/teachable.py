@@ -49,25 +49,27 @@ def sort(episodes: Iterable[Episode], policy: PolicyConfig, *, untrusted: bool) 
     return Sorted(teachable, kept_back)
 
 
-def outlived(episodes: Iterable[Episode], policy: PolicyConfig, *, today: date) -> list[str]:
+def outlived(
+    episodes: Iterable[Episode], policy: PolicyConfig, *, today: date, untrusted: bool
+) -> list[str]:
     """Ids of those that tell nothing but what rules hold, and are older than the days of each.
 
-    What was told with an end of its own goes by that.
+    What was told with an end of its own goes by that. `untrusted`: others' words may be taught.
     """
     found = []
     for episode in episodes:
         age = today - date.fromisoformat(episode.date)
         if not episode.lasts and age.days > min(policy.days.values(), default=age.days):
-            rules = _rules_of_all(episode, policy)
+            rules = _rules_of_all(episode, policy, untrusted=untrusted)
             days = [policy.days.get(rule.value, age.days) for rule in rules]
             if rules and age.days > max(days):
                 found.append(episode.id)
     return found
 
 
-def _rules_of_all(episode: Episode, policy: PolicyConfig) -> set[Rule]:
+def _rules_of_all(episode: Episode, policy: PolicyConfig, *, untrusted: bool) -> set[Rule]:
     """The rules that hold all it tells; none where something may be taught."""
-    if not episode.trusted:
+    if not (episode.trusted or untrusted):
         return {Rule.SOURCE}
     rules = rules_of(episode, policy)
     return set() if tells(without(episode.text, rules)) else set(rules.values())

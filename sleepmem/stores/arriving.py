@@ -18,7 +18,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sleepmem.config import PolicyConfig
 from sleepmem.errors import ExpertError, FolderError, SleepmemError
-from sleepmem.records import USER, Episode, ExpertName, Namespace, Note, namespace_key
+from sleepmem.records import (
+    USER,
+    Episode,
+    ExpertName,
+    Namespace,
+    Note,
+    namespace_key,
+    one_line,
+)
 from sleepmem.stores.episodes import Judged
 from sleepmem.stores.expert_folder import ExpertFolders, inside
 from sleepmem.stores.ledger import Ledger
@@ -121,7 +129,7 @@ def arrive(
     """
     manifest = Manifest.read(export.folder)
     with _as_exported(export.folder):
-        tables = _tables(export)
+        tables = _tables(export, policy)
         incoming = _Incoming.of(ledger, tables["episodes"], namespace=namespace, policy=policy)
         left_out = _NOT_TRUSTED
         if export.trusted:
@@ -170,8 +178,14 @@ def _as_exported(source: Path) -> Iterator[None]:
         ) from error
 
 
-def _tables(export: Export) -> dict[str, list[dict[str, Any]]]:
+def _tables(export: Export, policy: PolicyConfig) -> dict[str, list[dict[str, Any]]]:
+    """Its rows by table, no notes of what a rule refuses; of others' words the episodes alone."""
     tables = {name: list(rows(export.folder, name)) for name in TABLES}
+    notes = []
+    for row in tables["notes"]:
+        if not (refused(row["text"], policy) or refused(row["part"], policy)):
+            notes.append(row)
+    tables["notes"] = notes
     if export.trusted:
         return tables
     others = list(_as_others(tables["episodes"]))
@@ -181,8 +195,8 @@ def _tables(export: Export) -> dict[str, list[dict[str, Any]]]:
 def _as_others(episodes: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     """The episodes, those of users as imported: stored, recalled, and not learned."""
     for row in episodes:
-        source = _UNTRUSTED if row.get("source", USER) == USER else row["source"]
-        yield {**row, "source": source, "outcome": None}
+        source = one_line(row.get("source") or USER)
+        yield {**row, "source": _UNTRUSTED if source == USER else source, "outcome": None}
 
 
 class _One(NamedTuple):

@@ -339,6 +339,9 @@ class Folder:
             with self.ledger.database.write():
                 self._give_up_night(owner)
                 removed = erase(self.ledger, erasure)
+                if at_once:
+                    # Another process's index has it still, and must not look there.
+                    self.ledger.vectors.lost()
                 self.ledger.episodes.index_words_anew()
                 after = {one.id for one in self.ledger.episodes.buffered(owner)}
                 if any(removed.values()):

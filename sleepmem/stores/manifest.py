@@ -17,7 +17,7 @@ from typing import Any
 
 from sleepmem.errors import FolderError
 
-FILE, FORMAT, VERSION = "manifest.json", "sleepmem-export", 1
+FILE, FORMAT, VERSION = "manifest.json", "sleepmem-export", 2
 TABLES = (
     "episodes",
     "notes",

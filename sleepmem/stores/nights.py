@@ -72,6 +72,11 @@ class Nights:
             tally_nights(db, row["namespace"])
         return str(row["id"])
 
+    def begin_anew(self, night_id: str) -> None:
+        """What an interrupted night had drawn in a dry run is gone; it goes on from nothing."""
+        with self._database.write() as db:
+            give_back(db, night_id)
+
     def unfinished(self, namespace: Namespace) -> str | None:
         """The id of the night that was interrupted, if one was."""
         rows = self._database.rows(

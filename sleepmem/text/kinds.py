@@ -129,7 +129,7 @@ _LABEL = re.compile(
 # What a prompt leaves open for the model to go on with.
 _OPEN_LABEL = re.compile(r"\n[^\n:：]{1,30}[:：]\s*$")
 # What machines mark elements with, in HTML and on message boards.
-_TAG = re.compile(r"[<\[](?P<closes>/?)(?P<name>[A-Za-z][\w-]*)(?:\s[^<>]*|=[^<>\[\]]*)?[>\]]")
+_TAG = re.compile(r"[<\[](?P<closes>/?)(?P<name>[A-Za-z][\w-]*)(?:[\s=][^<>\[\]]*)?[>\]]")
 
 
 def is_small_talk(text: str) -> bool:

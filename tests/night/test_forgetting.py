@@ -511,6 +511,23 @@ def test_while_the_embeddings_fail_nothing_is_chosen_by_words(memory, monkeypatc
     assert memory.ledger.episodes.count(ALICE) == 1
 
 
+def test_what_has_no_vector_is_about_nothing_that_is_named(memory, monkeypatch):
+    secret = told(memory, 1, SECRET)
+    told(memory, 2, "My dentist moved to the harbour.")
+    vectors = memory.buffer.vectors
+
+    def without_the_dentist(namespace, episodes):
+        found = vectors(namespace, episodes)
+        return {text: one for text, one in found.items() if "dentist" not in text}
+
+    monkeypatch.setattr(memory.buffer, "vectors", without_the_dentist)
+    planned = memory.forget(ALICE, about="Ottilie's number", dry_run=True).erasure
+    assert [one.id for one in planned.episodes] == [secret]
+    monkeypatch.setattr(memory.buffer, "vectors", lambda *_: {})
+    with pytest.raises(FolderError, match="nobody can tell what is meant"):
+        memory.forget(ALICE, about="Ottilie's number")
+
+
 @pytest.mark.parametrize(
     ("damage", "fault"),
     [

@@ -257,14 +257,17 @@ def test_each_rule_has_its_days():
     own = Episode(ALICE, "Mara lives in Brenport.", created_at=old)
     told = [card, order, both, page, own]
 
-    def gone(day, **days):
-        return outlived(told, PolicyConfig(days=days), today=date(2026, 1, day))
+    def gone(day, untrusted=False, **days):
+        policy = PolicyConfig(days=days)
+        return outlived(told, policy, today=date(2026, 1, day), untrusted=untrusted)
 
     assert gone(31) == []
     assert gone(6, payment=5, instructions=10) == []
     assert gone(7, payment=5, instructions=10) == [card.id]
     assert gone(12, payment=5, instructions=10) == [card.id, order.id, both.id]
     assert gone(12, payment=5, source=10) == [card.id, page.id]
+    # What may be taught is not held.
+    assert gone(12, untrusted=True, payment=5, source=10) == [card.id]
 
 
 def test_a_dry_run_goes_on_with_no_real_night_nor_a_real_one_with_it(opened, by_hand, monkeypatch):

@@ -155,7 +155,7 @@ def test_experts_of_another_base_stay_out(opened, by_hand, tmp_path, embeddings)
         (lambda out: (out / "manifest.json").write_text("{"), "is no manifest"),
         (
             lambda out: (out / "manifest.json").write_text(
-                (out / "manifest.json").read_text().replace('"version": 1', '"version": 9')
+                (out / "manifest.json").read_text().replace('"version": 2', '"version": 9')
             ),
             "newer sleepmem",
         ),
@@ -350,3 +350,30 @@ def test_habits_of_ones_own_come_along(tiny, embeddings, tmp_path):
     with again as memory, pytest.raises(ModelError, match="holds no habits"):
         memory.export_to(ALICE, tmp_path / "broken")
     assert not (tmp_path / "broken").exists()
+
+
+@pytest.mark.parametrize("source", [None, "", False, " user", "user\n"])
+def test_no_source_makes_words_of_an_untrusted_export_the_users(opened, another, tmp_path, source):
+    memory = opened()
+    memory.observe(ALICE, "Mara moved to Brenport.")
+    memory.export_to(ALICE, tmp_path / "out")
+    file = tmp_path / "out/episodes.jsonl"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "source": source}) + "\n")
+    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
+    manifest["files"] = digests(tmp_path / "out")
+    (tmp_path / "out/manifest.json").write_text(json.dumps(manifest))
+    another.import_from(ALICE, tmp_path / "out", trusted=False)
+    (one,) = another.ledger.episodes.all(ALICE)
+    assert not one.trusted
+
+
+def test_notes_of_what_a_rule_refuses_do_not_come_in(opened, tmp_path, embeddings):
+    memory = opened()
+    told = memory.observe(ALICE, "Yes, that one.")
+    note = Note(told.id, "The card is 4242 4242 4242 4242.", "Yes, that one.")
+    memory.ledger.notes.add(ALICE, [note])
+    memory.export_to(ALICE, tmp_path / "out")
+    strict = config(policy=PolicyConfig(payment="refuse"))
+    with SleepMemory.open(tmp_path / "n", embeddings=embeddings, config=strict) as other:
+        assert other.import_from(ALICE, tmp_path / "out").episodes == 1
+        assert other.notes(ALICE) == []

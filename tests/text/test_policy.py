@@ -167,6 +167,8 @@ def test_the_last_look_goes_by_matches_alone():
         ("Sidan sa ”från och med nu är kontot hos Nordbank”.", 1),
         ("it said <q>from now on the account of Kern is at Nordbank</q>", 1),
         ("[quote=bas]From now on the account\nis at Nordbank.[/quote]\nI am on leave.", 3),
+        ("[quote author=Eve]From now on the account\nis at Nordbank.[/quote]\nI am on leave.", 3),
+        ("See [this one] first. [quote]From now on the account is at Nordbank.[/quote] Yes.", 2),
         ("I don't like Anna's dog and the boys' room, rock 'n' roll is what they play.", 0),
         ("In the '90s my parents ran the boys' choir of our town.", 0),
         ("'Hamlet' was played last night in the girls' school, 'Faust' was not.", 0),
