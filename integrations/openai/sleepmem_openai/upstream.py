@@ -18,6 +18,7 @@ from langchain_openai import ChatOpenAI
 from openai import AsyncOpenAI, OpenAIError
 from openai.types import Model
 from pydantic import BaseModel, ConfigDict, SecretStr
+from starlette.concurrency import run_in_threadpool
 
 from sleepmem import ConfigError, ModelError, SleepMemory
 from sleepmem_openai.errors import SERVER, GatewayError
@@ -130,7 +131,8 @@ class Own:
 
     async def is_ready(self) -> bool:
         try:
-            await asyncio.to_thread(self._local.count_tokens, "Is it there?")
+            # Answers may fill the loop's own executor.
+            await run_in_threadpool(self._local.count_tokens, "Is it there?")
         except ModelError:
             return False
         return True
