@@ -379,6 +379,22 @@ def test_an_expert_that_was_taught_what_is_over_goes_with_it(memory):
     assert memory.verify() == []
 
 
+def test_an_index_that_another_process_has_is_searched_no_more_for_what_is_over(opened):
+    memory = opened()
+    over(memory, "The zorinwald ferry is late.")
+    told(memory, 1, "Mara saw whale 1.")
+    memory.recall(ALICE, "What did Mara see?")
+    pieces = "SELECT count(*) FROM pieces WHERE lies_in IS NOT NULL"
+    with memory.ledger.database.write() as db:
+        db.execute("UPDATE pieces SET lies_in = 'there'")
+    assert memory.ledger.database.rows(pieces)[0][0] > 0
+    with pytest.MonkeyPatch.context() as patch:
+        elsewhere = FolderError("another process has the index")
+        patch.setattr(memory.buffer, "erase", lambda owners: (_ for _ in ()).throw(elsewhere))
+        memory._schedule._expire(ALICE)
+    assert memory.ledger.database.rows(pieces)[0][0] == 0
+
+
 def test_an_index_that_another_process_has_keeps_no_night_from_beginning(opened, by_hand):
     memory = opened()
     short = over(memory, "The zorinwald ferry is late.")

@@ -292,6 +292,24 @@ def test_a_dry_run_goes_on_with_no_real_night_nor_a_real_one_with_it(opened, by_
     assert len(memory.ledger.lineage.experts(ALICE)) == 2
 
 
+def test_a_night_in_place_of_a_dry_run_that_left_no_checkpoint_keeps_its_notes(
+    opened, by_hand, monkeypatch
+):
+    memory = opened()
+    told = tell(memory)[0]
+    dry, real = Note(told, "A dry run drew it.", "It."), Note(told, "The night drew it.", "It.")
+    memory.ledger.notes.lend(memory.ledger.nights.start(ALICE, is_dry=True), [told])
+    memory.ledger.notes.add(ALICE, [dry])
+
+    def draw(night, state):
+        night.ledger.notes.add(ALICE, [real])
+        return {}
+
+    monkeypatch.setitem(steps.STEPS, "draw", draw)
+    memory.sleep(ALICE)
+    assert [one.text for one in memory.ledger.notes.of(ALICE, [told])] == [real.text]
+
+
 def test_said_again_without_an_end_it_holds_for_good(opened):
     memory = opened()
     memory.observe(ALICE, "The ferry is late.", lasts=timedelta(hours=1))
