@@ -3,8 +3,8 @@
 A few days of the week (`evals/week.py`) with several seeds. First table, one row a seed: the risk,
 the share of turns about earlier facts that skip retrieval, and the near misses that the weights
 were asked and answered. Second table, one row an epsilon: a gate fitted to the examples of each
-seed, the rate of costly answers and its bound on the half that set the threshold, and the rate on
-the examples of the other seeds, which the gate has never seen.
+seed, the rate of costly answers and its bound by which the threshold was set, and the rate on the
+examples of the other seeds, which the gate has never seen.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sleepmem.config import GateConfig
 from sleepmem.day.gate import Gate, Words
 from sleepmem.evals import week
 from sleepmem.memory import SleepMemory
-from sleepmem.night.calibration import Bound, Example, fit, halves, upper_bound
+from sleepmem.night.calibration import Bound, Example, fit
 
 EPSILONS = (0.01, 0.02, 0.05, 0.10)
 
@@ -49,37 +49,26 @@ def examples_of(memory: SleepMemory) -> list[Example]:
 
 def behaviour(by_seed: Sequence[Sequence[Example]], epsilon: float, *, confidence: float) -> Row:
     """How gates behave that keep this epsilon, each fitted to one seed."""
-    opened: list[tuple[Gate, Sequence[Example], list[Example]]] = []
+    rates, bounds, elsewhere, passing, misses = [], [], [], [], []
     for number, own in enumerate(by_seed):
         bound = Bound(epsilon, confidence, near_misses=GateConfig().epsilon_near_misses)
         gate = fit(own, bound, words=Words(), abstention="")
+        if gate.threshold is None:
+            continue
         others = [seed for place, seed in enumerate(by_seed) if place != number]
         unseen = list(itertools.chain.from_iterable(others))
-        if gate.threshold is not None:
-            opened.append((gate, own, unseen))
-
-    rates, bounds, elsewhere, passing, misses = [], [], [], [], []
-    for gate, own, unseen in opened:
-        _, calibrating = halves(own)
-        losses = _losses(gate, calibrating)
-        rates.append(losses / len(calibrating))
-        bounds.append(upper_bound(losses, len(calibrating), confidence=confidence))
+        rates.append(gate.figures["rate"])
+        bounds.append(gate.figures["bound"])
         elsewhere.append(_losses(gate, unseen) / max(len(unseen), 1))
-        passing.append(_passing(gate, calibrating, may_pass=True))
-        misses.append(_passing(gate, calibrating, may_pass=False))
+        passing.append(gate.figures["passing"])
+        misses.append(gate.figures["near_misses_passing"])
     columns = (bounds, rates, elsewhere, passing, misses)
-    return Row(len(opened), *(statistics.mean(column or [0.0]) for column in columns))
+    return Row(len(rates), *(statistics.mean(column or [0.0]) for column in columns))
 
 
 def _losses(gate: Gate, examples: Sequence[Example]) -> int:
     """How many cost and pass."""
     return sum(one.costs and gate.passes(one.evidence, one.certainty) for one in examples)
-
-
-def _passing(gate: Gate, examples: Sequence[Example], *, may_pass: bool) -> float:
-    """Share of those that may, or may not, which pass."""
-    some = [one for one in examples if one.may_pass is may_pass]
-    return sum(gate.passes(one.evidence, one.certainty) for one in some) / max(len(some), 1)
 
 
 def print_seeds(summaries: Sequence[Mapping[str, float]]) -> None:

@@ -1,19 +1,21 @@
 """Fit the gate to what the exam measured, and set its threshold by a bound. Pure.
 
-A logistic model of the features, no weight below 0, is fitted to one half of the facts. On the
-other half thresholds are tested from the highest down, each with the exact binomial bound, until
-one fails (fixed-sequence Learn-then-Test; Angelopoulos et al. 2021, arXiv 2110.01052; the risk is
-that of conformal risk control, arXiv 2208.02814). The last that passed lets most through. What the
-bound promises holds, without any assumption about the model, for questions like the examples:
-the share of turns that the weights answer wrongly is at most `epsilon`. Whether retrieval would
-have got them right is not asked, so the share where it would have is smaller.
+A logistic model of the features, no weight below 0, is fitted to the examples. Each of them is
+scored by a model that was fitted without its fact (cross-conformal prediction; Vovk 2015, "Cross-
+conformal predictors"), and on these scores thresholds are tested from the highest down, each with
+the exact binomial bound, until one fails (fixed-sequence Learn-then-Test; Angelopoulos et al. 2021,
+arXiv 2110.01052; the risk is that of conformal risk control, arXiv 2208.02814). The last that
+passed lets most through. The bound promises, for questions like the examples and for models that
+saw nine tenths of what the gate's has, that the share of turns which the weights answer wrongly is
+at most `epsilon`. Whether retrieval would have got them right is not asked, so the share where it
+would have is smaller.
 """
 
 from __future__ import annotations
 
-import hashlib
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,13 +28,15 @@ from sleepmem.day.gate import FEATURES, Certainty, Gate, Words
 _RIDGE = 0.01
 # Thresholds that are tested at most; the least is even odds.
 _THRESHOLDS = 200
+# Parts of the examples that are each scored by a model of the others.
+_FOLDS = 10
 
 
 @dataclass(frozen=True)
 class Example:
     """A question with its evidence, and what became of it.
 
-    group      examples of one group are of one fact: all of them fit, or all of them calibrate
+    group      examples of one group are of one fact, and of one fold
     evidence   as in EVIDENCE
     certainty  of the model's answer
     may_pass   whether the weights' answer is the right one to give
@@ -113,39 +117,45 @@ def fit(
     abstention: str,
 ) -> Gate:
     """The gate for these examples; it has no threshold while they do not bear the bound."""
-    fitting, calibrating = halves(examples)
-    if len({one.may_pass for one in fitting}) < 2:
-        scored = [(0.0, one) for one in calibrating]
-        return Gate(0.0, {}, None, words, abstention, _figures(scored, None, bound))
+    scored = []
+    for held_out, others in folds(examples):
+        if len({one.may_pass for one in others}) < 2:
+            untold = [(0.0, one) for one in examples]
+            return Gate(0.0, {}, None, words, abstention, _figures(untold, None, bound))
+        model = _model(others, words, abstention)
+        scored += [(model.score(one.evidence, one.certainty), one) for one in held_out]
 
-    bias, weights = logistic(
-        np.array([one.features for one in fitting]),
-        np.array([one.may_pass for one in fitting], dtype=float),
-    )
-    gate = Gate(bias, dict(zip(FEATURES, weights, strict=True)), None, words, abstention)
-    scored = [(gate.score(one.evidence, one.certainty), one) for one in calibrating]
-    highest = max(gate.score(one.evidence, one.certainty) for one in fitting)
+    gate = _model(examples, words, abstention)
+    highest = max((score for score, _ in scored), default=0.0)
     candidates = np.linspace(max(highest, 0.0), 0.0, _THRESHOLDS).tolist()
     threshold = least_threshold(scored, candidates, bound=bound)
-    figures = _figures(scored, threshold, bound)
-    return Gate(bias, gate.weights, threshold, words, abstention, figures)
+    return replace(gate, threshold=threshold, figures=_figures(scored, threshold, bound))
 
 
-def halves(examples: Sequence[Example]) -> tuple[list[Example], list[Example]]:
-    """Those that fit and those that set the threshold: as many, no fact in both, drawn by hash."""
-    by_group: dict[str, list[Example]] = {}
-    for example in examples:
-        by_group.setdefault(example.group, []).append(example)
+def folds(examples: Sequence[Example]) -> list[tuple[list[Example], list[Example]]]:
+    """Parts of the examples, of one size as near as may be, each with all the others.
 
-    def drawn(group: str) -> bytes:
-        return hashlib.blake2b(group.encode(), digest_size=8).digest()
+    No fact is in two parts.
+    """
+    sizes = Counter(one.group for one in examples)
+    parts, place = [0] * _FOLDS, {}
+    for group, size in sizes.items():
+        place[group] = parts.index(min(parts))
+        parts[place[group]] += size
 
-    fitting: list[Example] = []
-    calibrating: list[Example] = []
-    for group in sorted(by_group, key=drawn):
-        fewer = fitting if len(fitting) < len(calibrating) else calibrating
-        fewer += by_group[group]
-    return fitting, calibrating
+    found = []
+    for part in range(_FOLDS):
+        held_out = [one for one in examples if place[one.group] == part]
+        others = [one for one in examples if place[one.group] != part]
+        found.append((held_out, others))
+    return found
+
+
+def _model(examples: Sequence[Example], words: Words, abstention: str) -> Gate:
+    """Without a threshold."""
+    features = np.array([one.features for one in examples])
+    bias, weights = logistic(features, np.array([one.may_pass for one in examples], dtype=float))
+    return Gate(bias, dict(zip(FEATURES, weights, strict=True)), None, words, abstention)
 
 
 def least_threshold(
@@ -200,7 +210,7 @@ def logistic(
 def _figures(
     scored: Sequence[tuple[float, Example]], threshold: float | None, bound: Bound
 ) -> dict[str, Any]:
-    """What is said of the gate: on the half that it was not fitted to."""
+    """What is said of the gate, by the scores of models that had not seen the fact."""
     number = len(scored)
     asked = sum(example.may_pass for _, example in scored)
     figures: dict[str, Any] = {

@@ -178,12 +178,14 @@ class Nights:
 
     def probes(self, night_id: str) -> list[Probe]:
         """Those that this night asked."""
-        rows = self._database.rows("SELECT * FROM probes WHERE night_id = ? ORDER BY id", night_id)
+        rows = self._database.rows(
+            "SELECT * FROM probes WHERE night_id = ? ORDER BY rowid", night_id
+        )
         return [_as_probe(row) for row in rows]
 
     def of(self, namespace: Namespace) -> list[Probe]:
         """Those that all nights of an owner asked."""
-        sql = "SELECT * FROM probes WHERE namespace = ? ORDER BY id"
+        sql = "SELECT * FROM probes WHERE namespace = ? ORDER BY rowid"
         return [_as_probe(row) for row in self._database.rows(sql, namespace_key(namespace))]
 
     def probe(self, namespace: Namespace, probe_id: str) -> Probe | None:
@@ -221,7 +223,7 @@ class Nights:
             "AND NOT EXISTS (SELECT 1 FROM json_each(p.sources) s JOIN episodes x "
             "ON x.id = s.value WHERE x.superseded = 1 OR x.learned_in IS NULL) "
             f"AND NOT EXISTS (SELECT 1 FROM notes n WHERE n.id = p.note_id AND {REPLACED}) "
-            "ORDER BY t.number, p.id",
+            "ORDER BY t.number, p.rowid",
             namespace_key(namespace),
             int(passed),
         )
@@ -291,7 +293,9 @@ class Nights:
             db.table("dreams").insert_all({**owner, **dream} for dream in dreams)
 
     def dreams(self, night_id: str) -> list[dict[str, Any]]:
-        rows = self._database.rows("SELECT * FROM dreams WHERE night_id = ? ORDER BY id", night_id)
+        rows = self._database.rows(
+            "SELECT * FROM dreams WHERE night_id = ? ORDER BY rowid", night_id
+        )
         return [_as_dream(row) for row in rows]
 
 

@@ -14,7 +14,7 @@ from sleepmem.night.calibration import (
     Bound,
     Example,
     fit,
-    halves,
+    folds,
     least_threshold,
     logistic,
     upper_bound,
@@ -115,12 +115,30 @@ def test_an_example_is_written_and_read():
     assert Example.parse(written) is None
 
 
-def test_the_examples_of_a_fact_stay_together_and_the_halves_are_even():
+def test_the_examples_of_a_fact_stay_together_and_the_folds_are_even():
     rng = random.Random(0)
-    examples = [example(rng.randrange(12)) for _ in range(300)]
-    for one in (examples, [*examples[:20], *[example(50)] * 4]):
-        fitting, calibrating = halves(one)
-        assert len(fitting) + len(calibrating) == len(one)
-        largest = max(Counter(some.group for some in one).values())
-        assert abs(len(fitting) - len(calibrating)) <= largest
-        assert {some.group for some in fitting}.isdisjoint(some.group for some in calibrating)
+    examples = [example(rng.randrange(40)) for _ in range(600)]
+    parts = folds(examples)
+    largest = max(Counter(one.group for one in examples).values())
+    sizes = [len(held_out) for held_out, _ in parts]
+    assert sum(sizes) == len(examples)
+    assert max(sizes) - min(sizes) <= largest
+    for held_out, others in parts:
+        assert len(held_out) + len(others) == len(examples)
+        assert {some.group for some in held_out}.isdisjoint(some.group for some in others)
+
+
+def test_no_fact_is_judged_by_a_model_that_has_seen_it():
+    # Each fact is told apart by chance alone: a model that has seen it would know, no other can.
+    rng = random.Random(0)
+    examples = []
+    for number in range(40):
+        right = number % 2 == 0
+        values = tuple(rng.random() for _ in EVIDENCE)
+        for _ in range(20):
+            certain = Certainty(0.9, -3.0)
+            examples.append(Example(f"fact {number}", values, certain, right, not right))
+    gate = fit(examples, Bound(0.02, 0.9), words=Words(), abstention="no")
+    passing = gate.figures.get("passing", 0.0)
+    assert passing < 0.5
+    assert gate.figures.get("rate", 0.0) <= 0.02

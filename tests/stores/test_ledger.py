@@ -425,6 +425,20 @@ def promote(ledger, episodes, superseded=()):
     return expert
 
 
+def test_questions_come_in_the_order_in_which_they_were_asked(ledger):
+    # Ids depend on when an episode came in: by them each run of a seed would be another.
+    ledger.episodes.add(TOLD)
+    night_id = ledger.nights.start(("alice",))
+    asked = [probe(n, TOLD.id, f"{n}?", "?", night_id=night_id) for n in (7, 2, 9, 4)]
+    ledger.nights.add_probes(("alice",), asked)
+    expert = Expert("x", ("alice",), night_id, "fast", 4, TOLD.created_at, (TOLD.id,), True)
+    ledger.lineage.promote(expert, Proof([TOLD.id], (), [one.id for one in asked]))
+    questions = ["7?", "2?", "9?", "4?"]
+    assert [one.question for one in ledger.nights.probes(night_id)] == questions
+    learned = ledger.nights.learned_probes(("alice",), passed=True)
+    assert [one.question for one in learned] == questions
+
+
 def test_night_ids_are_never_reused(ledger):
     ids = [ledger.nights.start(("alice",)), ledger.nights.start(("bob",))]
     finish(ledger, ids[0], Verdict.REJECTED, "weak")
