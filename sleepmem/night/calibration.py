@@ -1,14 +1,15 @@
 """Fit the gate to what the exam measured, and set its threshold by a bound. Pure.
 
 A logistic model of the features, no weight below 0, is fitted to the examples. Each of them is
-scored by a model that was fitted without its fact (cross-conformal prediction; Vovk 2015, "Cross-
-conformal predictors"), and on these scores thresholds are tested from the highest down, each with
-the exact binomial bound, until one fails (fixed-sequence Learn-then-Test; Angelopoulos et al. 2021,
-arXiv 2110.01052; the risk is that of conformal risk control, arXiv 2208.02814). The last that
-passed lets most through. The bound promises, for questions like the examples and for models that
-saw nine tenths of what the gate's has, that the share of turns which the weights answer wrongly is
-at most `epsilon`. Whether retrieval would have got them right is not asked, so the share where it
-would have is smaller.
+scored by a model that was fitted without its episode (cross-conformal prediction; Vovk 2015,
+"Cross-conformal predictors"), and on these scores thresholds are tested from the highest down, each
+with the exact binomial bound, until one fails (fixed-sequence Learn-then-Test; Angelopoulos et al.
+2021, arXiv 2110.01052; the risk is that of conformal risk control, arXiv 2208.02814). The last that
+passed lets most through. The bound is about questions like the examples: at most `epsilon` of the
+turns are answered wrongly by the weights. It is exact for one model and examples drawn on their
+own; here it is an approximation, since the folds' models share examples, the gate's own has a fold
+more, and several examples are about one episode. Whether retrieval would have got those turns right
+is not asked, so the share where it would have is smaller.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _FOLDS = 10
 class Example:
     """A question with its evidence, and what became of it.
 
-    group      examples of one group are of one fact, and of one fold
+    group      examples of one group are of one episode, and of one fold
     evidence   as in EVIDENCE
     certainty  of the model's answer
     may_pass   whether the weights' answer is the right one to give
@@ -121,7 +122,9 @@ def fit(
     for held_out, others in folds(examples):
         if len({one.may_pass for one in others}) < 2:
             untold = [(0.0, one) for one in examples]
-            return Gate(0.0, {}, None, words, abstention, _figures(untold, None, bound))
+            figures = _figures(untold, None, bound)
+            figures["reason"] = "too few episodes have both examples that may pass and that may not"
+            return Gate(0.0, {}, None, words, abstention, figures)
         model = _model(others, words, abstention)
         scored += [(model.score(one.evidence, one.certainty), one) for one in held_out]
 
@@ -133,10 +136,7 @@ def fit(
 
 
 def folds(examples: Sequence[Example]) -> list[tuple[list[Example], list[Example]]]:
-    """Parts of the examples, of one size as near as may be, each with all the others.
-
-    No fact is in two parts.
-    """
+    """Parts of the examples, as even as whole episodes allow, each with all the others."""
     sizes = Counter(one.group for one in examples)
     parts, place = [0] * _FOLDS, {}
     for group, size in sizes.items():
@@ -167,7 +167,8 @@ def least_threshold(
 
     Args:
         scored: the examples with their scores.
-        candidates: thresholds from the highest down, chosen without these examples.
+        candidates: thresholds from the highest down. Where they begin decides nothing as long as
+            no example lies above: losses only grow on the way down.
         bound: what is to be kept.
     """
     misses = sum(not example.may_pass for _, example in scored)
@@ -210,7 +211,7 @@ def logistic(
 def _figures(
     scored: Sequence[tuple[float, Example]], threshold: float | None, bound: Bound
 ) -> dict[str, Any]:
-    """What is said of the gate, by the scores of models that had not seen the fact."""
+    """What is said of the gate, by the scores of models that had not seen the episode."""
     number = len(scored)
     asked = sum(example.may_pass for _, example in scored)
     figures: dict[str, Any] = {

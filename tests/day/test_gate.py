@@ -131,7 +131,7 @@ def test_what_names_the_middle_of_a_chain_leads_on_without_capitals(
         near = [Near("e", text, 0.1, text)]
         return choose(question, replace(STRICT, words=words), known=known, buffered=near)
 
-    assert decided(leading).leading == ("e",)
+    assert decided(leading).fresher == ("e",)
     assert decided(leading).view is View.RETRIEVAL
     assert decided(other).view is View.WEIGHTS
     assert linking(TAUGHT, Frequencies()) == set()

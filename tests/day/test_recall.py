@@ -721,6 +721,17 @@ def test_however_many_questions_lie_nearer_news_is_read(memory):
     assert news.id in memory.buffer.ids(ALICE)
 
 
+def test_beside_what_taught_only_what_may_be_fresher_is_read(memory):
+    known = memory.observe(ALICE, "Mara lives in Rome.", created_at=DAYS[0])
+    put_expert(memory, ALICE, [known.id])
+    other = memory.observe(ALICE, "So it is that Jon sings.", created_at=DAYS[1])
+    question = "Is it so that Mara lives in Rome?"
+    assert memory.recall(ALICE, question).view is View.WEIGHTS
+    assert other in memory.search(ALICE, question).episodes
+    news = memory.observe(ALICE, "Mara lives in Oslo with a cat.", created_at=DAYS[2])
+    assert set(memory.recall(ALICE, question).episodes) == {known, news}
+
+
 def test_after_a_rollback_what_was_forgotten_may_be_news(memory):
     old = memory.observe(ALICE, "Mara lives in Oslo.", created_at=DAYS[0])
     first = put_expert(memory, ALICE, [old.id]).night_id
