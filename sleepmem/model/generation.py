@@ -11,6 +11,8 @@ Knows torch and transformers, no experts: `model` is whatever view the caller ha
 
 from __future__ import annotations
 
+import inspect
+import math
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -24,6 +26,7 @@ from transformers import (
     StoppingCriteriaList,
     TextIteratorStreamer,
 )
+from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 from sleepmem.model.replies import Reply
 
@@ -162,7 +165,7 @@ def reply_in_batches(
 ) -> Iterator[RepliedBatch]:
     """Reply to token ids of prompts, at most `batch` at once, the shortest first.
 
-    What several prompts begin with, such as the same memories, is read once.
+    What several prompts begin with, such as the same memories, is read once where the model allows.
     """
     ordered = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
     if not sampling.temperature:
@@ -173,7 +176,8 @@ def reply_in_batches(
         ordered = [row for group in groups for row in group.rows]
 
     def reply(rows: Sequence[int]) -> RepliedBatch:
-        padded, cache = _opened(model, [prompts[row] for row in rows], tokenizer)
+        room = shared_width(model) - sampling.max_new_tokens
+        padded, cache = _opened(model, [prompts[row] for row in rows], tokenizer, room=room)
         watch = Watch()
         ids_R_T = model.generate(
             input_ids=padded.ids_R_T.to(model.device),
@@ -234,13 +238,33 @@ class _Opened(NamedTuple):
     cache: Any = None
 
 
-def _opened(model: Any, prompts: Sequence[Sequence[int]], tokenizer: Any) -> _Opened:
-    """The prompts, what several of them begin with read once.
+def shared_width(model: Any) -> float:
+    """The most tokens that prompts may have to share what they begin with, answers among them.
+
+    They lie behind padding between their beginning and their rest. Only attention sees past it,
+    over its window at most, where the model is told positions; a recurrent layer reads it.
+    """
+    model = getattr(model, "get_base_model", lambda: model)()  # PEFT's forward names no arguments
+    if "position_ids" not in inspect.signature(model.forward).parameters:
+        return 0
+    width = math.inf
+    for layer in DynamicCache(config=model.config).layers:
+        if type(layer) is DynamicSlidingWindowLayer:
+            width = min(width, layer.sliding_window)
+        elif type(layer) is not DynamicLayer:
+            return 0
+    return width
+
+
+def _opened(
+    model: Any, prompts: Sequence[Sequence[int]], tokenizer: Any, *, room: float
+) -> _Opened:
+    """The prompts, what several of them begin with read once where that is no wider than `room`.
 
     Laid out as beginnings and rests, each behind its padding.
     """
     groups = _alike(prompts)
-    if len(groups) == len(prompts):
+    if len(groups) == len(prompts) or max(map(len, prompts)) > room:
         return _Opened(pad(prompts, tokenizer.pad_token_id, left=True))
 
     # A prompt that begins like no other is cut where its rest is as long as theirs.
@@ -257,6 +281,8 @@ def _opened(model: Any, prompts: Sequence[Sequence[int]], tokenizer: Any) -> _Op
     begun = pad(beginnings, tokenizer.pad_token_id, left=True)
     rests = [prompt[cut:] for prompt, cut in zip(prompts, cuts, strict=True)]
     rest = pad(rests, tokenizer.pad_token_id, left=True)
+    if begun.ids_R_T.shape[1] + rest.ids_R_T.shape[1] > room:
+        return _Opened(pad(prompts, tokenizer.pad_token_id, left=True))
 
     # By way of `generate`, which knows how each model counts positions behind padding.
     cache = model.generate(

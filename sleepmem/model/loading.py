@@ -21,6 +21,7 @@ from transformers import (
     BitsAndBytesConfig,
     GenerationConfig,
 )
+from transformers.pytorch_utils import Conv1D
 
 from sleepmem._extras import from_extra
 from sleepmem.config import AUTO, ModelConfig
@@ -31,7 +32,7 @@ from sleepmem.model.profiles import Profile
 from sleepmem.text.prompts import closed_book
 
 # What the MLP blocks of a model are called, by its family.
-_MLP = ("mlp", "feed_forward", "ffn", "block_sparse_moe")
+_MLP = ("mlp", "shared_mlp", "feed_forward", "ffn", "block_sparse_moe")
 # What Linux tells of its memory.
 _MEMORY = Path("/proc/meminfo")
 # How long the hub is waited for, in seconds.
@@ -43,7 +44,6 @@ class Base(NamedTuple):
 
     `ends`: ids of the tokens that end an answer; the first is the one that the template puts there.
     `mlp_layers`: names of the linear layers that experts change, as PEFT wants them.
-    `blocks`: in which blocks they do; None: in all.
     `context_length`: the most tokens that it takes.
     `vocabulary`: the width of its logits.
     `profile`: how it is asked.
@@ -56,8 +56,7 @@ class Base(NamedTuple):
     tokenizer: Any
     device: str
     ends: list[int]
-    mlp_layers: list[str] | str
-    blocks: list[int] | None
+    mlp_layers: list[str]
     context_length: int
     vocabulary: int
     profile: Profile
@@ -114,8 +113,7 @@ def load_base(name: str, config: ModelConfig | None = None, *, cache: Path | Non
         tokenizer,
         device,
         ends=ends,
-        mlp_layers=_mlp_layers(model),
-        blocks=_last_blocks(model, profile.blocks),
+        mlp_layers=_mlp_layers(model, profile.blocks),
         context_length=int(length or tokenizer.model_max_length),
         vocabulary=int(model.get_output_embeddings().weight.shape[0]),
         profile=profile.set_by(config),
@@ -287,19 +285,48 @@ def _in_bits(bits: int, device: str) -> dict[str, Any]:
     return {"quantization_config": config, "device_map": {"": device}}
 
 
-def _last_blocks(model: Any, share: float) -> list[int] | None:
-    """The numbers of this share of the blocks, the last ones, at least one; None for all."""
-    if share == 1:
-        return None
+def _mlp_layers(model: Any, share: float) -> list[str]:
+    """The linear layers that experts change: of this share of the blocks, the last ones.
+
+    Those of the MLP; all, where no name tells one, or where it holds experts of the model's own,
+    stacked in one tensor, of which PEFT cannot sum adapters. By their last names, where no other
+    layer of the model has them.
+    """
+    every, in_mlp, is_stacked = _linear_layers(model)
+    chosen = in_mlp if in_mlp and not is_stacked else [one for one in every if one not in in_mlp]
     count = int(model.config.get_text_config().num_hidden_layers)
-    return list(range(min(count - 1, round((1 - share) * count)), count))
+    first = min(count - 1, round((1 - share) * count))
+    chosen = [path for path in chosen if _block(path) >= first]
+    last_names = {path.rpartition(".")[2] for path in chosen}
+    is_told = True
+    for path, _ in model.named_modules():
+        is_told = is_told and (path in chosen or path.rpartition(".")[2] not in last_names)
+    if not chosen:
+        raise ModelError(
+            f"a model of the kind {model.config.model_type!r} has no linear layer that an expert "
+            "may sit on. Use one with attention or MLP blocks."
+        )
+    return sorted(last_names if is_told else chosen)
 
 
-def _mlp_layers(model: torch.nn.Module) -> list[str] | str:
-    """The linear layers of the MLP blocks; all of the model where no name tells a block."""
-    layers = set()
+def _linear_layers(model: Any) -> tuple[list[str], list[str], bool]:
+    """Names of all of them in the blocks, of those in an MLP, and whether one stacks experts."""
+    # Of a model that sees, too, the part that speaks; kernels of a recurrent block read its
+    # weights past any adapter.
+    speaking, every, in_mlp, is_stacked = set(model.get_decoder().modules()), [], [], False
     for path, module in model.named_modules():
-        names = path.split(".")
-        if isinstance(module, torch.nn.Linear) and not set(names).isdisjoint(_MLP):
-            layers.add(names[-1])
-    return sorted(layers) or "all-linear"
+        parent = model.get_submodule(path.rpartition(".")[0])
+        if module not in speaking or _block(path) < 0 or hasattr(parent, "conv1d"):
+            continue
+        is_mlp = not set(path.split(".")).isdisjoint(_MLP)
+        if isinstance(module, torch.nn.Linear | Conv1D):
+            every.append(path)
+            in_mlp += [path] if is_mlp else []
+        for parameter in module.parameters(recurse=False):
+            is_stacked = is_stacked or (is_mlp and parameter.dim() > 2)
+    return every, in_mlp, is_stacked
+
+
+def _block(path: str) -> int:
+    """The number of the block that a layer lies in; -1 where it lies in none."""
+    return next((int(name) for name in path.split(".") if name.isdigit()), -1)

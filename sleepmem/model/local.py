@@ -105,7 +105,7 @@ class LocalModel:
         self.tokenizer, self.device = loaded.tokenizer, loaded.device
         # The most tokens it takes, and the width of its logits.
         self.context_length, self.vocabulary = loaded.context_length, loaded.vocabulary
-        self.ends, self._mlp_layers, self._blocks = loaded.ends, loaded.mlp_layers, loaded.blocks
+        self.ends, self._mlp_layers = loaded.ends, loaded.mlp_layers
         self._encoding = Encoding(loaded.tokenizer)
         # How it calls tools, if it does.
         self.call_format = CallFormat.of(loaded.tokenizer, loaded.model)
@@ -209,7 +209,6 @@ class LocalModel:
             r=rank,
             lora_alpha=alpha,
             target_modules=self._mlp_layers,
-            layers_to_transform=self._blocks,
             task_type="CAUSAL_LM",
             inference_mode=is_frozen,
         )
