@@ -217,4 +217,5 @@ def _unreadable(written: str, why: str) -> InvalidToolCall:
 
 
 def _id() -> str:
-    return f"call_{uuid.uuid4().hex[:24]}"
+    # Nine letters and digits: Mistral's templates take no other.
+    return uuid.uuid4().hex[:9]

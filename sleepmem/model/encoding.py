@@ -2,7 +2,8 @@
 
 What a text spells like one (`<|end|>`, `</s>`, `[INST]`, of whatever tokenizer) is encoded as text.
 Knows transformers, whose `sanitize_control_tokens` does it for a chat; holds it for tokenizers that
-read control tokens where nobody wrote any: they normalise a text, or have them as words.
+read control tokens where nobody wrote any: they normalise a text, or have them as words. A chat
+that a template refuses is brought into turns that it takes.
 """
 
 from __future__ import annotations
@@ -11,10 +12,19 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
+
+from jinja2 import TemplateError
+
+from sleepmem.errors import ModelError
+from sleepmem.model import templates
+from sleepmem.model.templates import Template
 
 Messages = Sequence[dict[str, Any]]
 Tools = Sequence[dict[str, Any]]
+
+_PLAIN = Template()
 
 
 class Encoding:
@@ -22,10 +32,12 @@ class Encoding:
 
     Args:
         tokenizer: with a chat template; nobody else encodes with it meanwhile.
+        template: what is known of its chat template.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, tokenizer: Any, template: Template = _PLAIN) -> None:
+        self._tokenizer, self.template = tokenizer, template
+        self._opening = self._read(template.opening)
         added = dict(tokenizer.added_tokens_decoder)
         # What stands for any unknown word controls nothing.
         added.pop(tokenizer.unk_token_id, None)
@@ -39,8 +51,38 @@ class Encoding:
         # How a tokenizer takes special tokens is a state that its callers share.
         self._lock = threading.Lock()
 
-    def chat(self, messages: Messages, tools: Tools = ()) -> list[int]:
-        """A chat up to where the assistant speaks."""
+    def chat(self, messages: Messages, tools: Tools = (), *, may_call: bool = False) -> list[int]:
+        """A chat up to where the assistant speaks.
+
+        A system message that the template does not take stands in the user's first turn.
+
+        Args:
+            may_call: whether the answer may begin with the call of a tool.
+
+        Raises:
+            ModelError: the template does not take the chat.
+        """
+        if messages and not self.template.takes_system:
+            messages = templates.in_user_turns(messages)
+        try:
+            ids = self._chat(messages, tools)
+        except TemplateError as error:
+            has_calls = tools or any("tool_calls" in message for message in messages)
+            ids = [] if has_calls else self._in_turn(messages)
+            if not ids:
+                raise ModelError(
+                    f"the model's chat template does not take this conversation ({error}). Leave "
+                    "tools out, or name a file with another (ModelConfig.chat_template)."
+                ) from error
+        return ids if may_call and self.template.is_choice else [*ids, *self._opening]
+
+    def _in_turn(self, messages: Messages) -> list[int]:
+        """The chat, user and assistant in turn; nothing where the template refuses it, too."""
+        with suppress(TemplateError):
+            return self._chat(templates.in_turn(messages), ())
+        return []
+
+    def _chat(self, messages: Messages, tools: Tools) -> list[int]:
         with self._lock:
             try:
                 ids = self._applied(messages, tools)
@@ -53,8 +95,8 @@ class Encoding:
     def opening(self, tag: str, text: str) -> list[int]:
         """What an answer is made to begin with: a tag of the format, then text."""
         with self._lock:
-            encoded = self._tokenizer(tag, add_special_tokens=False)
-        return [*encoded["input_ids"], *self.text(text)]
+            encoded = self._read(tag)
+        return [*encoded, *self.text(text)]
 
     def text(self, text: str) -> list[int]:
         """A text alone, without any control token."""
@@ -85,6 +127,11 @@ class Encoding:
             enable_thinking=False,
         )
         return ids
+
+    def _read(self, written: str) -> list[int]:
+        """What a format writes, its control tokens among it."""
+        encoded = self._tokenizer(written, add_special_tokens=False)
+        return list(encoded["input_ids"])
 
     def _plain(self, text: str) -> list[int]:
         encoded = self._tokenizer(text, add_special_tokens=False, split_special_tokens=True)

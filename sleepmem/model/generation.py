@@ -29,6 +29,7 @@ from transformers import (
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 from sleepmem.model.replies import Reply
+from sleepmem.model.templates import without_thought
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -196,7 +197,8 @@ def reply_in_batches(
         confidences = watch.confidence(token_R_T, ends)
         replies = []
         for text, confidence, is_whole in zip(texts, confidences, whole, strict=True):
-            replies.append(Reply(text.strip(), confidence, is_whole=is_whole))
+            said = _said(text, sampling).strip()
+            replies.append(Reply(said, confidence, is_whole=is_whole))
         return RepliedBatch(list(rows), replies, tokens)
 
     return in_batches(ordered, reply, most=batch)
@@ -229,6 +231,11 @@ def _whole(
     for ended, text in zip(ended_R.tolist(), texts, strict=True):
         whole.append(ended or any(stop in text for stop in sampling.stop))
     return whole
+
+
+def _said(text: str, sampling: Sampling) -> str:
+    """An answer without its thought; where calls are read, that is for who reads them."""
+    return text if sampling.in_control else without_thought(text)
 
 
 class _Opened(NamedTuple):
@@ -371,20 +378,20 @@ def stream(
 
     worker = threading.Thread(target=generate, daemon=True)
     worker.start()
-    text = ""
+    text = said = ""
     try:
         for piece in pieces:
-            fresh = piece if text else piece.lstrip()
-            text += fresh
-            if fresh:
-                yield fresh
+            text, before = text + piece, len(said)
+            said = _said(text, sampling).lstrip()
+            if len(said) > before:
+                yield said[before:]
     finally:
         left.set()
     worker.join()
     if errors:
         raise errors[0]
     [is_whole] = _whole(made[0], [text], ends=ends, sampling=sampling)
-    return Reply(text.strip(), float(torch.stack(watch.steps).amin()), is_whole=is_whole)
+    return Reply(said.strip(), float(torch.stack(watch.steps).amin()), is_whole=is_whole)
 
 
 def _stopping(stop: Sequence[str], tokenizer: Any, width: int) -> StoppingCriteriaList:

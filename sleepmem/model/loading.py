@@ -27,8 +27,10 @@ from sleepmem._extras import from_extra
 from sleepmem.config import AUTO, ModelConfig
 from sleepmem.errors import ModelError, SleepmemError
 from sleepmem.model import gguf
+from sleepmem.model.encoding import Encoding
 from sleepmem.model.habits import Rehearsed, chosen
 from sleepmem.model.profiles import Profile
+from sleepmem.model.templates import Template, thoughts
 from sleepmem.text.prompts import closed_book
 
 # What the MLP blocks of a model are called, by its family.
@@ -50,6 +52,7 @@ class Base(NamedTuple):
     `known_by`: hub id, hash of the GGUF file, or folder.
     `habits`: what its habits are known by; empty where it has none.
     `rehearsal`: what nights go over, so that these are not lost.
+    `template`: what is known of its chat template, and what its answers begin with.
     """
 
     model: Any
@@ -63,6 +66,7 @@ class Base(NamedTuple):
     known_by: str
     habits: str
     rehearsal: tuple[Rehearsed, ...]
+    template: Template
 
 
 def load_base(name: str, config: ModelConfig | None = None, *, cache: Path | None = None) -> Base:
@@ -82,13 +86,7 @@ def load_base(name: str, config: ModelConfig | None = None, *, cache: Path | Non
     model, tokenizer, base = _load(name, config, device=device, cache=cache)
     habits = chosen(config.habits, base)
     profile = habits.profile if habits else Profile.read(Path(name))
-    if config.chat_template:
-        _give_template(tokenizer, Path(config.chat_template).expanduser())
-    if not tokenizer.chat_template:
-        raise ModelError(
-            f"model {name!r} has no chat template, so it cannot be talked to. "
-            "Use an instruct model, or name a file with one (ModelConfig.chat_template)."
-        )
+    template = _template(tokenizer, name, config.chat_template)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     if config.bits is None:
@@ -100,7 +98,7 @@ def load_base(name: str, config: ModelConfig | None = None, *, cache: Path | Non
     model = model.eval().requires_grad_(False)
     model.get_output_embeddings().register_forward_pre_hook(_side_by_side)
 
-    ends = _ends(model, tokenizer)
+    ends, template = _ends(model, tokenizer), _without_thought(model, tokenizer, template)
     # Of its own settings nothing else: a penalty for repetition would be one for quoting memories.
     model.generation_config = GenerationConfig(
         bos_token_id=tokenizer.bos_token_id,
@@ -120,7 +118,30 @@ def load_base(name: str, config: ModelConfig | None = None, *, cache: Path | Non
         known_by=base,
         habits=habits.sha256 if habits else "",
         rehearsal=habits.rehearsal if habits else (),
+        template=template,
     )
+
+
+def _template(tokenizer: Any, name: str, file: str | None) -> Template:
+    """What is known of the tokenizer's chat template, or of that in a file.
+
+    Raises:
+        ModelError: there is none, or it takes no turn of a user.
+    """
+    if file:
+        _give_template(tokenizer, Path(file).expanduser())
+    if not tokenizer.chat_template:
+        raise ModelError(
+            f"model {name!r} has no chat template, so it cannot be talked to. "
+            "Use an instruct model, or name a file with one (ModelConfig.chat_template)."
+        )
+    try:
+        return Template.tried(tokenizer)
+    except TemplateError as error:
+        raise ModelError(
+            f"the chat template of model {name!r} takes no turn of a user with its answer "
+            f"({error}). Name a file with another (ModelConfig.chat_template)."
+        ) from error
 
 
 def _give_template(tokenizer: Any, file: Path) -> None:
@@ -142,6 +163,21 @@ def _ends(model: Any, tokenizer: Any) -> list[int]:
     own = own if isinstance(own, list) else [own]
     ends = [*_last_control(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id, *own]
     return [end for end in dict.fromkeys(ends) if end is not None]
+
+
+@torch.no_grad()
+def _without_thought(model: Any, tokenizer: Any, template: Template) -> Template:
+    """With an empty thought before answers, where the model begins them with one of its own."""
+    found = thoughts(tokenizer)
+    prompt = Encoding(tokenizer, template).chat(closed_book("Hi there.")) if found else []
+    # It may begin with a line break.
+    for _ in range(2 if found else 0):
+        ids_R_T = torch.tensor([prompt], device=model.device)
+        first = int(model(input_ids=ids_R_T, use_cache=False).logits[0, -1].argmax())
+        if first in found:
+            return template._replace(opening=template.opening + found[first])
+        prompt = [*prompt, first]
+    return template
 
 
 def _last_control(tokenizer: Any) -> list[int]:

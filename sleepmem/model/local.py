@@ -106,7 +106,7 @@ class LocalModel:
         # The most tokens it takes, and the width of its logits.
         self.context_length, self.vocabulary = loaded.context_length, loaded.vocabulary
         self.ends, self._mlp_layers = loaded.ends, loaded.mlp_layers
-        self._encoding = Encoding(loaded.tokenizer)
+        self.encoding = Encoding(loaded.tokenizer, loaded.template)
         # How it calls tools, if it does.
         self.call_format = CallFormat.of(loaded.tokenizer, loaded.model)
 
@@ -305,12 +305,15 @@ class LocalModel:
 
         Raises:
             EpisodeError: it does not fit the model's context.
+            ModelError: its chat template does not take it.
         """
         prompt = _prompt(chat)
-        ids = self._encoding.chat(self.arranged(prompt.messages), prompt.tools)
+        may_call = bool(prompt.tools and prompt.in_control and not prompt.opening)
+        arranged = self.arranged(prompt.messages)
+        ids = self.encoding.chat(arranged, prompt.tools, may_call=may_call)
         if prompt.opening:
             tag = self.call_format.opening if self.call_format else ""
-            ids += self._encoding.opening(tag, prompt.opening)
+            ids += self.encoding.opening(tag, prompt.opening)
         if len(ids) >= self.context_length:
             raise EpisodeError(
                 f"the conversation has {len(ids)} tokens and the model takes "
@@ -320,8 +323,9 @@ class LocalModel:
         return ids
 
     def arranged(self, messages: Messages) -> Messages:
-        """With the memories where this model reads them best."""
-        return beside_question(messages) if self.profile.memories == "user" else messages
+        """With the memories where this model reads them best, and its chat template takes them."""
+        is_beside = self.profile.memories == "user" or not self.encoding.template.takes_system
+        return beside_question(messages) if is_beside else messages
 
     def call_parser(self, chat: Prompt, tools: Tools) -> Any:
         """Transformers' parser of the answer to this chat, in which these tools may be called."""
@@ -330,11 +334,11 @@ class LocalModel:
 
     def answer_ids(self, text: str) -> list[int]:
         """Token ids of what an assistant said, with the end of its turn."""
-        return [*self._encoding.text(text), self.ends[0]]
+        return [*self.encoding.text(text), self.ends[0]]
 
     def count_tokens(self, text: str) -> int:
         """How many tokens the text alone has."""
-        return len(self._encoding.text(text))
+        return len(self.encoding.text(text))
 
     def answer(
         self,
@@ -436,7 +440,7 @@ class LocalModel:
 
     def _likelihoods(self, prompts: Sequence[Sequence[int]], text: str) -> list[float]:
         """Per prompt, the log-likelihood that the text follows, in the view that is on."""
-        answer_ids = self._encoding.text(text)
+        answer_ids = self.encoding.text(text)
 
         def likelihood(some: Sequence[Sequence[int]]) -> list[float]:
             logits_N_V = self.logits(some, [answer_ids] * len(some)).float().log_softmax(-1)

@@ -233,7 +233,7 @@ def school(
     _check_same(out, _begun_with(local, recipe, data=data, start=start))
     answers = _own_answers(local, out)
     texts = Texts(data, answers)
-    encoding, end = Encoding(local.tokenizer), local.ends[0]
+    encoding, end = local.encoding, local.ends[0]
     batches = Batches(
         recipe,
         lambda rng: encoded(encoding, lesson(rng, texts), end=end),
