@@ -25,6 +25,7 @@ from sleepmem.model.profiles import Profile
 from sleepmem.model.replies import Reply
 from sleepmem.model.tool_calls import Messages, Prompt
 from sleepmem.text.prompts import beside_question
+from sleepmem.text.thoughts import end_of_thought, without_thought
 
 # Seconds until it must have taken a call, and until the next piece of an answer.
 _PATIENCE = httpx.Timeout(300.0, connect=5.0)
@@ -134,7 +135,7 @@ class ServedModel:
             confidence = _least([answered])
             if not self._is_sure(experts, loaded):
                 confidence, likelihood = 0.0, 0.0
-            text = answered["content"].strip()
+            text = without_thought(answered["content"]).strip()
             return Reply(text, confidence, likelihood, _is_whole(answered))
 
         replies = []
@@ -160,16 +161,16 @@ class ServedModel:
             return loaded, itertools.chain([first], parts)
 
         loaded, parts = self._lasting(begin)
-        confidence, text, is_whole = 1.0, "", True
+        confidence, text, said, is_whole = 1.0, "", "", True
         for part in parts:
             confidence = min(confidence, _least([part]))
             is_whole = _is_whole(part)
-            piece = part["content"] if text else part["content"].lstrip()
-            text += piece
-            if piece:
-                yield piece
+            text, before = text + part["content"], len(said)
+            said = without_thought(text).lstrip()
+            if len(said) > before:
+                yield said[before:]
         confidence = confidence if self._is_sure(experts, loaded) else 0.0
-        return Reply(text.strip(), confidence, is_whole=is_whole)
+        return Reply(said.strip(), confidence, is_whole=is_whole)
 
     def abstention(self, chat: Chat, experts: Sequence[str], *, text: str) -> float:
         """The log-likelihood of this text as the answer."""
@@ -296,6 +297,7 @@ class ServedModel:
                 message["content"] = self._apart(message["content"])
         asked = {"messages": messages, "chat_template_kwargs": {"enable_thinking": False}}
         prompt = self._post("/apply-template", self._any() | asked)["prompt"]
+        prompt += end_of_thought(prompt)
         return tuple(self._tokens(prompt, parse_special=True, add_special=True))
 
     def _is_plain(self, text: str) -> bool:

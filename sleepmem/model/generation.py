@@ -29,7 +29,7 @@ from transformers import (
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 from sleepmem.model.replies import Reply
-from sleepmem.model.templates import without_thought
+from sleepmem.text.thoughts import without_thought
 
 T = TypeVar("T")
 R = TypeVar("R")

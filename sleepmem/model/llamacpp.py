@@ -31,7 +31,10 @@ _OTHERS = ("attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
 # the two halves of a head apart.
 _IN_PAIRS = ("llama", "mistral3", "smollm3", "granite", "arcee", "apertus")
 # Architectures that it lays out as transformers does.
-_ALIKE = ("qwen2", "qwen3", "gemma", "gemma2", "gemma3", "phi3", "starcoder2")
+_ALIKE = (
+    *("qwen2", "qwen2moe", "qwen3", "qwen3moe", "gemma", "gemma2", "gemma3", "phi3"),
+    *("gpt-oss", "starcoder2"),
+)
 # What gguf's Python quantises to, and what such a file is called.
 QUANTISED = {
     "F16": gguf.LlamaFileType.MOSTLY_F16,

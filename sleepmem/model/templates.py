@@ -7,20 +7,16 @@ Knows transformers' tokenizers and no model.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from jinja2 import TemplateError
 
+from sleepmem.text.thoughts import closing, end_of_thought, is_opening
+
 Messages = Sequence[dict[str, Any]]
 
 _TOLD, _ASKED, _SAID = "Be kind.", "Hi there.", "Hello."
-_TAG = r"[<\[](?P<tag>[\w:|]*(?:think|thought|reasoning)[\w:|]*)[>\]]"
-_OPENED = re.compile(_TAG + r"\s*$", re.IGNORECASE)
-_THOUGHT = re.compile(
-    r"\s*" + _TAG + r".*?(?:[<\[]/(?P=tag)[>\]]\s*|\Z)", re.DOTALL | re.IGNORECASE
-)
 
 
 class Template(NamedTuple):
@@ -44,15 +40,13 @@ class Template(NamedTuple):
         """
         prompt = _rendered(tokenizer, {"user": _ASKED})
         whole = _rendered(tokenizer, {"user": _ASKED, "assistant": _SAID}, asks=False)
-        opened = _OPENED.search(prompt)
-        between = ""
+        ending, between = end_of_thought(prompt), ""
         if whole.startswith(prompt) and _SAID in whole:
             between = whole[len(prompt) : whole.index(_SAID, len(prompt))]
         if between.strip():
             asks = _rendered(tokenizer, {"user": _ASKED}, asks=False) != prompt
-            return cls(_takes_system(tokenizer), between, asks and opened is None)
-        between = f"\n{_closing(opened[0].strip())}\n\n" if opened else ""
-        return cls(_takes_system(tokenizer), between)
+            return cls(_takes_system(tokenizer), between, asks and not ending)
+        return cls(_takes_system(tokenizer), ending)
 
 
 def thoughts(tokenizer: Any) -> dict[int, str]:
@@ -60,14 +54,9 @@ def thoughts(tokenizer: Any) -> dict[int, str]:
     vocabulary = tokenizer.get_added_vocab()
     found = {}
     for token, number in vocabulary.items():
-        if _OPENED.fullmatch(token) and _closing(token) in vocabulary:
-            found[number] = f"{token}\n\n{_closing(token)}\n\n"
+        if is_opening(token) and closing(token) in vocabulary:
+            found[number] = f"{token}\n\n{closing(token)}\n\n"
     return found
-
-
-def without_thought(text: str) -> str:
-    """An answer without the thought that it begins with, whether that came to its end or not."""
-    return _THOUGHT.sub("", text, count=1) if _THOUGHT.match(text) else text
 
 
 def in_user_turns(messages: Messages) -> list[dict[str, Any]]:
@@ -104,10 +93,6 @@ def _takes_system(tokenizer: Any) -> bool:
         return _TOLD in _rendered(tokenizer, {"system": _TOLD, "user": _ASKED})
     except TemplateError:
         return False
-
-
-def _closing(tag: str) -> str:
-    return f"{tag[0]}/{tag[1:]}"
 
 
 def _rendered(tokenizer: Any, turns: dict[str, str], *, asks: bool = True) -> str:

@@ -62,3 +62,23 @@ def test_a_message_tells_whether_the_server_cut_it(served, monkeypatch, ended, r
     assert whole.text == "It is"
     assert whole.response_metadata["finish_reason"] == reason
     assert last.response_metadata["finish_reason"] == reason
+
+
+def test_a_thought_of_the_server_is_no_part_of_an_answer(served, monkeypatch):
+    """One that its template begins is closed before it answers."""
+    local = served.chat_model().local
+    parts = []
+    for piece in ("<think>", " Well.", "\n</think>", "\n\nIt", " is."):
+        parts.append({"content": piece, "stop_type": "eos"})
+    whole = {**parts[0], "content": "".join(part["content"] for part in parts)}
+    chat = [{"role": "user", "content": "Where?"}]
+    monkeypatch.setattr(local, "_wearing", lambda experts: (Loaded("", {}), []))
+    monkeypatch.setattr(local, "_any", dict)
+    monkeypatch.setattr(local, "_is_plain", lambda text: True)
+    answers = {"/completion": whole, "/apply-template": {"prompt": "Where?<think>\n"}}
+    monkeypatch.setattr(local, "_post", lambda path, asked: answers[path])
+    monkeypatch.setattr(local, "_events", lambda path, asked: iter(parts))
+    monkeypatch.setattr(local, "_tokens", lambda text, **options: list(text.encode()))
+    assert [reply.text for reply in local.reply([chat])] == ["It is."]
+    assert "".join(local.stream(chat, (), max_new_tokens=8)) == "It is."
+    assert bytes(local.prompt_ids(chat)) == b"Where?<think>\n\n</think>\n\n"

@@ -10,6 +10,7 @@ import torch
 from _gguf import in_pairs, write_base
 from _values import put_expert
 from peft import LoraConfig, get_peft_model
+from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
 from sleepmem import ConfigError, ExpertError, FolderError, MemoryConfig, ModelError, SleepMemory
@@ -131,8 +132,6 @@ def test_what_cannot_be_mapped_is_told_and_nothing_is_left(tiny, base, loras, tm
     other = tmp_path / "other"
     shutil.copytree(loras[1], other)
     weights = llamacpp.Saved.read(other).weights
-    from safetensors.torch import save_file
-
     halved = {key: one[..., : one.shape[-1] // 2].contiguous() for key, one in weights.items()}
     save_file(halved, other / "adapter_model.safetensors")
     with pytest.raises(ModelError, match="it is the file of another model"):
@@ -144,11 +143,19 @@ def test_what_cannot_be_mapped_is_told_and_nothing_is_left(tiny, base, loras, tm
     assert not list(tmp_path.glob(".export-*"))
 
 
-def test_queries_are_not_turned_where_llamacpp_does_not(tiny, loras, tmp_path):
-    qwen = write_base(tiny, tmp_path / "qwen.gguf", architecture="qwen2")
-    (file,) = llamacpp.write(tmp_path / "out", qwen, adapters={"all": loras[2:]})
+@pytest.mark.parametrize("architecture", ["qwen2", "qwen3moe", "gpt-oss"])
+def test_queries_are_not_turned_where_llamacpp_does_not(tiny, loras, tmp_path, architecture):
+    qwen = write_base(tiny, tmp_path / "qwen.gguf", architecture=architecture)
+    # On attention alone, as experts sit where a model stacks its own.
+    lora, kept = tmp_path / "lora", {}
+    shutil.copytree(loras[2], lora)
+    for key, weight in llamacpp.Saved.read(lora).weights.items():
+        if architecture == "qwen2" or ".self_attn." in key:
+            kept[key] = weight
+    save_file(kept, lora / "adapter_model.safetensors")
+    (file,) = llamacpp.write(tmp_path / "out", qwen, adapters={"all": [lora]})
     found = tensors(file)
-    weights = llamacpp.Saved.read(loras[2]).weights
+    weights = llamacpp.Saved.read(lora).weights
     key = "base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight"
     ratio = found["blk.0.attn_q.weight.lora_b"] / weights[key].numpy()
     np.testing.assert_allclose(ratio, ratio[0, 0], rtol=1e-5)

@@ -12,9 +12,9 @@ from sleepmem import SleepMemory
 from sleepmem.config import MemoryConfig, ModelConfig
 from sleepmem.errors import ModelError
 from sleepmem.model.local import LocalModel
-from sleepmem.model.templates import without_thought
 from sleepmem.model.tool_calls import Prompt
 from sleepmem.text.prompts import closed_book, open_book
+from sleepmem.text.thoughts import without_thought
 
 TURNS = "{% for m in messages %}<|{{ m['role'] }}|>\n{{ m['content'] }}</s>\n{% endfor %}"
 CHATML = TURNS + "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
