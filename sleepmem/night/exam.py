@@ -15,6 +15,7 @@ from sleepmem.night.state import (
     NightContext,
     Scores,
     State,
+    corrected_of,
     namespace_of,
     night_id_of,
 )
@@ -134,11 +135,11 @@ def _of(probes: Sequence[Probe], kind: Kind, role: Role) -> list[Probe]:
 
 def _earlier_facts(night: NightContext, state: State) -> list[Probe]:
     """A sample of what earlier nights asked and tonight does not correct."""
-    superseded = state["probed"]["superseded"]
+    corrected = corrected_of(state)
     learned = night.ledger.nights.learned_probes(namespace_of(state))
     standing = []
     for probe in _of(learned, Kind.FACT, Role.EXAM):
-        if probe.episode_id not in superseded:
+        if corrected.isdisjoint((probe.episode_id, probe.note_id)):
             standing.append(probe)
     return evenly(standing, night.config.exam.most, seed=night_id_of(state))
 

@@ -33,14 +33,14 @@ _AT_LENGTH, _TOKENS, _HEAT = 24, 72, 1.2
 class Evening:
     """Whose night it is, and what was there before it taught anything.
 
-    before       names of the experts that were live this evening
-    superseded   ids of episodes that tonight corrects; nothing of them is rehearsed
+    before      names of the experts that were live this evening
+    corrected   ids of episodes, and of notes, that tonight corrects; nothing of them is rehearsed
     """
 
     namespace: Namespace
     night_id: str
     before: tuple[str, ...]
-    superseded: Collection[str]
+    corrected: Collection[str]
 
 
 def tonights_rows(
@@ -170,10 +170,11 @@ def related(
 
 def _earlier(ledger: Ledger, evening: Evening) -> Mapping[Kind, list[Probe]]:
     """What earlier nights trained on and tonight does not correct; dreams count as facts."""
-    corrected = set(evening.superseded)
+    corrected = set(evening.corrected)
     by_kind: dict[Kind, list[Probe]] = defaultdict(list)
     for probe in ledger.nights.learned_probes(evening.namespace):
-        if probe.role is Role.TRAIN and corrected.isdisjoint([probe.episode_id, *probe.sources]):
+        about = (probe.episode_id, probe.note_id, *probe.sources)
+        if probe.role is Role.TRAIN and corrected.isdisjoint(about):
             kind = Kind.FACT if probe.kind is Kind.DREAM else probe.kind
             by_kind[kind].append(probe)
     return by_kind

@@ -192,8 +192,13 @@ def night_id_of(state: State) -> str:
 
 def evening_of(state: State) -> Evening:
     """What was there before the night taught anything."""
-    before, superseded = state["selected"]["before"], state["probed"]["superseded"]
-    return Evening(namespace_of(state), night_id_of(state), tuple(before), superseded)
+    before = tuple(state["selected"]["before"])
+    return Evening(namespace_of(state), night_id_of(state), before, corrected_of(state))
+
+
+def corrected_of(state: State) -> set[str]:
+    """Ids of the episodes, and of the notes, that tonight corrects."""
+    return {*state["probed"]["superseded"], *state["probed"]["replaced"]}
 
 
 def expert_of(state: State) -> str:

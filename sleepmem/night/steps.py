@@ -37,6 +37,7 @@ from sleepmem.night.state import (
     Selected,
     Spent,
     State,
+    corrected_of,
     evening_of,
     examined_of,
     expert_of,
@@ -204,11 +205,14 @@ def probe(night: NightContext, state: State) -> State:
         source=units.source,
     )
     superseded = units.superseded(questions.superseded, alone=_alone(night, namespace))
-    still_holding = [one for one in taken_over if one.episode_id not in superseded]
     about_episodes = [units.probe(one) for one in questions.probes]
-    ledger.nights.add_probes(namespace, [*still_holding, *about_episodes])
     replaced = units.replaced(questions.superseded)
     added: State = {"probed": {"superseded": superseded, "replaced": replaced}}
+    corrected, still_holding = corrected_of(added), []
+    for one in taken_over:
+        if corrected.isdisjoint((one.episode_id, one.note_id)):
+            still_holding.append(one)
+    ledger.nights.add_probes(namespace, [*still_holding, *about_episodes])
     if not any(one.kind is Kind.FACT for one in questions.probes):
         reason = (
             "the model could not write one checked question in two wordings about any of "

@@ -243,6 +243,44 @@ def test_a_note_that_an_earlier_night_corrected_is_not_asked_about_again(opened,
     assert steps._replaced_by_notes(night, state, held=set()) == []
 
 
+@pytest.mark.parametrize("expand", [True, False])
+def test_a_note_that_tonight_corrects_is_neither_rehearsed_nor_examined(
+    opened, monkeypatch, expand
+):
+    """Its episode stays: the other note of it still holds."""
+    taught, work = [], seeding.seed
+
+    def watch(local, lesson, **more):
+        taught.append({row.student[-1]["content"] for row in lesson.rows})
+        return work(local, lesson, **more)
+
+    def corrects(teacher, episodes, *, archive, **given):
+        made = hand_made(teacher, episodes, archive=archive, **given)
+        known = {unit.text: unit.id for unit in archive("Where did Mara move?")}
+        old, new = known.get("Mara moved to Brenport."), known.get("Mara moved to Oslo.")
+        return dataclasses.replace(made, superseded={old: new} if old and new else {})
+
+    monkeypatch.setattr(probing, "question", corrects)
+    monkeypatch.setattr(seeding, "seed", watch)
+    memory = opened(expand=expand)
+    told = memory.observe(ALICE, "Mara moved to Brenport. Jon owns the red boat.")
+    parts = ("Mara moved to Brenport.", "Jon owns the red boat.")
+    moved, boat = notes = [Note(told.id, part, part) for part in parts]
+    memory.ledger.notes.add(ALICE, notes)
+    assert memory.sleep(ALICE).evicted == 1
+
+    memory.observe(ALICE, "Mara moved to Oslo.")
+    report = memory.sleep(ALICE)
+    assert report.verdict is Verdict.PROMOTED
+    asked = {probe.note_id for probe in memory.ledger.nights.learned_probes(ALICE)}
+    assert (boat.id in asked, moved.id in asked) == (True, False)
+    # What is held already is asked beside tonight's: of the boat alone.
+    assert "What is it that Jon owns the red boat." in taught[1]
+    assert "What is it that Mara moved to Brenport." not in taught[1]
+    before = report.as_dict()["exam"]["before"]
+    assert before["old_nights" if expand else "recall"]["total"] == (1 if expand else 2)
+
+
 def test_what_no_question_can_be_asked_about_keeps_nothing_out(opened, monkeypatch):
     monkeypatch.setattr(probing, "question", lambda *given, **more: probing.Questions((), {}))
     memory = opened(replay_budget=1)

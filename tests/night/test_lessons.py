@@ -35,8 +35,8 @@ class Scripted:
         return [reply.text for reply in self.reply(chats)]
 
 
-def rows_of(local, ledger, night_id, superseded=()):
-    evening = Evening(ALICE, night_id, before=(), superseded=superseded)
+def rows_of(local, ledger, night_id, corrected=()):
+    evening = Evening(ALICE, night_id, before=(), corrected=corrected)
     return tonights_rows(
         local, ledger, evening=evening, config=SleepConfig(), policy=PolicyConfig()
     ).rows
@@ -79,7 +79,7 @@ def test_what_fades_is_rehearsed_as_if_it_were_sure_and_what_is_forgotten_is_tau
 def test_nothing_of_what_tonight_corrects_is_rehearsed(memory):
     probes = learned(memory)
     night_id = memory.ledger.nights.start(ALICE)
-    rows = rows_of(Scripted(), memory.ledger, night_id, superseded={probes[0].episode_id})
+    rows = rows_of(Scripted(), memory.ledger, night_id, corrected={probes[0].episode_id})
     assert {row.kind for row in rows} == {RowKind.NEVER_SAID}
     assert {one for one in asked(rows) if not one.startswith(GO_ON)} == set(GENERAL)
 
