@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from sleepmem.night.lessons import related
@@ -24,13 +24,14 @@ def absorbed(night: NightContext, state: State, *, live: Sequence[Expert]) -> li
     return [expert for expert in live if expert.level == levels[place - 1]]
 
 
-def demand(night: NightContext, namespace: Namespace) -> Mapping[str, int]:
-    """How often each episode was retrieved since the last promoted night chose its own."""
-    since = _last_taught(night, namespace)
-    retrieved: Counter[str] = Counter()
-    for decision in night.ledger.turns.retrievals(namespace, since):
-        retrieved.update(decision["episodes"])
-    return retrieved
+def demand(
+    night: NightContext, namespace: Namespace, *, episodes: Iterable[Episode]
+) -> Mapping[str, int]:
+    """How often users asked for each of these since a night last took it, however that ended."""
+    taken = night.ledger.nights.last_taken(namespace)
+    since = {episode.id: taken.get(episode.id, "") for episode in episodes}
+    asked = _asked(night, namespace, since=since)
+    return {episode_id: len(questions) for episode_id, questions in asked.items()}
 
 
 def untried(
@@ -55,26 +56,33 @@ def untried(
     return left
 
 
-def users_questions(night: NightContext, namespace: Namespace) -> dict[str, list[str]]:
-    """Per episode, the questions of users since then to which it was the best memory.
-
-    What they told is no question, and what else was recalled beside the best answers another.
-    """
-    since = _last_taught(night, namespace)
-    questions: dict[str, list[str]] = {}
-    for decision in night.ledger.turns.retrievals(namespace, since):
-        question, found = decision["question"], decision["episodes"][:1]
-        is_asked = decision["view"] == View.RETRIEVAL and asks(question) >= SURELY_ASKS
-        if is_asked and not held(question, night.policy):
-            for episode_id in found:
-                questions.setdefault(episode_id, []).append(question)
-    return questions
-
-
-def _last_taught(night: NightContext, namespace: Namespace) -> str:
-    """When the last promoted night began that learned from the buffer; or ""."""
+def users_questions(
+    night: NightContext, namespace: Namespace, *, episodes: Iterable[Episode]
+) -> dict[str, list[str]]:
+    """What users asked of these since the last promoted night that learned from the buffer."""
     fast = night.config.levels[0].name
-    return night.ledger.nights.last_promotion(namespace, level=fast)
+    began = night.ledger.nights.last_promotion(namespace, level=fast)
+    since = {episode.id: began for episode in episodes}
+    return _asked(night, namespace, since=since)
+
+
+def _asked(
+    night: NightContext, namespace: Namespace, *, since: Mapping[str, str]
+) -> dict[str, list[str]]:
+    """Per episode of `since`, the questions after then to which it was the best memory.
+
+    What users told is no question, and what else was recalled beside the best answers another.
+    """
+    questions: dict[str, list[str]] = {}
+    for decision in night.ledger.turns.retrievals(namespace, min(since.values(), default="")):
+        question = decision["question"]
+        for best in decision["episodes"][:1]:
+            # Whether it asks is told last: that takes the longest.
+            is_new = best in since and decision["at"] > since[best]
+            is_asked = is_new and decision["view"] == View.RETRIEVAL
+            if is_asked and asks(question) >= SURELY_ASKS and not held(question, night.policy):
+                questions.setdefault(best, []).append(question)
+    return questions
 
 
 def asked_before(night: NightContext, state: State) -> list[Probe]:

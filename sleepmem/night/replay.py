@@ -15,7 +15,7 @@ from sleepmem.records import Episode, Probe
 
 
 class Reason(StrEnum):
-    DEMANDED = "retrieved since the last night"
+    DEMANDED = "asked for since a night took it"
     BUFFERED = "in the buffer"
 
 
@@ -36,11 +36,12 @@ def select(
 ) -> list[Replay]:
     """Pick at most `budget` episodes: most demanded first, then least tried, then oldest.
 
-    So what the nights cannot learn, or learned in nights that were rejected, keeps nothing new out.
+    So what the nights cannot learn, or learned in nights that were rejected, keeps nothing new out,
+    unless users ask for it again.
 
     Args:
         buffered: episodes not yet in the weights that may teach, any order.
-        demand: how often each episode id was retrieved since the last night.
+        demand: how often each episode id was asked for since a night last took it.
         tried: how many nights asked about each episode id already.
         budget: most episodes one night may replay; at least 1.
     """

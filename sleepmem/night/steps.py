@@ -112,9 +112,9 @@ def select(night: NightContext, state: State) -> State:
         return {"selected": selected}
 
     buffered = ledger.episodes.telling(namespace)
-    demand = evening.demand(night, namespace)
-    # What was only read beside other things is no sign that somebody misses it.
-    again = {*evening.users_questions(night, namespace), *state["audited"]["returned"]}
+    demand = evening.demand(night, namespace, episodes=buffered)
+    questions = evening.users_questions(night, namespace, episodes=buffered)
+    again = {*questions, *state["audited"]["returned"]}
     waiting = evening.untried(night, buffered, again=again)
     sorted_out = teachable.sort(waiting, night.policy, untrusted=night.config.untrusted)
     selected["kept_back"] = [asdict(one) for one in sorted_out.held]
@@ -200,7 +200,7 @@ def probe(night: NightContext, state: State) -> State:
         _teacher(night),
         units.all,
         archive=archive,
-        asked=units.asked(evening.users_questions(night, namespace)),
+        asked=units.asked(evening.users_questions(night, namespace, episodes=episodes)),
         ids=probing.ProbeIds(night_id_of(state)),
         source=units.source,
     )

@@ -244,6 +244,15 @@ class Nights:
         )
         return {row["episode_id"]: row["tried"] for row in rows}
 
+    def last_taken(self, namespace: Namespace) -> dict[str, str]:
+        """Per episode, when the last of these nights began."""
+        rows = self._database.rows(
+            "SELECT t.episode_id, max(n.started_at) AS began FROM taken t "
+            "JOIN nights n ON n.id = t.night_id WHERE n.namespace = ? GROUP BY t.episode_id",
+            namespace_key(namespace),
+        )
+        return {row["episode_id"]: row["began"] for row in rows}
+
     def questions(self, probe_ids: Iterable[str]) -> dict[str, str]:
         """Of these, by id."""
         rows = self._database.rows(

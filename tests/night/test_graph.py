@@ -220,6 +220,38 @@ def test_what_a_rejected_night_taught_waits_until_the_rest_was_tried(opened, by_
     assert memory.ledger.nights.tried(ALICE) == dict.fromkeys(told, 1) | {first: 2}
 
 
+def test_what_users_asked_for_comes_first_until_a_night_took_it(opened, by_hand, monkeypatch):
+    rejects = (Verdict.REJECTED, "abstention is 0.5")
+    monkeypatch.setattr(promotion, "decide", lambda *given, **more: rejects)
+    memory = opened(replay_budget=1)
+    first, second, hard = tell(memory)
+    # What was told, and what was recalled beside the best memory, is nothing that somebody asks.
+    assert memory.recall(ALICE, "Jon owns the red boat still.").episodes[0].id == second
+    found = memory.recall(ALICE, "Is the cellar for the red boat hard to find?")
+    assert [one.id for one in found.episodes] == [hard, second]
+
+    def taken():
+        night_id = memory.sleep(ALICE).night_id
+        [episode_id] = {probe.episode_id for probe in memory.ledger.nights.probes(night_id)}
+        return episode_id
+
+    assert [taken() for _ in range(3)] == [hard, first, second]
+    memory.recall(ALICE, "Is the cellar hard to find?")
+    assert taken() == hard
+
+
+def test_what_nobody_had_room_for_is_asked_for_still(opened, by_hand):
+    memory = opened(replay_budget=1)
+    first, second, hard = tell(memory)
+    for question in ("Where did Mara move?", "Where did Mara move to?", "Where is the cellar?"):
+        memory.recall(ALICE, question)
+    assert memory.sleep(ALICE).verdict is Verdict.PROMOTED
+    assert memory.ledger.nights.tried(ALICE) == {first: 1}
+    memory.sleep(ALICE)
+    assert memory.ledger.nights.tried(ALICE) == {first: 1, hard: 1}
+    assert buffered(memory) == [second, hard]
+
+
 def test_a_note_that_an_earlier_night_corrected_is_not_asked_about_again(opened, by_hand):
     memory = opened()
     old = memory.observe(ALICE, "Mara moved to Brenport. Mara is a nurse.")
