@@ -34,7 +34,7 @@ class Evening:
     """Whose night it is, and what was there before it taught anything.
 
     before      names of the experts that were live this evening
-    corrected   ids of episodes, and of notes, that tonight corrects; nothing of them is rehearsed
+    corrected   ids of episodes, and of notes, that tonight corrects; no fact of them is rehearsed
     """
 
     namespace: Namespace
@@ -174,10 +174,33 @@ def _earlier(ledger: Ledger, evening: Evening) -> Mapping[Kind, list[Probe]]:
     by_kind: dict[Kind, list[Probe]] = defaultdict(list)
     for probe in ledger.nights.learned_probes(evening.namespace):
         about = (probe.episode_id, probe.note_id, *probe.sources)
-        if probe.role is Role.TRAIN and corrected.isdisjoint(about):
-            kind = Kind.FACT if probe.kind is Kind.DREAM else probe.kind
-            by_kind[kind].append(probe)
+        is_taught = probe.role is Role.TRAIN and probe.kind in (Kind.FACT, Kind.DREAM)
+        if is_taught and corrected.isdisjoint(about):
+            by_kind[Kind.FACT].append(probe)
+    for probe in _unproven(ledger, evening):
+        by_kind[probe.kind].append(probe)
     return by_kind
+
+
+def _unproven(ledger: Ledger, evening: Evening) -> list[Probe]:
+    """What was never said, and what was read, of all nights in service, but for tonight's exam.
+
+    It holds whether or not the weights hold what it was made after. A slower night's are those that
+    it took over: each once.
+    """
+    serving = {expert.night_id for expert in ledger.lineage.in_service(evening.namespace)}
+    examined, taught = set(), {}
+    for probe in ledger.nights.of(evening.namespace):
+        asked = (probe.kind, probe.question, probe.context)
+        if probe.night_id == evening.night_id and probe.role is Role.EXAM:
+            examined.add(asked)
+        elif probe.night_id in serving and probe.role is Role.TRAIN:
+            taught[asked] = probe
+    found = []
+    for asked, probe in taught.items():
+        if probe.kind in (Kind.NEVER_SAID, Kind.READING) and asked not in examined:
+            found.append(probe)
+    return found
 
 
 def _rows_of(probe: Probe, episodes: Mapping[str, Episode]) -> list[Row]:

@@ -84,6 +84,32 @@ def test_nothing_of_what_tonight_corrects_is_rehearsed(memory):
     assert {one for one in asked(rows) if not one.startswith(GO_ON)} == set(GENERAL)
 
 
+def test_what_was_never_said_or_read_is_rehearsed_of_every_night_in_service(memory):
+    """Whether its note was proven does not matter; whether its expert serves does."""
+    told, other, back = (memory.observe(ALICE, f"Mara has {n} cats.") for n in (2, 3, 4))
+    first, second = (put_expert(memory, ALICE, [one.id]).night_id for one in (told, back))
+    rejected, tonight = (memory.ledger.nights.start(ALICE) for _ in range(2))
+    taught = {}
+    for night_id in (first, second, rejected):
+        probes = []
+        for number, kind in enumerate((Kind.FACT, Kind.NEVER_SAID, Kind.READING)):
+            how = {"night_id": night_id, "kind": kind, "role": Role.TRAIN}
+            probes.append(probe(number, other.id, f"{kind} of {night_id}?", "x", **how))
+        taught[night_id] = [one.question for one in probes[1:]]
+        # What a slower night took over is no other question.
+        probes.append(replace(probes[-1], id=f"{night_id}-again", taken_over=True))
+        how["kind"] = Kind.NEVER_SAID
+        probes.append(probe(9, other.id, "Examined of night-0004?", "x", **how))
+        memory.ledger.nights.add_probes(ALICE, probes)
+    examined = replace(probes[-1], id="exam", night_id=tonight, role=Role.EXAM)
+    memory.ledger.nights.add_probes(ALICE, [examined])
+    memory.rollback(ALICE, [first])
+
+    rows = rows_of(Scripted(), memory.ledger, tonight)
+    made_up = [question for question in asked(rows) if " of night-" in question]
+    assert sorted(made_up) == sorted(taught[first])
+
+
 def test_general_talk_keeps_its_share_of_the_rows_without_facts(tmp_path):
     ledger = Ledger(tmp_path / "ledger.db")
     ledger.episodes.add(TOLD)
