@@ -7,9 +7,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from sleepmem.night.lessons import related
+from sleepmem.night.probing.notes import gives_none
 from sleepmem.night.probing.unknown import unsaid_still
 from sleepmem.night.replay import evenly
 from sleepmem.night.state import NightContext, State, namespace_of, night_id_of
+from sleepmem.night.teachable import taught_of
 from sleepmem.records import Episode, Expert, Kind, Namespace, Probe, View
 from sleepmem.text.heads import SURELY_ASKS, asks
 from sleepmem.text.policy import held
@@ -54,6 +56,20 @@ def untried(
         if episode.id in again or not is_tried:
             left.append(episode)
     return left
+
+
+def telling(
+    night: NightContext, namespace: Namespace, *, episodes: Sequence[Episode]
+) -> list[Episode]:
+    """Those that have notes, or may have some; where notes are taught, others teach nothing."""
+    ids, kind = [episode.id for episode in episodes], night.local.profile.notes
+    drawn = {note.episode_id for note in night.ledger.notes.of(namespace, ids)}
+    found = []
+    for episode in episodes:
+        taught = taught_of(episode, night.policy)
+        if episode.id in drawn or not gives_none(taught, kind=kind):
+            found.append(episode)
+    return found
 
 
 def users_questions(

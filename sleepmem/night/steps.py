@@ -118,8 +118,9 @@ def select(night: NightContext, state: State) -> State:
     waiting = evening.untried(night, buffered, again=again)
     sorted_out = teachable.sort(waiting, night.policy, untrusted=night.config.untrusted)
     selected["kept_back"] = [asdict(one) for one in sorted_out.held]
+    telling = evening.telling(night, namespace, episodes=sorted_out.episodes)
     tried, budget = ledger.nights.tried(namespace), night.config.replay_budget
-    plan = replay.select(sorted_out.episodes, demand, tried=tried, budget=budget)
+    plan = replay.select(telling, demand, tried=tried, budget=budget)
     selected["episodes"] += [pick.episode_id for pick in plan]
     demanded = sum(pick.reason is replay.Reason.DEMANDED for pick in plan)
     night.emit({"step": "select", "episodes": len(plan), "demanded": demanded})
@@ -449,7 +450,10 @@ def _units(night: NightContext, state: State) -> Units:
     notes = night.ledger.notes.of(namespace_of(state), every)
     taught = [teachable.taught_of(episode, night.policy) for episode in _told(night, state)]
     return Units(
-        taught, notes, rule=lambda text: next(iter(held(text, night.policy).values()), None)
+        taught,
+        notes,
+        whole=night.local.profile.notes == "whole",
+        rule=lambda text: next(iter(held(text, night.policy).values()), None),
     )
 
 

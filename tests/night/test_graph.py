@@ -8,10 +8,10 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from _nights import ALICE, buffered, hand_made, tell, watched
+from _nights import ALICE, buffered, config, hand_made, tell, watched
 from _values import put_expert
 
-from sleepmem import ExamConfig, Verdict, View
+from sleepmem import ExamConfig, ModelConfig, SleepMemory, Verdict, View
 from sleepmem.night import measures, promotion, seeding, steps
 from sleepmem.night.probing import probe as probing
 from sleepmem.night.state import NightContext
@@ -250,6 +250,24 @@ def test_what_nobody_had_room_for_is_asked_for_still(opened, by_hand):
     memory.sleep(ALICE)
     assert memory.ledger.nights.tried(ALICE) == {first: 1, hard: 1}
     assert buffered(memory) == [second, hard]
+
+
+def test_what_tells_nothing_takes_no_place_of_a_night_where_sentences_are_taught(
+    new_folder, brief, embeddings, by_hand
+):
+    asks = (
+        "Please put oats and lemons on the shopping list.",
+        "Thank you for not saying anything.",
+    )
+    sentences = dataclasses.replace(config(replay_budget=1), model=ModelConfig(notes="sentences"))
+    with SleepMemory.open(new_folder, brief, embeddings=embeddings, config=sentences) as memory:
+        requests = [memory.observe(ALICE, text).id for text in asks]
+        report = memory.sleep(ALICE)
+        assert (report.verdict, report.reason) == (Verdict.SKIPPED, "nothing to learn")
+        told = memory.observe(ALICE, "Mara moved to Brenport.")
+        assert memory.sleep(ALICE).evicted == 1
+        assert memory.ledger.nights.tried(ALICE) == {told.id: 1}
+        assert buffered(memory) == requests
 
 
 def test_a_note_that_an_earlier_night_corrected_is_not_asked_about_again(opened, by_hand):

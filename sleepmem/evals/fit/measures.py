@@ -133,7 +133,7 @@ def write(local: LocalModel, count: int) -> Iterator[Measure]:
         yield from _notes(drawn, messages, least=least)
 
     notes = drawn if kind == "drawn" else draw(teacher, episodes)
-    units = Units(episodes, notes)
+    units = Units(episodes, notes, whole=kind == "whole")
     lines = [line_of(unit) for unit in units.all]
     written = teacher.write(WRITE_PAIR, lines, tokens=teacher.config.pair_tokens, salt=1)
     advice = f"{_LARGER}: without pairs there is nothing to teach, and nights are skipped"

@@ -58,6 +58,11 @@ def draw(teacher: Teacher, episodes: Sequence[Episode], *, kind: str = "") -> li
     return list(notes.values())
 
 
+def gives_none(episode: Episode, *, kind: str) -> bool:
+    """Whether it is known before drawing that it has no notes: no sentence that could stand in."""
+    return kind == "sentences" and all(_tells_nothing(part) for part in sentences(episode.text))
+
+
 def _told(teacher: Teacher, notes: Sequence[Note], episodes: Sequence[Episode]) -> set[str]:
     """Ids of the notes that their episodes tell, as the teacher reads them."""
     by_id = {episode.id: line_of(episode) for episode in episodes}
@@ -85,6 +90,7 @@ class Units:
     Args:
         episodes: what is taught.
         notes: those of them, and of others that stand beside them.
+        whole: the model draws none, so what has none is questioned itself; else it tells nothing.
         rule: why a text may not be taught, which a note may have been drawn before.
     """
 
@@ -93,6 +99,7 @@ class Units:
         episodes: Iterable[Episode],
         notes: Iterable[Note],
         *,
+        whole: bool = False,
         rule: Callable[[str], Rule | None] = lambda text: None,
     ) -> None:
         self._rule = functools.cache(rule)
@@ -105,7 +112,8 @@ class Units:
         self.all = []
         for unit in self.of(self._episodes):
             drawn = self.note(unit.id)
-            if drawn is None or not drawn.learned_in:
+            is_asked = whole if drawn is None else not drawn.learned_in
+            if is_asked:
                 self.all.append(unit)
 
     def of(self, episodes: Iterable[Episode]) -> list[Episode]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from sleepmem.config import ProbeConfig
 from sleepmem.model.profiles import Profile
 from sleepmem.night import exam
-from sleepmem.night.probing.notes import Units, draw
+from sleepmem.night.probing.notes import Units, draw, gives_none
 from sleepmem.night.probing.teacher import Teacher
 from sleepmem.records import Episode, Kind, Note, Probe, Role
 from sleepmem.text.policy import Rule
@@ -102,6 +102,20 @@ def test_a_sentence_that_stands_in_keeps_its_speaker_and_what_it_answers():
     assert units.probe(asked).context == (line_of(said),)
     [drawn_unit] = Units([said], [Note(said.id, "Ana lives in Rome.", "In Rome.")]).all
     assert (drawn_unit.speaker, drawn_unit.answers) == (None, None)
+
+
+def test_an_episode_without_notes_is_questioned_only_where_none_are_drawn():
+    asks = Episode(ALICE, "Please put oats and lemons on the shopping list.")
+    assert gives_none(asks, kind="sentences")
+    # What the model draws of it, and whether it does, nobody knows before.
+    assert not gives_none(asks, kind="drawn")
+    assert not gives_none(asks, kind="whole")
+    assert not gives_none(TOLD_BY_ANA, kind="sentences")
+    told = drawn()
+    assert Units([asks, TOLD_BY_ANA], told).all == Units([TOLD_BY_ANA], told).all
+    assert Units([asks], [], whole=True).all == [asks]
+    # Beside others it stands as it was said.
+    assert Units([TOLD_BY_ANA], told).of([asks]) == [asks]
 
 
 def test_what_was_asked_of_a_note_is_about_its_episode():
