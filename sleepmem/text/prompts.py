@@ -14,6 +14,7 @@ from datetime import date
 from typing import Any
 
 from sleepmem.records import AGENT, Episode
+from sleepmem.text.language import matches
 from sleepmem.text.pieces import pieces
 
 ABSTENTION = "I do not know."
@@ -82,6 +83,12 @@ def line_of(episode: Episode, excerpt: str | None = None) -> str:
     if episode.answers:
         told = f"{AGENT}: {quoted(episode.answers)} - {told}"
     return f"{episode.date}: {told}"
+
+
+def names_label(text: str, episode: Episode) -> bool:
+    """Whether it names the agent, of whom the line speaks and nobody who said what stands in it."""
+    is_marked = bool(episode.answers) and AGENT not in episode.whole.lower()
+    return is_marked and matches(text, AGENT)
 
 
 def _own(episode: Episode, excerpt: str) -> str:

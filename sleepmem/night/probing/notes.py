@@ -77,10 +77,13 @@ def _told(teacher: Teacher, notes: Sequence[Note], episodes: Sequence[Episode]) 
 def unit_of(episode: Episode, note: Note) -> Episode:
     """The note as if it had been told alone; a sentence, which stands for one, by whom and to what.
 
-    A note that was drawn is clear without them.
+    What was asked is answered first: beside a later sentence it would be read as if that answered
+    it. A note that was drawn is clear without them.
     """
     if note.text == note.part:
-        return replace(episode, text=note.text, part_of="")
+        is_first = not episode.answers or sentences(note.part)[:1] == sentences(episode.text)[:1]
+        answers = episode.answers if is_first else None
+        return replace(episode, text=note.text, answers=answers, part_of="")
     return replace(episode, text=note.text, speaker=None, answers=None, part_of="")
 
 

@@ -10,7 +10,16 @@ from sleepmem.night.probing.teacher import Teacher
 from sleepmem.records import Episode
 from sleepmem.text.kinds import abstains
 from sleepmem.text.language import matches, words
-from sleepmem.text.prompts import DREAM, REWORD, WRITE_PAIR, line_of, open_book, parse_pair
+from sleepmem.text.prompts import (
+    DREAM,
+    REWORD,
+    WRITE_PAIR,
+    format_pair,
+    line_of,
+    names_label,
+    open_book,
+    parse_pair,
+)
 
 # Finds the episode that a note was drawn from, by the id that the note is questioned under.
 Source = Callable[[str], Episode | None]
@@ -62,7 +71,7 @@ def write_pairs(
     # 1. Users' questions: what is asked by day is what must be known.
     chats = [open_book(question, [line_of(by_id[i])]) for i, question in users]
     for (episode_id, question), answer in zip(users, teacher.reply(chats), strict=True):
-        if not abstains(answer):
+        if not abstains(answer) and not names_label(answer, by_id[episode_id]):
             pairs[episode_id, question] = Pair(episode_id, question, answer, from_user=True)
 
     # 2. Written ones, as far as they do not tell what they ask.
@@ -85,7 +94,8 @@ def write_pairs(
             if parsed is None:
                 continue
             question, answer = parsed
-            if not abstains(answer) and not matches(question, answer):
+            tells = not abstains(answer) and not matches(question, answer)
+            if tells and not names_label(format_pair(question, answer), episode):
                 key = (episode.id, question)
                 pairs.setdefault(key, Pair(*key, answer, from_user=key in from_users))
     return list(pairs.values())
@@ -112,7 +122,8 @@ def reworded(teacher: Teacher, pairs: Sequence[Pair], *, episodes: Sequence[Epis
     for pair, text in zip(asked, texts, strict=True):
         question = " ".join(text.split())
         key = pair.episode_id, question
-        if question and key not in known and not matches(question, pair.answer):
+        is_new = question and key not in known and not matches(question, pair.answer)
+        if is_new and not names_label(question, by_id[pair.episode_id]):
             new.setdefault(key, Pair(*key, pair.answer))
     return list(new.values())
 

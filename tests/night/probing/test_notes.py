@@ -118,6 +118,25 @@ def test_an_episode_without_notes_is_questioned_only_where_none_are_drawn():
     assert Units([TOLD_BY_ANA], told).of([asks]) == [asks]
 
 
+def test_what_was_asked_before_stands_beside_the_first_sentence_alone():
+    said = replace(
+        TOLD_BY_ANA,
+        text="...\nIn Rome. My brother has a boat.\nAna is well.",
+        answers="Where do you live?",
+    )
+    notes = draw(Teacher(Writer(notes="sentences"), ProbeConfig(), seed=0), [said])
+    units = Units([said], notes).all
+    assert [(unit.text, unit.answers) for unit in units] == [
+        ("In Rome.", "Where do you live?"),
+        ("My brother has a boat.", None),
+        ("Ana is well.", None),
+    ]
+    # What is left of a message of which no notes are drawn is one text.
+    rest = said.text.removesuffix("\nAna is well.")
+    [unit] = Units([said], [Note(said.id, rest, rest)]).all
+    assert unit.answers == "Where do you live?"
+
+
 def test_what_was_asked_of_a_note_is_about_its_episode():
     notes = drawn()
     units = Units([TOLD_BY_ANA], notes)
