@@ -14,13 +14,15 @@ from dataclasses import replace
 from sleepmem.night.probing.teacher import Teacher
 from sleepmem.records import Episode, Kind, Note, Probe
 from sleepmem.text.heads import SURELY_ASKS, asks, needs_no_memory
+from sleepmem.text.kinds import is_small_talk
 from sleepmem.text.language import matches
 from sleepmem.text.pieces import sentences
 from sleepmem.text.policy import Rule
 from sleepmem.text.prompts import NOTES, TOLD, line_of, open_book, quoted
+from sleepmem.text.subjects import rare
 from sleepmem.text.terms import terms
 
-# Log-odds from which a sentence is small talk, or about nothing anybody told.
+# Log-odds from which a sentence may be small talk, or about nothing anybody told.
 _TELLS_NOTHING = 1.1
 # A note of more terms than this times those of its sentence and ten is none.
 _LONGEST = 2
@@ -222,5 +224,12 @@ def _lines(text: str, part: str) -> list[str]:
 
 
 def _tells_nothing(part: str) -> bool:
-    """Whether the sentence surely asks, or is small talk."""
-    return asks(part) >= SURELY_ASKS or needs_no_memory(part) >= _TELLS_NOTHING
+    """Whether the sentence surely asks, or is small talk.
+
+    A model alone takes much for small talk that names something: it counts where the sentence is
+    a greeting, too, or has no rare term.
+    """
+    if asks(part) >= SURELY_ASKS:
+        return True
+    is_general = needs_no_memory(part) >= _TELLS_NOTHING
+    return is_general and (is_small_talk(part) or not rare(part))

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from sleepmem.config import ProbeConfig
 from sleepmem.model.profiles import Profile
 from sleepmem.night import exam
@@ -80,6 +82,29 @@ def test_sentences_stand_in_where_a_model_draws_none():
     texts = [note.text for note in drawn(notes="sentences")]
     assert texts == ["Ana moved to Rome yesterday.", "She is a nurse and has two cats!"]
     assert drawn(notes="whole") == []
+
+
+@pytest.mark.parametrize(
+    ("sentence", "is_asked"),
+    [
+        ("Rate limit is 120 a minute per api key, sits in redis.", True),
+        ("It'll be Felix's birthday on the 22nd of May.", True),
+        ("Hello!", False),
+        ("Guten Tag!", False),
+        ("Dzień dobry!", False),
+        ("谢谢！", False),
+        ("Привет!", False),
+        ("Gracias.", False),
+        ("Danke, tschüss!", False),
+        ("Hello, how are you?", False),
+        ("Don't laugh.", False),
+        ("Where does Felix live?", False),
+    ],
+)
+def test_small_talk_is_not_asked_about_and_what_names_something_is(sentence, is_asked):
+    said = replace(TOLD_BY_ANA, text=sentence)
+    notes = draw(Teacher(Writer(notes="sentences"), ProbeConfig(), seed=0), [said])
+    assert [note.text for note in notes] == [sentence] * is_asked
 
 
 def test_a_note_is_questioned_as_if_it_had_been_told_alone():
