@@ -101,6 +101,15 @@ def _asked(
     return questions
 
 
+def facts_asked(night: NightContext, state: State) -> dict[tuple[str, str], list[Probe]]:
+    """What nights before asked about facts, by the ids of episode and note; "" without a note."""
+    found: dict[tuple[str, str], list[Probe]] = {}
+    for probe in night.ledger.nights.of(namespace_of(state)):
+        if probe.kind is Kind.FACT and probe.night_id != night_id_of(state):
+            found.setdefault((probe.episode_id, probe.note_id), []).append(probe)
+    return found
+
+
 def asked_before(night: NightContext, state: State) -> list[Probe]:
     """The probes of what tonight's expert takes over, as tonight's.
 

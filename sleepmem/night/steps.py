@@ -7,6 +7,7 @@ changes before `promote`.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -29,6 +30,7 @@ from sleepmem.night.probing import notes as drawing
 from sleepmem.night.probing import probe as probing
 from sleepmem.night.probing.context import nearest
 from sleepmem.night.probing.notes import Units
+from sleepmem.night.probing.pairs import Pair, Source
 from sleepmem.night.probing.teacher import Teacher
 from sleepmem.night.replay import evenly
 from sleepmem.night.state import (
@@ -203,7 +205,7 @@ def probe(night: NightContext, state: State) -> State:
         archive=archive,
         asked=units.asked(evening.users_questions(night, namespace, episodes=episodes)),
         ids=probing.ProbeIds(night_id_of(state)),
-        source=units.source,
+        source=Source(units.source, _asked(night, state, units)),
     )
     superseded = units.superseded(questions.superseded, alone=_alone(night, namespace))
     about_episodes = [units.probe(one) for one in questions.probes]
@@ -455,6 +457,18 @@ def _units(night: NightContext, state: State) -> Units:
         whole=night.local.profile.notes == "whole",
         rule=lambda text: next(iter(held(text, night.policy).values()), None),
     )
+
+
+def _asked(night: NightContext, state: State, units: Units) -> Callable[[str], list[Pair]]:
+    """Finds what earlier nights asked about a unit; the ledger is read once it is needed."""
+    facts = functools.cache(lambda: evening.facts_asked(night, state))
+
+    def asked(unit: str) -> list[Pair]:
+        episode, note = units.source(unit), units.note(unit)
+        about = (episode.id, note.id) if episode and note else (unit, "")
+        return [Pair(unit, one.question, one.answer) for one in facts().get(about, ())]
+
+    return asked
 
 
 def _alone(night: NightContext, namespace: Namespace) -> Callable[[str], bool]:

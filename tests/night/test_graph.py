@@ -186,6 +186,31 @@ def test_what_is_let_in_corrects(opened, monkeypatch):
     assert {one.id for one in archives[0]("Where did Mara move?")} == {told[0], found.id}
 
 
+def test_a_night_knows_what_earlier_nights_asked_about_a_note_and_about_an_episode(
+    opened, monkeypatch
+):
+    memory, known = opened(), []
+
+    def listening(teacher, episodes, *, archive, asked, ids, source=None):
+        before = {one.text: {pair.question for pair in source.asked(one.id)} for one in episodes}
+        known.append(before)
+        return hand_made(teacher, episodes, archive=archive, asked=asked, ids=ids)
+
+    monkeypatch.setattr(probing, "question", listening)
+    parts = ("It is hard to lift.", "It is a hard chair.")
+    noted = memory.observe(ALICE, " ".join(parts))
+    memory.ledger.notes.add(ALICE, [Note(noted.id, part, part) for part in parts])
+    memory.observe(ALICE, "The cellar is hard to find.")
+    memory.sleep(ALICE)
+    memory.sleep(ALICE)
+    starts = ("What is it that", "Do you know what", "Is it so that")
+    texts = {*parts, "The cellar is hard to find."}
+    assert known == [
+        {text: set() for text in texts},
+        {text: {f"{start} {text}" for start in starts} for text in texts},
+    ]
+
+
 def test_a_night_without_questions_is_skipped(opened, monkeypatch):
     monkeypatch.setattr(probing, "question", lambda *given, **more: probing.Questions((), {}))
     memory = opened()

@@ -18,7 +18,7 @@ from sleepmem.evals.fit.people import Case, Message
 from sleepmem.model.local import LocalModel
 from sleepmem.night.lessons import at_length
 from sleepmem.night.probing.notes import Units, draw
-from sleepmem.night.probing.pairs import Pair, check_pairs
+from sleepmem.night.probing.pairs import Pair, Source, check_pairs
 from sleepmem.night.probing.teacher import Teacher
 from sleepmem.night.rows import Row, RowKind
 from sleepmem.night.seeding import Lesson, seed
@@ -141,12 +141,13 @@ def write(local: LocalModel, count: int) -> Iterator[Measure]:
     for unit, text in zip(units.all, written, strict=True):
         if (pair := parse_pair(text)) is not None:
             parsed.append(Pair(unit.id, *pair))
-            source = units.source(unit.id) or unit
-            if _is_right(told[source.id][0], *pair):
+            episode = units.source(unit.id) or unit
+            if _is_right(told[episode.id][0], *pair):
                 right.add(parsed[-1])
     yield Measure("writes pairs in their form", Score(len(parsed), len(written)), 0.8, advice)
     yield Measure("writes right pairs", Score(len(right), len(written)), 0.5, advice)
-    checked = check_pairs(teacher, parsed, episodes=units.all, source=units.source).confirmed
+    source = Source(units.source)
+    checked = check_pairs(teacher, parsed, episodes=units.all, source=source).confirmed
     kept = sum(pair in right for pair in checked)
     yield Measure("checked pairs are right", Score(kept, len(checked)), 0.85, advice)
 

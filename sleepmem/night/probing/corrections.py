@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from sleepmem.night.probing.context import Archive, about_the_same, book, newer, older
-from sleepmem.night.probing.pairs import Checked, Pair, similar_answer
+from sleepmem.night.probing.pairs import (
+    NO_SOURCE,
+    Checked,
+    Pair,
+    similar_answer,
+    write_pairs,
+)
 from sleepmem.night.probing.teacher import Teacher
 from sleepmem.records import Episode
 from sleepmem.text.kinds import abstains
@@ -57,29 +63,40 @@ class _Contradiction(NamedTuple):
 
 
 def find_corrections(
-    teacher: Teacher, checked: Checked, *, by_id: Mapping[str, Episode], archive: Archive
+    teacher: Teacher,
+    checked: Checked,
+    *,
+    by_id: Mapping[str, Episode],
+    archive: Archive,
+    asked: Callable[[str], Sequence[Pair]] = NO_SOURCE.asked,
 ) -> Corrections:
-    """Ask older and newer episodes the same questions, and compare."""
+    """Ask older and newer episodes the same questions, and compare.
+
+    `asked` finds the pairs that earlier nights asked about an episode.
+    """
     corrections = Corrections()
 
     # 1. What did older episodes answer to the same question?
-    asked = []
+    again = []
     for pair in checked.confirmed:
         own = by_id[pair.episode_id]
         same = about_the_same(pair.question, archive(pair.question), own=own)
-        asked.append(_Asked(pair, older(own, same), None))
-    for pair, answer, telling in _contradictions(teacher, asked, by_id=by_id):
+        again.append(_Asked(pair, older(own, same), None))
+    found = _contradictions(teacher, again, by_id=by_id)
+    if teacher.local.profile.notes != "whole":
+        found = _answered_anew(teacher, found, by_id=by_id, asked=_with(checked.alone, asked))
+    for pair, answer, telling in found:
         corrections.stale[pair] = answer
         for episode in telling:
             corrections.add(episode.id, pair.episode_id, value=answer)
 
     # 2. And what do newer ones, tonight's or learned before? What was left behind is no news.
-    asked = []
+    again = []
     for pair in checked.alone:
         own = by_id[pair.episode_id]
         same = about_the_same(pair.question, archive(pair.question), own=own)
-        asked.append(_Asked(pair, newer(own, same), own))
-    for pair, _, telling in _contradictions(teacher, asked, by_id=by_id):
+        again.append(_Asked(pair, newer(own, same), own))
+    for pair, _, telling in _contradictions(teacher, again, by_id=by_id):
         newest = max(telling, key=lambda episode: episode.age_key)
         corrections.add(pair.episode_id, newest.id, value=pair.answer)
     return corrections
@@ -138,3 +155,92 @@ def _judged(
         if matches(answer, "yes"):
             telling.setdefault(id(contradiction), []).append(other)
     return [one._replace(telling=telling[id(one)]) for one in found if id(one) in telling]
+
+
+def _with(
+    pairs: Sequence[Pair], asked: Callable[[str], Sequence[Pair]]
+) -> Callable[[str], list[Pair]]:
+    """What was asked about an episode by these pairs, too; each question once."""
+
+    def both(episode_id: str) -> list[Pair]:
+        tonight = [pair for pair in pairs if pair.episode_id == episode_id]
+        by_question: dict[str, Pair] = {}
+        for pair in [*asked(episode_id), *tonight]:
+            by_question.setdefault(pair.question, pair)
+        return list(by_question.values())
+
+    return both
+
+
+def _answered_anew(
+    teacher: Teacher,
+    found: Sequence[_Contradiction],
+    *,
+    by_id: Mapping[str, Episode],
+    asked: Callable[[str], Sequence[Pair]],
+) -> list[_Contradiction]:
+    """Those in which, with both read, the newer one answers what is asked about the older one.
+
+    Asked about the newer one, an older one may say whatever is nearest: who has the ladder once had
+    a saw.
+    """
+    questions = _questions(teacher, found, asked=asked)
+    both: dict[tuple[str, str], Episode] = {}
+    for pair, _, telling in found:
+        for other in telling:
+            both[pair.episode_id, other.id] = other
+    rows, chats = [], []
+    for (new, old), other in both.items():
+        for pair in questions[old]:
+            rows.append((new, pair))
+            chats.append(open_book(pair.question, [line_of(other), line_of(by_id[new])]))
+    answers: dict[tuple[str, str], list[tuple[Pair, str]]] = {}
+    for (new, pair), answer in zip(rows, teacher.reply(chats), strict=True):
+        answers.setdefault((new, pair.episode_id), []).append((pair, answer))
+    kept = []
+    for one in found:
+        new, telling = one.pair.episode_id, []
+        for other in one.telling:
+            if _gives(one.pair.answer, answers.get((new, other.id), ())):
+                telling.append(other)
+        if telling:
+            kept.append(one._replace(telling=telling))
+    return kept
+
+
+def _questions(
+    teacher: Teacher,
+    found: Sequence[_Contradiction],
+    *,
+    asked: Callable[[str], Sequence[Pair]],
+) -> dict[str, list[Pair]]:
+    """By older ones, what was asked about each; about a value that none of it asks for, more."""
+    questions: dict[str, list[Pair]] = {}
+    unasked: dict[str, Episode] = {}
+    values: dict[str, set[str]] = {}
+    for _, value, telling in found:
+        for other in telling:
+            own = questions.setdefault(other.id, list(asked(other.id)))
+            if not any(similar_answer(pair.answer, value) for pair in own):
+                unasked[other.id] = other
+                values.setdefault(other.id, set()).add(value)
+    written = []
+    attempt = teacher.config.retries + 1
+    for pair in write_pairs(teacher, list(unasked.values()), asked={}, attempt=attempt):
+        if any(similar_answer(pair.answer, value) for value in values[pair.episode_id]):
+            written.append(pair)
+    chats = [open_book(pair.question, [line_of(unasked[pair.episode_id])]) for pair in written]
+    for pair, answer in zip(written, teacher.reply(chats), strict=True):
+        if similar_answer(answer, pair.answer):
+            questions[pair.episode_id].append(pair)
+    return questions
+
+
+def _gives(value: str, answers: Sequence[tuple[Pair, str]]) -> bool:
+    """Whether half of the wordings of a fact are answered with the value in place of their own."""
+    wordings, times = Counter[tuple[str, ...]](), Counter[tuple[str, ...]]()
+    for pair, answer in answers:
+        wordings[pair.fact] += 1
+        is_value = similar_answer(answer, value) and not similar_answer(answer, pair.answer)
+        times[pair.fact] += is_value
+    return any(2 * times[fact] >= count for fact, count in wordings.items())

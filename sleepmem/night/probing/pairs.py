@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from sleepmem.night.probing.context import book, distractors
@@ -21,16 +22,9 @@ from sleepmem.text.prompts import (
     parse_pair,
 )
 
-# Finds the episode that a note was drawn from, by the id that the note is questioned under.
-Source = Callable[[str], Episode | None]
-
 # Tell the sampled pairs, those asked the other way round, and the rewordings of a night from its
 # other writings; each attempt has its own.
 _SALT, _TURNED_SALT, _REWORD_SALT, _NEXT = 1, 16, 8, 64
-
-
-def no_source(unit: str) -> None:
-    """Where episodes themselves are questioned."""
 
 
 class Pair(NamedTuple):
@@ -48,6 +42,21 @@ class Pair(NamedTuple):
     def fact(self) -> tuple[str, ...]:
         """What it asks about, in whatever words; a full stop tells no answers apart."""
         return self.episode_id, *words(self.answer)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What is known of what is questioned, by the id that it is questioned under.
+
+    episode     finds what a note was drawn from; None for an episode itself
+    asked       finds the pairs that earlier nights asked about it
+    """
+
+    episode: Callable[[str], Episode | None] = lambda unit: None
+    asked: Callable[[str], Sequence[Pair]] = lambda unit: ()
+
+
+NO_SOURCE = Source()
 
 
 def write_pairs(
@@ -153,12 +162,12 @@ def check_pairs(
     pairs: Sequence[Pair],
     *,
     episodes: Sequence[Episode],
-    source: Source = no_source,
+    source: Source = NO_SOURCE,
 ) -> Checked:
     """Ask every pair again: alone it must be answered the same.
 
     Among others, to be overlooked is no contradiction. What asks about a note must be answered the
-    same from its `source`, too, and not from other notes alone.
+    same from its source, too, and not from other notes alone.
     """
     by_id = {episode.id: episode for episode in episodes}
     pairs = _from_source(teacher, pairs, source=source)
@@ -185,7 +194,7 @@ def _from_source(teacher: Teacher, pairs: Sequence[Pair], *, source: Source) -> 
     """Those that the episode behind a note answers the same."""
     drawn, chats = [], []
     for pair in pairs:
-        episode = source(pair.episode_id)
+        episode = source.episode(pair.episode_id)
         if episode:
             drawn.append(pair)
             chats.append(open_book(pair.question, [line_of(episode)]))

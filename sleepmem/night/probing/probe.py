@@ -21,11 +21,11 @@ from sleepmem.config import ProbeConfig
 from sleepmem.night.probing.context import Archive
 from sleepmem.night.probing.corrections import Corrections, find_corrections
 from sleepmem.night.probing.pairs import (
+    NO_SOURCE,
     Checked,
     Pair,
     Source,
     check_pairs,
-    no_source,
     reworded,
     write_pairs,
 )
@@ -72,7 +72,7 @@ def question(
     archive: Archive,
     asked: Mapping[str, Sequence[str]],
     ids: ProbeIds,
-    source: Source = no_source,
+    source: Source = NO_SOURCE,
 ) -> Questions:
     """Write and check tonight's questions.
 
@@ -82,7 +82,7 @@ def question(
         archive: finds episodes of the same owner, older and newer, that may answer a question.
         asked: episode id -> users' questions that retrieved it; used first, they are what is asked.
         ids: numbers the probes of this night.
-        source: finds what an episode was drawn from, where it is a note.
+        source: finds what is known of an episode, also of those of the archive.
 
     Returns:
         The probes, and which older episode each newer one corrects. A fact left with one wording
@@ -94,7 +94,9 @@ def question(
     checked = _told(teacher, episodes, asked=asked, source=source)
 
     # 2. What do they correct, and what corrects them?
-    corrections = find_corrections(teacher, checked, by_id=by_id, archive=archive)
+    corrections = find_corrections(
+        teacher, checked, by_id=by_id, archive=archive, asked=source.asked
+    )
     holding = [pair for pair in checked.confirmed if corrections.holds(pair)]
     facts = _fact_probes(teacher, holding, corrections, ids)
 
