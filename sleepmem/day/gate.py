@@ -399,7 +399,7 @@ def _challenge(
     stale: Callable[[str], Collection[str]],
     similarity: Callable[[str], float],
 ) -> tuple[float, Neighbour | None, list[str]]:
-    """How much the buffer speaks against the weights, by what most, and the ids of all that does."""
+    """How much the buffer speaks against the weights, by what most, and ids of all that does."""
     about = [term for term in core(fact.wordings) if term in asked]
     about = [term for term in about if term in terms(fact.taught)] or about or list(asked)
     # What all have that is asked alike is no sign of the same: whom it is about is.
