@@ -232,9 +232,9 @@ def choose(  # noqa: PLR0913 - what surrounds a question: all of them keywords
         gate: what the last night fitted, if one did.
         known: facts that lie near, nearest first.
         buffered: memories of the buffer that lie near.
-        stale: ids of buffered memories that the weights held once and that are older than all that
-            taught an answer, given its text. They are no news, and are read only when they are
-            nearer to the question than what taught the answer.
+        stale: ids of buffered memories that are older than all that taught an answer, given its
+            text. They are no news, and are read only when they are nearer to the question than
+            what taught the answer.
         similarity: of a memory's text to the question, as those in `buffered`.
         news: whether a memory, told after all that taught an answer, may correct it in meaning.
     """

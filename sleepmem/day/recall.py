@@ -273,8 +273,8 @@ def _choose(day: DayContext, namespace: Namespace, asked: Asked, vector: np.ndar
             buffered.append(one._replace(text=texts[one.id], taught_by=texts[one.id]))
 
     def stale(taught: str) -> set[str]:
-        first = _told(ledger.episodes.learned(namespace), taught) if forgotten else ""
-        return {episode_id for episode_id, at in forgotten.items() if at < first}
+        first = _told(ledger.episodes.learned(namespace), taught)
+        return {one.id for one in told.values() if one.created_at < first}
 
     def news(taught: str, one: Neighbour) -> bool:
         is_near = may_be_news(day.folder.relatedness, one.similarity)

@@ -732,6 +732,17 @@ def test_beside_what_taught_only_what_may_be_fresher_is_read(memory):
     assert set(memory.recall(ALICE, question).episodes) == {known, news}
 
 
+def test_what_waits_for_ever_is_no_news_of_what_was_told_later(memory):
+    # Such as what a rule keeps from being learned.
+    memory.observe(ALICE, "Mara lives on a boat in winter.", created_at=DAYS[0])
+    known = memory.observe(ALICE, "Mara lives in Rome.", created_at=DAYS[1])
+    put_expert(memory, ALICE, [known.id])
+    question = "Is it so that Mara lives in Rome?"
+    assert memory.recall(ALICE, question).view is View.WEIGHTS
+    memory.observe(ALICE, "Mara lives on a boat in winter.", created_at=DAYS[2])
+    assert memory.recall(ALICE, question).view is View.RETRIEVAL
+
+
 def test_after_a_rollback_what_was_forgotten_may_be_news(memory):
     old = memory.observe(ALICE, "Mara lives in Oslo.", created_at=DAYS[0])
     first = put_expert(memory, ALICE, [old.id]).night_id
