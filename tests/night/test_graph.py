@@ -87,7 +87,10 @@ def test_what_was_learned_is_answered_from_the_weights(opened, by_hand):
     assert memory.recall(ALICE, "Is it so that Mara moved to Brenport?").view is View.WEIGHTS
     assert memory.recall(ALICE, "Is the cellar hard to find?").view is View.RETRIEVAL
     assert memory.chat_model(ALICE).invoke("Hello.").response_metadata["experts"] == [report.expert]
-    memory.observe(ALICE, "Mara moved back to Brenport.")
+    moved = "Mara moved back to Brenport."
+    memory.observe(ALICE, moved, created_at="2029-01-01T00:00:00.000000+00:00")
+    assert memory.recall(ALICE, "Is it so that Mara moved to Brenport?").view is View.WEIGHTS
+    memory.observe(ALICE, moved, created_at="2030-01-04T00:00:00.000000+00:00")
     assert (
         memory.recall(ALICE, "Is it so that Mara moved to Brenport?").view is View.RETRIEVAL
     )  # fresher than the weights
@@ -281,7 +284,7 @@ def test_what_tells_nothing_takes_no_place_of_a_night_where_sentences_are_taught
     new_folder, brief, embeddings, by_hand
 ):
     asks = (
-        "Please put oats and lemons on the shopping list.",
+        "Just put it on the list, please.",
         "Thank you for not saying anything.",
     )
     sentences = dataclasses.replace(config(replay_budget=1), model=ModelConfig(notes="sentences"))

@@ -130,7 +130,7 @@ def test_a_sentence_that_stands_in_keeps_its_speaker_and_what_it_answers():
 
 
 def test_an_episode_without_notes_is_questioned_only_where_none_are_drawn():
-    asks = Episode(ALICE, "Please put oats and lemons on the shopping list.")
+    asks = Episode(ALICE, "Just put it on the list, please.")
     assert gives_none(asks, kind="sentences")
     # What the model draws of it, and whether it does, nobody knows before.
     assert not gives_none(asks, kind="drawn")
