@@ -33,6 +33,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
+from sleepmem.embedded import world
 from sleepmem.evals.heads import OWN, asks_sets, fit, share
 from sleepmem.text.embeddings import default_embeddings
 from sleepmem.text.heads import FILE_POLICY, letters, spelt
@@ -47,8 +48,8 @@ _FOLDS, _STRENGTH = 5, 3.0
 # How many letters stand together, in how many texts they must, and how free their weights are.
 _TOGETHER, _FEWEST, _FREE = (3, 6), 2, 3.0
 # Texts of public sets among those of the other kind: such as tell, tell a number, are told with a
-# word before them, and ask.
-_TELLING, _NUMBERS, _FRAMED, _ASKING = 500, 400, 400, 200
+# word before them, and ask; and statements of the embedded world, in which nobody knows a name.
+_TELLING, _NUMBERS, _FRAMED, _ASKING, _UNKNOWN = 500, 400, 400, 200, 400
 # What people say before they tell something; it makes no order of it.
 _FRAMES = (
     "Please remember: {}",
@@ -141,6 +142,7 @@ def main(
         *rng.sample(numbers, _NUMBERS),
         *framed,
         *rng.sample(asking, _ASKING),
+        *(world.say(rng, world.fact(rng, world.subject(rng))) for _ in range(_UNKNOWN)),
         *OWN["personal"],
         *OWN["wanted"],
         *OWN["requests"],
