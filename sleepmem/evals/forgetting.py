@@ -222,6 +222,12 @@ def main(  # noqa: PLR0913 - the options of a command
             shutil.copytree(folder, work / "copy")
             with SleepMemory.open(work / "copy", model, config=settings) as memory:
                 about = Asked.of(memory, (namespace,))
+                if not about.gone:
+                    raise typer.BadParameter(
+                        f"no night of {namespace!r} in {folder} taught anything, so nothing can be "
+                        "forgotten from the weights; pass the folder of a memory that has slept, "
+                        "and whose (--namespace)."
+                    )
                 figures = measured(memory, (namespace,), about=about, never=None)
                 if night:
                     figures |= learned_again(memory, (namespace,), about=about)
