@@ -135,7 +135,7 @@ def measured(
         "forgotten, never learned": closed_book_figures(other, forgotten, experts=experts).shown(),
         "rest through the memory, at once": _shown(through_the_memory(memory, owner, probes=rest)),
     }
-    figures["bytes left"] = _bytes_left(memory, forgotten)
+    figures["bytes left"] = _bytes_left(memory, owner, forgotten=forgotten)
     return figures
 
 
@@ -158,9 +158,13 @@ def learned_again(memory: SleepMemory, owner: Namespace, *, about: Asked) -> dic
     return figures
 
 
-def _bytes_left(memory: SleepMemory, forgotten: Sequence[Probe]) -> int:
-    """Files of the folder that hold a question about what was forgotten, word for word."""
-    questions = [probe.question.encode() for probe in forgotten]
+def _bytes_left(memory: SleepMemory, owner: Namespace, *, forgotten: Sequence[Probe]) -> int:
+    """Files of the folder that hold a question about what was forgotten, word for word.
+
+    But for such as somebody asks in what is still told.
+    """
+    told = "\n".join(one.whole for one in memory.ledger.episodes.all(owner))
+    questions = [one.question.encode() for one in forgotten if one.question not in told]
     left = 0
     for file in memory.folder.rglob("*"):
         if file.is_file():
