@@ -18,7 +18,7 @@ from typing import Any
 from langchain_core.embeddings import Embeddings
 
 from sleepmem import SleepMemory
-from sleepmem.day.gate import FEATURES, Gate, Tree
+from sleepmem.day.gate import Gate
 from sleepmem.records import (
     Episode,
     Expert,
@@ -33,17 +33,8 @@ from sleepmem.records import (
 from sleepmem.stores.lineage import Proof
 from sleepmem.text.language import words
 
-
-def wants(least: float, *features: str) -> Tree:
-    """A tree that is 0 where all these features are above the least, else far below."""
-    tree: Tree = 0.0
-    for name in reversed(features):
-        tree = [FEATURES.index(name), least, -100.0, tree]
-    return tree
-
-
 # Near a known question, nothing fresher in the buffer, and the model certain: then it passes.
-GATE = Gate(1.0, [wants(0.75, "near", "unchallenged"), wants(0.75, "confident")], 0.0)
+GATE = Gate(-27.5, {"near": 10.0, "unchallenged": 10.0, "confident": 10.0}, 0.0)
 
 TOLD = Episode(
     ("alice",),

@@ -3,7 +3,7 @@
 From the weights only on evidence. A question is held against the fact of an exam that it is nearest
 to, the memory that taught it, and what is fresher in the buffer; how near, how much of the one the
 other explains, what rare term is left over, and in which order, become features, and every night
-fits a sum of small trees to them (`night/calibration.py`). Every feature speaks for the weights the
+fits one logistic model of them (`night/calibration.py`). Every feature speaks for the weights the
 more the larger it is, so that no further evidence shuts the gate. No list of words, no grammar, no
 capital letters: what is rare in a memory is what makes a question another (`text/frequencies.py`).
 
@@ -19,7 +19,7 @@ import json
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from sleepmem.day.ways import Ways, core
 from sleepmem.records import Neighbour, View
@@ -62,11 +62,6 @@ NEIGHBOURS = 20
 _ABOUT = 0.5
 # What a smaller share of texts at large has may be a name: the news of others is no news of it.
 _MAY_BE_NAME = 1e-5
-_NO_EVIDENCE = (0.0,) * len(EVIDENCE)
-
-
-# A leaf's value; or the place of a feature, the most that goes below, and what is below and above.
-Tree: TypeAlias = float | list[Any]
 
 
 class Fact(NamedTuple):
@@ -142,19 +137,11 @@ class Words:
     ways: Ways = field(default_factory=Ways)
 
 
-def value_of(tree: Tree, features: Sequence[float]) -> float:
-    """Of the leaf that the features, as in FEATURES, lead to."""
-    while isinstance(tree, list):
-        place, most, below, above = tree
-        tree = below if features[place] <= most else above
-    return tree
-
-
 @dataclass(frozen=True)
 class Gate:
     """What a night fitted: a score for the features, and the least score that may pass.
 
-    trees        whose values at the features add up; each asks for evidence or for certainty alone
+    weights      one a feature, none below 0
     threshold    None while too few examples bear the bound: then nothing passes
     words        of the memory that night
     abstention   what the model says when it does not know
@@ -162,7 +149,7 @@ class Gate:
     """
 
     bias: float
-    trees: Sequence[Tree]
+    weights: Mapping[str, float]
     threshold: float | None
     words: Words = field(default_factory=Words)
     abstention: str = ""
@@ -170,13 +157,13 @@ class Gate:
 
     def score(self, evidence: Sequence[float], certainty: Certainty = PERFECT) -> float:
         """The log-odds that the weights' answer is the right one to give."""
-        features = (*evidence, *certainty.features)
-        return self.bias + sum(value_of(tree, features) for tree in self.trees)
+        values = zip(FEATURES, (*evidence, *certainty.features), strict=True)
+        return self.bias + sum(self.weights.get(name, 0.0) * value for name, value in values)
 
     def cost(self, certainty: Certainty) -> float:
         """By how much the score falls because the model is no surer than this."""
-        # The same beside any evidence.
-        return self.score(_NO_EVIDENCE) - self.score(_NO_EVIDENCE, certainty)
+        perfect = zip(CERTAINTY, PERFECT.features, certainty.features, strict=True)
+        return sum(self.weights.get(name, 0.0) * (most - own) for name, most, own in perfect)
 
     def passes(self, evidence: Sequence[float], certainty: Certainty = PERFECT) -> bool:
         """Whether the weights may answer."""
@@ -185,7 +172,7 @@ class Gate:
     def as_json(self) -> str:
         written = {
             "bias": self.bias,
-            "trees": list(self.trees),
+            "weights": dict(self.weights),
             "threshold": self.threshold,
             "frequencies": self.words.frequencies.as_dict(),
             "asked": self.words.asked.as_dict(),
@@ -198,10 +185,8 @@ class Gate:
     @staticmethod
     @functools.lru_cache(maxsize=64)
     def parse(written: str) -> Gate:
-        """The inverse of `as_json`; one of an earlier version stays shut."""
+        """The inverse of `as_json`."""
         values = json.loads(written)
-        if "trees" not in values:
-            return Gate(0.0, [], None, figures={"open": False})
         frequencies = Frequencies.parse(values.pop("frequencies"))
         asked = Frequencies.parse(values.pop("asked"))
         words = Words(frequencies, asked, Ways.parse(values.pop("ways")))

@@ -1,16 +1,15 @@
 """Fit the gate to what the exam measured, and set its threshold by a bound. Pure.
 
-Boosted trees that never fall where a feature rises are fitted to the features, both kinds of
-examples alike in weight. Each example is scored by trees that were fitted without its episode
-(cross-conformal prediction; Vovk 2015, "Cross-conformal predictors"), and on these scores
-thresholds are tested from the highest down, each with the exact binomial bound, until one fails
-(fixed-sequence Learn-then-Test; Angelopoulos et al. 2021, arXiv 2110.01052; the risk is that of
-conformal risk control, arXiv 2208.02814). The last that passed lets most through. The bound is
-about questions like the examples: at most `epsilon` of the turns are answered wrongly by the
-weights. It is exact for one model and examples drawn on their own; here it is an approximation,
-since the folds' models share examples, the gate's own has a fold more, and several examples are
-about one episode. Whether retrieval would have got those turns right is not asked, so the share
-where it would have is smaller.
+A logistic model of the features, no weight below 0, is fitted to the examples. Each of them is
+scored by a model that was fitted without its episode (cross-conformal prediction; Vovk 2015,
+"Cross-conformal predictors"), and on these scores thresholds are tested from the highest down, each
+with the exact binomial bound, until one fails (fixed-sequence Learn-then-Test; Angelopoulos et al.
+2021, arXiv 2110.01052; the risk is that of conformal risk control, arXiv 2208.02814). The last that
+passed lets most through. The bound is about questions like the examples: at most `epsilon` of the
+turns are answered wrongly by the weights. It is exact for one model and examples drawn on their
+own; here it is an approximation, since the folds' models share examples, the gate's own has a fold
+more, and several examples are about one episode. Whether retrieval would have got those turns right
+is not asked, so the share where it would have is smaller.
 """
 
 from __future__ import annotations
@@ -21,12 +20,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy.optimize import minimize
 from scipy.stats import beta
 
-from sleepmem.day.gate import CERTAINTY, EVIDENCE, FEATURES, Certainty, Gate, Tree, Words, value_of
+from sleepmem.day.gate import FEATURES, Certainty, Gate, Words
 
-# Decimals of the values of trees. What features are held against is exact: it may be one of them.
-_DECIMALS = 4
+# Of the logistic model's weights, on standardised features.
+_RIDGE = 0.01
 # Thresholds that are tested at most; the least is even odds.
 _THRESHOLDS = 200
 # Parts of the examples that are each scored by a model of the others.
@@ -124,7 +124,7 @@ def fit(
             untold = [(0.0, one) for one in examples]
             figures = _figures(untold, None, bound)
             figures["reason"] = "too few episodes have both examples that may pass and that may not"
-            return Gate(0.0, [], None, words, abstention, figures)
+            return Gate(0.0, {}, None, words, abstention, figures)
         model = _model(others, words, abstention)
         scored += [(model.score(one.evidence, one.certainty), one) for one in held_out]
 
@@ -153,34 +153,9 @@ def folds(examples: Sequence[Example]) -> list[tuple[list[Example], list[Example
 
 def _model(examples: Sequence[Example], words: Words, abstention: str) -> Gate:
     """Without a threshold."""
-    from sklearn.ensemble import HistGradientBoostingClassifier
-
-    features_N_F = np.array([one.features for one in examples])
-    places = range(len(FEATURES))
-    # A tree asks for evidence or for certainty: what certainty costs is known without the evidence.
-    apart = [places[: len(EVIDENCE)], places[-len(CERTAINTY) :]]
-    boosted = HistGradientBoostingClassifier(
-        class_weight="balanced",
-        monotonic_cst=[1] * len(FEATURES),
-        interaction_cst=[set(some) for some in apart],
-        early_stopping=False,
-        random_state=0,
-    ).fit(features_N_F, [one.may_pass for one in examples])
-    trees = [_as_tree(predictor.nodes) for (predictor,) in boosted._predictors]
-    first = features_N_F[0]
-    told = sum(value_of(tree, first.tolist()) for tree in trees)
-    bias = float(boosted.decision_function(first[None])[0]) - told
-    return Gate(bias, trees, None, words, abstention)
-
-
-def _as_tree(nodes: np.ndarray[Any, Any], place: int = 0) -> Tree:
-    """A tree of scikit-learn's, from one of its nodes on."""
-    node = nodes[place]
-    if node["is_leaf"]:
-        return round(float(node["value"]), _DECIMALS)
-    most = float(node["num_threshold"])
-    below, above = (_as_tree(nodes, int(node[side])) for side in ("left", "right"))
-    return [int(node["feature_idx"]), most, below, above]
+    features = np.array([one.features for one in examples])
+    bias, weights = logistic(features, np.array([one.may_pass for one in examples], dtype=float))
+    return Gate(bias, dict(zip(FEATURES, weights, strict=True)), None, words, abstention)
 
 
 def least_threshold(
@@ -204,6 +179,33 @@ def least_threshold(
             break
         least = threshold
     return least
+
+
+def logistic(
+    features_N_F: np.ndarray[Any, Any], right_N: np.ndarray[Any, Any]
+) -> tuple[float, list[float]]:
+    """Bias and weights, none below 0, of a logistic model; both kinds of examples count alike.
+
+    N examples, F features.
+    """
+    mean_F, spread_F = features_N_F.mean(0), features_N_F.std(0) + 1e-6
+    scaled_N_F = (features_N_F - mean_F) / spread_F
+    share = right_N.mean()
+    weight_N = np.where(right_N > 0, 0.5 / share, 0.5 / (1 - share)) / len(right_N)
+    sign_N = 2 * right_N - 1
+
+    def loss(values: np.ndarray[Any, Any]) -> tuple[float, np.ndarray[Any, Any]]:
+        margin_N = sign_N * (values[0] + scaled_N_F @ values[1:])
+        slope_N = -weight_N * sign_N / (1 + np.exp(np.clip(margin_N, -50, 50)))
+        total = weight_N @ np.logaddexp(0, -margin_N) + _RIDGE * values[1:] @ values[1:] / 2
+        gradient = np.concatenate([[slope_N.sum()], slope_N @ scaled_N_F + _RIDGE * values[1:]])
+        return float(total), gradient
+
+    bounds = [(None, None), *[(0, None)] * features_N_F.shape[1]]
+    start = np.zeros(features_N_F.shape[1] + 1)
+    found = minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B").x
+    weights = found[1:] / spread_F
+    return float(found[0] - weights @ mean_F), weights.tolist()
 
 
 def _figures(

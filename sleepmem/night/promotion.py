@@ -1,8 +1,9 @@
 """Decide whether tonight's expert goes live, from the exam alone.
 
-Pure. A bound counts as broken only when the whole Wilson interval (Wilson 1927) lies beyond it, so
-that a small exam does not throw away a good night; a measure nobody could ask counts as passed, and
-the reason says so.
+Pure. A bound counts as broken only when the whole exact interval (Clopper and Pearson 1934) lies
+beyond it, so that a small exam does not throw away a good night; Wilson's is too narrow there: by
+it one miss of four breaks a bound of .95, and every fifth model that keeps the bound has one. A
+measure nobody could ask counts as passed, and the reason says so.
 """
 
 from __future__ import annotations
@@ -20,6 +21,14 @@ def wilson(score: Score, confidence: float) -> tuple[float, float]:
     if score.total == 0:
         return 0.0, 1.0
     interval = binomtest(round(score.right), score.total).proportion_ci(confidence, "wilson")
+    return float(interval.low), float(interval.high)
+
+
+def exact(score: Score, confidence: float) -> tuple[float, float]:
+    """Clopper and Pearson's interval of a rate: (low, high); (0, 1) when nothing was asked."""
+    if score.total == 0:
+        return 0.0, 1.0
+    interval = binomtest(round(score.right), score.total).proportion_ci(confidence, "exact")
     return float(interval.low), float(interval.high)
 
 
@@ -50,14 +59,14 @@ def decide(
     }
     for measure, (bound, name) in least.items():
         score = after[measure]
-        _, high = wilson(score, config.confidence)
+        _, high = exact(score, config.confidence)
         if high < bound:
             rate = f"{score.rate:.3f} of {score.total}"
             faults.append(f"{name} is {rate}, must reach {bound:.3f}")
 
     # 2. What must not rise above it
     stale = after["superseded"]
-    low, _ = wilson(stale, config.confidence)
+    low, _ = exact(stale, config.confidence)
     if low > config.superseded:
         faults.append(
             f"{stale.rate:.3f} of corrected facts still give the old value, "

@@ -1,13 +1,11 @@
 """The gate weighs a question against what is known, in any script, and asks no list of words."""
 
-import json
 import math
 from dataclasses import replace
 
 import pytest
 from _corrections import AGAIN
 from _corrections import TOLD as CORRECTED
-from _values import wants
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -40,7 +38,7 @@ TAUGHT = "Mara lives in Brenport."
 KNOWN = Fact((ASKED, "In which town does Mara live?"), TAUGHT, 0.98)
 FRESH = Near("e", "Mara moved to Oslo.", 0.5, "Mara moved to Oslo.")
 # All of the evidence must be there.
-STRICT = Gate(0.5, [wants(0.75, "core_asked", "weakest", "near", "unchallenged")], 0.0)
+STRICT = Gate(-7.5, dict.fromkeys(("core_asked", "weakest", "near", "unchallenged"), 2.0), 0.0)
 
 
 def decide(known: list[Fact], buffered: list[Near], question: str = ASKED, **more) -> Choice:
@@ -306,7 +304,7 @@ def test_news_that_declines_a_name_is_news_of_it(name, told):
 @pytest.fixture(scope="module")
 def challenges():
     """Whether something told later shuts a gate that passes whatever no news speaks against."""
-    embeddings, passing = default_embeddings(), Gate(0.0, [wants(0.6, "unchallenged")], 0.0)
+    embeddings, passing = default_embeddings(), Gate(0.0, {"unchallenged": 1.0}, 0.6)
     relatedness = Relatedness.measure(embeddings)
 
     def is_shut(question: str, taught: str, text: str, again: str = ASKED) -> bool:
@@ -373,52 +371,21 @@ def test_known_questions_of_one_fact_fall_together():
 unit = st.floats(0, 1)
 features = st.tuples(*[unit] * len(EVIDENCE))
 certainties = st.builds(Certainty, unit, st.floats(-50, 0))
+weights = st.tuples(*[st.floats(0, 20)] * len(FEATURES))
 
 
-def rising(places: range) -> st.SearchStrategy:
-    """Trees that ask for these features, and never fall where one of them rises."""
-    ranges = st.tuples(st.floats(-9, 9), st.floats(0, 9)).map(lambda some: (some[0], sum(some)))
-
-    def grown(low: float, high: float, depth: int) -> st.SearchStrategy:
-        leaf = st.floats(low, high)
-        if not depth or low >= high:
-            return leaf
-        split = leaf.flatmap(
-            lambda middle: st.tuples(
-                st.sampled_from(places),
-                unit,
-                grown(low, middle, depth - 1),
-                grown(middle, high, depth - 1),
-            ).map(list)
-        )
-        return leaf | split
-
-    return ranges.flatmap(lambda some: grown(*some, 3))
-
-
-of_evidence = rising(range(len(EVIDENCE)))
-of_certainty = rising(range(len(EVIDENCE), len(FEATURES)))
-gates = st.builds(
-    Gate, st.floats(-10, 10), st.lists(of_evidence | of_certainty, max_size=5), st.floats(-20, 20)
-)
-
-
-@given(features, certainties, gates)
-def test_who_passes_with_a_certainty_passes_with_perfect_certainty(seen, certain, gate):
+@given(features, certainties, weights, st.floats(-20, 20))
+def test_who_passes_with_a_certainty_passes_with_perfect_certainty(seen, certain, weight, least):
+    gate = Gate(-10.0, dict(zip(FEATURES, weight, strict=True)), least)
     assert gate.passes(seen) or not gate.passes(seen, certain)
     lost = gate.score(seen) - gate.score(seen, certain)
     assert math.isclose(gate.cost(certain), lost, abs_tol=1e-9)
 
 
-@given(features, gates)
-def test_nothing_in_the_buffer_never_speaks_against_the_weights(seen, gate):
+@given(features, weights, st.floats(-20, 20))
+def test_nothing_in_the_buffer_never_speaks_against_the_weights(seen, weight, least):
+    gate = Gate(-10.0, dict(zip(FEATURES, weight, strict=True)), least)
     assert gate.score(unchallenged(seen)) >= gate.score(seen)
-
-
-def test_a_gate_of_an_earlier_version_stays_shut():
-    written = json.dumps({"bias": 9.0, "weights": {"near": 9.0}, "threshold": 0.0, "figures": {}})
-    assert decide([KNOWN], []).view is View.WEIGHTS
-    assert choose(ASKED, Gate.parse(written), known=[KNOWN], buffered=[]).view is View.RETRIEVAL
 
 
 @given(certainties)
