@@ -9,6 +9,7 @@ measure nobody could ask counts as passed, and the reason says so.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 from scipy.stats import binomtest
 
@@ -18,18 +19,21 @@ from sleepmem.records import Score, Verdict
 
 def wilson(score: Score, confidence: float) -> tuple[float, float]:
     """Wilson score interval of a rate: (low, high); (0, 1) when nothing was asked."""
-    if score.total == 0:
-        return 0.0, 1.0
-    interval = binomtest(round(score.right), score.total).proportion_ci(confidence, "wilson")
-    return float(interval.low), float(interval.high)
+    return _interval(score, confidence, "wilson")
 
 
 def exact(score: Score, confidence: float) -> tuple[float, float]:
     """Clopper and Pearson's interval of a rate: (low, high); (0, 1) when nothing was asked."""
+    return _interval(score, confidence, "exact")
+
+
+def _interval(
+    score: Score, confidence: float, method: Literal["wilson", "exact"]
+) -> tuple[float, float]:
     if score.total == 0:
         return 0.0, 1.0
-    interval = binomtest(round(score.right), score.total).proportion_ci(confidence, "exact")
-    return float(interval.low), float(interval.high)
+    found = binomtest(round(score.right), score.total).proportion_ci(confidence, method)
+    return float(found.low), float(found.high)
 
 
 def decide(
