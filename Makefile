@@ -25,12 +25,14 @@ test: $(READY)
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 \
 		--max-worker-restart 0 --dist loadfile --no-loadscope-reorder
 
-# The real servers beside: llama.cpp's, built from source (by ninja, with as many compilers at once as
-# there are cores; make gets no bound and fills the memory with a hundred), a browser, Ray; slow
-# tests, too.
+# The real servers beside: llama.cpp's, built from source (by as many compilers at once as there are
+# cores, without its own tests and examples), a browser, Ray; slow tests, too.
+CORES := $(shell getconf _NPROCESSORS_ONLN)
+LLAMA_CPP := LLAMA_CPP_BUILD_JOBS=$(CORES) CMAKE_ARGS="$$CMAKE_ARGS -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF"
+
 test-integrations: $(READY)
 	-$(MAKE) smollm2
-	SKBUILD_NINJA_MAKE_FALLBACK=false $(PIP) --editable "integrations/llamacpp[server]" --editable "integrations/jobs[dev]" \
+	$(LLAMA_CPP) $(PIP) --editable "integrations/llamacpp[server]" --editable "integrations/jobs[dev]" \
 		--editable "integrations/openai[dev]"
 	-$(BIN)/python -m playwright install chromium
 	$(BIN)/python -m pytest integrations -m "slow or not slow"

@@ -1,7 +1,7 @@
 """Lessons: chats with the answers that a model with good habits gives.
 
-Asked in the memory's own prompts. A lesson asks several things of the same memories one after the
-other, since what it costs is the memories.
+Asked in the memory's own prompts. A lesson asks several things of the same memories, since what it
+costs is the memories; none of them is asked in sight of another.
 """
 
 from __future__ import annotations
@@ -48,6 +48,9 @@ class Lesson(NamedTuple):
 
 Turns = list[tuple[str, str]]
 
+# Questions over the same memories, at most.
+_ASKED = 16
+
 
 def lesson(rng: random.Random, texts: Texts) -> Lesson:
     """One of all kinds."""
@@ -93,7 +96,7 @@ def _read(rng: random.Random, texts: Texts) -> Lesson:
     inverted = {id(each) for one in shown for note in one.notes for each in note.inverse}
     stale = {news.old.answer for news in corrected}
     turns: Turns = []
-    for each in rng.sample(asked, min(len(asked), 3 + count)):
+    for each in rng.sample(asked, min(len(asked), _ASKED)):
         # Who lives where somebody lived?
         if id(each) in inverted and any(old in word for old in stale for word in each.wordings):
             continue
@@ -105,7 +108,7 @@ def _read(rng: random.Random, texts: Texts) -> Lesson:
         turns += [turn for turn in _asked_for(rng, one) if not any(old in turn[1] for old in stale)]
     turns = list(dict(turns).items())
     rng.shuffle(turns)
-    return _chat(_in_order(lines), turns[:9], _system(rng))
+    return _chat(_in_order(lines), turns[:_ASKED], _system(rng))
 
 
 def one_question(rng: random.Random, texts: Texts) -> Lesson:
@@ -141,8 +144,7 @@ def _notes(rng: random.Random, texts: Texts) -> Lesson:
     for text, notes in shown.parts:
         drawn = "\n".join(note.text for note in notes) or "Nothing."
         turns.append((f"{NOTES}{quoted(text)}", drawn))
-    rng.shuffle(turns)
-    return _chat([shown.line], turns[: rng.randint(1, 3)])
+    return _chat([shown.line], turns)
 
 
 def _pairs(rng: random.Random, texts: Texts) -> Lesson:
@@ -153,8 +155,7 @@ def _pairs(rng: random.Random, texts: Texts) -> Lesson:
         note = rng.choice(shown.notes)
         line, asked = memory_line(shown.day.isoformat(), note.text), list(note.asked)
     turns: Turns = []
-    for _ in range(rng.choice((1, 1, 2))):
-        each = rng.choice(asked)
+    for each in rng.choices(asked, k=3):
         turns.append((WRITE_PAIR, format_pair(rng.choice(each.wordings), each.answer)))
     return _chat([line], turns)
 
@@ -175,7 +176,7 @@ def _requests(rng: random.Random, texts: Texts) -> Lesson:
     date = shown.day.isoformat()
     lines = [shown.line] if rng.random() < 0.3 else [memory_line(date, n.text) for n in one.needs]
     turns = [(REQUEST, asked), (asked, one.reply)]
-    return _chat(lines, turns[: rng.choice((1, 2))])
+    return _chat(lines, turns)
 
 
 def _around(rng: random.Random, texts: Texts) -> Lesson:
@@ -187,8 +188,7 @@ def _around(rng: random.Random, texts: Texts) -> Lesson:
     if len(each.wordings) > 1:
         asked, other = rng.sample(each.wordings, 2)
         turns.append((REWORD + asked, other))
-    rng.shuffle(turns)
-    return _chat([memory_line(one.day.isoformat(), note.text)], turns[: rng.randint(1, 3)])
+    return _chat([memory_line(one.day.isoformat(), note.text)], turns)
 
 
 def _alike(rng: random.Random, note: Note) -> Note:
@@ -239,7 +239,7 @@ def _told(rng: random.Random, texts: Texts) -> Lesson:
     """Whether a memory says what a note does: not another value, not the other way round."""
     [shown] = _messages(rng, 1)
     turns: Turns = []
-    for note in rng.sample(shown.notes, min(len(shown.notes), 3)):
+    for note in shown.notes:
         false = _falsified(rng, note, shown)
         if false and rng.random() < 0.5:
             turns.append((TOLD + false, "no"))
@@ -293,8 +293,7 @@ def _general(rng: random.Random, texts: Texts) -> Lesson:
 
 
 _KINDS = (
-    (_read, 30),
-    (one_question, 12),
+    (_read, 42),
     (_read_text, 12),
     (_closed, 3),
     (_notes, 14),

@@ -7,6 +7,7 @@ to it by KL divergence.
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import statistics
@@ -19,6 +20,7 @@ import torch
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors.torch import save_file
 from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
@@ -57,7 +59,7 @@ class Recipe:
     seed: int = 0
     steps: int = 700
     tokens: int = 2048
-    longest: int = 640
+    longest: int = 900
     rank: int = 16
     lr: float = 8e-4
     keep: float = 4.0
@@ -69,19 +71,22 @@ class Recipe:
 
 
 class Row(NamedTuple):
-    """Token ids of a lesson, and what of them is taught; `keeps` as in `Lesson`."""
+    """Token ids of a lesson, and what of them is taught.
+
+    branches  of each token: 0 of what all questions share, else the number of its question
+    keeps     as in `Lesson`
+    """
 
     ids: list[int]
     labels: list[int]
+    branches: list[int]
     keeps: bool
 
 
 class Batches(Dataset[dict[str, torch.Tensor]]):
     """Batches of lessons, each made when it is asked for, always the same at its place."""
 
-    def __init__(
-        self, recipe: Recipe, draw: Callable[[random.Random], Sequence[Row]], pad: int
-    ) -> None:
+    def __init__(self, recipe: Recipe, draw: Callable[[random.Random], Row], pad: int) -> None:
         self._recipe, self._draw, self._pad = recipe, draw, pad
         self._window: tuple[int, list[list[Row]]] = (-1, [])
 
@@ -92,17 +97,7 @@ class Batches(Dataset[dict[str, torch.Tensor]]):
         window, number = divmod(place, _WINDOW)
         if self._window[0] != window:
             self._window = window, self._drawn(window)
-        rows = self._window[1][number]
-        length = max(len(row.ids) for row in rows)
-        ids = torch.full((len(rows), length), self._pad)
-        labels = torch.full((len(rows), length), _IGNORED)
-        for index, row in enumerate(rows):
-            ids[index, : len(row.ids)] = torch.tensor(row.ids)
-            labels[index, : len(row.labels)] = torch.tensor(row.labels)
-        lengths = torch.tensor([len(row.ids) for row in rows])
-        mask = (torch.arange(length) < lengths[:, None]).long()
-        keeps = torch.tensor([row.keeps for row in rows])
-        return {"input_ids": ids, "attention_mask": mask, "labels": labels, "keeps": keeps}
+        return _padded(self._window[1][number], self._pad)
 
     def _drawn(self, window: int) -> list[list[Row]]:
         rng = random.Random(f"school/{self._recipe.seed}/{window}")
@@ -110,13 +105,27 @@ class Batches(Dataset[dict[str, torch.Tensor]]):
         while True:
             rows: list[Row] = []
             while sum(len(row.ids) for row in rows) < 1.05 * _WINDOW * budget:
-                for row in self._draw(rng):
-                    if len(row.ids) <= self._recipe.longest:
-                        rows.append(row)
+                row = self._draw(rng)
+                if len(row.ids) <= self._recipe.longest:
+                    rows.append(row)
             batches = list(_batched(sorted(rows, key=lambda row: len(row.ids)), budget))
             if len(batches) >= _WINDOW:
                 rng.shuffle(batches)
                 return batches[:_WINDOW]
+
+
+def _padded(rows: Sequence[Row], pad: int) -> dict[str, torch.Tensor]:
+    """One tensor of each field, (rows, longest); padding is no branch's."""
+
+    def filled(lists: Sequence[list[int]], value: int) -> torch.Tensor:
+        return pad_sequence(list(map(torch.tensor, lists)), True, value)
+
+    return {
+        "input_ids": filled([row.ids for row in rows], pad),
+        "branches": filled([row.branches for row in rows], _IGNORED),
+        "labels": filled([row.labels for row in rows], _IGNORED),
+        "keeps": torch.tensor([row.keeps for row in rows]),
+    }
 
 
 def _batched(rows: Sequence[Row], budget: int) -> Iterator[list[Row]]:
@@ -131,27 +140,25 @@ def _batched(rows: Sequence[Row], budget: int) -> Iterator[list[Row]]:
         yield batch
 
 
-def encoded(encoding: Encoding, one: Lesson, *, end: int) -> list[Row]:
-    """The whole chat, with labels where the assistant speaks.
-
-    A row for all answers, as long as the template writes an earlier one as it was asked for. Some
-    do not: what they open an answer with, such as an empty thought, is not in what was said.
-    """
+def encoded(encoding: Encoding, one: Lesson, *, end: int) -> Row:
+    """Each question as if it alone were asked, beside the others: what they share is read once."""
     messages = list(one.messages)
-    start = 2 if messages[0]["role"] == "system" else 1
-    messages = [*beside_question(messages[:start]), *messages[start:]]
-    rows: list[Row] = []
-    for place, message in enumerate(messages):
-        if message["role"] != "assistant":
-            continue
-        asked = encoding.chat(messages[:place])
-        answer = [*encoding.text(message["content"]), end]
-        labels = [_IGNORED] * len(asked) + answer
-        if rows and asked[: len(rows[-1].ids)] == rows[-1].ids:
-            before = rows.pop().labels
-            labels[: len(before)] = before
-        rows.append(Row([*asked, *answer], labels, one.keeps))
-    return rows
+    first = 1 if messages[0]["role"] == "system" else 0
+    asked, answers = [], []
+    for place in range(first, len(messages), 2):
+        chat = beside_question([*messages[:first], messages[place]])
+        asked.append(encoding.chat(chat))
+        answers.append([*encoding.text(messages[place + 1]["content"]), end])
+    columns = itertools.takewhile(lambda tokens: len({*tokens}) == 1, zip(*asked, strict=False))
+    shared = [tokens[0] for tokens in columns]
+    ids, labels = list(shared), [_IGNORED] * len(shared)
+    branches = [0] * len(shared)
+    for number, (question, answer) in enumerate(zip(asked, answers, strict=True), start=1):
+        question = question[len(shared) :]
+        ids += [*question, *answer]
+        labels += [*[_IGNORED] * len(question), *answer]
+        branches += [number] * (len(question) + len(answer))
+    return Row(ids, labels, branches, one.keeps)
 
 
 class _Schooling(Trainer):
@@ -169,7 +176,7 @@ class _Schooling(Trainer):
         is_kept = keeps[:, None].expand_as(taught)[taught]
         losses = F.cross_entropy(logits, wanted, reduction="none")
         if keeps.any():
-            own = {name: inputs[name][keeps] for name in ("input_ids", "attention_mask")}
+            own = {name: inputs[name][keeps] for name in ("input_ids", "branches")}
             with torch.no_grad(), inner.disable_adapter():
                 before = _logits(inner, own, taught[keeps]).log_softmax(-1)
             apart = F.kl_div(
@@ -199,11 +206,31 @@ class _MeasuredLast(TrainerCallback):
 def _logits(model: PeftModel, inputs: Any, taught: torch.Tensor) -> torch.Tensor:
     """Logits before each taught token: the vocabulary is projected nowhere else."""
     base: Any = model.get_base_model()
+    ids, branches = inputs["input_ids"], inputs["branches"]
     hidden = base.model(
-        input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]
+        input_ids=ids,
+        position_ids=_positions(branches),
+        attention_mask=_mask(branches, base.dtype),
     ).last_hidden_state
     logits: torch.Tensor = base.get_output_embeddings()(hidden[:, :-1][taught]).float()
     return logits
+
+
+def _positions(branches: torch.Tensor) -> torch.Tensor:
+    """Of each token: a branch goes on where what is shared ends."""
+    places = torch.arange(branches.shape[1], device=branches.device).expand_as(branches)
+    shared = (branches == 0).sum(1, keepdim=True)
+    begins = torch.ones_like(branches, dtype=torch.bool)
+    begins[:, 1:] = branches[:, 1:] != branches[:, :-1]
+    begun = (places * begins).cummax(1).values
+    return torch.where(branches == 0, places, shared + places - begun)
+
+
+def _mask(branches: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """(rows, 1, length, length), for attention: what is shared and its own branch is seen."""
+    sees = branches[:, None, :, None] == branches[:, None, None, :]
+    sees = (sees | (branches == 0)[:, None, None, :]).tril()
+    return torch.zeros_like(sees, dtype=dtype).masked_fill(~sees, torch.finfo(dtype).min)
 
 
 def school(

@@ -18,7 +18,7 @@ from sleepmem.model.local import LocalModel
 from sleepmem.model.profiles import Profile
 from sleepmem.school import train
 from sleepmem.school.lessons import Lesson
-from sleepmem.text.prompts import closed_book, open_book
+from sleepmem.text.prompts import beside_question, closed_book, memory_prompt, open_book
 
 RECIPE = {"tokens": 2048, "longest": 1000, "rank": 4, "measured_every": 2, "cases": 2, "warmup": 1}
 
@@ -142,7 +142,7 @@ def test_a_folder_without_habits_is_told_so(tiny, tmp_path):
 def test_a_batch_is_always_the_same_at_its_place(tiny):
     def draw(rng):
         ids = [rng.randrange(9) for _ in range(rng.randint(5, 60))]
-        return [train.Row(ids, ids, False)]
+        return train.Row(ids, ids, [0] * len(ids), False)
 
     recipe = train.Recipe(tokens=200)
     batches, again = train.Batches(recipe, draw, 0), train.Batches(recipe, draw, 0)
@@ -153,35 +153,62 @@ def test_a_batch_is_always_the_same_at_its_place(tiny):
 
 @pytest.mark.parametrize("opening", ["", "<think></think>"])
 def test_every_answer_is_taught_where_it_is_asked_for(tiny, opening):
-    """Also where the template opens an answer with what it leaves out of those before it."""
+    """Also where the template opens an answer with what it leaves out of earlier ones."""
     local = model(tiny)
     template = local.tokenizer.chat_template
     local.tokenizer.chat_template = template.replace(
         "generation_prompt %}<|assistant|>", "generation_prompt %}<|assistant|>" + opening
     )
     encoding, end = Encoding(local.tokenizer), local.tokenizer.eos_token_id
-    messages = [{"role": "user", "content": "Where is it?"}]
-    for answer, question in (("In Oslo.", "Whose is it?"), ("It is Mara's boat.", "Sure?")):
-        messages = [*messages, {"role": "assistant", "content": answer}]
-        messages = [*messages, {"role": "user", "content": question}]
-    lesson = Lesson((*messages, {"role": "assistant", "content": "Yes."}))
-    rows = train.encoded(encoding, lesson, end=end)
-    assert len(rows) == (3 if opening else 1)
-    taught = [row.ids[place] for row in rows for place in places(row)]
-    answers = [one["content"] for one in lesson.messages if one["role"] == "assistant"]
-    assert taught == [token for text in answers for token in [*encoding.text(text), end]]
-    for row in rows:
-        assert all(row.labels[place] == row.ids[place] for place in places(row))
-        first = places(row)[0]
-        assert any(
-            encoding.chat(lesson.messages[:place]) == row.ids[:first]
-            for place in range(1, len(lesson.messages))
+    row = train.encoded(encoding, LESSON, end=end)
+    shared = row.branches.count(0)
+    assert row.branches == sorted(row.branches)
+    for number, (asked, answer) in enumerate(alone(encoding, end), start=1):
+        own = [place for place, branch in enumerate(row.branches) if branch in (0, number)]
+        assert [row.ids[place] for place in own] == [*asked, *answer]
+        assert [row.labels[place] for place in own][len(asked) :] == answer
+        assert {row.labels[place] for place in own[: len(asked)]} == {train._IGNORED}
+    assert shared > len(encoding.text("2026-05-05: It is in Oslo."))
+
+
+def test_no_question_is_read_in_sight_of_another(tiny):
+    """What is predicted beside other questions, in a batch, is what is predicted alone."""
+    local = model(tiny)
+    encoding, end = local.encoding, local.ends[0]
+    row = train.encoded(encoding, LESSON, end=end)
+    short = train.encoded(encoding, Lesson(LESSON.messages[:3]), end=end)
+    batch = train._padded([short, row], 0)
+    schooled = habits.adapter(local.base, rank=2).eval()
+    with torch.no_grad():
+        logits = train._logits(schooled, batch, batch["labels"][:, 1:] != train._IGNORED)
+        expected = []
+        for asked, answer in [*alone(encoding, end)[:1], *alone(encoding, end)]:
+            whole = schooled(torch.tensor([[*asked, *answer]])).logits[0]
+            expected.append(whole[len(asked) - 1 : -1])
+    torch.testing.assert_close(logits, torch.cat(expected), rtol=1e-4, atol=1e-4)
+
+
+LESSON = Lesson(
+    (
+        {"role": "system", "content": memory_prompt(["2026-05-05: It is in Oslo."])},
+        {"role": "user", "content": "Where is it?"},
+        {"role": "assistant", "content": "In Oslo."},
+        {"role": "user", "content": "Whose boat is it?"},
+        {"role": "assistant", "content": "I do not know."},
+    )
+)
+
+
+def alone(encoding, end):
+    """Each question of the lesson with its answer, as a chat of its own."""
+    system, *said = LESSON.messages
+    return [
+        (
+            encoding.chat(beside_question([system, asked])),
+            [*encoding.text(answer["content"]), end],
         )
-
-
-def places(row):
-    """Where a row is taught."""
-    return [place for place, label in enumerate(row.labels) if label != train._IGNORED]
+        for asked, answer in zip(said[::2], said[1::2], strict=True)
+    ]
 
 
 def test_what_is_held_out_is_what_fit_measures(tiny):
