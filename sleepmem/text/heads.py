@@ -1,9 +1,9 @@
 """What the default embeddings tell of a text: does it ask, of which days, does it need a memory,
 must it not be learned.
 
-Logistic models over an embedding (`make fit-heads`, `sleepmem.evals.heads*`), in any of the sixteen
-languages. They decide nothing alone: what is recalled and what is taught weighs them with
-everything else.
+Over an embedding, in any of the sixteen languages (`make fit-heads`, `sleepmem.evals.heads*`):
+logistic models; and where a word decides, as in what must not be learned, support vectors. They
+decide nothing alone: what is recalled and what is taught weighs them with everything else.
 """
 
 from __future__ import annotations
@@ -33,7 +33,12 @@ _SURE = 8.0
 SURELY_ASKS = 0.75
 
 FILE = Path(__file__).with_name("heads.json")
-FILE_POLICY = Path(__file__).with_name("heads_policy.json")
+FILE_POLICY = Path(__file__).with_name("heads_policy.npz")
+FILE_KEPT = Path(__file__).with_name("heads_kept.json")
+# Of the kernel exp(-gamma d^2) over the distance of two embeddings.
+GAMMA = 1.0
+# What is saved of each kind.
+PARTS = ("vectors", "weights", "constant")
 
 
 def asks(text: str) -> float:
@@ -58,7 +63,7 @@ def needs_no_memory(text: str) -> float:
 
 def instructs(text: str) -> bool:
     """Whether the text tells the agent how to behave, from now on or against its owner."""
-    return _log_odds("instructs", text) > 0
+    return _is_of_kind("instructs", text)
 
 
 def asks_to_forget(text: str) -> bool:
@@ -67,17 +72,17 @@ def asks_to_forget(text: str) -> bool:
     Of "do not forget my number" an embedding says much the same as of "forget my number"; the
     letters tell them apart.
     """
-    return _log_odds("forget", text) > 0 and spelt(_heads()["kept"], text) <= 0
+    return _is_of_kind("forget", text) and spelt(_kept(), text) <= 0
 
 
 def is_volatile(text: str) -> bool:
     """Whether what the text tells holds for minutes to weeks, such as a price or a mood."""
-    return _log_odds("volatile", text) > 0
+    return _is_of_kind("volatile", text)
 
 
 def tells_secret(text: str) -> bool:
     """Whether the text tells a credential or a personal number."""
-    return _log_odds("secret", text) > 0
+    return _is_of_kind("secret", text)
 
 
 def time_asked(text: str) -> dict[str, float]:
@@ -109,6 +114,12 @@ def spelt(head: Mapping[str, Any], text: str) -> float:
     return log_odds
 
 
+def _is_of_kind(name: str, text: str) -> bool:
+    vectors, weights, constant = (_kinds()[f"{name}.{part}"] for part in PARTS)
+    distances = ((vectors - _embedded(text)) ** 2).sum(1)
+    return bool(weights @ np.exp(-GAMMA * distances) + constant > 0)
+
+
 def _log_odds(name: str, text: str) -> float:
     weights, constant = _head(name)
     return float(weights @ _embedded(text)) + float(constant)
@@ -126,7 +137,17 @@ def _head(name: str) -> tuple[Any, Any]:
 
 @functools.cache
 def _heads() -> dict[str, Any]:
-    heads: dict[str, Any] = {}
-    for file in (FILE, FILE_POLICY):
-        heads |= json.loads(file.read_text())
+    heads: dict[str, Any] = json.loads(FILE.read_text())
     return heads
+
+
+@functools.cache
+def _kept() -> dict[str, Any]:
+    kept: dict[str, Any] = json.loads(FILE_KEPT.read_text())
+    return kept
+
+
+@functools.cache
+def _kinds() -> dict[str, Any]:
+    with np.load(FILE_POLICY) as saved:
+        return {name: saved[name].astype(np.float32) for name in saved}
