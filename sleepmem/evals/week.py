@@ -14,7 +14,7 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -28,6 +28,7 @@ from sleepmem.embedded import relations, world
 from sleepmem.embedded.misses import near_misses
 from sleepmem.embedded.world import Fact, Key, Subject
 from sleepmem.evals.questions import Question, about_fact, ask_all, is_right, reading_questions
+from sleepmem.evals.week_figures import mean, summary
 from sleepmem.memory import SleepMemory
 from sleepmem.middleware import SleepMemoryMiddleware
 from sleepmem.model.local import LocalModel
@@ -372,15 +373,15 @@ def _reply(agent: Any, text: str) -> str:
 
 
 def _share_right(turns: Sequence[Turn]) -> float:
-    return _mean(turn.is_right for turn in turns)
+    return mean(turn.is_right for turn in turns)
 
 
 def _share_retrieved(turns: Sequence[Turn]) -> float:
-    return _mean((turn.is_retrieved for turn in turns), empty=0.0)
+    return mean((turn.is_retrieved for turn in turns), empty=0.0)
 
 
 def _tokens_per_turn(turns: Sequence[Turn]) -> float:
-    return _mean((turn.memory_tokens for turn in turns), empty=0.0)
+    return mean((turn.memory_tokens for turn in turns), empty=0.0)
 
 
 @dataclass(frozen=True)
@@ -449,7 +450,7 @@ class _Night:
         questions = []
         for fact in facts:
             questions.append(about_fact(self.rng, fact, held_out=self.rng.random() < 0.5))
-        return _mean(ask_all(self.memory.local, questions, experts=self._live()))
+        return mean(ask_all(self.memory.local, questions, experts=self._live()))
 
     def _superseded(self) -> float:
         """Share of the corrected facts that still give the old value."""
@@ -457,7 +458,7 @@ class _Night:
         for key in self._corrected():
             stale = self.life.stale[key]
             questions.append(Question(closed_book(world.ask(self.rng, key)), stale))
-        return _mean(ask_all(self.memory.local, questions, experts=self._live()), empty=0.0)
+        return mean(ask_all(self.memory.local, questions, experts=self._live()), empty=0.0)
 
     def _corrected(self) -> list[Key]:
         """What was corrected at least once."""
@@ -469,8 +470,8 @@ class _Night:
         questions = reading_questions(self.rng, count)
         ours = ask_all(self.memory.local, questions, experts=self._live())
         return {
-            "reading_accuracy": _mean(ours),
-            "reading_accuracy_base": _mean(ask_all(self.base, questions)),
+            "reading_accuracy": mean(ours),
+            "reading_accuracy_base": mean(ask_all(self.base, questions)),
         }
 
     def _live(self) -> tuple[str, ...]:
@@ -512,61 +513,6 @@ def _rates(report: NightReport, stage: str) -> dict[str, float]:
     return {measure: score["rate"] for measure, score in scores.items()}
 
 
-def summary(report: dict[str, Any]) -> dict[str, float]:
-    """The figures after the last day."""
-    day, nights = report["days"][-1], report["nights"]
-    retrieval, ours = day["retrieval"], day["sleepmem"]
-    first_night, last_night = nights[0], nights[-1]
-    kept, learned = last_night["recall_by_night"][0], first_night["recall_by_night"][0]
-    tokens, our_tokens = (arm["memory_tokens_per_turn_earlier"] for arm in (retrieval, ours))
-    reading, base_reading = last_night["reading_accuracy"], last_night["reading_accuracy_base"]
-    return {
-        "accuracy_ratio": _ratio(ours["accuracy"], retrieval["accuracy"]),
-        "earlier_tokens_ratio": _ratio(our_tokens, tokens),
-        "abstention_difference": ours["abstention"] - retrieval["abstention"],
-        "night_1_kept": _ratio(kept["rate"], learned["rate"]),
-        "superseded_rate": last_night["superseded_rate"],
-        "reading_ratio": _ratio(reading, base_reading),
-        "accuracy": ours["accuracy"],
-        "accuracy_retrieval": retrieval["accuracy"],
-        "accuracy_none": day["none"]["accuracy"],
-        "night_seconds": statistics.median(night["seconds"] for night in nights),
-        "promoted": float(sum(night["verdict"] == "promoted" for night in nights)),
-        "skipped": 1 - ours["retrieval_rate_earlier"],
-        **gate_figures(report["days"]),
-    }
-
-
-def gate_figures(days: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Of all days: the risk, and which share of near misses the weights were asked and answered.
-
-    The risk is the share of turns that the weights got wrong where retrieval alone was right.
-    """
-    turns = lost = misses = from_weights = answered = 0
-    for day in days:
-        turns += day["gate"]["turns"]
-        lost += day["gate"]["lost"]
-        for count, asked, given in day["gate"]["near_misses"].values():
-            misses += count
-            from_weights += asked
-            answered += given
-    return {
-        "risk": _ratio(lost, turns),
-        "near_misses": float(misses),
-        "near_misses_to_weights": _ratio(from_weights, misses),
-        "near_misses_answered": _ratio(answered, misses),
-    }
-
-
-def _mean(values: Iterable[float], *, empty: float = 1.0) -> float:
-    numbers = [float(value) for value in values]
-    return round(sum(numbers) / len(numbers), 4) if numbers else empty
-
-
-def _ratio(value: float, other: float) -> float:
-    return round(value / other, 4) if other else 0.0
-
-
 def main(
     seeds: Annotated[int, typer.Option(help="How many weeks, with seeds 0, 1, ...", min=1)] = 3,
     out: Annotated[Path, typer.Option(help="Folder for the reports.")] = Path("runs/bench-nights"),
@@ -585,11 +531,11 @@ def main(
         seconds = time.time() - began
         print(f"seed {seed}: {json.dumps(figures)} in {seconds:.0f} s", flush=True)
 
-    mean = {}
+    means = {}
     for name in summaries[0]:
-        mean[name] = round(statistics.mean(figures[name] for figures in summaries), 4)
-    (out / "summary.json").write_text(json.dumps({"seeds": summaries, "mean": mean}, indent=1))
-    print("mean:", json.dumps(mean))
+        means[name] = round(statistics.mean(figures[name] for figures in summaries), 4)
+    (out / "summary.json").write_text(json.dumps({"seeds": summaries, "mean": means}, indent=1))
+    print("mean:", json.dumps(means))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import random
 from sleepmem.day.gate import EVIDENCE, Certainty
 from sleepmem.embedded import world
 from sleepmem.embedded.misses import MissKind, near_misses
-from sleepmem.evals import gate, week
+from sleepmem.evals import gate, week, week_figures
 from sleepmem.night.calibration import Example
 
 
@@ -33,7 +33,7 @@ def test_the_risk_is_what_the_weights_lose_against_retrieval():
     ours, retrieval = [lost, lost, wrong, right], [right, wrong, right, right]
     assert week._risk(ours, retrieval) == {"turns": 4, "lost": 1}
     days = [{"gate": {"turns": 4, "lost": 1, "near_misses": {"negated": [10, 2, 1]}}}] * 2
-    assert week.gate_figures(days) == {
+    assert week_figures.gate_figures(days) == {
         "risk": 0.25,
         "near_misses": 20.0,
         "near_misses_to_weights": 0.2,
